@@ -1,0 +1,1 @@
+"""What is asked: scenarios, the experiment loop, benchmarks and the command line."""

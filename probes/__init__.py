@@ -1,0 +1,1 @@
+"""What is observed: BPF programs with their loader, and performance counters."""

@@ -1,0 +1,401 @@
+/*
+ * Everything that is watched of a handover, for the processes in `watched` only.
+ *
+ * Includes nothing beyond uapi and reads no kernel struct: headers of another kernel version then
+ * serve as well. Guest entry and exit are kept per vCPU in a map, not streamed. Every record that
+ * cannot be written is counted in `lost`.
+ */
+#include <uapi/linux/ptrace.h>
+#include "event.h"
+
+#define KVM_RUN 0xae80
+#define MAP_SHARED_FLAG 0x01
+#define SOL_SOCKET_LEVEL 1
+#define SCM_RIGHTS_TYPE 1
+
+/* uapi struct user_msghdr, iovec and cmsghdr: fixed by the ABI of 64-bit Linux. */
+struct user_message {
+    u64 name;
+    u32 name_length;
+    u32 pad0;
+    u64 iov;
+    u64 iov_count;
+    u64 control;
+    u64 control_length;
+    u32 flags;
+    u32 pad1;
+};
+struct user_iovec {
+    u64 base;
+    u64 length;
+};
+struct user_control {
+    u64 length;
+    s32 level;
+    s32 type;
+};
+struct mmap_call {
+    u64 length;
+    u64 flags;
+    s64 fd;
+    u64 offset;
+};
+
+BPF_HASH(watched, u32, u32, 64);                /* process → 1 */
+BPF_HASH(vcpus, u32, struct bracket, 1024);     /* thread → bracket */
+BPF_HASH(in_cpr, u32, u32, 64);                 /* thread that saves or loads CPR state */
+BPF_HASH(receiving, u32, u64, 64);              /* thread → user_message of its recvmsg */
+BPF_HASH(mapping, u32, struct mmap_call, 64);   /* thread → its mmap call */
+BPF_HASH(threads, u32, u32, 4096);              /* thread → its watched process */
+BPF_HASH(on_cpu, u32, u64, 4096);               /* thread → since when it is on a CPU */
+BPF_HASH(totals, u32, struct counters, 64);     /* process → counters */
+BPF_ARRAY(lost, u64, 1);
+BPF_PERCPU_ARRAY(scratch, struct message, 1);
+BPF_RINGBUF_OUTPUT(events, RING_PAGES);
+
+static inline int is_watched(void)
+{
+    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    return watched.lookup(&pid) != 0;
+}
+
+static inline void count_lost(void)
+{
+    u32 zero = 0;
+    u64 *count = lost.lookup(&zero);
+    if (count)
+        __sync_fetch_and_add(count, 1);
+}
+
+static inline void read_counters(struct event *event)
+{
+    struct counters *found = totals.lookup(&event->pid);
+    u64 *since = on_cpu.lookup(&event->tid);
+    if (found) {
+        event->counters.switches = found->switches;
+        event->counters.migrations = found->migrations;
+        event->counters.faults = found->faults;
+        event->counters.task_ns = found->task_ns;
+        if (since && *since < event->ns)
+            event->counters.task_ns += event->ns - *since;
+    }
+}
+
+static inline void emit(u32 kind, u32 edge, u64 a0, u64 a1, u64 a2, u64 a3)
+{
+    struct event event = {};
+    u64 id = bpf_get_current_pid_tgid();
+
+    event.ns = bpf_ktime_get_ns();
+    event.pid = id >> 32;
+    event.tid = (u32)id;
+    event.kind = kind;
+    event.edge = edge;
+    event.args[0] = a0;
+    event.args[1] = a1;
+    event.args[2] = a2;
+    event.args[3] = a3;
+    read_counters(&event);
+    if (events.ringbuf_output(&event, sizeof(event), 0))
+        count_lost();
+}
+
+/* ---- marks of QEMU ---------------------------------------------------------------------- */
+
+#define MARK(name)                                                                             \
+    int enter_##name(struct pt_regs *ctx)                                                      \
+    {                                                                                          \
+        if (is_watched())                                                                      \
+            emit(MARK_##name, EDGE_ENTER, PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx),              \
+                 PT_REGS_PARM3(ctx), 0);                                                       \
+        return 0;                                                                              \
+    }                                                                                          \
+    int return_##name(struct pt_regs *ctx)                                                     \
+    {                                                                                          \
+        if (is_watched())                                                                      \
+            emit(MARK_##name, EDGE_RETURN, PT_REGS_RC(ctx), 0, 0, 0);                          \
+        return 0;                                                                              \
+    }
+
+MARK(cpr_close)
+MARK(main_listen)
+MARK(outgoing)
+MARK(connected)
+MARK(vm_stop)
+MARK(pause_vcpus)
+MARK(notify)
+MARK(setup)
+MARK(complete)
+MARK(load)
+MARK(load_main)
+MARK(loaded)
+MARK(bh)
+MARK(vm_start)
+MARK(resume_vcpus)
+MARK(runstate)
+
+/* Saving and loading CPR state open the window in which messages are captured. */
+static inline void enter_cpr(u32 mark)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    u32 one = 1;
+    if (!is_watched())
+        return;
+    in_cpr.update(&tid, &one);
+    emit(mark, EDGE_ENTER, 0, 0, 0, 0);
+}
+
+static inline void leave_cpr(u32 mark, u64 result)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    if (!is_watched())
+        return;
+    in_cpr.delete(&tid);
+    emit(mark, EDGE_RETURN, result, 0, 0, 0);
+}
+
+#define CPR_MARK(name)                                                                         \
+    int enter_##name(struct pt_regs *ctx)                                                      \
+    {                                                                                          \
+        enter_cpr(MARK_##name);                                                                \
+        return 0;                                                                              \
+    }                                                                                          \
+    int return_##name(struct pt_regs *ctx)                                                     \
+    {                                                                                          \
+        leave_cpr(MARK_##name, PT_REGS_RC(ctx));                                               \
+        return 0;                                                                              \
+    }
+
+CPR_MARK(cpr_save)
+CPR_MARK(cpr_load)
+
+/* ---- guest execution -------------------------------------------------------------------- */
+
+static inline void guest_entered(void)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    struct bracket *bracket = vcpus.lookup(&tid);
+    if (!bracket)
+        return;
+    if (!bracket->run_first_entry)
+        bracket->run_first_entry = bpf_ktime_get_ns();
+    bracket->runs++;
+    bracket->in_run = 1;
+}
+
+/* Other ioctls of a vCPU's thread return too: only the one that entered the guest counts. */
+static inline void guest_left(void)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    struct bracket *bracket = vcpus.lookup(&tid);
+    if (!bracket || !bracket->in_run)
+        return;
+    bracket->run_last_exit = bpf_ktime_get_ns();
+    bracket->in_run = 0;
+}
+
+TRACEPOINT_PROBE(syscalls, sys_enter_ioctl)
+{
+    if (args->cmd == KVM_RUN)
+        guest_entered();
+    return 0;
+}
+
+TRACEPOINT_PROBE(syscalls, sys_exit_ioctl)
+{
+    guest_left();
+    return 0;
+}
+
+int enter_tcg_exec(struct pt_regs *ctx)
+{
+    guest_entered();
+    return 0;
+}
+
+int return_tcg_exec(struct pt_regs *ctx)
+{
+    guest_left();
+    return 0;
+}
+
+#ifdef WITH_KVM_ENTRY
+TRACEPOINT_PROBE(kvm, kvm_entry)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    struct bracket *bracket = vcpus.lookup(&tid);
+    if (bracket && !bracket->entry_first_entry)
+        bracket->entry_first_entry = bpf_ktime_get_ns();
+    return 0;
+}
+
+TRACEPOINT_PROBE(kvm, kvm_exit)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    struct bracket *bracket = vcpus.lookup(&tid);
+    if (bracket)
+        bracket->entry_last_exit = bpf_ktime_get_ns();
+    return 0;
+}
+#endif
+
+/* ---- descriptors over the cpr channel --------------------------------------------------- */
+
+static inline void capture(u64 where, u32 kind, s64 result)
+{
+    u32 zero = 0;
+    u64 id = bpf_get_current_pid_tgid();
+    struct user_message header = {};
+    struct user_iovec part = {};
+    struct user_control control = {};
+    struct message *message = scratch.lookup(&zero);
+
+    if (!message)
+        return;
+    if (bpf_probe_read_user(&header, sizeof(header), (void *)where) ||
+        bpf_probe_read_user(&part, sizeof(part), (void *)header.iov)) {
+        count_lost();
+        return;
+    }
+    message->ns = bpf_ktime_get_ns();
+    message->pid = id >> 32;
+    message->tid = (u32)id;
+    message->kind = kind;
+    message->edge = kind == KIND_SENDMSG ? EDGE_ENTER : EDGE_RETURN;
+    message->result = result;
+    message->fd_count = 0;
+    message->length = kind == KIND_SENDMSG ? part.length : result;
+    u64 bytes = message->length;
+    if (bytes >= DATA_BYTES)
+        bytes = DATA_BYTES - 1;
+    asm volatile("" : "+r"(bytes));             /* keep the mask, which the verifier needs */
+    bytes &= DATA_BYTES - 1;
+    if (bytes > 0 && bpf_probe_read_user(message->data, bytes, (void *)part.base))
+        count_lost();
+
+    if (header.control && header.control_length >= sizeof(control) &&
+        !bpf_probe_read_user(&control, sizeof(control), (void *)header.control) &&
+        control.level == SOL_SOCKET_LEVEL && control.type == SCM_RIGHTS_TYPE &&
+        control.length >= sizeof(control)) {
+        message->fd_count = (control.length - sizeof(control)) / sizeof(s32);
+        if (bpf_probe_read_user(message->fds, sizeof(message->fds),
+                                (void *)(header.control + sizeof(control))))
+            count_lost();
+    }
+    if (events.ringbuf_output(message, sizeof(*message), 0))
+        count_lost();
+}
+
+TRACEPOINT_PROBE(syscalls, sys_enter_sendmsg)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    if (in_cpr.lookup(&tid))
+        capture((u64)args->msg, KIND_SENDMSG, 0);
+    return 0;
+}
+
+TRACEPOINT_PROBE(syscalls, sys_enter_recvmsg)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    u64 where = (u64)args->msg;
+    if (in_cpr.lookup(&tid))
+        receiving.update(&tid, &where);
+    return 0;
+}
+
+TRACEPOINT_PROBE(syscalls, sys_exit_recvmsg)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    u64 *where = receiving.lookup(&tid);
+    if (!where)
+        return 0;
+    if (args->ret > 0)
+        capture(*where, KIND_RECVMSG, args->ret);
+    receiving.delete(&tid);
+    return 0;
+}
+
+/* ---- mmap of shared files: guest RAM in new QEMU ----------------------------------------- */
+
+TRACEPOINT_PROBE(syscalls, sys_enter_mmap)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    struct mmap_call call = {};
+
+    if (!is_watched() || (s64)(s32)args->fd < 0)
+        return 0;
+    call.length = args->len;
+    call.flags = args->flags;
+    call.fd = (s32)args->fd;
+    call.offset = args->off;
+    mapping.update(&tid, &call);
+    return 0;
+}
+
+TRACEPOINT_PROBE(syscalls, sys_exit_mmap)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    struct mmap_call *call = mapping.lookup(&tid);
+    if (!call)
+        return 0;
+    emit(KIND_MMAP, EDGE_RETURN, args->ret, call->length, call->fd, call->flags);
+    mapping.delete(&tid);
+    return 0;
+}
+
+/* ---- counters of the watched processes ---------------------------------------------------- */
+
+static inline struct counters *totals_of(u32 pid)
+{
+    struct counters none = {};
+    return totals.lookup_or_try_init(&pid, &none);
+}
+
+TRACEPOINT_PROBE(sched, sched_switch)
+{
+    u64 now = bpf_ktime_get_ns();
+    u64 id = bpf_get_current_pid_tgid();
+    u32 pid = id >> 32;
+    u32 tid = (u32)id;
+    u32 next = args->next_pid;
+
+    if (watched.lookup(&pid)) {
+        struct counters *total = totals_of(pid);
+        u64 *since = on_cpu.lookup(&tid);
+        if (total) {
+            __sync_fetch_and_add(&total->switches, 1);
+            if (since)
+                __sync_fetch_and_add(&total->task_ns, now - *since);
+        }
+        on_cpu.delete(&tid);
+        threads.update(&tid, &pid);
+    }
+    if (threads.lookup(&next))
+        on_cpu.update(&next, &now);
+    return 0;
+}
+
+TRACEPOINT_PROBE(sched, sched_migrate_task)
+{
+    u32 tid = args->pid;
+    u32 *pid = threads.lookup(&tid);
+    if (pid) {
+        struct counters *total = totals_of(*pid);
+        if (total)
+            __sync_fetch_and_add(&total->migrations, 1);
+    }
+    return 0;
+}
+
+#ifdef WITH_FAULTS
+TRACEPOINT_PROBE(exceptions, page_fault_user)
+{
+    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    if (watched.lookup(&pid)) {
+        struct counters *total = totals_of(pid);
+        if (total)
+            __sync_fetch_and_add(&total->faults, 1);
+    }
+    return 0;
+}
+#endif

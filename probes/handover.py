@@ -1,0 +1,243 @@
+"""The BPF programs that watch handovers: loaded once a session, filtered by process."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from results.errors import HostUnfit
+from results.phases import MARK_NAMES, MARKS, choose_function
+from results.records import Build, Event, VcpuBracket
+
+from .program import compile_program
+
+_RING_PAGES = 256  # 1 MiB holds several hundred transfers' records; it is drained after each
+_DATA_BYTES = 512
+_MAX_FDS = 8
+_KINDS = {1000: "mmap", 1001: "sendmsg", 1002: "recvmsg"}
+_EDGES = ("enter", "return")
+TRACEFS = Path("/sys/kernel/tracing")
+
+
+class _Counters(ctypes.Structure):
+    _fields_ = [
+        ("switches", ctypes.c_uint64),
+        ("migrations", ctypes.c_uint64),
+        ("faults", ctypes.c_uint64),
+        ("task_ns", ctypes.c_uint64),
+    ]
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("ns", ctypes.c_uint64),
+        ("pid", ctypes.c_uint32),
+        ("tid", ctypes.c_uint32),
+        ("kind", ctypes.c_uint32),
+        ("edge", ctypes.c_uint32),
+        ("args", ctypes.c_uint64 * 4),
+        ("counters", _Counters),
+    ]
+
+
+class _Message(ctypes.Structure):
+    _fields_ = [
+        ("ns", ctypes.c_uint64),
+        ("pid", ctypes.c_uint32),
+        ("tid", ctypes.c_uint32),
+        ("kind", ctypes.c_uint32),
+        ("edge", ctypes.c_uint32),
+        ("result", ctypes.c_int64),
+        ("length", ctypes.c_uint32),
+        ("fd_count", ctypes.c_uint32),
+        ("fds", ctypes.c_int32 * _MAX_FDS),
+        ("data", ctypes.c_uint8 * _DATA_BYTES),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the probes saw of one transfer. `lost` records could not be written."""
+
+    events: tuple[Event, ...]
+    brackets: tuple[VcpuBracket, ...]
+    lost: int
+
+
+class HandoverProbe:
+    """Probes on every QEMU build of a session; a context manager.
+
+    `watch` a process before its transfer, `arm` the vCPU threads in the hold, `collect` after the
+    guest has resumed. Nothing is read from the kernel in between.
+    """
+
+    def __init__(self, builds: Iterable[Build]) -> None:
+        self._builds = tuple(builds)
+        self._bpf: Any = None
+        self._records: list[Event] = []
+        self._lost_before = 0
+        self.attached: dict[str, dict[str, str]] = {}  # build id → mark → function
+
+    def __enter__(self) -> Self:
+        flags = [f"-DMARK_{name}={number}" for number, name in enumerate(MARK_NAMES)]
+        flags.append(f"-DRING_PAGES={_RING_PAGES}")
+        flags += [f"-DWITH_{name}" for name, event in _OPTIONAL.items() if _has(event)]
+        directory = resources.files(__package__).joinpath("bpf")
+        with resources.as_file(directory) as path:
+            flags.append(f"-I{path}")
+            self._bpf = compile_program(path / "handover.bpf.c", tuple(flags))
+        try:
+            for binary in {build.binary: build for build in self._builds}.values():
+                self._attach(binary)
+            self._bpf["events"].open_ring_buffer(self._receive)
+        except BaseException:
+            self._bpf.cleanup()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bpf.cleanup()
+
+    def _attach(self, build: Build) -> None:
+        chosen: dict[str, str] = {}
+        for mark in MARKS:
+            function = choose_function(mark, build.symbols)
+            if function is None:
+                continue
+            try:
+                self._bpf.attach_uprobe(
+                    name=build.binary, sym=function, fn_name=f"enter_{mark.name}"
+                )
+                if mark.returns:
+                    self._bpf.attach_uretprobe(
+                        name=build.binary, sym=function, fn_name=f"return_{mark.name}"
+                    )
+            except Exception as error:
+                raise HostUnfit(
+                    f"cannot probe {function} in {build.binary}: {error}; "
+                    "uprobes need root and a kernel with CONFIG_UPROBE_EVENTS"
+                ) from error
+            chosen[mark.name] = function
+        self.attached[build.build_id] = chosen
+
+    # -- one transfer ---------------------------------------------------------------------
+
+    def watch(self, pid: int) -> None:
+        """Start to record what process `pid` does."""
+        self._bpf["watched"][ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
+
+    def forget(self, pid: int, tids: Iterable[int]) -> None:
+        """Drop a process that has ended, with its vCPU threads and counters."""
+        for table, keys in (("watched", (pid,)), ("totals", (pid,)), ("vcpus", tuple(tids))):
+            for key in keys:
+                try:
+                    del self._bpf[table][ctypes.c_uint32(key)]
+                except KeyError:
+                    continue
+
+    def arm(self, tids: Iterable[int]) -> None:
+        """Open an empty bracket for each vCPU thread. A thread inside KVM_RUN is taken as there."""
+        table = self._bpf["vcpus"]
+        for tid in tids:
+            leaf = table.Leaf()
+            leaf.in_run = 1
+            table[ctypes.c_uint32(tid)] = leaf
+
+    def collect(self, old_tids: tuple[int, ...], new_tids: tuple[int, ...]) -> Observed:
+        """Take what was recorded since the last call."""
+        self._bpf.ring_buffer_consume()
+        events, self._records = tuple(sorted(self._records, key=lambda e: e.ns)), []
+        lost = int(self._bpf["lost"][ctypes.c_int(0)].value)
+        missed, self._lost_before = lost - self._lost_before, lost
+        brackets = tuple(
+            self._bracket(index, old, new)
+            for index, (old, new) in enumerate(zip(old_tids, new_tids, strict=True))
+        )
+        return Observed(events, brackets, missed)
+
+    def _bracket(self, index: int, old_tid: int, new_tid: int) -> VcpuBracket:
+        table = self._bpf["vcpus"]
+
+        def read(tid: int, field: str) -> int | None:
+            try:
+                return int(getattr(table[ctypes.c_uint32(tid)], field)) or None
+            except KeyError:
+                return None
+
+        return VcpuBracket(
+            index=index,
+            old_tid=old_tid,
+            new_tid=new_tid,
+            run_last_exit_ns=read(old_tid, "run_last_exit"),
+            run_first_entry_ns=read(new_tid, "run_first_entry"),
+            entry_last_exit_ns=read(old_tid, "entry_last_exit"),
+            entry_first_entry_ns=read(new_tid, "entry_first_entry"),
+        )
+
+    def _receive(self, context: Any, data: Any, size: int) -> None:
+        if size >= ctypes.sizeof(_Message):
+            self._records.append(_as_message(ctypes.cast(data, ctypes.POINTER(_Message)).contents))
+        else:
+            self._records.append(_as_event(ctypes.cast(data, ctypes.POINTER(_Event)).contents))
+
+
+_OPTIONAL = {
+    "KVM_ENTRY": "kvm/kvm_entry",
+    "FAULTS": "exceptions/page_fault_user",
+}
+
+
+def _has(event: str) -> bool:
+    return (TRACEFS / "events" / event).is_dir()
+
+
+def _as_event(raw: Any) -> Event:
+    kind = int(raw.kind)
+    args = [int(a) for a in raw.args]
+    if kind in _KINDS:
+        values = dict(zip(("address", "length", "fd", "flags"), args, strict=True))
+    elif raw.edge:
+        values = {"result": ctypes.c_int32(args[0] & 0xFFFFFFFF).value}
+    else:
+        values = {"arg1": args[0], "arg2": args[1]}
+    counters = raw.counters
+    return Event(
+        ns=int(raw.ns),
+        pid=int(raw.pid),
+        tid=int(raw.tid),
+        mark=_KINDS.get(kind) or MARK_NAMES[kind],
+        edge="return" if raw.edge else "enter",
+        values=values,
+        counters={
+            "switches": int(counters.switches),
+            "migrations": int(counters.migrations),
+            "faults": int(counters.faults),
+            "task_ns": int(counters.task_ns),
+        },
+    )
+
+
+def _as_message(raw: Any) -> Event:
+    count = min(int(raw.fd_count), _MAX_FDS)
+    values = {"result": int(raw.result), "length": int(raw.length), "fds": int(raw.fd_count)}
+    values |= {f"fd{n}": int(raw.fds[n]) for n in range(count)}
+    kept = min(int(raw.length), _DATA_BYTES - 1)
+    return Event(
+        ns=int(raw.ns),
+        pid=int(raw.pid),
+        tid=int(raw.tid),
+        mark=_KINDS[int(raw.kind)],
+        edge="return" if raw.edge else "enter",
+        values=values,
+        data=bytes(raw.data[:kept]).hex(),
+    )

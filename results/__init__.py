@@ -1,0 +1,1 @@
+"""What is remembered: frozen records, the timeline, the store and the statistics."""

@@ -1,0 +1,1 @@
+"""What is done: QEMU builds, command lines, guests, transfers and host facts."""

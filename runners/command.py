@@ -1,0 +1,135 @@
+"""From a scenario to a QEMU command line: values in, argv out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from results.errors import UsageError
+from results.records import MIB, Build, Scenario
+
+from .payload import layout
+
+RAM_ID = "ram0"
+HUGE_PAGE_BYTES = 2 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Private socket paths of one hand-over; `None` for a guest that starts afresh."""
+
+    cpr: Path
+    main: Path
+
+
+def low_ram_bytes(machine: str, ram_bytes: int) -> int:
+    """RAM below the PCI hole, as QEMU lays it out: the rest starts at 4 GiB.
+
+    Source: pc_q35_init and pc_init1 in QEMU's hw/i386/pc_q35.c and pc_piix.c.
+    """
+    if machine.startswith(("pc-i440fx", "pc")) and not machine.startswith("pc-q35"):
+        return 0xC0000000 if ram_bytes >= 0xE0000000 else ram_bytes
+    return 0x80000000 if ram_bytes >= 0xB0000000 else ram_bytes
+
+
+def backend_options(scenario: Scenario, hugetlbfs: Path | None) -> str:
+    """The -object of guest RAM; share=on is what CPR demands of every backend."""
+    common = f"id={RAM_ID},size={scenario.ram_bytes},share=on"
+    match scenario.backend:
+        case "anon":
+            return f"memory-backend-ram,{common}"
+        case "memfd":
+            return f"memory-backend-memfd,{common}"
+        case "shm":
+            return f"memory-backend-shm,{common}"
+        case "hugetlb-memfd":
+            return f"memory-backend-memfd,{common},hugetlb=on,hugetlbsize={HUGE_PAGE_BYTES}"
+        case "hugetlbfs":
+            if hugetlbfs is None:
+                raise UsageError(f"scenario {scenario.id} needs a mounted hugetlbfs")
+            return f"memory-backend-file,{common},mem-path={_escape(hugetlbfs / 'guest-ram')}"
+
+
+def _escape(path: Path) -> str:
+    """QEMU's option parser takes a doubled comma for a comma."""
+    return str(path).replace(",", ",,")
+
+
+def guest_argv(
+    build: Build,
+    scenario: Scenario,
+    *,
+    firmware: Path,
+    monitor_fd: int,
+    hugetlbfs: Path | None = None,
+    incoming: Sockets | None = None,
+) -> tuple[str, ...]:
+    """Full argv of one QEMU. With `incoming` it takes the guest over, else it starts it paused.
+
+    `monitor_fd` is an inherited, connected socket: the greeting on it says that the monitor is
+    open, so nobody polls for a socket file.
+    """
+    machine = (
+        f"{scenario.machine},accel={scenario.accel},memory-backend={RAM_ID},aux-ram-share=on"
+    )
+    argv = [
+        *build.launcher,
+        *("-name", f"pausebench-{scenario.id},debug-threads=on"),
+        *("-machine", machine),
+        *("-cpu", scenario.cpu),
+        *("-smp", str(scenario.vcpus)),
+        *("-m", f"{scenario.ram_bytes // MIB}M"),
+        *("-object", backend_options(scenario, hugetlbfs)),
+        *("-overcommit", f"mem-lock={'on' if scenario.mem_lock else 'off'}"),
+        *("-bios", str(firmware)),
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",  # the payload has no IDT: a fault must end the run, not restart the guest
+        *("-display", "none"),
+        *("-chardev", f"socket,id=qmp,fd={monitor_fd}"),
+        *("-mon", "chardev=qmp,mode=control"),
+    ]
+    if incoming is None:
+        argv.append("-S")
+    else:
+        # The monitor opens while the old guest runs; `migrate-incoming` then starts the blackout.
+        argv += ["-incoming", "defer", "-incoming", json.dumps(channel("cpr", incoming.cpr))]
+    return tuple(argv)
+
+
+def channel(kind: str, path: Path) -> dict[str, object]:
+    """A MigrationChannel of the QMP schema over a unix socket."""
+    return {
+        "channel-type": kind,
+        "addr": {"transport": "socket", "type": "unix", "path": str(path)},
+    }
+
+
+def check_scenario(scenario: Scenario, memory_bytes: int, cpus: int) -> None:
+    """Refuse what cannot be run, before anything is started.
+
+    `memory_bytes` is what the host has available, `cpus` how many it has. Raises UsageError.
+    """
+    where = f"scenario {scenario.id}"
+    if scenario.ram_bytes < layout.MINIMUM_RAM_BYTES:
+        raise UsageError(
+            f"{where}: {scenario.ram_bytes // MIB} MiB of RAM is too little; "
+            f"the payload needs at least {layout.MINIMUM_RAM_BYTES // MIB} MiB (--ram)"
+        )
+    if scenario.ram_bytes % HUGE_PAGE_BYTES:
+        raise UsageError(f"{where}: RAM must be a multiple of 2 MiB (--ram)")
+    if scenario.ram_bytes > memory_bytes:
+        raise UsageError(
+            f"{where}: {scenario.ram_bytes // MIB} MiB of RAM, but the host has only "
+            f"{memory_bytes // MIB} MiB available: choose less (--ram)"
+        )
+    if not 1 <= scenario.vcpus <= layout.MAX_VCPUS:
+        raise UsageError(f"{where}: {scenario.vcpus} vCPUs; 1 to {layout.MAX_VCPUS} (--vcpus)")
+    if scenario.vcpus > 4 * cpus:
+        raise UsageError(
+            f"{where}: {scenario.vcpus} vCPUs on {cpus} CPUs would measure the scheduler; "
+            f"at most {4 * cpus} here (--vcpus)"
+        )
+    if not 0.0 <= scenario.touched <= 1.0:
+        raise UsageError(f"{where}: touched is a share from 0 to 1, not {scenario.touched}")

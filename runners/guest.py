@@ -1,0 +1,172 @@
+"""A guest: a payload in RAM that outlives the QEMU processes it runs in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from results.errors import GuestLost, TransferRefused
+from results.records import Build, Scenario
+
+from .command import Sockets, guest_argv, low_ram_bytes
+from .payload.memory import GuestMemory, GuestPlan, plan_guest
+from .qemu import Qemu
+
+BEAT_TIMEOUT_S = 30.0
+# Until the first calibration: only the thresholds of the payload depend on it.
+_ASSUMED_TICKS_PER_SECOND = 2.5e9 / 256
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a session's guests live: a private directory and what is built once for all of them."""
+
+    directory: Path  # mode 0700; sockets and logs
+    firmware: Path
+    hugetlbfs: Path | None = None
+
+
+class Guest:
+    """A running guest and the QEMU that it is in now."""
+
+    def __init__(
+        self, scenario: Scenario, build: Build, place: Place, plan: GuestPlan, qemu: Qemu
+    ) -> None:
+        self.scenario = scenario
+        self.build = build
+        self.place = place
+        self.plan = plan
+        self.qemu = qemu
+        self.memory: GuestMemory
+        self.vcpu_tids: tuple[int, ...] = ()
+        self.first_beat_s = 0.0
+        self.update = 0
+
+    @classmethod
+    async def boot(cls, scenario: Scenario, build: Build, place: Place) -> Guest:
+        """Start a guest and return once every vCPU beats and has touched its share of RAM.
+
+        Raises GuestLost when QEMU ends or the guest stays silent.
+        """
+        plan = plan_guest(
+            scenario.vcpus,
+            scenario.ram_bytes,
+            scenario.touched,
+            low_ram_bytes(scenario.machine, scenario.ram_bytes),
+            secrets.randbits(32),
+            _ASSUMED_TICKS_PER_SECOND,
+        )
+        if place.hugetlbfs is not None:
+            (place.hugetlbfs / "guest-ram").unlink(missing_ok=True)
+        qemu = start_qemu(scenario, build, place)
+        try:
+            guest = cls(scenario, build, place, plan, qemu)
+            await qemu.connect()
+            guest.vcpu_tids = await vcpu_tids(qemu, scenario.vcpus)
+            guest.memory = GuestMemory(ram_descriptor(qemu.pid, scenario.ram_bytes), plan)
+            try:
+                await guest._wake()
+            except BaseException:
+                guest.memory.close()
+                raise
+        except BaseException:
+            qemu.kill()
+            raise
+        return guest
+
+    async def _wake(self) -> None:
+        self.memory.prepare()
+        await self.qemu.execute("cont")
+        start = time.monotonic()
+        await self._until(self.memory.first_beat_seen, "its first beat")
+        self.first_beat_s = time.monotonic() - start
+        # A large working set on a KVM that emulates takes its time: bound it by its size.
+        patience = BEAT_TIMEOUT_S + self.plan.pages * 100e-6
+        await self._until(self.memory.running, "the first walk over its RAM", patience)
+
+    async def _until(
+        self, reached: Callable[[], bool], what: str, patience_s: float = BEAT_TIMEOUT_S
+    ) -> None:
+        end = time.monotonic() + patience_s
+        while not reached():
+            if not self.qemu.alive():
+                raise self.qemu.lost(f"the guest made {what}")
+            if time.monotonic() > end:
+                raise GuestLost(
+                    f"the guest did not make {what} in {patience_s:.0f} s", self.qemu.argv
+                )
+            await asyncio.sleep(0.002)
+
+    def close(self) -> None:
+        """End the guest and free its RAM. Needs no event loop."""
+        self.qemu.kill()
+        self.memory.close()
+
+
+def start_qemu(
+    scenario: Scenario, build: Build, place: Place, incoming: Sockets | None = None
+) -> Qemu:
+    """Start a QEMU for `scenario`, to run the guest afresh or to take it over."""
+    number = secrets.token_hex(4)
+    return Qemu.start(
+        lambda fd: guest_argv(
+            build,
+            scenario,
+            firmware=place.firmware,
+            monitor_fd=fd,
+            hugetlbfs=place.hugetlbfs,
+            incoming=incoming,
+        ),
+        place.directory / f"qemu-{number}.log",
+    )
+
+
+async def vcpu_tids(qemu: Qemu, vcpus: int) -> tuple[int, ...]:
+    """Thread ids of the vCPUs in their order."""
+    found = await qemu.execute("query-cpus-fast")
+    tids = {int(cpu["cpu-index"]): int(cpu["thread-id"]) for cpu in found}
+    if sorted(tids) != list(range(vcpus)):
+        raise TransferRefused(f"QEMU (pid {qemu.pid}) reports vCPUs {sorted(tids)}, not {vcpus}")
+    return tuple(tids[i] for i in range(vcpus))
+
+
+@dataclass(frozen=True, slots=True)
+class RamMapping:
+    """Guest RAM as one process maps it."""
+
+    start: int
+    end: int
+    shared: bool
+    inode: int
+    device: str
+
+
+def ram_mapping(pid: int, ram_bytes: int) -> RamMapping:
+    """Find guest RAM in /proc/PID/maps: the one mapping of a file that has RAM's size.
+
+    Raises GuestLost when there is none.
+    """
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        span, mode, offset, device, inode = line.split(maxsplit=5)[:5]
+        start, end = (int(part, 16) for part in span.split("-"))
+        if end - start == ram_bytes and int(offset, 16) == 0 and inode != "0":
+            return RamMapping(start, end, mode[3] == "s", int(inode), device)
+    raise GuestLost(f"QEMU (pid {pid}) maps no file of {ram_bytes} bytes as guest RAM")
+
+
+def ram_descriptor(pid: int, ram_bytes: int) -> Path:
+    """Path under /proc of the descriptor that `pid` holds on guest RAM."""
+    inode = ram_mapping(pid, ram_bytes).inode
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found = os.stat(entry)
+        except OSError:
+            continue
+        if found.st_ino == inode and found.st_size >= ram_bytes:
+            return entry
+    raise GuestLost(f"QEMU (pid {pid}) holds no descriptor of its guest RAM")

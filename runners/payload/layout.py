@@ -1,0 +1,74 @@
+"""Where the payload keeps what in guest RAM: the one definition for guest and host.
+
+Every constant here is handed to the assembler as a symbol (`payload.S` defines none of its own),
+so that the guest and the host cannot disagree. Offsets are file offsets of the RAM backend, which
+equal guest physical addresses below the PCI hole.
+"""
+
+from __future__ import annotations
+
+# The payload copies itself here: an address that a start-up IPI can name (page number << 12).
+CODE = 0x8000
+
+# Control block, written by the host before the guest starts and read by every vCPU.
+CONTROL = 0x10000
+C_VCPUS = 0x00  # u32: number of vCPUs, the stride of the page walk
+C_FIRST_PAGE = 0x04  # u32: first page number of the working set
+C_END_PAGE = 0x08  # u32: one past its last page number
+C_SEED = 0x0C  # u32: seed of the pattern
+C_THRESHOLD = 0x10  # u32: a gap of at least this many ticks is logged
+C_RING_SHIFT = 0x14  # u32: tick >> shift numbers the interval of the beat ring
+C_LOW_PAGES = 0x18  # u32: pages of RAM below the PCI hole; pages beyond lie above 4 GiB
+C_PAGING = 0x1C  # u32: not zero: RAM beyond C_LOW_PAGES exists, switch PAE paging on
+
+# Page tables for PAE, only used when C_PAGING is set.
+PAGE_DIRECTORIES = 0x20000  # four page directories of 2 MiB pages
+PAGE_POINTERS = 0x24000  # page-directory-pointer table
+WINDOW = 0xC0000000  # one 2 MiB window a vCPU, in the PCI hole
+
+# One slot a vCPU, at SLOTS + (APIC id << SLOT_SHIFT).
+SLOTS = 0x100000
+SLOT_SHIFT = 15
+S_MAGIC = 0x00  # u32: MAGIC once the vCPU runs
+S_BEATS = 0x04  # u32: beats so far (wraps)
+S_TICK = 0x08  # u32: tick of the last beat (wraps)
+S_TOUCHED = 0x0C  # u32: 1 once every page of its share was written
+S_PASSES = 0x10  # u32: full walks over its share
+S_GAPS = 0x14  # u32: gaps logged so far (wraps)
+S_LONGEST = 0x18  # u32: longest gap, ticks
+S_LONGEST_START = 0x1C  # u32
+S_LONGEST_END = 0x20  # u32
+S_PAGE = 0x24  # u32: page number to visit next
+S_RING_ID = 0x28  # u32: interval that the ring counts in
+S_RING_AT = 0x2C  # u32: address of its ring entry
+S_ERRORS = 0x30  # u32: words that were not what had been written
+S_ERROR_PAGE = 0x34  # u32: page number of the first
+S_ERROR_WORD = 0x38  # u32: index of the word within the page
+S_ERROR_SEEN = 0x3C  # u32
+S_ERROR_EXPECTED = 0x40  # u32
+S_WINDOW = 0x44  # u32: 2 MiB frame that the window shows now
+S_GAP_LOG = 0x1000  # GAP_ENTRIES entries of {start tick, end tick, beat, 0}, u32 each
+GAP_ENTRIES = 256
+S_STACK = 0x4000  # stack grows down from here
+S_RING = 0x4000  # RING_ENTRIES entries of {interval, beats}, u32 each
+RING_ENTRIES = 2048
+
+MAGIC = 0x42454154  # "TAEB"
+MAX_VCPUS = 255
+
+# A tick is 256 cycles of the guest's TSC: 32 bits then last for minutes and stay one atomic store.
+TICK_SHIFT = 8
+
+PAGE_BYTES = 4096
+PAGE_WORDS = PAGE_BYTES // 4
+GUEST_WORDS = 4  # words at a page's start that the guest rewrites; the rest never changes
+FIRST_PAGE = (16 << 20) // PAGE_BYTES  # the working set starts at 16 MiB
+PATTERN = 0x9E3779B1  # word n of RAM holds n * PATTERN + seed (mod 2**32)
+
+ROM_BYTES = 0x10000
+MINIMUM_RAM_BYTES = 32 << 20
+
+
+def symbols() -> dict[str, int]:
+    """Every integer constant of this module, for the assembler's --defsym."""
+    return {k: v for k, v in globals().items() if k.isupper() and isinstance(v, int)}

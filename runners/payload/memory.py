@@ -1,0 +1,250 @@
+"""The host's view of the payload: guest RAM mapped through the backend's own descriptor."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from results.errors import GuestLost
+from results.records import MIB, Gap, RamCheck
+
+from . import layout as at
+
+Words = npt.NDArray[np.uint32]
+
+# Compared after every update; more than this costs more than the update itself.
+CHECK_LIMIT_BYTES = 64 * MIB
+_CHUNK_PAGES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class GuestPlan:
+    """What the payload is told: its vCPUs, its working set and its pattern."""
+
+    vcpus: int
+    ram_bytes: int
+    low_bytes: int  # RAM below the PCI hole
+    first_page: int
+    end_page: int
+    seed: int
+    threshold_ticks: int
+    ring_shift: int
+
+    @property
+    def pages(self) -> int:
+        return self.end_page - self.first_page
+
+
+def plan_guest(
+    vcpus: int, ram_bytes: int, touched: float, low_bytes: int, seed: int, ticks_per_second: float
+) -> GuestPlan:
+    """Lay out a guest: `touched` of its RAM from 16 MiB on, gaps of 100 µs and more logged.
+
+    The ring's interval is the power of two of ticks nearest below half a millisecond.
+    """
+    room = ram_bytes // at.PAGE_BYTES - at.FIRST_PAGE
+    pages = max(vcpus, min(room, int(ram_bytes * touched) // at.PAGE_BYTES))
+    return GuestPlan(
+        vcpus=vcpus,
+        ram_bytes=ram_bytes,
+        low_bytes=low_bytes,
+        first_page=at.FIRST_PAGE,
+        end_page=at.FIRST_PAGE + pages,
+        seed=seed & 0xFFFFFFFF,
+        threshold_ticks=int(ticks_per_second * 100e-6),
+        ring_shift=max(0, int(ticks_per_second * 0.5e-3).bit_length() - 1),
+    )
+
+
+class GuestMemory:
+    """Guest RAM, shared with every QEMU that the guest lives in.
+
+    The mapping is of the file, not of a process: it stays right through any number of transfers,
+    provided that each new QEMU maps the same file (`same_file` of the runner proves that).
+    """
+
+    def __init__(self, path: str | Path, plan: GuestPlan) -> None:
+        """Map the RAM file at `path` (for example /proc/PID/fd/N)."""
+        self.plan = plan
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self.inode = os.fstat(fd).st_ino
+            self._map = mmap.mmap(fd, plan.ram_bytes)
+        finally:
+            os.close(fd)
+        self.words: Words = np.frombuffer(self._map, dtype=np.uint32)
+
+    def close(self) -> None:
+        """Give the mapping back; huge pages are freed only when nobody maps them."""
+        self.words = np.zeros(0, dtype=np.uint32)
+        self._map.close()
+
+    # -- before the guest runs ------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Write the control block, the pattern and the guest's own words. The guest is paused."""
+        plan = self.plan
+        control = {
+            at.C_VCPUS: plan.vcpus,
+            at.C_FIRST_PAGE: plan.first_page,
+            at.C_END_PAGE: plan.end_page,
+            at.C_SEED: plan.seed,
+            at.C_THRESHOLD: plan.threshold_ticks,
+            at.C_RING_SHIFT: plan.ring_shift,
+            at.C_LOW_PAGES: plan.low_bytes // at.PAGE_BYTES,
+            at.C_PAGING: int(plan.low_bytes < plan.ram_bytes),
+        }
+        for offset, value in control.items():
+            self.words[(at.CONTROL + offset) // 4] = value
+        for first in range(plan.first_page, plan.end_page, _CHUNK_PAGES):
+            pages = min(_CHUNK_PAGES, plan.end_page - first)
+            view = self._pages(first, pages)
+            view[:] = self._pattern(first, pages)
+            numbers = np.arange(first, first + pages, dtype=np.uint32)
+            view[:, 0] = 0
+            view[:, 1] = ~numbers
+            view[:, 2:4] = 0
+
+    # -- while it runs --------------------------------------------------------------------
+
+    def slot_word(self, vcpu: int, offset: int) -> int:
+        """One 32-bit word of a vCPU's slot; aligned words are written by one store."""
+        return int(self.words[(at.SLOTS + (vcpu << at.SLOT_SHIFT) + offset) // 4])
+
+    def running(self) -> bool:
+        """Whether every vCPU beats and has touched its share of the working set."""
+        return all(self.slot_word(v, at.S_TOUCHED) == 1 for v in range(self.plan.vcpus))
+
+    def beats(self) -> tuple[int, ...]:
+        return tuple(self.slot_word(v, at.S_BEATS) for v in range(self.plan.vcpus))
+
+    def first_beat_seen(self) -> bool:
+        return all(
+            self.slot_word(v, at.S_MAGIC) == at.MAGIC and self.slot_word(v, at.S_BEATS) > 0
+            for v in range(self.plan.vcpus)
+        )
+
+    def wait_for_beats(self, since: tuple[int, ...], timeout_s: float) -> None:
+        """Return once every vCPU has beaten after the counts in `since`; raise GuestLost else."""
+        end = time.monotonic() + timeout_s
+        while True:
+            still = [v for v, old in enumerate(since) if self.slot_word(v, at.S_BEATS) == old]
+            if not still:
+                return
+            if time.monotonic() > end:
+                raise GuestLost(f"vCPU {still[0]} did not beat within {timeout_s:g} s")
+            time.sleep(0.0005)
+
+    def sample_ticks(self, duration_s: float) -> list[list[tuple[int, int]]]:
+        """Read (host ns, tick of the last beat) of every vCPU for a while: one list a vCPU.
+
+        The clock is read after the tick: a reader that loses its CPU in between then makes the
+        sample staler, never fresher than the truth, and the smallest (ns - tick) is the best one.
+        Ticks are raw (32 bits, wrapping). Only readings whose tick moved are kept.
+        """
+        places = [
+            (at.SLOTS + (v << at.SLOT_SHIFT) + at.S_TICK) // 4 for v in range(self.plan.vcpus)
+        ]
+        samples: list[list[tuple[int, int]]] = [[] for _ in places]
+        last = [-1] * len(places)
+        words, clock = self.words, time.monotonic_ns
+        end = clock() + int(duration_s * 1e9)
+        while (now := clock()) < end:
+            for i, place in enumerate(places):
+                tick = int(words[place])
+                if tick != last[i]:
+                    last[i] = tick
+                    samples[i].append((clock(), tick))
+            if now + 50_000 < end:
+                time.sleep(20e-6)  # leaves the CPU to the vCPU that is being watched
+        return samples
+
+    def gaps_since(self, vcpu: int, logged: int) -> tuple[tuple[Gap, ...], bool]:
+        """Gaps logged after the `logged`-th (raw ticks), oldest first, and whether any was lost."""
+        now = self.slot_word(vcpu, at.S_GAPS)
+        new = (now - logged) & 0xFFFFFFFF
+        first = (at.SLOTS + (vcpu << at.SLOT_SHIFT) + at.S_GAP_LOG) // 4
+        kept = min(new, at.GAP_ENTRIES)
+        gaps = []
+        for number in range(now - kept, now):
+            entry = first + (number % at.GAP_ENTRIES) * 4
+            gaps.append(Gap(int(self.words[entry]), int(self.words[entry + 1])))
+        return tuple(gaps), new > at.GAP_ENTRIES
+
+    def gaps_logged(self, vcpu: int) -> int:
+        return self.slot_word(vcpu, at.S_GAPS)
+
+    def errors(self, vcpu: int) -> tuple[int, str]:
+        """Words that the guest itself found changed, and a description of the first."""
+        count = self.slot_word(vcpu, at.S_ERRORS)
+        if count == 0:
+            return 0, ""
+        word = {name: self.slot_word(vcpu, offset) for name, offset in _ERROR_WORDS.items()}
+        return count, (
+            f"page {word['page']:#x} word {word['word']}: "
+            f"{word['seen']:#010x} instead of {word['expected']:#010x}"
+        )
+
+    # -- every byte -----------------------------------------------------------------------
+
+    def check(self, limit_bytes: int = CHECK_LIMIT_BYTES) -> RamCheck:
+        """Compare the pattern with what lies in RAM: all of it up to `limit_bytes`, else a sample.
+
+        The guest's own words are left to the guest, which changes them all the time.
+        """
+        start = time.monotonic_ns()
+        plan = self.plan
+        stride = max(1, -(-plan.pages * at.PAGE_BYTES // limit_bytes))
+        checked, bad, first_bad = 0, 0, ""
+        for first in range(plan.first_page, plan.end_page, _CHUNK_PAGES * stride):
+            pages = min(_CHUNK_PAGES, plan.end_page - first)
+            wrong = self._pages(first, pages) != self._pattern(first, pages)
+            wrong[:, : at.GUEST_WORDS] = False
+            checked += pages
+            if wrong.any():
+                rows = np.flatnonzero(wrong.any(axis=1))
+                bad += len(rows)
+                if not first_bad:
+                    first_bad = f"page {first + int(rows[0]):#x}"
+        return RamCheck(
+            pages=checked,
+            bytes=checked * (at.PAGE_BYTES - 4 * at.GUEST_WORDS),
+            bad_pages=bad,
+            first_bad=first_bad,
+            duration_ns=time.monotonic_ns() - start,
+        )
+
+    def _pages(self, first: int, pages: int) -> Words:
+        begin = first * at.PAGE_WORDS
+        return self.words[begin : begin + pages * at.PAGE_WORDS].reshape(pages, at.PAGE_WORDS)
+
+    def _pattern(self, first: int, pages: int) -> Words:
+        base = (first * at.PAGE_WORDS * at.PATTERN + self.plan.seed) & 0xFFFFFFFF
+        result: Words = _increments(pages) + np.uint32(base)
+        return result
+
+
+_ERROR_WORDS: dict[str, int] = {
+    "page": at.S_ERROR_PAGE,
+    "word": at.S_ERROR_WORD,
+    "seen": at.S_ERROR_SEEN,
+    "expected": at.S_ERROR_EXPECTED,
+}
+
+_cache: dict[int, Any] = {}
+
+
+def _increments(pages: int) -> Words:
+    """Pattern of `pages` pages relative to their first word; kept, as it is asked for often."""
+    if pages not in _cache:
+        words = np.arange(pages * at.PAGE_WORDS, dtype=np.uint32) * np.uint32(at.PATTERN)
+        _cache[pages] = words.reshape(pages, at.PAGE_WORDS)
+    found: Words = _cache[pages]
+    return found

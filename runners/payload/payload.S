@@ -1,0 +1,324 @@
+/*
+ * The guest: a 64 KiB firmware image of 32-bit code that beats.
+ *
+ * It is its own firmware (-bios) because SeaBIOS needs seconds to reach a boot sector where KVM
+ * emulates every instruction. All constants come from layout.py by --defsym.
+ *
+ * Every vCPU, for ever: read the TSC, log the gap since its last beat if that is long, count the
+ * beat, count it in the ring of short intervals, visit one page of its share of the working set:
+ * check the words that it wrote on its last visit, write new ones, check one word of the pattern
+ * that the host laid down.
+ *
+ * Interrupts stay off and there is no IDT: any fault is a triple fault, which ends QEMU
+ * (-no-reboot) and fails the run.
+ */
+
+        .set    ROM_BASE, 0xffff0000
+        .set    CODE_SELECTOR, 8
+        .set    DATA_SELECTOR, 16
+        .set    LAPIC, 0xfee00000
+        .set    PAGE_FLAGS, 0xe3                /* present, writable, accessed, dirty, 2 MiB */
+
+
+        .code16
+        .text
+rom:
+        cli
+        cld
+        movb    $2, %al                         /* A20 on, should the board start with it off */
+        outb    %al, $0x92
+        lgdtl   %cs:(rom_gdtr - rom)
+        movl    %cr0, %eax
+        orb     $1, %al
+        movl    %eax, %cr0
+        ljmpl   $CODE_SELECTOR, $(rom32 - rom + ROM_BASE)
+
+        /*
+         * Descriptors carry the accessed bit: a CPU that has to set it in ROM cannot, and KVM's
+         * emulator then repeats the far jump for ever.
+         */
+        .macro  descriptors
+        .quad   0
+        .quad   0x00cf9b000000ffff
+        .quad   0x00cf93000000ffff
+        .endm
+
+        .balign 8
+rom_gdt:
+        descriptors
+rom_gdtr:
+        .word   23
+        .long   rom_gdt - rom + ROM_BASE
+
+        .code32
+        .macro  flat_segments
+        movw    $DATA_SELECTOR, %ax
+        movw    %ax, %ds
+        movw    %ax, %es
+        movw    %ax, %ss
+        .endm
+
+rom32:
+        flat_segments
+        movl    $(image - rom + ROM_BASE), %esi
+        movl    $CODE, %edi
+        movl    $((image_end - image + 3) / 4), %ecx
+        rep movsl
+        movl    $(first_cpu - image + CODE), %eax
+        jmp     *%eax
+
+/* What follows runs in RAM at CODE: the ROM must not matter once the guest is handed over. */
+        .balign 16
+image:
+        .code16
+other_cpu:                                      /* start-up IPI lands here, CS = CODE >> 4 */
+        cli
+        cld
+        xorw    %ax, %ax
+        movw    %ax, %ds
+        lgdtl   (gdtr - image + CODE)
+        movl    %cr0, %eax
+        orb     $1, %al
+        movl    %eax, %cr0
+        ljmpl   $CODE_SELECTOR, $(every_cpu - image + CODE)
+
+        .balign 8
+gdt:    descriptors
+gdtr:   .word   23
+        .long   gdt - image + CODE
+
+        .code32
+first_cpu:
+        lgdt    (gdtr - image + CODE)
+        cmpl    $0, CONTROL + C_PAGING
+        je      wake_others
+        /* Identity map of 4 GiB by 2 MiB pages; the windows are remapped later, one a vCPU. */
+        xorl    %ecx, %ecx
+1:      movl    %ecx, %eax
+        shll    $21, %eax
+        orl     $PAGE_FLAGS, %eax
+        movl    %eax, PAGE_DIRECTORIES(, %ecx, 8)
+        movl    $0, PAGE_DIRECTORIES + 4(, %ecx, 8)
+        incl    %ecx
+        cmpl    $2048, %ecx
+        jb      1b
+        xorl    %ecx, %ecx
+2:      movl    %ecx, %eax
+        shll    $12, %eax
+        addl    $(PAGE_DIRECTORIES + 1), %eax
+        movl    %eax, PAGE_POINTERS(, %ecx, 8)
+        movl    $0, PAGE_POINTERS + 4(, %ecx, 8)
+        incl    %ecx
+        cmpl    $4, %ecx
+        jb      2b
+
+wake_others:
+        movl    $LAPIC, %edi
+        movl    0xf0(%edi), %eax                /* spurious vector register: enable the APIC */
+        orl     $0x1ff, %eax
+        movl    %eax, 0xf0(%edi)
+        movl    $0x000c4500, 0x300(%edi)        /* INIT to all but this one */
+        movl    $(0x000c4600 + (CODE >> 12)), 0x300(%edi)       /* start-up IPI */
+
+every_cpu:
+        flat_segments
+        cmpl    $0, CONTROL + C_PAGING
+        je      1f
+        movl    $0x20, %eax                     /* CR4.PAE */
+        movl    %eax, %cr4
+        movl    $PAGE_POINTERS, %eax
+        movl    %eax, %cr3
+        movl    %cr0, %eax
+        orl     $0x80000000, %eax
+        movl    %eax, %cr0
+1:
+        /* The slot is chosen by APIC id, so that it belongs to the same vCPU in QEMU's order. */
+        movl    $1, %eax
+        cpuid
+        shrl    $24, %ebx
+        movl    %ebx, %esi                      /* esi: APIC id */
+        shll    $SLOT_SHIFT, %ebx
+        addl    $SLOTS, %ebx                    /* ebx: slot, for good */
+        leal    S_STACK(%ebx), %esp
+        movl    %esi, %eax
+        addl    CONTROL + C_FIRST_PAGE, %eax
+        movl    %eax, S_PAGE(%ebx)
+        movl    $-1, S_RING_ID(%ebx)
+        movl    $-1, S_WINDOW(%ebx)
+        call    tick
+        movl    %eax, S_TICK(%ebx)
+        movl    $MAGIC, S_MAGIC(%ebx)
+
+/* First walk: write to every page of the share, so that all of it is mapped. */
+touch:
+        movl    S_PAGE(%ebx), %esi
+        cmpl    CONTROL + C_END_PAGE, %esi
+        jae     touched
+        call    find_page
+        orl     $0, (%edi)
+        incl    S_BEATS(%ebx)
+        call    tick
+        movl    %eax, S_TICK(%ebx)
+        movl    CONTROL + C_VCPUS, %eax
+        addl    %eax, S_PAGE(%ebx)
+        jmp     touch
+
+touched:
+        movl    $1, S_TOUCHED(%ebx)
+        call    first_page
+
+beat:
+        rdtsc
+        shrdl   $TICK_SHIFT, %edx, %eax         /* eax: tick */
+        movl    S_TICK(%ebx), %ecx
+        movl    %eax, S_TICK(%ebx)
+        movl    %eax, %edx
+        subl    %ecx, %edx                      /* edx: ticks since the last beat */
+        incl    S_BEATS(%ebx)
+        cmpl    CONTROL + C_THRESHOLD, %edx
+        jae     log_gap
+count_in_ring:
+        movl    CONTROL + C_RING_SHIFT, %ecx
+        shrl    %cl, %eax                       /* eax: interval */
+        cmpl    S_RING_ID(%ebx), %eax
+        jne     next_interval
+        movl    S_RING_AT(%ebx), %edi
+        incl    4(%edi)
+
+visit:
+        movl    S_PAGE(%ebx), %esi
+        cmpl    CONTROL + C_END_PAGE, %esi
+        jae     wrap
+        call    find_page                       /* edi: address of page esi */
+        movl    (%edi), %eax
+        movl    4(%edi), %edx
+        notl    %edx
+        xorl    %esi, %edx
+        cmpl    %edx, %eax                      /* second word: the complement, mixed with the page */
+        jne     bad_guest_word
+        movl    S_BEATS(%ebx), %ecx
+        movl    %ecx, (%edi)
+        movl    %ecx, %eax
+        notl    %eax
+        xorl    %esi, %eax
+        movl    %eax, 4(%edi)
+
+        andl    $(PAGE_WORDS - 1), %ecx         /* ecx: word of the pattern to check */
+        cmpl    $GUEST_WORDS, %ecx
+        jae     1f
+        xorl    $(PAGE_WORDS - 1), %ecx
+1:      movl    %esi, %eax
+        shll    $10, %eax
+        addl    %ecx, %eax
+        imull   $PATTERN, %eax, %eax
+        addl    CONTROL + C_SEED, %eax
+        cmpl    (%edi, %ecx, 4), %eax
+        jne     bad_pattern_word
+next_page:
+        movl    CONTROL + C_VCPUS, %eax
+        addl    %eax, S_PAGE(%ebx)
+        jmp     beat
+
+wrap:
+        incl    S_PASSES(%ebx)
+        call    first_page
+        jmp     beat
+
+/* eax: tick, ecx: tick of the last beat, edx: gap. The counter moves last: readers go by it. */
+log_gap:
+        movl    S_GAPS(%ebx), %edi
+        andl    $(GAP_ENTRIES - 1), %edi
+        shll    $4, %edi
+        leal    S_GAP_LOG(%ebx, %edi), %edi
+        movl    %ecx, (%edi)
+        movl    %eax, 4(%edi)
+        movl    S_BEATS(%ebx), %esi
+        movl    %esi, 8(%edi)
+        incl    S_GAPS(%ebx)
+        cmpl    S_LONGEST(%ebx), %edx
+        jbe     count_in_ring
+        movl    %edx, S_LONGEST(%ebx)
+        movl    %ecx, S_LONGEST_START(%ebx)
+        movl    %eax, S_LONGEST_END(%ebx)
+        jmp     count_in_ring
+
+next_interval:
+        movl    %eax, S_RING_ID(%ebx)
+        movl    %eax, %edi
+        andl    $(RING_ENTRIES - 1), %edi
+        leal    S_RING(%ebx, %edi, 8), %edi
+        movl    %edi, S_RING_AT(%ebx)
+        movl    $1, 4(%edi)
+        movl    %eax, (%edi)
+        jmp     visit
+
+bad_guest_word:                                 /* eax seen, edx expected */
+        xorl    %ecx, %ecx
+        xchgl   %eax, %edx
+        jmp     bad_word
+bad_pattern_word:                               /* eax expected, ecx word */
+        movl    (%edi, %ecx, 4), %edx
+bad_word:                                       /* eax expected, edx seen, ecx word, esi page */
+        incl    S_ERRORS(%ebx)
+        cmpl    $1, S_ERRORS(%ebx)
+        jne     next_page
+        movl    %esi, S_ERROR_PAGE(%ebx)
+        movl    %ecx, S_ERROR_WORD(%ebx)
+        movl    %edx, S_ERROR_SEEN(%ebx)
+        movl    %eax, S_ERROR_EXPECTED(%ebx)
+        jmp     next_page
+
+/* -> eax: tick. Clobbers edx. */
+tick:
+        rdtsc
+        shrdl   $TICK_SHIFT, %edx, %eax
+        ret
+
+/* Restart the walk at this vCPU's first page. Clobbers eax, esi. */
+first_page:
+        movl    %ebx, %esi
+        subl    $SLOTS, %esi
+        shrl    $SLOT_SHIFT, %esi
+        addl    CONTROL + C_FIRST_PAGE, %esi
+        movl    %esi, S_PAGE(%ebx)
+        ret
+
+/* esi: page number -> edi: address. Clobbers eax, ecx, edx. */
+find_page:
+        movl    %esi, %edi
+        shll    $12, %edi
+        cmpl    CONTROL + C_LOW_PAGES, %esi
+        jae     1f
+        ret
+1:      movl    %esi, %eax
+        subl    CONTROL + C_LOW_PAGES, %eax
+        addl    $0x100000, %eax                 /* page frame: the rest of RAM starts at 4 GiB */
+        movl    %ebx, %edx
+        subl    $SLOTS, %edx
+        shrl    $SLOT_SHIFT, %edx               /* edx: APIC id, names the window */
+        movl    %edx, %edi
+        shll    $21, %edi
+        addl    $WINDOW, %edi                   /* edi: window */
+        movl    %eax, %ecx
+        shrl    $9, %ecx                        /* ecx: 2 MiB frame */
+        cmpl    %ecx, S_WINDOW(%ebx)
+        je      2f
+        movl    %ecx, S_WINDOW(%ebx)
+        pushl   %ecx
+        shrl    $11, %ecx
+        movl    %ecx, PAGE_DIRECTORIES + (WINDOW >> 21) * 8 + 4(, %edx, 8)
+        popl    %ecx
+        shll    $21, %ecx
+        orl     $PAGE_FLAGS, %ecx
+        movl    %ecx, PAGE_DIRECTORIES + (WINDOW >> 21) * 8(, %edx, 8)
+        invlpg  (%edi)
+2:      andl    $511, %eax
+        shll    $12, %eax
+        addl    %eax, %edi
+        ret
+image_end:
+
+        .org    ROM_BYTES - 16
+        .code16
+        jmp     rom
+        .org    ROM_BYTES

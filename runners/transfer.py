@@ -1,0 +1,259 @@
+"""One cpr-transfer, driven step by step with every wait bounded.
+
+The order is that of QEMU's documentation (docs/devel/migration/CPR.rst) with a hold: new QEMU
+opens its monitor after it has read the CPR state and before it accepts the guest, so that probes
+are armed while the old guest still runs; `migrate-incoming` then closes the cpr channel, which
+makes old QEMU connect, stop and send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qemu.qmp import Message
+
+from results.errors import GuestLost, PausebenchError, TransferRefused
+from results.records import Build, Gap, Process, QmpStamp, RamCheck, VcpuBeats
+
+from .command import Sockets, channel
+from .guest import Guest, ram_mapping, start_qemu, vcpu_tids
+from .qemu import Qemu
+
+HANDOVER_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 20.0
+BEAT_TIMEOUT_S = 10.0
+SAMPLE_S = 0.003
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What observers do at the steps of a transfer; none of them runs inside the blackout."""
+
+    started: Callable[[int, int], None] = lambda old, new: None  # both pids, before `migrate`
+    hold: Callable[[Qemu, Qemu, tuple[int, ...], tuple[int, ...]], None] = (
+        lambda old, new, old_tids, new_tids: None
+    )
+    resumed: Callable[[Qemu, Qemu], None] = lambda old, new: None  # guest runs in new
+
+
+@dataclass(slots=True)
+class Transferred:
+    """What the driver itself saw of one transfer; filled as far as it got."""
+
+    old: Process
+    new: Process
+    steps: dict[str, int] = field(default_factory=dict)
+    qmp: tuple[QmpStamp, ...] = ()
+    migrate_info: dict[str, int] = field(default_factory=dict)
+    beats: tuple[VcpuBeats, ...] = ()
+    ram: RamCheck | None = None
+    failure: str = ""
+
+
+async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> Transferred:
+    """Move `guest` into a new QEMU of `build`; the guest's QEMU is the new one afterwards.
+
+    A failure of the transfer is a value (`failure` is set, both QEMUs are ended by the caller's
+    `guest.close()`); only an interrupt is raised.
+    """
+    old = guest.qemu
+    old.side = "old"
+    seen = Transferred(
+        Process(old.pid, old.argv, guest.vcpu_tids), Process(0, build.launcher, ())
+    )
+    name = secrets.token_hex(4)
+    sockets = Sockets(guest.place.directory / f"{name}.cpr", guest.place.directory / f"{name}.main")
+    old.stamps.clear()
+    new = start_qemu(guest.scenario, build, guest.place, sockets)
+    new.side = "new"
+    try:
+        await _Drive(guest, old, new, sockets, seen, hooks or Hooks()).run()
+    except PausebenchError as error:
+        seen.failure = str(error)
+    except BaseException:
+        new.kill()
+        raise
+    finally:
+        for path in (sockets.cpr, sockets.main):
+            path.unlink(missing_ok=True)
+    states = [await _runstate(qemu) for qemu in (old, new)]
+    seen.old = Process(old.pid, old.argv, seen.old.vcpu_tids, states[0], old.log_tail())
+    seen.new = Process(new.pid, new.argv, seen.new.vcpu_tids, states[1], new.log_tail())
+    seen.qmp = tuple(
+        sorted((*old.qmp_stamps("old"), *new.qmp_stamps("new")), key=lambda stamp: stamp.ns)
+    )
+    if seen.failure:
+        new.kill()
+        await new.reap()
+        return seen
+    await old.quit()
+    guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
+    guest.update += 1
+    return seen
+
+
+async def _runstate(qemu: Qemu) -> str:
+    if not qemu.alive():
+        return "gone"
+    with suppress(PausebenchError):
+        return str((await asyncio.wait_for(qemu.execute("query-status"), 2.0))["status"])
+    return "silent"
+
+
+@dataclass(slots=True)
+class _Drive:
+    """The steps of one transfer in order, with what they share."""
+
+    guest: Guest
+    old: Qemu
+    new: Qemu
+    sockets: Sockets
+    seen: Transferred
+    hooks: Hooks
+
+    async def run(self) -> None:
+        self.hooks.started(self.old.pid, self.new.pid)
+        await self._prepare(self.old)
+        await self.old.execute("migrate-set-parameters", mode="cpr-transfer")
+        await self._listening()
+        self._step("migrate")
+        await self.old.execute(
+            "migrate",
+            channels=[channel("main", self.sockets.main), channel("cpr", self.sockets.cpr)],
+        )
+        await self.new.connect(START_TIMEOUT_S)
+        self._step("monitor")
+        tids = await vcpu_tids(self.new, self.guest.scenario.vcpus)
+        await self._prepare(self.new)
+        self.seen.new = Process(self.new.pid, self.new.argv, tids)
+        self.hooks.hold(self.old, self.new, self.guest.vcpu_tids, tids)
+        before = self._watch_guest()
+        self._step("migrate_incoming")
+        await self.new.execute("migrate-incoming", uri=f"unix:{self.sockets.main}")
+        await self._completed()
+        self._step("completed")
+        await self._follow_guest(before)
+        self.hooks.resumed(self.old, self.new)
+        self.seen.migrate_info = _numbers(await self.old.execute("query-migrate"))
+        self._check_ram()
+        self._step("done")
+
+    def _step(self, name: str) -> None:
+        self.seen.steps[name] = time.monotonic_ns()
+
+    async def _prepare(self, qemu: Qemu) -> None:
+        capabilities = {"events": True, "return-path": self.guest.scenario.return_path}
+        await qemu.execute(
+            "migrate-set-capabilities",
+            capabilities=[{"capability": k, "state": v} for k, v in capabilities.items() if v],
+        )
+
+    async def _listening(self) -> None:
+        """Wait until new QEMU listens on the cpr socket, without connecting to it.
+
+        The file exists a moment before it listens, and a connection that is only tried would be
+        taken for old QEMU's.
+        """
+        end = time.monotonic() + START_TIMEOUT_S
+        while not _listens(self.sockets.cpr):
+            if not self.new.alive():
+                raise self.new.lost("it opened the cpr socket")
+            if time.monotonic() > end:
+                raise TransferRefused(
+                    f"new QEMU (pid {self.new.pid}) did not listen on its cpr socket "
+                    f"in {START_TIMEOUT_S:g} s"
+                )
+            await asyncio.sleep(0.001)
+
+    async def _completed(self) -> None:
+        def ended(message: Message) -> bool:
+            return _migration_status(message) in ("completed", "failed")
+
+        def resumed(message: Message) -> bool:
+            return message.get("event") == "RESUME"
+
+        _, last = await self.old.wait_for(ended, "the end of the migration", HANDOVER_TIMEOUT_S)
+        if _migration_status(last) == "failed":
+            info = await self.old.execute("query-migrate")
+            raise TransferRefused(
+                f"old QEMU reports a failed migration: {info.get('error-desc', 'no reason given')}",
+                received=str(info),
+            )
+        await self.new.wait_for(resumed, "that the guest resumed", HANDOVER_TIMEOUT_S)
+
+    def _watch_guest(self) -> list[_VcpuView]:
+        """Last look at the beats before the guest is taken away."""
+        memory = self.guest.memory
+        logged = [memory.gaps_logged(v) for v in range(self.guest.scenario.vcpus)]
+        beats = memory.beats()
+        samples = memory.sample_ticks(SAMPLE_S)
+        return [
+            _VcpuView(count, beat, tuple(ticks))
+            for count, beat, ticks in zip(logged, beats, samples, strict=True)
+        ]
+
+    async def _follow_guest(self, before: list[_VcpuView]) -> None:
+        """See every vCPU beat in new QEMU and read the gap that it logged."""
+        memory = self.guest.memory
+        await asyncio.to_thread(memory.wait_for_beats, memory.beats(), BEAT_TIMEOUT_S)
+        samples = memory.sample_ticks(SAMPLE_S)
+        after = memory.beats()
+        found = []
+        for vcpu, view in enumerate(before):
+            gaps, _ = memory.gaps_since(vcpu, view.gaps_logged)
+            errors, first = memory.errors(vcpu)
+            found.append(
+                VcpuBeats(
+                    index=vcpu,
+                    before=view.samples,
+                    after=tuple(samples[vcpu]),
+                    gaps=tuple(Gap(g.start_tick, g.end_tick) for g in gaps),
+                    beats_before=view.beats,
+                    beats_after=after[vcpu],
+                    pattern_errors=errors,
+                    first_error=first,
+                )
+            )
+        self.seen.beats = tuple(found)
+
+    def _check_ram(self) -> None:
+        """Compare RAM, and see that new QEMU maps the very file that is compared."""
+        guest = self.guest
+        mapping = ram_mapping(self.new.pid, guest.scenario.ram_bytes)
+        if mapping.inode != guest.memory.inode or not mapping.shared:
+            kind = "another file" if mapping.shared else "a private copy"
+            raise GuestLost(f"new QEMU (pid {self.new.pid}) maps {kind} as guest RAM")
+        self.seen.ram = guest.memory.check()
+
+
+@dataclass(frozen=True, slots=True)
+class _VcpuView:
+    gaps_logged: int
+    beats: int
+    samples: tuple[tuple[int, int], ...]
+
+
+def _migration_status(message: Message) -> str:
+    data = message.get("data")
+    if message.get("event") == "MIGRATION" and isinstance(data, dict):
+        return str(data.get("status"))
+    return ""
+
+
+def _listens(path: Path) -> bool:
+    """Whether a unix socket at `path` accepts connections: flag __SO_ACCEPTCON in /proc/net/unix."""
+    needle = str(path)
+    for line in Path("/proc/net/unix").read_text().splitlines():
+        if line.endswith(needle) and line.split()[3] == "00010000":
+            return True
+    return False
+
+
+def _numbers(answer: dict[str, object]) -> dict[str, int]:
+    return {k: v for k, v in answer.items() if isinstance(v, int) and not isinstance(v, bool)}
