@@ -189,7 +189,7 @@ class Recording:
     beats: tuple[VcpuBeats, ...] = ()
     tick_ns: float = 0.0  # duration of one payload tick, from this boot's calibration
     ram: RamCheck | None = None
-    hardware: dict[str, dict[str, int]] = field(default_factory=dict)  # side → perf event → count
+    perf: dict[str, dict[str, int]] = field(default_factory=dict)  # side → perf event → count
     host: HostState = field(default_factory=HostState)
     failure: str = ""  # set when the transfer itself failed
 
@@ -263,6 +263,7 @@ class Run:
     vcpu_blackouts_ns: tuple[int | None, ...] = ()
     first_progress_ns: int | None = None
     guest_gap_ns: int | None = None
+    vcpu_guest_gaps_ns: tuple[int, ...] = ()
     guest_clock: str = "unknown"  # runs, freezes or unknown
     clock_step_ns: int | None = None  # what the guest's clock did not see of the pause
     skew_ns: int | None = None
@@ -276,9 +277,10 @@ class Run:
     ram_maps: tuple[RamMap, ...] = ()
     ram: RamCheck | None = None
     host: HostState = field(default_factory=HostState)
-    hardware: dict[str, dict[str, int]] = field(default_factory=dict)
+    perf: dict[str, dict[str, int]] = field(default_factory=dict)  # side → perf event → count
     warnings: tuple[str, ...] = ()
     log_tail: str = ""
+    stop_position: str = "unknown"  # of the VM, relative to old QEMU's save of the CPR state
 
     @property
     def phases(self) -> dict[str, int]:

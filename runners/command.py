@@ -70,9 +70,7 @@ def guest_argv(
     `monitor_fd` is an inherited, connected socket: the greeting on it says that the monitor is
     open, so nobody polls for a socket file.
     """
-    machine = (
-        f"{scenario.machine},accel={scenario.accel},memory-backend={RAM_ID},aux-ram-share=on"
-    )
+    machine = f"{scenario.machine},accel={scenario.accel},memory-backend={RAM_ID},aux-ram-share=on"
     argv = [
         *build.launcher,
         *("-name", f"pausebench-{scenario.id},debug-threads=on"),

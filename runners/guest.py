@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -164,7 +163,7 @@ def ram_descriptor(pid: int, ram_bytes: int) -> Path:
     inode = ram_mapping(pid, ram_bytes).inode
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            found = os.stat(entry)
+            found = entry.stat()
         except OSError:
             continue
         if found.st_ino == inode and found.st_size >= ram_bytes:

@@ -189,7 +189,7 @@ headers_package() {
             return
         fi
     done
-    printf 'linux-headers' # apt then says that it has none
+    printf 'linux-headers-%s' "$(dpkg --print-architecture)" # apt then says that it has none
 }
 
 candidate() { apt-cache "$@" policy qemu-system-x86 2>/dev/null | awk '/Candidate:/ { print $2 }'; }
@@ -198,18 +198,24 @@ new_enough() { [[ -n $1 && $1 != "(none)" ]] && dpkg --compare-versions "$1" ge 
 
 signed_by() { # signed_by MIRROR FILE...: the keyring that the host's own source of it names
     # apt before 2.9 cannot tell it through indextargets.
-    local mirror=${1%/}
+    local mirror=${1%/} file
     shift
-    awk -v mirror="$mirror" '
-        FNR == 1 { uri = key = "" }
-        /^[[:space:]]*$/ { uri = key = "" }
-        /^deb[[:space:]]/ && index($0, mirror) && match($0, /signed-by=[^] ]+/) {
-            print substr($0, RSTART + 10, RLENGTH - 10); exit
+    for file; do
+        if [[ -r $file ]]; then cat "$file" && echo; fi
+    done | awk -v mirror="$mirror" '
+        function names_mirror(i) {
+            for (i = 2; i <= NF; i++) if ($i == mirror || $i == mirror "/") return 1
+            return 0
         }
-        tolower($1) == "uris:" && index($0, mirror) { uri = 1 }
+        NF == 0 { uri = key = "" }
+        $1 == "deb" && names_mirror() && match($0, /signed-by=[^] ]+/) {
+            key = substr($0, RSTART + 10, RLENGTH - 10); uri = 1
+        }
+        tolower($1) == "uris:" && names_mirror() { uri = 1 }
         tolower($1) == "signed-by:" { key = $2 }
-        uri && key ~ /^\// { print key; exit }
-    ' "$@" 2>/dev/null || true
+        uri && key ~ /^\// && !found { found = key }
+        END { if (found) print found }
+    '
 }
 
 private_backports() { # sets options: the host's sources and lists, plus the backports, in $work

@@ -28,7 +28,6 @@ from .qemu import Qemu
 HANDOVER_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 20.0
 BEAT_TIMEOUT_S = 10.0
-SAMPLE_S = 0.003
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +63,7 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
     """
     old = guest.qemu
     old.side = "old"
-    seen = Transferred(
-        Process(old.pid, old.argv, guest.vcpu_tids), Process(0, build.launcher, ())
-    )
+    seen = Transferred(Process(old.pid, old.argv, guest.vcpu_tids), Process(0, build.launcher, ()))
     name = secrets.token_hex(4)
     sockets = Sockets(guest.place.directory / f"{name}.cpr", guest.place.directory / f"{name}.main")
     old.stamps.clear()
@@ -192,7 +189,7 @@ class _Drive:
         memory = self.guest.memory
         logged = [memory.gaps_logged(v) for v in range(self.guest.scenario.vcpus)]
         beats = memory.beats()
-        samples = memory.sample_ticks(SAMPLE_S)
+        samples = memory.sample_ticks()
         return [
             _VcpuView(count, beat, tuple(ticks))
             for count, beat, ticks in zip(logged, beats, samples, strict=True)
@@ -202,7 +199,7 @@ class _Drive:
         """See every vCPU beat in new QEMU and read the gap that it logged."""
         memory = self.guest.memory
         await asyncio.to_thread(memory.wait_for_beats, memory.beats(), BEAT_TIMEOUT_S)
-        samples = memory.sample_ticks(SAMPLE_S)
+        samples = memory.sample_ticks()
         after = memory.beats()
         found = []
         for vcpu, view in enumerate(before):
@@ -247,7 +244,7 @@ def _migration_status(message: Message) -> str:
 
 
 def _listens(path: Path) -> bool:
-    """Whether a unix socket at `path` accepts connections: flag __SO_ACCEPTCON in /proc/net/unix."""
+    """Whether a unix socket at `path` accepts: flag __SO_ACCEPTCON in /proc/net/unix."""
     needle = str(path)
     for line in Path("/proc/net/unix").read_text().splitlines():
         if line.endswith(needle) and line.split()[3] == "00010000":

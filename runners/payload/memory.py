@@ -22,6 +22,8 @@ Words = npt.NDArray[np.uint32]
 # Compared after every update; more than this costs more than the update itself.
 CHECK_LIMIT_BYTES = 64 * MIB
 _CHUNK_PAGES = 1024
+_FRESH_SAMPLES = 16
+_FRESH_NS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,28 +144,32 @@ class GuestMemory:
                 raise GuestLost(f"vCPU {still[0]} did not beat within {timeout_s:g} s")
             time.sleep(0.0005)
 
-    def sample_ticks(self, duration_s: float) -> list[list[tuple[int, int]]]:
-        """Read (host ns, tick of the last beat) of every vCPU for a while: one list a vCPU.
+    def sample_ticks(self, patience_s: float = 0.03) -> list[list[tuple[int, int]]]:
+        """Read (host ns, tick of the last beat) of every vCPU: one list of fresh samples a vCPU.
 
         The clock is read after the tick: a reader that loses its CPU in between then makes the
         sample staler, never fresher than the truth, and the smallest (ns - tick) is the best one.
-        Ticks are raw (32 bits, wrapping). Only readings whose tick moved are kept.
+        A sample is fresh when the tick moved within the last 100 µs, which a vCPU that waits for
+        a CPU does not do; the look ends at 16 fresh samples, or after `patience_s` with what there
+        is. Ticks are raw (32 bits, wrapping).
         """
-        places = [
-            (at.SLOTS + (v << at.SLOT_SHIFT) + at.S_TICK) // 4 for v in range(self.plan.vcpus)
-        ]
+        vcpus = range(self.plan.vcpus)
+        places = [(at.SLOTS + (v << at.SLOT_SHIFT) + at.S_TICK) // 4 for v in vcpus]
         samples: list[list[tuple[int, int]]] = [[] for _ in places]
-        last = [-1] * len(places)
         words, clock = self.words, time.monotonic_ns
-        end = clock() + int(duration_s * 1e9)
-        while (now := clock()) < end:
+        last = [(0, -1)] * len(places)
+        fresh = 0
+        end = clock() + int(patience_s * 1e9)
+        while fresh < _FRESH_SAMPLES and clock() < end:
             for i, place in enumerate(places):
                 tick = int(words[place])
-                if tick != last[i]:
-                    last[i] = tick
-                    samples[i].append((clock(), tick))
-            if now + 50_000 < end:
-                time.sleep(20e-6)  # leaves the CPU to the vCPU that is being watched
+                now = clock()
+                before, earlier = last[i]
+                last[i] = (now, tick)
+                if tick != earlier and now - before < _FRESH_NS:
+                    samples[i].append((now, tick))
+                    fresh += 1
+            time.sleep(20e-6)  # leaves the CPU to the vCPU that is being watched
         return samples
 
     def gaps_since(self, vcpu: int, logged: int) -> tuple[tuple[Gap, ...], bool]:

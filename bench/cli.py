@@ -1,0 +1,103 @@
+"""The command line: the one place where errors are printed and become exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+from results.errors import HostUnfit, PausebenchError
+
+# command → (module of bench.commands, one line of help); imported only when it is the one asked for
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run", "hand guests over again and again and measure how long they stand still"),
+    "list": ("list", "the scenarios that can be run"),
+    "show": ("show", "one handover as a waterfall, with its evidence"),
+    "replay": ("replay", "judge stored evidence again; needs no QEMU, root or BPF"),
+    "doctor": ("doctor", "what this host can measure, and the fix for what it cannot"),
+}
+
+EXIT_FAILED_RUNS = 3
+_EPILOG = """\
+exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit, 130 interrupted
+
+examples:
+  pausebench doctor                           is this host fit?
+  pausebench run anon hugetlb-2m              3 boots of 5 updates each
+  pausebench run anon --ram 1G --vcpus 4 --boots 6 --updates 10
+  pausebench run anon --build next=/path/to/qemu-system-x86_64
+  pausebench show worst                       why was the longest one long?
+"""
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser; arguments of commands other than `only` are left out, which keeps --help fast."""
+    parser = argparse.ArgumentParser(
+        prog="pausebench",
+        description="How long does a KVM guest really stand still when cpr-transfer replaces its "
+        "QEMU? Measured on real guests, by independent witnesses.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pausebench {_version()}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module, text) in COMMANDS.items():
+        command = subparsers.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == only:
+            importlib.import_module(f"bench.commands.{module}").add_arguments(command)
+    return parser
+
+
+def _version() -> str:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version("pausebench")
+    return "unknown"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status; no traceback reaches the user."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    args = build_parser(chosen if chosen in COMMANDS else None).parse_args(words)
+    module = importlib.import_module(f"bench.commands.{COMMANDS[args.command][0]}")
+    try:
+        return int(module.run(args))
+    except HostUnfit as error:
+        return _complain(error, 4)
+    except PausebenchError as error:
+        return _complain(error, 2)
+    except BrokenPipeError:
+        # The reader of our output has gone (| head): nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _complain(PausebenchError("interrupted; what was measured is stored"), 130)
+    except Exception as error:
+        if os.environ.get("PAUSEBENCH_DEBUG"):
+            raise
+        return _complain(
+            PausebenchError(
+                f"internal error: {type(error).__name__}: {error} "
+                "(set PAUSEBENCH_DEBUG=1 for the traceback and report it)"
+            ),
+            70,
+        )
+
+
+def _complain(error: PausebenchError, status: int) -> int:
+    print(f"pausebench: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

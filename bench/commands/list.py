@@ -1,0 +1,32 @@
+"""`pausebench list`: the scenarios that can be run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scenarios", type=Path, metavar="FILE.toml", help="also those of a file")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    from bench.scenarios import BUILTIN, load_scenarios
+    from results.records import MIB
+
+    known = BUILTIN + (load_scenarios(args.scenarios) if args.scenarios else ())
+    if args.json:
+        print(json.dumps({"scenarios": [asdict(scenario) for scenario in known]}, indent=2))
+        return 0
+    width = max(len(scenario.id) for scenario in known)
+    for scenario in known:
+        size = f"{scenario.ram_bytes // MIB} MiB, {scenario.vcpus} vCPUs"
+        print(f"{scenario.id:<{width}}  {size:<18}  {scenario.about}")
+    print(
+        "\nSize and vCPUs are defaults (--ram, --vcpus). A TOML file defines more: "
+        '[scenario.NAME] with like = "anon", ram = "1G", touched = 0.5, …'
+    )
+    return 0

@@ -1,0 +1,244 @@
+"""The experiment loop: boots guests, hands each over again and again, judges and stores each run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+from probes.handover import HandoverProbe, Observed
+from probes.perf import ProcessCounters
+from results.errors import PausebenchError
+from results.guest_clock import Sample, tick_rate
+from results.raw import new_run_id
+from results.records import SCHEMA, Process, Recording, Run
+from results.store import Store
+from results.timeline import judge
+from runners.guest import Guest, Place
+from runners.host import LoadSnapshot, host_state, load_snapshot
+from runners.qemu import Qemu
+from runners.transfer import Hooks, Transferred, hand_over
+
+from .schedule import Trial
+
+
+class Progress(Protocol):
+    """Who is told what is being done."""
+
+    def doing(self, what: str) -> None: ...
+    def finished(self, run: Run) -> None: ...
+    def skipped(self, updates: int) -> None: ...
+
+
+@dataclass(slots=True)
+class Experiment:
+    """One session at work. `probe` is None when nothing is to be traced."""
+
+    session: str
+    place: Place
+    store: Store
+    probe: HandoverProbe | None
+    progress: Progress
+    hooks: Hooks = field(default_factory=Hooks)  # further observers, called after our own
+
+    async def run(self, trials: Sequence[Trial]) -> list[Run]:
+        """Carry the trials out in their order. A failure ends its boot, not the session."""
+        runs: list[Run] = []
+        for trial in trials:
+            runs += await self._trial(trial)
+        return runs
+
+    async def _trial(self, trial: Trial) -> list[Run]:
+        where = f"{trial.scenario.id} on {trial.new_build.label}, boot {trial.boot}"
+        self.progress.doing(f"{where}: starting the guest")
+        started = time.time_ns()
+        try:
+            booted = await self.boot(trial)
+        except PausebenchError as error:
+            run = self.keep(self._never_started(trial, started, error))
+            self.progress.skipped(trial.updates - 1)
+            return [run]
+        runs = []
+        with booted:
+            for update in range(1, trial.updates + 1):
+                self.progress.doing(f"{where}: update {update} of {trial.updates}")
+                runs.append(await booted.update())
+                if not booted.arrived:
+                    self.progress.skipped(trial.updates - update)
+                    break
+        return runs
+
+    async def boot(self, trial: Trial) -> Booted:
+        """Start the guest of a trial; raises GuestLost when it does not come to life."""
+        guest = await Guest.boot(trial.scenario, trial.old_build, self.place)
+        return Booted(self, trial, guest)
+
+    def _never_started(self, trial: Trial, started: int, error: PausebenchError) -> Recording:
+        tail = getattr(error, "log_tail", "")
+        argv = getattr(error, "argv", ())
+        return Recording(
+            schema=SCHEMA,
+            id=new_run_id(self.session, trial.cell, trial.boot, 1),
+            session=self.session,
+            boot=trial.boot,
+            update=1,
+            started_unix_ns=started,
+            scenario=trial.scenario,
+            old_build=trial.old_build.label,
+            new_build=trial.new_build.label,
+            old=Process(0, argv, (), "gone", tail),
+            new=Process(0, (), ()),
+            steps={},
+            probed=self.probe is not None,
+            failure=f"the guest did not start: {error}",
+        )
+
+    def keep(self, recording: Recording) -> Run:
+        """Judge and store one recording."""
+        run = judge(recording)
+        self.store.add_run(run, recording)
+        self.progress.finished(run)
+        return run
+
+
+class Booted:
+    """A guest of a trial, to be updated again and again; a context manager that ends it."""
+
+    def __init__(self, experiment: Experiment, trial: Trial, guest: Guest) -> None:
+        self._experiment = experiment
+        self._trial = trial
+        self.guest = guest
+        self._clock = GuestClock(guest)
+        self._updates = 0
+        self.arrived = True  # False once a transfer has failed: the guest cannot go on
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.guest.close()
+
+    async def update(self) -> Run:
+        """Hand the guest over once more; the run is judged and stored, whatever came of it."""
+        self._updates += 1
+        recording = await self._record(self._updates)
+        self.arrived = not recording.failure and _whole(recording)
+        return self._experiment.keep(recording)
+
+    async def _record(self, update: int) -> Recording:
+        trial = self._trial
+        started = time.time_ns()
+        window = _Window(self._experiment.probe, self._experiment.hooks)
+        with window:
+            seen = await hand_over(self.guest, trial.new_build, window.hooks())
+        observed = window.observed(seen)
+        return Recording(
+            schema=SCHEMA,
+            id=new_run_id(self._experiment.session, trial.cell, trial.boot, update),
+            session=self._experiment.session,
+            boot=trial.boot,
+            update=update,
+            started_unix_ns=started,
+            scenario=trial.scenario,
+            old_build=trial.old_build.label if update == 1 else trial.new_build.label,
+            new_build=trial.new_build.label,
+            old=seen.old,
+            new=seen.new,
+            steps=seen.steps,
+            events=observed.events,
+            brackets=observed.brackets,
+            lost=observed.lost,
+            probed=self._experiment.probe is not None,
+            qmp=seen.qmp,
+            migrate_info=seen.migrate_info,
+            beats=seen.beats,
+            tick_ns=self._clock.follow(seen),
+            ram=seen.ram,
+            perf=window.counts,
+            host=host_state(window.before, load_snapshot()),
+            failure=seen.failure,
+        )
+
+
+def _whole(recording: Recording) -> bool:
+    """Whether the guest came through unharmed; one that did not would fail every later run too."""
+    return (
+        recording.ram is not None
+        and not recording.ram.bad_pages
+        and not any(beats.pattern_errors for beats in recording.beats)
+    )
+
+
+class GuestClock:
+    """Calibrates the payload's tick over all stretches of a boot in which the guest ran freely."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._since = _pooled(guest.memory.sample_ticks())
+        self._segments: list[tuple[list[Sample], list[Sample]]] = []
+
+    def follow(self, seen: Transferred) -> float:
+        """Duration of a tick in ns after one more transfer; 0.0 while it cannot be told."""
+        before = [sample for beats in seen.beats for sample in beats.before]
+        after = [sample for beats in seen.beats for sample in beats.after]
+        if before and self._since:
+            self._segments.append((self._since, before))
+        if after:
+            self._since = after
+        return tick_rate(self._segments)
+
+
+def _pooled(samples: list[list[Sample]]) -> list[Sample]:
+    return [sample for vcpu in samples for sample in vcpu]
+
+
+class _Window:
+    """The observers of one transfer, from its start to the resumed guest."""
+
+    def __init__(self, probe: HandoverProbe | None, further: Hooks) -> None:
+        self._probe = probe
+        self._further = further
+        self._stack = ExitStack()
+        self._counters: dict[str, ProcessCounters] = {}
+        self.counts: dict[str, dict[str, int]] = {}
+        self.before: LoadSnapshot = load_snapshot()
+
+    def __enter__(self) -> None:
+        self._stack.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def hooks(self) -> Hooks:
+        return Hooks(started=self._started, hold=self._hold, resumed=self._resumed)
+
+    def _started(self, old: int, new: int) -> None:
+        if self._probe is not None:
+            self._probe.watch(old)
+            self._probe.watch(new)
+        self._further.started(old, new)
+
+    def _hold(
+        self, old: Qemu, new: Qemu, old_tids: tuple[int, ...], new_tids: tuple[int, ...]
+    ) -> None:
+        if self._probe is not None:
+            for side, qemu in (("old", old), ("new", new)):
+                self._counters[side] = self._stack.enter_context(ProcessCounters(qemu.pid))
+            self._probe.arm((*old_tids, *new_tids))
+        self._further.hold(old, new, old_tids, new_tids)
+
+    def _resumed(self, old: Qemu, new: Qemu) -> None:
+        self.counts = {side: counters.read() for side, counters in self._counters.items()}
+        self._further.resumed(old, new)
+
+    def observed(self, seen: Transferred) -> Observed:
+        """What the probes recorded; also ends the watch over old QEMU."""
+        if self._probe is None:
+            return Observed((), (), 0)
+        new_tids = seen.new.vcpu_tids if len(seen.new.vcpu_tids) == len(seen.old.vcpu_tids) else ()
+        observed = self._probe.collect(seen.old.vcpu_tids if new_tids else (), new_tids)
+        self._probe.forget(seen.old.pid, seen.old.vcpu_tids)
+        if seen.failure:
+            self._probe.forget(seen.new.pid, seen.new.vcpu_tids)
+        return observed

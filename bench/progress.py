@@ -1,0 +1,87 @@
+"""Progress of long work on standard error: a bar on a terminal, a line per boot elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+
+from results.records import Run
+from results.statistics import median_ns
+
+
+class SessionProgress:
+    """Shows what is being done and how much is left."""
+
+    def __init__(self, total: int) -> None:
+        self._console = Console(stderr=True)
+        self._live = self._console.is_terminal
+        self._bar = Bar(
+            SpinnerColumn(),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("setting up", total=total)
+        self._boot: list[Run] = []
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._tell_boot()
+        self._bar.stop()
+
+    def doing(self, what: str) -> None:
+        self._bar.update(self._task, description=what)
+
+    def finished(self, run: Run) -> None:
+        self._bar.advance(self._task)
+        if self._boot and (self._boot[0].scenario, self._boot[0].boot, self._boot[0].new_build) != (
+            run.scenario,
+            run.boot,
+            run.new_build,
+        ):
+            self._tell_boot()
+        self._boot.append(run)
+        if self._live and run.outcome == "failed":
+            self._console.print(f"[red]failed[/] {run.id}: {run.reason}", highlight=False)
+
+    def skipped(self, updates: int) -> None:
+        self._bar.advance(self._task, updates)
+
+    def _tell_boot(self) -> None:
+        """Without a terminal: one line a boot, for the log of a nightly job."""
+        runs, self._boot = self._boot, []
+        if self._live or not runs:
+            return
+        valid = [r.blackout_ns for r in runs if r.outcome == "completed" and r.blackout_ns]
+        middle = median_ns(valid)
+        figure = "no valid run" if middle is None else f"median blackout {middle / 1e6:.3f} ms"
+        self._console.print(
+            f"{runs[0].scenario} boot {runs[0].boot}: {len(valid)} of {len(runs)} updates valid, "
+            f"{figure}",
+            highlight=False,
+            soft_wrap=True,
+        )

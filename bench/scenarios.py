@@ -1,0 +1,105 @@
+"""What can be handed over: the named scenarios, and those that a TOML file adds.
+
+To add a scenario, add a line to `BUILTIN`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from results.errors import UsageError
+from results.records import GIB, MIB, Accelerator, Backend, Scenario
+
+BUILTIN: tuple[Scenario, ...] = (
+    Scenario("anon", "anon", "anonymous RAM (memory-backend-ram, a memfd behind the scenes)"),
+    Scenario("memfd", "memfd", "RAM in a memfd (memory-backend-memfd)"),
+    Scenario("shm", "shm", "RAM in POSIX shared memory (memory-backend-shm)"),
+    Scenario("hugetlb-2m", "hugetlb-memfd", "2 MiB huge pages in a memfd"),
+    Scenario("hugetlbfs", "hugetlbfs", "2 MiB huge pages in a file on a mounted hugetlbfs"),
+)
+
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_UNITS = {"": 1, "K": 1 << 10, "M": MIB, "G": GIB, "T": 1 << 40}
+
+
+def parse_size(text: str) -> int:
+    """`256M`, `1G`, `1.5G` or plain bytes → bytes. Raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"`{text}` is no size: write it like 256M or 1G")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def load_scenarios(path: Path) -> tuple[Scenario, ...]:
+    """Scenarios of a TOML file: tables `[scenario.ID]` with the fields of `Scenario`.
+
+    A table may name a built-in one in `like` and change only what differs; `ram` is a size with
+    a unit. Raises UsageError that names the file and the field.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as TOML: {error}") from error
+    tables = document.get("scenario", {})
+    if not isinstance(tables, dict) or not tables or set(document) != {"scenario"}:
+        raise UsageError(f"{path}: expected tables [scenario.NAME] and nothing else")
+    return tuple(_from_table(path, name, table) for name, table in tables.items())
+
+
+def _from_table(path: Path, name: str, table: Any) -> Scenario:
+    where = f"{path}: [scenario.{name}]"
+    if not _ID.fullmatch(name):
+        raise UsageError(f"{where}: a name is lower-case letters, digits, dots and dashes")
+    if not isinstance(table, dict):
+        raise UsageError(f"{where}: is no table")
+    values = dict(table)
+    base = _like(where, values)
+    if "ram" in values:
+        values["ram_bytes"] = parse_size(str(values.pop("ram")))
+    kinds = {f.name: f for f in fields(Scenario) if f.name != "id"}
+    for key, value in values.items():
+        if key not in kinds:
+            raise UsageError(f"{where}: unknown key `{key}`; known: ram, like, {', '.join(kinds)}")
+        _check(where, key, value, base)
+    if isinstance(values.get("touched"), int):
+        values["touched"] = float(values["touched"])
+    return replace(base, id=name, **values)
+
+
+def _like(where: str, values: dict[str, Any]) -> Scenario:
+    if "like" in values:
+        return find_scenario(str(values.pop("like")), BUILTIN)
+    if "backend" not in values:
+        raise UsageError(f"{where}: needs `like` (a built-in scenario) or `backend`")
+    return replace(BUILTIN[0], about="")
+
+
+def _check(where: str, key: str, value: object, base: Scenario) -> None:
+    choices = {"backend": get_args(Backend), "accel": get_args(Accelerator)}.get(key)
+    if choices is not None and value not in choices:
+        raise UsageError(f"{where}: {key} is one of {', '.join(choices)}, not {value!r}")
+    expected = type(getattr(base, key))
+    good = isinstance(value, expected) and not (expected is int and isinstance(value, bool))
+    if not good and not (expected is float and isinstance(value, int)):
+        raise UsageError(f"{where}: {key} must be {expected.__name__}, not {value!r}")
+
+
+def find_scenario(name: str, known: Iterable[Scenario]) -> Scenario:
+    """The scenario called `name`; UsageError with the nearest names otherwise."""
+    by_id = {scenario.id: scenario for scenario in known}
+    if name in by_id:
+        return by_id[name]
+    near = difflib.get_close_matches(name, by_id, 1)
+    hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(by_id)}"
+    raise UsageError(f"unknown scenario `{name}`; {hint} (`pausebench list` shows all)")
+
+
+def changed(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
+    """`scenario` with every change that is not None."""
+    return replace(scenario, **{k: v for k, v in changes.items() if v is not None})

@@ -1,0 +1,154 @@
+"""Setting a session up and taking it down: directory, payload, huge pages, probes, interrupts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from probes.handover import HandoverProbe
+from results.errors import HostUnfit, UsageError
+from results.records import Build, Run, Scenario, Session
+from results.store import Store, new_session_id
+from runners.command import check_scenario
+from runners.guest import Place
+from runners.host import environment
+from runners.hugepages import mounted_hugetlbfs, reserve
+from runners.payload.build import build_payload
+
+from .experiment import Experiment, Progress
+from .schedule import Trial
+
+HUGE_BACKENDS = ("hugetlb-memfd", "hugetlbfs")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a session left: its record and its runs."""
+
+    session: Session
+    runs: tuple[Run, ...]
+
+
+def resolve(scenario: Scenario) -> Scenario:
+    """Choose the accelerator and refuse what this host cannot run, before anything starts.
+
+    Raises HostUnfit without KVM when it was asked for, UsageError for impossible sizes.
+    """
+    kvm = os.access("/dev/kvm", os.R_OK | os.W_OK)
+    if scenario.accel == "kvm" and not kvm:
+        raise HostUnfit(
+            "no usable /dev/kvm: load the kvm module or run as root, or measure with --accel tcg"
+        )
+    if scenario.accel == "auto":
+        scenario = replace(scenario, accel="kvm" if kvm else "tcg")
+    check_scenario(scenario, psutil.virtual_memory().available, os.cpu_count() or 1)
+    return scenario
+
+
+@contextmanager
+def private_place(scenarios: Sequence[Scenario]) -> Iterator[Place]:
+    """A private directory with the payload, huge pages and a hugetlbfs where they are needed."""
+    directory = Path(tempfile.mkdtemp(prefix="pausebench-"))
+    if len(str(directory)) > 80:  # a unix socket's path has at most 107 bytes
+        directory.rmdir()
+        raise UsageError(f"{directory} is too long for sockets: set TMPDIR to a shorter path")
+    try:
+        firmware = build_payload(directory)
+        huge = [s.ram_bytes for s in scenarios if s.backend in HUGE_BACKENDS]
+        with reserve(max(huge, default=0)):
+            if any(s.backend == "hugetlbfs" for s in scenarios):
+                with mounted_hugetlbfs(directory) as mounted:
+                    yield Place(directory, firmware, mounted)
+            else:
+                yield Place(directory, firmware)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@dataclass(slots=True)
+class LiveSession:
+    """A session whose probes are loaded; `status` is what the store keeps as its exit status."""
+
+    session: Session
+    experiment: Experiment
+    status: int = 0
+
+
+@contextmanager
+def open_session(
+    scenarios: Sequence[Scenario],
+    builds: Sequence[Build],
+    store: Store,
+    progress: Progress,
+    command: Sequence[str],
+    extra: dict[str, str],
+) -> Iterator[LiveSession]:
+    """Set up all that a session needs once and take it down again, whatever happens in between.
+
+    Raises HostUnfit when probes cannot be loaded; an interrupt or SIGTERM unwinds through here.
+    """
+    started = time.time_ns()
+    session = Session(
+        id=new_session_id(started),
+        started_unix_ns=started,
+        command=tuple(command),
+        builds=tuple(builds),
+        environment=environment() | extra,
+        probe_tier="tracepoints+uprobes",
+    )
+    with _terminate_as_interrupt(), private_place(scenarios) as place:
+        progress.doing("compiling and loading the BPF probes")
+        with HandoverProbe(builds) as probe:
+            store.add_session(session)
+            # 130 until told otherwise: what ends a session early is an interrupt.
+            live = LiveSession(session, Experiment(session.id, place, store, probe, progress), 130)
+            try:
+                yield live
+            finally:
+                store.finish_session(session.id, time.time_ns(), live.status)
+                progress.doing("detaching the probes")
+
+
+def run_session(
+    trials: Sequence[Trial],
+    builds: Sequence[Build],
+    store: Store,
+    progress: Progress,
+    command: Sequence[str],
+    extra: dict[str, str],
+) -> Outcome:
+    """Measure `trials`, storing every run as it ends; an interrupt leaves nothing behind.
+
+    Raises HostUnfit when probes cannot be loaded, KeyboardInterrupt after an interrupt or SIGTERM.
+    """
+    scenarios = list({t.scenario.id: t.scenario for t in trials}.values())
+    with open_session(scenarios, builds, store, progress, command, extra) as live:
+        runs = asyncio.run(live.experiment.run(trials))
+        live.status = 0 if all(run.outcome == "completed" for run in runs) else 3
+    return Outcome(live.session, tuple(runs))
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP unwind like Ctrl-C, so that guests, mounts and pages go with us."""
+
+    def interrupt(number: int, frame: object) -> None:
+        # asyncio.run turns SIGINT into a clean cancellation of its main task.
+        signal.raise_signal(signal.SIGINT)
+
+    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

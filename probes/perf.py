@@ -1,0 +1,104 @@
+"""Counters of perf_event_open for whole QEMU processes, software ones and, with a PMU, hardware.
+
+They cover the stretch from the hold to the resumed guest and are an independent check of the
+per-phase counters that BPF keeps.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_SYSCALLS = {"x86_64": 298, "aarch64": 241}
+_TYPE_HARDWARE, _TYPE_SOFTWARE = 0, 1
+# perf event → (type, config), from uapi linux/perf_event.h
+EVENTS: dict[str, tuple[int, int]] = {
+    "task-clock": (_TYPE_SOFTWARE, 1),
+    "page-faults": (_TYPE_SOFTWARE, 2),
+    "context-switches": (_TYPE_SOFTWARE, 3),
+    "cpu-migrations": (_TYPE_SOFTWARE, 4),
+    "cycles": (_TYPE_HARDWARE, 0),
+    "instructions": (_TYPE_HARDWARE, 1),
+    "cache-misses": (_TYPE_HARDWARE, 3),
+}
+_INHERIT = 1 << 1
+_FLAG_CLOEXEC = 8
+_ATTR_BYTES = 128
+
+
+class _Attr(ctypes.Structure):
+    """The head of struct perf_event_attr; the rest stays 0."""
+
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+        ("config", ctypes.c_uint64),
+        ("sample_period", ctypes.c_uint64),
+        ("sample_type", ctypes.c_uint64),
+        ("read_format", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+        ("rest", ctypes.c_uint8 * (_ATTR_BYTES - 48)),
+    ]
+
+
+def open_event(name: str, tid: int) -> int:
+    """File descriptor that counts `name` in thread `tid` and in threads it starts later.
+
+    Raises OSError: ENOENT without a PMU, EACCES or EPERM without the right.
+    """
+    kind, config = EVENTS[name]
+    attr = _Attr(type=kind, size=_ATTR_BYTES, config=config, flags=_INHERIT)
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(_SYSCALLS[platform.machine()], ctypes.byref(attr), tid, -1, -1, _FLAG_CLOEXEC)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), f"perf_event_open {name}")
+    return int(fd)
+
+
+class ProcessCounters:
+    """Counts of one process from construction to `read`; events the host lacks are left out."""
+
+    def __init__(self, pid: int, events: Iterable[str] = tuple(EVENTS)) -> None:
+        self._fds: dict[str, list[int]] = {}
+        refused: set[str] = set()
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for name in events:
+                if name in refused:
+                    continue
+                try:
+                    self._fds.setdefault(name, []).append(open_event(name, int(task.name)))
+                except (OSError, KeyError):
+                    refused.add(name)
+        for name in refused:
+            self._fds.pop(name, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def read(self) -> dict[str, int]:
+        """Event → count over all threads; task-clock in ns."""
+        return {
+            name: sum(int.from_bytes(os.read(fd, 8), "little") for fd in fds)
+            for name, fds in self._fds.items()
+        }
+
+    def close(self) -> None:
+        for fds in self._fds.values():
+            for fd in fds:
+                with suppress(OSError):
+                    os.close(fd)
+        self._fds = {}

@@ -1,0 +1,62 @@
+"""Compiling BPF programs with the distribution's bcc, quietly."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from results.errors import HostUnfit
+
+from .bcc_import import load_bcc
+from .headers import kernel_headers
+
+# bcc's own preamble redefines what the kernel's headers define; nothing of ours is hidden by this.
+_QUIET = ("-Wno-macro-redefined", "-Wno-duplicate-decl-specifier", "-Wno-address-of-packed-member")
+
+
+def compile_program(source: Path, flags: Sequence[str] = ()) -> Any:
+    """A loaded `bcc.BPF` of the C file `source`.
+
+    Raises HostUnfit with the compiler's or verifier's last words when it does not load.
+    """
+    return _compile(flags, src_file=str(source))
+
+
+def compile_text(text: str, flags: Sequence[str] = ()) -> Any:
+    """The same for a small program given as text, as self-tests have it."""
+    return _compile(flags, text=text)
+
+
+def _compile(flags: Sequence[str], **source: str) -> Any:
+    bcc = load_bcc()
+    os.environ["BCC_KERNEL_SOURCE"] = str(kernel_headers().path)
+    with tempfile.TemporaryFile() as log:
+        try:
+            with _stderr_to(log.fileno()):
+                return bcc.BPF(cflags=[*_QUIET, *flags], **source)
+        except Exception as error:
+            log.seek(0)
+            words = log.read().decode(errors="replace").strip().splitlines()
+            last = next((w for w in reversed(words) if "error" in w.lower()), "")
+            raise HostUnfit(
+                f"BPF program not loaded: {error} {last or ' '.join(words[-1:])}; "
+                "`pausebench doctor` says what this kernel allows"
+            ) from error
+
+
+@contextmanager
+def _stderr_to(fd: int) -> Iterator[None]:
+    """Send descriptor 2 elsewhere: LLVM and libbpf write to it from C."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        os.dup2(fd, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

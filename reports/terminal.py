@@ -1,0 +1,190 @@
+"""The result table of a session, its failed runs and what to do next, for a terminal or a pipe."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from results.records import Run, Summary
+
+from .look import Look, Page, figure, look_for, ms, percent, write
+from .waterfall import waterfall
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+__all__ = [
+    "Look",
+    "closing_lines",
+    "failed_runs",
+    "look_for",
+    "ms",
+    "summary_table",
+    "waterfall",
+    "write",
+]
+
+_COSTLIEST = 3
+_GAP = 2
+_HEADER = (
+    ("scenario", ""),
+    ("boots ×", "updates"),
+    ("blackout: median", "[95 % over boots]"),
+    ("max", ""),
+    ("QEMU says", "(downtime)"),
+    ("valid/", "failed"),
+)
+
+
+def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
+    """One line per summary; the costliest phases beside it where they fit, else below it.
+
+    The blackout is the longest stretch in which a vCPU ran no guest instruction; the interval is
+    over boots at 95 %; beside QEMU's own `downtime` is how far that is off.
+    """
+    page = Page(look)
+    if not summaries:
+        page.line("nothing was measured")
+        return page.text()
+    pairs = {(s.old_build, s.new_build) for s in summaries}
+    if len(pairs) == 1:
+        page.paragraph(f"VM blackout by cpr-transfer, {_pair(summaries[0])}", style="bold")
+        page.line()
+    rows = [_cells(s, look, with_builds=len(pairs) > 1) for s in summaries]
+    header = [tuple(look.say(half) for half in cell) for cell in _HEADER]
+    widths = [
+        max(len(header[i][0]), len(header[i][1]), *(len(row[i]) for row in rows))
+        for i in range(len(header))
+    ]
+    costs = [_costliest(s, look) for s in summaries]
+    total = sum(widths) + _GAP * len(widths)
+    beside = total + max(len(c) for c in costs) <= look.width
+    stacked = total - _GAP > look.width
+    _draw_header(page, header, widths, beside=beside, stacked=stacked)
+    for summary, row, cost in zip(summaries, rows, costs, strict=True):
+        _draw_row(page, summary, row, widths, cost if beside else "", stacked=stacked)
+        if cost and not beside:
+            page.paragraph(cost, indent=4 if stacked else widths[0] + _GAP, style="dim")
+    _footnotes(page, summaries)
+    return page.text()
+
+
+def _pair(summary: Summary) -> str:
+    return f"QEMU {summary.old_build} → QEMU {summary.new_build}"
+
+
+def _cells(summary: Summary, look: Look, *, with_builds: bool) -> list[str]:
+    name = summary.scenario
+    if with_builds:
+        name += f" {summary.old_build} → {summary.new_build}"
+    claim = "–"
+    if summary.qemu_median_ns is not None:
+        claim = f"{summary.qemu_median_ns / 1e6:g} ms, {percent(summary.qemu_error_percent)}"
+    cells = (
+        name,
+        f"{summary.boots} × {summary.updates}",
+        _interval(summary),
+        ms(summary.max_ns),
+        claim,
+        f"{summary.valid}/{summary.failed}",
+    )
+    return [look.say(cell) for cell in cells]
+
+
+def _interval(summary: Summary) -> str:
+    if summary.low_ns is None or summary.high_ns is None:
+        return ms(summary.median_ns)
+    return f"{ms(summary.median_ns)} [{figure(summary.low_ns)}, {figure(summary.high_ns)}]"
+
+
+def _costliest(summary: Summary, look: Look) -> str:
+    """The phases with the largest median share of the blackout, largest first."""
+    ordered = sorted(summary.phases.items(), key=lambda item: -item[1])[:_COSTLIEST]
+    return look.say(" · ".join(f"{name.replace('_', ' ')} {ms(ns)}" for name, ns in ordered))
+
+
+def _draw_header(
+    page: Page,
+    header: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    *,
+    beside: bool,
+    stacked: bool,
+) -> None:
+    for half in (0, 1):
+        cells = [cell[half].ljust(width) for cell, width in zip(header, widths, strict=True)]
+        tail = ("costliest phases", "(median share)")[half] if beside else ""
+        if stacked:
+            if half == 0:
+                page.line((header[0][0], "bold"))
+            cells = ["  ", *cells[1:]]
+        page.line(((" " * _GAP).join([*cells, tail]), "bold"))
+
+
+def _draw_row(
+    page: Page,
+    summary: Summary,
+    row: Sequence[str],
+    widths: Sequence[int],
+    beside: str,
+    *,
+    stacked: bool,
+) -> None:
+    gap = " " * _GAP
+    cells = [cell.ljust(width) + gap for cell, width in zip(row, widths, strict=True)]
+    bad = "bold red" if summary.failed else "green"
+    if stacked:
+        page.line((row[0], "bold"))
+        cells[0] = "    "
+    styles = ("bold", "", "bold cyan", "", "yellow", bad)
+    page.line(*zip(cells, styles, strict=True), (beside, "dim"))
+
+
+def _footnotes(page: Page, summaries: Sequence[Summary]) -> None:
+    """The method of an interval, where it is not the exact one, belongs to the number."""
+    notes = []
+    if any(s.interval == "t" for s in summaries):
+        notes.append("with fewer than 6 boots the interval is by t on logarithms")
+    if any(s.interval == "none" and s.median_ns is not None for s in summaries):
+        notes.append("an interval takes 2 boots, an exact one 6")
+    if notes:
+        page.line()
+        page.paragraph("; ".join(notes), style="dim")
+
+
+def failed_runs(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text:
+    """Failed runs by reason with their count and the command to look at the first of each.
+
+    Reasons that differ in numbers only are one group. Empty text when none failed.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.outcome == "failed":
+            groups.setdefault(re.sub(r"\d[\d.,]*", "N", run.reason), []).append(run)
+    page = Page(look)
+    if not groups:
+        return page.text()
+    count = sum(map(len, groups.values()))
+    page.line((f"{count} failed, kept and not averaged:", "bold red"))
+    for group in sorted(groups.values(), key=len, reverse=True):
+        scenarios = ", ".join(dict.fromkeys(run.scenario for run in group))
+        reason = group[0].reason or "no reason was recorded"
+        page.paragraph(f"{len(group)} × {reason} ({scenarios})", indent=6, first=2)
+        page.line(f"      pausebench show {look.say(group[0].id)}{_option(store)}")
+    return page.text()
+
+
+def closing_lines(store: Path, session: str, look: Look | None = None) -> Text:
+    """Where the session is kept and the next command."""
+    page = Page(look or Look())
+    page.line(f"session {session} is kept in {page.look.say(str(store))}")
+    page.line("next: ", (f"pausebench show worst{_option(store)}", "bold"))
+    return page.text()
+
+
+def _option(store: Path | None) -> str:
+    """The default store needs no option."""
+    return "" if store is None or store == Path("out") else f" --store {shlex.quote(str(store))}"

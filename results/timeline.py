@@ -1,0 +1,305 @@
+"""From the evidence of one transfer to its judgement: a pure function, used live and in replay."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+from .cpr_stream import carried_descriptors, ram_maps
+from .guest_clock import GuestView, guest_views
+from .phase_spans import Marks, build_spans
+from .phases import MARKS
+from .records import (
+    SCHEMA,
+    Recording,
+    Run,
+    Scenario,
+    VcpuBracket,
+    Witnesses,
+)
+
+# How far witnesses may be apart before the run is doubted. A guest whose clock freezes cannot
+# see up to one logging threshold (100 µs) of the pause on top of the sampling noise.
+TOLERANCE_NS = 100_000
+FROZEN_TOLERANCE_NS = 250_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """One vCPU's blackout (host ns)."""
+
+    vcpu: int
+    start_ns: int
+    end_ns: int
+
+    @property
+    def length_ns(self) -> int:
+        return self.end_ns - self.start_ns
+
+
+def dimensions(scenario: Scenario) -> str:
+    """All that must be equal for two runs to be compared, as text that sorts and prints."""
+    fields = asdict(scenario)
+    fields.pop("about")
+    return " ".join(f"{name}={fields[name]}" for name in sorted(fields))
+
+
+def judge(recording: Recording) -> Run:
+    """Turn the evidence of one transfer into its record.
+
+    A run is `failed` when the transfer failed, when evidence is missing, when witnesses contradict
+    each other, or when the guest or its RAM was harmed; whatever could be measured is kept.
+    """
+    run = Run(
+        schema=SCHEMA,
+        id=recording.id,
+        session=recording.session,
+        scenario=recording.scenario.id,
+        dimensions=dimensions(recording.scenario),
+        boot=recording.boot,
+        update=recording.update,
+        started_unix_ns=recording.started_unix_ns,
+        outcome="completed",
+        reason="",
+        old_build=recording.old_build,
+        new_build=recording.new_build,
+        old_pid=recording.old.pid,
+        new_pid=recording.new.pid,
+        ram=recording.ram,
+        host=recording.host,
+        perf=recording.perf,
+    )
+    marks = Marks(recording.events, recording.old.pid, recording.new.pid)
+    fds, descriptor_doubts = carried_descriptors(
+        recording.events, recording.old.pid, recording.new.pid
+    )
+    run = replace(
+        run,
+        fds=fds,
+        ram_maps=ram_maps(recording.events, recording.new.pid, fds),
+        stop_position=marks.stop_position(),
+    )
+    pauses, gone = _pauses(recording.brackets)
+    run = _with_pause(run, recording, marks, pauses)
+    views = _guest_views(recording, pauses)
+    run = _with_guest(run, recording, pauses, views)
+    run = replace(run, witnesses=_witnesses(run, recording, marks))
+    disagreements = _disagreements(run, marks, pauses, views)
+    reasons = [
+        *_harm(recording),
+        *(gone if recording.probed else ()),
+        *_incomplete(recording, run, descriptor_doubts),
+        *disagreements,
+    ]
+    warnings = list(_warnings(recording, marks))
+    if recording.beats and not views:
+        warnings.append("the guest's clock could not be read: the guest does not testify")
+    run = replace(run, disagreements=tuple(disagreements), warnings=tuple(warnings))
+    if reasons:
+        tails = (f"{side}: {p.log_tail}" for side, p in _sides(recording) if p.log_tail)
+        run = replace(
+            run,
+            outcome="failed",
+            reason="; ".join(dict.fromkeys(reasons)),
+            log_tail="\n".join(tails),
+        )
+    return run
+
+
+def _sides(recording: Recording) -> tuple[tuple[str, object], ...]:
+    return (("old", recording.old), ("new", recording.new))
+
+
+# -- the blackout ---------------------------------------------------------------------------
+
+
+def _pauses(brackets: tuple[VcpuBracket, ...]) -> tuple[list[Pause], list[str]]:
+    """Blackout of every vCPU, and a reason for each that is not there."""
+    found, gone = [], []
+    for bracket in brackets:
+        left, entered = bracket.run_last_exit_ns, bracket.run_first_entry_ns
+        if left is None:
+            gone.append(f"vCPU {bracket.index} was never seen to leave the guest in old QEMU")
+        elif entered is None:
+            gone.append(f"vCPU {bracket.index} was never seen to enter the guest in new QEMU")
+        elif entered <= left:
+            gone.append(
+                f"vCPU {bracket.index} entered new QEMU {left - entered} ns before it left old"
+            )
+        else:
+            found.append(Pause(bracket.index, left, entered))
+    if not brackets:
+        gone.append("no vCPU was watched")
+    return found, gone
+
+
+def _with_pause(run: Run, recording: Recording, marks: Marks, pauses: list[Pause]) -> Run:
+    lengths = {pause.vcpu: pause.length_ns for pause in pauses}
+    run = replace(
+        run,
+        vcpu_blackouts_ns=tuple(lengths.get(v) for v in range(recording.scenario.vcpus)),
+    )
+    worst = max(pauses, key=lambda pause: pause.length_ns, default=None)
+    window = (worst.start_ns, worst.end_ns) if worst else None
+    spans = build_spans(marks, recording.steps, window)
+    run = replace(run, spans=spans)
+    if worst is None or len(pauses) < recording.scenario.vcpus:
+        return run
+    first_entry = min(pause.end_ns for pause in pauses)
+    sent = recording.steps.get("migrate")
+    return replace(
+        run,
+        blackout_ns=worst.length_ns,
+        skew_ns=worst.length_ns - min(lengths.values()),
+        dark_ns=max(0, first_entry - max(pause.start_ns for pause in pauses)),
+        handover_ns=first_entry - sent if sent is not None else None,
+        residual_ns=worst.length_ns - sum(span.blackout_ns for span in spans),
+    )
+
+
+# -- the guest's own view --------------------------------------------------------------------
+
+
+def _guest_views(recording: Recording, pauses: list[Pause]) -> dict[int, GuestView | None]:
+    brackets = {pause.vcpu: (pause.start_ns, pause.end_ns) for pause in pauses}
+    return guest_views(recording.beats, recording.tick_ns, brackets)
+
+
+def _with_guest(
+    run: Run, recording: Recording, pauses: list[Pause], views: dict[int, GuestView | None]
+) -> Run:
+    seen = {vcpu: view for vcpu, view in views.items() if view is not None}
+    if not seen:
+        return run
+    clocks = {view.clock for view in seen.values()}
+    run = replace(run, guest_clock=clocks.pop() if len(clocks) == 1 else "unknown")
+    run = replace(run, clock_step_ns=max((v.step_ns for v in seen.values()), key=abs))
+    if len(seen) < recording.scenario.vcpus:
+        return run
+    progress = {
+        pause.vcpu: seen[pause.vcpu].first_beat_ns - pause.end_ns
+        for pause in pauses
+        if pause.vcpu in seen
+    }
+    return replace(
+        run,
+        guest_gap_ns=max(view.gap_ns for view in seen.values()),
+        vcpu_guest_gaps_ns=tuple(seen[v].gap_ns for v in sorted(seen)),
+        first_progress_ns=max(0, max(progress.values())) if progress else None,
+    )
+
+
+# -- witnesses ------------------------------------------------------------------------------
+
+
+def _witnesses(run: Run, recording: Recording, marks: Marks) -> Witnesses:
+    entries = [
+        bracket.entry_first_entry_ns - bracket.entry_last_exit_ns
+        for bracket in recording.brackets
+        if bracket.entry_first_entry_ns is not None and bracket.entry_last_exit_ns is not None
+    ]
+    stopped, resumed = marks.old("pause_vcpus", "return"), marks.new("resume_vcpus", "enter")
+    stop = next((q.wall_us for q in recording.qmp if q.side == "old" and q.name == "STOP"), None)
+    resume = next(
+        (q.wall_us for q in recording.qmp if q.side == "new" and q.name == "RESUME"), None
+    )
+    downtime = recording.migrate_info.get("downtime")
+    return Witnesses(
+        kvm=run.blackout_ns if recording.scenario.accel == "kvm" else None,
+        kvm_entry=max(entries) if entries and len(entries) == len(recording.brackets) else None,
+        uprobe=resumed - stopped if stopped is not None and resumed is not None else None,
+        qmp=(resume - stop) * 1000 if stop is not None and resume is not None else None,
+        qemu=downtime * 1_000_000 if downtime is not None else None,
+        guest=run.guest_gap_ns,
+    )
+
+
+def _disagreements(
+    run: Run, marks: Marks, pauses: list[Pause], views: dict[int, GuestView | None]
+) -> list[str]:
+    """What cannot be true together.
+
+    QEMU's functions and QMP's events lie inside the blackout, so they may be shorter and never
+    longer; the guest's gap lies around it, so it may be longer and never shorter. QEMU's
+    `downtime` is a claim to be judged, not a witness to agree with.
+    """
+    if run.blackout_ns is None:
+        return []
+    found = []
+    inner = {"uprobe": run.witnesses.uprobe, "qmp": run.witnesses.qmp}
+    for name, value in inner.items():
+        if value is not None and value > run.blackout_ns + TOLERANCE_NS:
+            found.append(
+                f"{name} saw a pause of {value} ns, longer than the blackout of {run.blackout_ns}"
+            )
+    vm_start, vm_stop = marks.new("vm_start", "enter"), marks.old("vm_stop", "enter")
+    for pause in pauses:
+        if vm_start is not None and pause.end_ns < vm_start:
+            found.append(f"vCPU {pause.vcpu} entered the guest before new QEMU's vm_start")
+        if vm_stop is not None and pause.start_ns < vm_stop - TOLERANCE_NS:
+            found.append(f"vCPU {pause.vcpu} left the guest for good before old QEMU's vm_stop")
+        if pause.vcpu not in views:
+            continue
+        view = views[pause.vcpu]
+        if view is None:
+            found.append(f"vCPU {pause.vcpu}: no gap between beats covers its blackout")
+            continue
+        allowed = FROZEN_TOLERANCE_NS if view.clock == "freezes" else TOLERANCE_NS
+        if view.gap_ns < pause.length_ns - allowed:
+            found.append(
+                f"vCPU {pause.vcpu}: the guest saw a gap of {view.gap_ns} ns, "
+                f"shorter than its blackout of {pause.length_ns}"
+            )
+    return found
+
+
+# -- what makes a run invalid ----------------------------------------------------------------
+
+
+def _harm(recording: Recording) -> list[str]:
+    """The transfer failed, or the guest or its RAM did not come through it whole."""
+    if recording.failure:
+        return [recording.failure]
+    found = []
+    if recording.old.runstate != "postmigrate":
+        found.append(f"old QEMU ended {recording.old.runstate or 'unknown'}, not postmigrate")
+    if recording.new.runstate != "running":
+        found.append(f"new QEMU ended {recording.new.runstate or 'unknown'}, not running")
+    for beats in recording.beats:
+        if beats.beats_after == beats.beats_before:
+            found.append(f"vCPU {beats.index} stands still in new QEMU")
+        if beats.pattern_errors:
+            found.append(
+                f"vCPU {beats.index} found {beats.pattern_errors} changed words in its RAM, "
+                f"first {beats.first_error}"
+            )
+    if len(recording.beats) != recording.scenario.vcpus:
+        found.append("the guest was not seen to beat on every vCPU")
+    if recording.ram is None:
+        found.append("guest RAM was not checked")
+    elif recording.ram.bad_pages:
+        found.append(
+            f"{recording.ram.bad_pages} of {recording.ram.pages} checked pages of guest RAM "
+            f"changed, first {recording.ram.first_bad}"
+        )
+    return found
+
+
+def _incomplete(recording: Recording, run: Run, descriptor_doubts: tuple[str, ...]) -> list[str]:
+    """Evidence that is not all there, so that what remains proves nothing."""
+    if recording.failure or not recording.probed:
+        return []
+    found = []
+    if recording.lost:
+        found.append(f"{recording.lost} probe records were lost")
+    found += descriptor_doubts
+    if not run.fds:
+        found.append("no descriptor was seen on the cpr channel")
+    return found
+
+
+def _warnings(recording: Recording, marks: Marks) -> tuple[str, ...]:
+    """What did not fire although it was probed; it makes phases missing, not numbers wrong."""
+    if recording.failure or not recording.probed:
+        return ()
+    silent = [mark.name for mark in MARKS if mark.needed and not marks.fired(mark.name)]
+    return tuple(f"mark {name} never fired" for name in silent)

@@ -1,0 +1,188 @@
+"""One plausible session of handovers, by hand: what the reports are tested with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from results.records import (
+    GIB,
+    MIB,
+    SCHEMA,
+    Build,
+    CarriedFd,
+    HostState,
+    RamCheck,
+    RamMap,
+    Run,
+    Session,
+    Span,
+    Summary,
+    Witnesses,
+)
+
+SESSION = "20261123-221500-3f2a"
+T0 = 5_000_000_000_000  # CLOCK_MONOTONIC when `migrate` was sent
+STOP = T0 + 113_000_000  # last return from KVM_RUN of vCPU 0
+COUNTERS = {"switches": 3, "migrations": 0, "faults": 12, "task_ns": 310_000}
+
+
+def _span(name, side, start_us, end_us, share_us=0, counters=None):
+    start, end = T0 + start_us * 1000, T0 + end_us * 1000
+    return Span(name, side, start, end, share_us * 1000, counters or {})
+
+
+def _spans():
+    return (
+        _span("cpr_save", "old", 210, 2_500),
+        _span("cpr_load", "new", 300, 2_900),
+        _span("target_init", "new", 2_900, 101_000),
+        _span("hold", "controller", 101_000, 111_600),
+        _span("hang_up", "both", 111_700, 112_100),
+        _span("main_connect", "old", 112_100, 112_700),
+        _span("vcpu_stop", "old", 112_800, 113_400, 400, COUNTERS),
+        _span("quiesce", "old", 113_400, 114_600, 1_200, COUNTERS | {"switches": 18}),
+        _span("ram_setup", "old", 114_650, 114_900, 250, COUNTERS),
+        _span("state_save", "old", 114_900, 115_700, 610),
+        _span("state_load", "new", 115_100, 116_700, 1_190, COUNTERS | {"faults": 431}),
+        _span("activation", "new", 116_700, 116_731, 31),
+        _span("vm_start", "new", 116_731, 117_000, 269, COUNTERS),
+        _span("first_entry", "new", 117_000, 117_420, 420),
+        _span("source_end", "old", 115_700, 118_300),
+    )
+
+
+@pytest.fixture
+def good_run() -> Run:
+    return Run(
+        schema=SCHEMA,
+        id=f"{SESSION}.anon.b01.u03",
+        session=SESSION,
+        scenario="anon",
+        dimensions="accel=kvm vcpus=2",
+        boot=1,
+        update=3,
+        started_unix_ns=1_795_472_100_000_000_000,
+        outcome="completed",
+        reason="",
+        old_build="system",
+        new_build="system",
+        old_pid=4100,
+        new_pid=4188,
+        blackout_ns=4_420_000,
+        vcpu_blackouts_ns=(4_420_000, 4_371_000),
+        first_progress_ns=240_000,
+        guest_gap_ns=4_663_000,
+        guest_clock="freezes",
+        clock_step_ns=4_100_000,
+        skew_ns=49_000,
+        dark_ns=4_360_000,
+        handover_ns=117_390_000,
+        residual_ns=50_000,
+        witnesses=Witnesses(4_420_000, None, 4_155_000, 3_714_000, 2_000_000, 4_663_000),
+        spans=_spans(),
+        fds=(
+            CarriedFd("ram0", 0, T0 + 400_000, T0 + 410_000, 11, 9),
+            CarriedFd("pc.bios", 0, T0 + 420_000, T0 + 431_000, 14, 10),
+            CarriedFd("/rom@etc/acpi/tables", 0, T0 + 440_000, None, 19, None),
+        ),
+        ram_maps=(
+            RamMap("ram0", 9, 0x7F1200000000, 256 * MIB, T0 + 20_000_000),
+            RamMap("pc.bios", 10, 0x7F1210000000, 256 * 1024, T0 + 21_000_000),
+        ),
+        ram=RamCheck(pages=16384, bytes=64 * MIB, bad_pages=0, duration_ns=12_300_000),
+        host=HostState(load1=0.42, cpu_percent=31.0, steal_ns=0, context_switches=842),
+        perf={"old": {"instructions": 1_200_345}, "new": {}},
+        warnings=("mark bh never fired",),
+    )
+
+
+@pytest.fixture
+def failed_run(good_run: Run) -> Run:
+    return replace(
+        good_run,
+        id=f"{SESSION}.anon.b02.u01",
+        boot=2,
+        update=1,
+        outcome="failed",
+        reason="vCPU 1 stands still in new QEMU; 3 of 16384 checked pages of guest RAM changed, "
+        "first 0x1234000",
+        blackout_ns=None,
+        vcpu_blackouts_ns=(4_420_000, None),
+        spans=_spans()[:7],
+        residual_ns=None,
+        handover_ns=None,
+        fds=(),
+        ram_maps=(),
+        ram=RamCheck(pages=16384, bytes=4 * GIB, bad_pages=3, first_bad="0x1234000"),
+        perf={},
+        disagreements=("qmp saw a pause of 9 ns, longer than the blackout of 8",),
+        log_tail="new: qemu-system-x86_64: \x1b[31mload of migration failed\x1b[0m\n"
+        "new: qemu-system-x86_64: error while loading state for instance 0x0 of device "
+        "'kvm-tpr-opt'",
+    )
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(
+        id=SESSION,
+        started_unix_ns=1_795_472_100_000_000_000,
+        command=("pausebench", "run", "anon"),
+        builds=(
+            Build(
+                label="system",
+                binary="/usr/bin/qemu-system-x86_64",
+                version="10.0.13",
+                build_id="ab12",
+                sha256="cd34",
+                launcher=("/usr/bin/qemu-system-x86_64",),
+                symbols={"vm_start": 4096},
+            ),
+        ),
+        environment={"kernel": "6.12.0"},
+        probe_tier="uprobe",
+    )
+
+
+@pytest.fixture
+def summaries() -> tuple[Summary, ...]:
+    anon = Summary(
+        scenario="anon",
+        old_build="system",
+        new_build="system",
+        boots=6,
+        updates=10,
+        valid=59,
+        failed=1,
+        median_ns=4_420_000,
+        low_ns=4_310_000,
+        high_ns=4_580_000,
+        max_ns=6_114_000,
+        interval="order",
+        qemu_median_ns=2_000_000,
+        qemu_error_percent=-54.75,
+        phases={
+            "vcpu_stop": 400_000,
+            "quiesce": 1_200_000,
+            "state_load": 1_190_000,
+            "activation": 31_000,
+            "state_save": 610_000,
+        },
+    )
+    huge = replace(
+        anon,
+        scenario="hugetlb-2m",
+        boots=3,
+        valid=30,
+        failed=0,
+        median_ns=118_400_000,
+        low_ns=98_700_000,
+        high_ns=141_000_000,
+        max_ns=151_000_000,
+        interval="t",
+        qemu_median_ns=115_500_000,
+        qemu_error_percent=-2.45,
+    )
+    return anon, huge
