@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Look",
     "closing_lines",
-    "failed_runs",
+    "failures",
     "look_for",
     "ms",
+    "session_page",
     "summary_table",
     "waterfall",
     "write",
@@ -37,6 +38,20 @@ _HEADER = (
     ("QEMU says", "(downtime)"),
     ("valid/", "failed"),
 )
+
+
+def session_page(
+    summaries: Sequence[Summary], runs: Iterable[Run], store: Path, session: str, look: Look
+) -> Text:
+    """What a session ends with: the table, its failed runs, where it is kept, what to do next."""
+    from rich.text import Text
+
+    parts = (
+        summary_table(summaries, look),
+        failures(runs, look, store),
+        closing_lines(store, session, look),
+    )
+    return Text("\n\n").join(part for part in parts if part)
 
 
 def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
@@ -155,7 +170,7 @@ def _footnotes(page: Page, summaries: Sequence[Summary]) -> None:
         page.paragraph("; ".join(notes), style="dim")
 
 
-def failed_runs(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text:
+def failures(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text:
     """Failed runs by reason with their count and the command to look at the first of each.
 
     Reasons that differ in numbers only are one group. Empty text when none failed.

@@ -10,6 +10,7 @@ from .phase_spans import Marks, build_spans
 from .phases import MARKS
 from .records import (
     SCHEMA,
+    Process,
     Recording,
     Run,
     Scenario,
@@ -78,7 +79,7 @@ def judge(recording: Recording) -> Run:
         ram_maps=ram_maps(recording.events, recording.new.pid, fds),
         stop_position=marks.stop_position(),
     )
-    pauses, gone = _pauses(recording.brackets)
+    pauses, gone = _pauses(recording.brackets, recording.scenario.vcpus)
     run = _with_pause(run, recording, marks, pauses)
     views = _guest_views(recording, pauses)
     run = _with_guest(run, recording, pauses, views)
@@ -105,14 +106,14 @@ def judge(recording: Recording) -> Run:
     return run
 
 
-def _sides(recording: Recording) -> tuple[tuple[str, object], ...]:
+def _sides(recording: Recording) -> tuple[tuple[str, Process], ...]:
     return (("old", recording.old), ("new", recording.new))
 
 
 # -- the blackout ---------------------------------------------------------------------------
 
 
-def _pauses(brackets: tuple[VcpuBracket, ...]) -> tuple[list[Pause], list[str]]:
+def _pauses(brackets: tuple[VcpuBracket, ...], vcpus: int) -> tuple[list[Pause], list[str]]:
     """Blackout of every vCPU, and a reason for each that is not there."""
     found, gone = [], []
     for bracket in brackets:
@@ -127,8 +128,8 @@ def _pauses(brackets: tuple[VcpuBracket, ...]) -> tuple[list[Pause], list[str]]:
             )
         else:
             found.append(Pause(bracket.index, left, entered))
-    if not brackets:
-        gone.append("no vCPU was watched")
+    unwatched = sorted(set(range(vcpus)) - {bracket.index for bracket in brackets})
+    gone += [f"vCPU {vcpu} was not watched" for vcpu in unwatched]
     return found, gone
 
 

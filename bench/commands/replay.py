@@ -55,6 +55,8 @@ def chosen_runs(store: Store, what: str | None) -> list[str]:
 
     if what is None:
         session = store.latest_session_id()
+    elif what in ("last", "worst"):  # these mean runs, as in show
+        return [store.resolve_run(what)]
     else:
         try:
             session = store.resolve_session(what)

@@ -127,13 +127,10 @@ def _show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenar
 
         print(json.dumps(document(outcome.session, outcome.runs, summaries)))
         return
-    from rich.console import Console
+    import os
 
-    from reports.terminal import closing_lines, failures, summary_table
+    from reports.terminal import look_for, session_page, write
 
-    console = Console()
-    console.print(summary_table(summaries))
-    for line in failures(outcome.runs):
-        console.print(line, highlight=False, soft_wrap=True)
-    for line in closing_lines(args.store, outcome.session.id):
-        console.print(line, highlight=False, soft_wrap=True)
+    look = look_for(sys.stdout, os.environ)
+    page = session_page(summaries, runs, args.store, outcome.session.id, look)
+    write(page, sys.stdout, look)

@@ -19,11 +19,12 @@ C_SEED = 0x0C  # u32: seed of the pattern
 C_THRESHOLD = 0x10  # u32: a gap of at least this many ticks is logged
 C_RING_SHIFT = 0x14  # u32: tick >> shift numbers the interval of the beat ring
 C_LOW_PAGES = 0x18  # u32: pages of RAM below the PCI hole; pages beyond lie above 4 GiB
-C_PAGING = 0x1C  # u32: not zero: RAM beyond C_LOW_PAGES exists, switch PAE paging on
+C_PAGING = 0x1C  # u32: not zero: RAM beyond C_LOW_PAGES exists, switch paging on
 
-# Page tables for PAE, only used when C_PAGING is set.
+# Page tables of long mode, only used when C_PAGING is set.
 PAGE_DIRECTORIES = 0x20000  # four page directories of 2 MiB pages
 PAGE_POINTERS = 0x24000  # page-directory-pointer table
+PAGE_MAP = 0x25000  # page-map level 4, its first entry only
 WINDOW = 0xC0000000  # one 2 MiB window a vCPU, in the PCI hole
 
 # One slot a vCPU, at SLOTS + (APIC id << SLOT_SHIFT).

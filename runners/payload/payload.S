@@ -18,6 +18,8 @@
         .set    DATA_SELECTOR, 16
         .set    LAPIC, 0xfee00000
         .set    PAGE_FLAGS, 0xe3                /* present, writable, accessed, dirty, 2 MiB */
+        .set    TABLE_FLAGS, 0x23               /* present, writable, accessed */
+        .set    EFER, 0xc0000080
 
 
         .code16
@@ -105,12 +107,14 @@ first_cpu:
         xorl    %ecx, %ecx
 2:      movl    %ecx, %eax
         shll    $12, %eax
-        addl    $(PAGE_DIRECTORIES + 1), %eax
+        addl    $(PAGE_DIRECTORIES + TABLE_FLAGS), %eax
         movl    %eax, PAGE_POINTERS(, %ecx, 8)
         movl    $0, PAGE_POINTERS + 4(, %ecx, 8)
         incl    %ecx
         cmpl    $4, %ecx
         jb      2b
+        movl    $(PAGE_POINTERS + TABLE_FLAGS), PAGE_MAP
+        movl    $0, PAGE_MAP + 4
 
 wake_others:
         movl    $LAPIC, %edi
@@ -124,10 +128,18 @@ every_cpu:
         flat_segments
         cmpl    $0, CONTROL + C_PAGING
         je      1f
+        /*
+         * Long mode with its four-level tables, though the code stays 32-bit (compatibility mode):
+         * a KVM without hardware virtualization (PVM) answers 32-bit paging with #GP.
+         */
         movl    $0x20, %eax                     /* CR4.PAE */
         movl    %eax, %cr4
-        movl    $PAGE_POINTERS, %eax
+        movl    $PAGE_MAP, %eax
         movl    %eax, %cr3
+        movl    $EFER, %ecx
+        rdmsr
+        orl     $0x100, %eax                    /* EFER.LME */
+        wrmsr
         movl    %cr0, %eax
         orl     $0x80000000, %eax
         movl    %eax, %cr0

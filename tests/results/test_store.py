@@ -10,6 +10,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
+from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -246,7 +247,8 @@ def test_sessions_that_start_at_once_share_one_store(tmp_path):
 def test_the_store_is_in_wal_mode_and_folds_its_log_on_close(tmp_path, make_session):
     with open_store(tmp_path) as opened:
         opened.add_session(make_session())
-        mode = sqlite3.connect(opened.file).execute("PRAGMA journal_mode").fetchone()[0]
+        with closing(sqlite3.connect(opened.file)) as database:
+            mode = database.execute("PRAGMA journal_mode").fetchone()[0]
     assert mode == "wal"
     with open_store(tmp_path) as opened:
         assert opened.latest_session_id() == SESSION

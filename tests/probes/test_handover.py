@@ -1,0 +1,190 @@
+"""The handover probe proven on workloads with a known count and a known pause."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from probes.handover import HandoverProbe
+from results.records import Scenario
+from runners.builds import default_build
+from runners.guest import Guest, Place
+from runners.payload.build import build_payload
+from runners.transfer import Hooks, hand_over
+
+pytestmark = [pytest.mark.bpf, pytest.mark.qemu]
+
+PAUSE_NS = 50_000_000
+ROOT = Path(__file__).resolve().parents[2]
+
+# Maps a file N times, shared, when told to; then waits to be ended.
+MAPPER = """
+import mmap, sys, tempfile
+with tempfile.TemporaryFile() as f:
+    f.truncate(4096)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        for _ in range(int(line)):
+            mmap.mmap(f.fileno(), 4096).close()
+        print("done", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def build():
+    return default_build()
+
+
+@pytest.fixture(scope="module")
+def probe(build):
+    with HandoverProbe([build]) as probe:
+        yield probe
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path, build_payload(tmp_path))
+
+
+@pytest.fixture
+def mapper():
+    with subprocess.Popen(
+        [sys.executable, "-c", MAPPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+
+        def run(count: int) -> None:
+            process.stdin.write(f"{count}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "done\n"
+
+        process.run = run
+        yield process
+        process.kill()
+
+
+def mapped(observed, pid):
+    return [e for e in observed.events if e.mark == "mmap" and e.pid == pid]
+
+
+def test_counts_exactly_what_happened(probe, mapper):
+    probe.watch(mapper.pid)
+    mapper.run(23)
+    observed = probe.collect((), ())
+    probe.forget(mapper.pid, ())
+    assert len(mapped(observed, mapper.pid)) == 23
+    assert all(e.values["length"] == 4096 for e in mapped(observed, mapper.pid))
+    assert observed.lost == 0
+
+
+def test_sees_nothing_of_a_process_that_is_not_watched(probe, mapper):
+    mapper.run(23)
+    assert probe.collect((), ()).events == ()
+
+
+def test_a_record_that_cannot_be_written_is_counted(probe, mapper):
+    # The ring holds 1 MiB and is not drained meanwhile: every event must be either kept or lost.
+    probe.watch(mapper.pid)
+    mapper.run(20_000)
+    observed = probe.collect((), ())
+    probe.forget(mapper.pid, ())
+    assert observed.lost > 0
+    assert len(mapped(observed, mapper.pid)) + observed.lost == 20_000
+    mapper.run(1)
+    assert probe.collect((), ()).lost == 0, "an old loss must not spoil the next run"
+
+
+def test_attaches_every_needed_mark(probe, build):
+    assert {"vm_stop", "pause_vcpus", "cpr_save", "load"} <= set(probe.attached[build.build_id])
+
+
+@pytest.mark.parametrize("accel", [pytest.param("kvm", marks=pytest.mark.kvm), "tcg"])
+def test_recovers_a_known_pause(probe, build, place, accel):
+    """QMP stop, 50 ms, cont: the bracket must see at least what the clock between them saw."""
+
+    async def pause():
+        guest = await Guest.boot(Scenario("known-pause", "anon", accel=accel), build, place)
+        try:
+            tids = guest.vcpu_tids
+            probe.watch(guest.qemu.pid)
+            probe.arm(tids)
+            sent = time.monotonic_ns()
+            await guest.qemu.execute("stop")
+            stopped = time.monotonic_ns()
+            time.sleep(PAUSE_NS / 1e9)
+            resuming = time.monotonic_ns()
+            await guest.qemu.execute("cont")
+            guest.memory.wait_for_beats(guest.memory.beats(), 5)
+            resumed = time.monotonic_ns()
+            observed = probe.collect(tids, tids)
+            probe.forget(guest.qemu.pid, tids)
+            return observed, resuming - stopped, resumed - sent
+        finally:
+            guest.close()
+
+    observed, least, most = asyncio.run(pause())
+    assert len(observed.brackets) == 2
+    for bracket in observed.brackets:
+        # A vCPU thread may leave KVM_RUN again after `cont`; what counts is the first entry.
+        assert bracket.run_first_entry_ns is not None
+        assert bracket.run_last_exit_ns is not None
+        if bracket.run_last_exit_ns < bracket.run_first_entry_ns:
+            assert least <= bracket.run_first_entry_ns - bracket.run_last_exit_ns <= most
+    assert any(b.run_last_exit_ns < b.run_first_entry_ns for b in observed.brackets)
+
+
+@pytest.mark.kvm
+def test_an_independent_script_finds_the_same_gaps(probe, build, place):
+    """Stream of raw_syscalls by another program against the brackets: within 50 µs, every vCPU."""
+
+    async def handovers(count):
+        guest = await Guest.boot(Scenario("independent", "anon", accel="kvm"), build, place)
+        found = []
+
+        def started(old, new):
+            probe.watch(old)
+            probe.watch(new)
+
+        def hold(old, new, old_tids, new_tids):
+            probe.arm((*old_tids, *new_tids))
+
+        try:
+            for _ in range(count):
+                seen = await hand_over(guest, build, Hooks(started=started, hold=hold))
+                assert not seen.failure, seen.failure
+                observed = probe.collect(seen.old.vcpu_tids, seen.new.vcpu_tids)
+                probe.forget(seen.old.pid, seen.old.vcpu_tids)
+                found += observed.brackets
+        finally:
+            guest.close()
+        return found
+
+    script = Path(__file__).with_name("independent_gap.py")
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as witness:
+        assert witness.stdout.readline() == "READY\n"
+        brackets = asyncio.run(handovers(3))
+        witness.stdin.close()
+        report = json.load(witness.stdout)
+    assert report["lost"] == 0
+    assert len(brackets) == 6
+    for bracket in brackets:
+        rows = report["rows"]
+        # The payload causes no exit to QEMU, so old's last exit is the last before new's entry.
+        entered = min(ns for tid, kind, ns in rows if tid == bracket.new_tid and kind == "enter")
+        left = max(
+            ns for tid, kind, ns in rows
+            if tid == bracket.old_tid and kind == "exit" and ns < entered
+        )  # fmt: skip
+        ours = bracket.run_first_entry_ns - bracket.run_last_exit_ns
+        assert abs((entered - left) - ours) < 50_000, (bracket, entered - left, ours)
