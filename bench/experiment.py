@@ -61,7 +61,7 @@ class Experiment:
             self.progress.skipped(trial.updates - 1)
             return [run]
         runs = []
-        with booted:
+        async with booted:
             for update in range(1, trial.updates + 1):
                 self.progress.doing(f"{where}: update {update} of {trial.updates}")
                 runs.append(await booted.update())
@@ -104,7 +104,7 @@ class Experiment:
 
 
 class Booted:
-    """A guest of a trial, to be updated again and again; a context manager that ends it."""
+    """A guest of a trial, to be updated again and again; an async context manager that ends it."""
 
     def __init__(self, experiment: Experiment, trial: Trial, guest: Guest) -> None:
         self._experiment = experiment
@@ -114,11 +114,11 @@ class Booted:
         self._updates = 0
         self.arrived = True  # False once a transfer has failed: the guest cannot go on
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.guest.close()
+    async def __aexit__(self, *exc: object) -> None:
+        await self.guest.end()
 
     async def update(self) -> Run:
         """Hand the guest over once more; the run is judged and stored, whatever came of it."""

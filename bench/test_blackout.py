@@ -80,7 +80,8 @@ def test_blackout(benchmark: Any, live: LiveSession, scenario: Scenario) -> None
     # A session of pytest has one boot a scenario; the number keeps its runs' ids apart.
     trial = Trial(resolved, build, build, 1 + secrets.randbelow(999_998), UPDATES, resolved.id)
     runs: list[Run] = []
-    with asyncio.Runner() as runner, runner.run(live.experiment.boot(trial)) as booted:
+    with asyncio.Runner() as runner:
+        booted = runner.run(live.experiment.boot(trial))
 
         def transfer() -> None:
             run = runner.run(booted.update())
@@ -89,7 +90,10 @@ def test_blackout(benchmark: Any, live: LiveSession, scenario: Scenario) -> None
             assert run.blackout_ns is not None
             CLOCK.advance(run.blackout_ns)
 
-        benchmark.pedantic(transfer, rounds=UPDATES, iterations=1, warmup_rounds=0)
+        try:
+            benchmark.pedantic(transfer, rounds=UPDATES, iterations=1, warmup_rounds=0)
+        finally:
+            runner.run(booted.guest.end())
     benchmark.extra_info.update(_facts(live, runs))
 
 

@@ -102,7 +102,7 @@ def write(text: Text, stream: TextIO, look: Look) -> None:
         return
     from rich.console import Console
 
-    console = Console(file=stream, width=look.width, force_terminal=True, highlight=False)
+    console = Console(file=stream, width=look.width, force_terminal=True)
     console.print(text, soft_wrap=True)
 
 

@@ -101,8 +101,15 @@ class Guest:
                 )
             await asyncio.sleep(0.002)
 
+    async def end(self) -> None:
+        """End the guest in good order, then free its RAM."""
+        try:
+            await self.qemu.quit()
+        finally:
+            self.close()
+
     def close(self) -> None:
-        """End the guest and free its RAM. Needs no event loop."""
+        """End the guest at once and free its RAM. Needs no event loop, and may follow `end`."""
         self.qemu.kill()
         self.memory.close()
 

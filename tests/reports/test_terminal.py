@@ -317,6 +317,20 @@ def test_without_shares_there_is_no_window(good_run):
     assert "magnified" not in waterfall(replace(good_run, spans=spans), Look(80)).plain
 
 
+@pytest.mark.parametrize("at", [0, 500_000, 1_000_000])
+def test_a_span_without_length_is_one_cell(good_run, at):
+    spans = (
+        Span("target_init", "new", 1_000, 1_001_000, 0),
+        Span("cpr_save", "old", 1_000 + at, 1_000 + at, 0),
+    )
+    for width in range(80, 90):
+        text = waterfall(replace(good_run, blackout_ns=None, spans=spans), Look(width)).plain
+        line = next(row for row in text.splitlines() if row.startswith("old  cpr save"))
+        bar = line[line.index("|") + 1 : line.rindex("|")]
+        assert bar.count("#") == 1
+        assert abs(bar.index("#") - at * len(bar) // 1_000_000) <= 1
+
+
 def test_bars_stand_where_the_time_is(good_run):
     """Two phases of a quarter of the blackout each, the second right behind the first."""
     start = 1_000_000_000

@@ -192,6 +192,7 @@ def test_the_unit_is_the_boot(make_run):
         *(make_run(boot=1, update=u, blackout_ns=100) for u in range(9)),
         make_run(boot=2, blackout_ns=300),
         make_run(boot=3, blackout_ns=200),
+        make_run(boot=3, update=2, blackout_ns=900, outcome="failed", reason="lost"),
     ]
     assert boot_medians(runs) == (100, 300, 200)
     assert median_of_boots(runs) == 200  # pooled, it would be 100

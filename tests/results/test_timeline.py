@@ -541,5 +541,5 @@ def test_real_tcg_transfer_gives_its_known_numbers() -> None:
 def test_real_transfer_that_lost_one_mark_still_has_its_blackout() -> None:
     run = judge(without("setup")(load("kvm")))
     assert run.blackout_ns == 7_811_114
-    # setup's own 252,158 ns, save_start's 79,625 and state_save's 1,373,416
-    assert run.residual_ns == 1_705_199 - run.phases.get("state_save", 0)
+    # save_start, ram_setup and state_save hang on it
+    assert run.residual_ns == 79_625 + 252_158 + 1_373_416
