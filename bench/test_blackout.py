@@ -12,22 +12,16 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.scenarios import BUILTIN, changed
 from bench.schedule import Trial
-from bench.session import LiveSession, open_session, resolve
-from results.errors import HostUnfit
+from bench.session import LiveSession, resolve
 from results.records import Run, Scenario
-from results.store import open_store
-from runners.builds import default_build
 
 UPDATES = int(os.environ.get("PAUSEBENCH_UPDATES", "10"))
-STORE = Path(os.environ.get("PAUSEBENCH_STORE", "out"))
 
 
 class PauseClock:
@@ -44,31 +38,6 @@ class PauseClock:
 
 
 CLOCK = PauseClock()
-
-
-class _Silent:
-    def doing(self, what: str) -> None: ...
-    def finished(self, run: Run) -> None: ...
-    def skipped(self, updates: int) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def live() -> Iterator[LiveSession]:
-    """One session for all benchmarks: probes are loaded once."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    try:
-        build = default_build()
-        scenarios = [resolve(scenario) for scenario in BUILTIN]
-    except HostUnfit as error:
-        pytest.skip(str(error))
-    extra = {"seed": "0", "order": "as listed"}
-    with (
-        open_store(STORE) as store,
-        open_session(scenarios, [build], store, _Silent(), ["pytest", __file__], extra) as session,
-    ):
-        yield session
-        session.status = 0
 
 
 @pytest.mark.parametrize("scenario", BUILTIN, ids=lambda scenario: scenario.id)

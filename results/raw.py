@@ -29,7 +29,7 @@ SESSION_PATTERN = r"\d{8}-\d{6}-[0-9a-f]{4}"
 # id names another directory. 80 keeps the name below the 255 bytes of a file name.
 SCENARIO_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}"
 _SESSION_ID = re.compile(SESSION_PATTERN)
-_RUN_ID = re.compile(rf"({SESSION_PATTERN})\.{SCENARIO_PATTERN}\.b\d{{1,6}}\.u\d{{1,6}}")
+_RUN_ID = re.compile(rf"({SESSION_PATTERN})\.{SCENARIO_PATTERN}\.b\d{{1,9}}\.u\d{{1,9}}")
 
 T = TypeVar("T", Run, Recording, Session)
 

@@ -50,9 +50,11 @@ def add(store: Store, make_recording, *runs: Run) -> None:
 
 
 def test_ids_are_readable_sortable_and_random(monkeypatch):
-    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        ids = {new_session_id(1_795_472_100_000_000_000) for _ in range(20)}
     time.tzset()
-    ids = {new_session_id(1_795_472_100_000_000_000) for _ in range(20)}
     assert len(ids) > 10
     assert all(re.fullmatch(r"20261123-221500-[0-9a-f]{4}", i) for i in ids)
     assert new_run_id(SESSION, "hugetlb-2m", 1, 3) == f"{SESSION}.hugetlb-2m.b01.u03"

@@ -1,0 +1,101 @@
+"""What an ELF file says about itself: build id, where named functions are, which USDT probes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import NoteSection
+
+_SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, value, size
+_FUNCTION, _UNDEFINED = 2, 0
+_EXECUTABLE = 1  # PF_X
+_PROBE_ADDRESSES_BYTES = 24  # of an stapsdt note: place, base and semaphore
+
+
+@dataclass(frozen=True, slots=True)
+class Elf:
+    """Functions map to file offsets, which is what a uprobe takes, not to addresses."""
+
+    build_id: str = ""
+    functions: dict[str, int] = field(default_factory=dict)
+    usdt: tuple[str, ...] = ()  # provider:name, sorted
+
+
+def read_elf(path: Path, functions: Iterable[str]) -> Elf:
+    """Look into the 64-bit little-endian ELF file `path` and find those of `functions` it names.
+
+    Raises ValueError when it is another kind of file, OSError when it cannot be read.
+    """
+    with path.open("rb") as handle:
+        try:
+            elf = ELFFile(handle)
+            if elf.elfclass != 64 or not elf.little_endian:
+                raise ValueError("it is no 64-bit little-endian ELF file")
+            build_id, usdt = _notes(elf)
+            return Elf(build_id, _functions(elf, functions), usdt)
+        except (ELFError, struct.error) as error:
+            raise ValueError(f"it is no whole ELF file ({error or type(error).__name__})") from error
+
+
+def _functions(elf: ELFFile, names: Iterable[str]) -> dict[str, int]:
+    wanted = tuple(names)
+    addresses: dict[str, int] = {}
+    for table, strings in ((".symtab", ".strtab"), (".dynsym", ".dynstr")):
+        symbols, text = elf.get_section_by_name(table), elf.get_section_by_name(strings)
+        if symbols is not None and text is not None:
+            addresses |= find_functions(symbols.data(), text.data(), wanted)
+    code = [
+        (s["p_vaddr"], s["p_vaddr"] + s["p_filesz"], s["p_offset"])
+        for s in elf.iter_segments("PT_LOAD")
+        if s["p_flags"] & _EXECUTABLE
+    ]
+    return {
+        name: int(address - start + offset)
+        for name, address in sorted(addresses.items())
+        for start, end, offset in code
+        if start <= address < end
+    }
+
+
+def find_functions(symbols: bytes, strings: bytes, wanted: Iterable[str]) -> dict[str, int]:
+    """Addresses of the defined functions among `wanted`, from a raw symbol and string table.
+
+    The strings are searched and the symbols compared by number: pyelftools takes 0.9 s for the
+    25,000 symbols of a distribution's QEMU, and a local build has five times as many.
+    """
+    names: dict[int, str] = {}
+    for name in wanted:
+        place = strings.find(word := name.encode() + b"\0")
+        while place >= 0:  # every place: a linker may let a name be the tail of a longer one
+            names[place] = name
+            place = strings.find(word, place + 1)
+    found = {}
+    whole = len(symbols) - len(symbols) % _SYMBOL.size
+    for name_at, info, _, section, value, _ in _SYMBOL.iter_unpack(symbols[:whole]):
+        if name_at in names and info & 0xF == _FUNCTION and section != _UNDEFINED and value:
+            found[names[name_at]] = value
+    return found
+
+
+def _notes(elf: ELFFile) -> tuple[str, tuple[str, ...]]:
+    build_id, probes = "", set()
+    for section in elf.iter_sections("SHT_NOTE"):
+        if not isinstance(section, NoteSection):
+            continue
+        for note in section.iter_notes():
+            if note["n_type"] == "NT_GNU_BUILD_ID":
+                build_id = str(note["n_desc"])
+            elif note["n_name"] == "stapsdt":
+                probes.add(usdt_name(note["n_descdata"]))
+    return build_id, tuple(sorted(probes))
+
+
+def usdt_name(description: bytes) -> str:
+    """`provider:name` of one .note.stapsdt entry."""
+    provider, name, *_ = description[_PROBE_ADDRESSES_BYTES:].split(b"\0")
+    return f"{provider.decode(errors='replace')}:{name.decode(errors='replace')}"
