@@ -87,7 +87,7 @@ def judge(recording: Recording) -> Run:
     disagreements = _disagreements(run, marks, pauses, views)
     reasons = [
         *_harm(recording),
-        *(gone if recording.probed else ()),
+        *(gone if recording.probed and not recording.failure else ()),
         *_incomplete(recording, run, descriptor_doubts),
         *disagreements,
     ]

@@ -39,7 +39,9 @@ def read_elf(path: Path, functions: Iterable[str]) -> Elf:
             build_id, usdt = _notes(elf)
             return Elf(build_id, _functions(elf, functions), usdt)
         except (ELFError, struct.error) as error:
-            raise ValueError(f"it is no whole ELF file ({error or type(error).__name__})") from error
+            raise ValueError(
+                f"it is no whole ELF file ({error or type(error).__name__})"
+            ) from error
 
 
 def _functions(elf: ELFFile, names: Iterable[str]) -> dict[str, int]:

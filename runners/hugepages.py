@@ -6,17 +6,36 @@ import ctypes
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from results.errors import HostUnfit
 
 PAGE_BYTES = 2 << 20
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
-# What was added to the pool, by process: what a dead one added is given back by the next.
+# Who needs how many pages and who added how many, so that two sessions do not count on the same
+# free pages, and the next one can give back what a killed one added.
 STATE = Path("/run/pausebench/hugepages.json")
 _COMPACT = Path("/proc/sys/vm/compact_memory")
+_MOUNTS = Path("/proc/self/mounts")
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_DETACH = 2  # MNT_DETACH: a QEMU that is still ending must not keep the mount
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Huge pages that one session counts on, and how many of them it added to the pool."""
+
+    pid: int
+    started: int
+    pages: int
+    added: int
+
+    def alive(self) -> bool:
+        return start_time(self.pid) == self.started  # a pid may have been taken by another
 
 
 def free_pages() -> int:
@@ -33,80 +52,106 @@ def reserve(bytes_needed: int) -> Iterator[None]:
     if bytes_needed <= 0:
         yield
         return
-    added = _grow(-(-bytes_needed // PAGE_BYTES))
+    claim = _grow(-(-bytes_needed // PAGE_BYTES))
     try:
         yield
     finally:
-        if added:
-            with _ledger() as entries:
-                entries.pop(str(os.getpid()), None)
-                _shrink(added)
+        with _ledger() as claims:
+            claims.remove(claim)
+            _shrink(claim.added)
 
 
-def _grow(pages: int) -> int:
-    """Add what lacks to `pages` free ones; returns how many were added."""
+def _grow(pages: int) -> Claim:
+    """Add what lacks to `pages` free ones, beside what other sessions count on."""
     if not POOL.is_dir():
-        raise HostUnfit("no 2 MiB huge pages on this kernel (CONFIG_HUGETLBFS)")
-    with _ledger() as entries:
-        _give_back_of_the_dead(entries)
-        lacking = pages - free_pages()
-        if lacking <= 0:
-            return 0
-        before = _read("nr_hugepages")
-        for attempt in range(2):
-            _write(before + lacking)
-            if free_pages() >= pages:
-                break
-            if attempt == 0:
-                _compact()
-        added = _read("nr_hugepages") - before
-        if (had := free_pages()) < pages:
-            _write(before)
-            raise HostUnfit(
-                f"{pages} free huge pages are needed and only {had} could be had: free memory, "
-                f"choose less --ram, or reserve them at boot (hugepages={pages} on the kernel's "
-                "command line)"
-            )
-        entries[str(os.getpid())] = {"pages": added, "started": _start_time(os.getpid())}
-        return added
+        raise HostUnfit("no 2 MiB huge pages on this kernel: it needs CONFIG_HUGETLBFS")
+    with _ledger() as claims:
+        _give_back(claims)
+        others = sum(claim.pages for claim in claims)
+        before = _persistent()
+        try:
+            had = _fill(pages + others)
+            if had < pages + others:
+                raise HostUnfit(_refusal(pages, max(0, had - others), others))
+        except BaseException:
+            _shrink(_persistent() - before)
+            raise
+        claim = Claim(os.getpid(), start_time(os.getpid()), pages, _persistent() - before)
+        claims.append(claim)
+        return claim
+
+
+def _fill(pages: int) -> int:
+    """Try to have `pages` free; how many are free then."""
+    for attempt in range(2):
+        if (lacking := pages - free_pages()) <= 0:
+            break
+        if attempt:
+            _compact()
+        # Surplus pages (of a QEMU that is still ending) count in nr and not in the persistent
+        # pool: from nr on, growth gives free pages rather than adopting those.
+        _write(_read("nr_hugepages") + lacking)
+    return free_pages()
+
+
+def _refusal(pages: int, had: int, others: int) -> str:
+    beside = f" beside the {others} of another session" if others else ""
+    return (
+        f"{pages} free huge pages of 2 MiB are needed and only {had} can be had{beside}: free "
+        f"memory, choose less --ram, or reserve them at boot (hugepages={pages} on the kernel's "
+        "command line)"
+    )
 
 
 def _shrink(pages: int) -> None:
-    """Take pages out of the pool again, but never below what others use."""
-    used = _read("nr_hugepages") - free_pages()
-    _write(max(used, _read("nr_hugepages") - pages))
+    """Take pages out of the pool again.
+
+    The kernel never takes one that is in use or reserved: it makes it surplus, to go when it is
+    let go (set_max_huge_pages in Linux's mm/hugetlb.c).
+    """
+    if pages > 0:
+        _write(max(0, _persistent() - pages))
+
+
+def _persistent() -> int:
+    """The pool's size as it was set; nr_hugepages counts surplus pages too."""
+    return _read("nr_hugepages") - _read("surplus_hugepages")
 
 
 def give_back_of_the_dead() -> int:
-    """Return what a killed pausebench left in the pool; how many pages that was."""
+    """Return what killed sessions left: pages in the pool, and mounts. How many pages that was.
+
+    Raises HostUnfit when that takes root.
+    """
+    for (pid, started), directory in our_mounts(_MOUNTS.read_text()):
+        if start_time(pid) != started:
+            _unmount(directory)
     if not STATE.exists():
         return 0
-    with _ledger() as entries:
-        return _give_back_of_the_dead(entries)
+    with _ledger() as claims:
+        return _give_back(claims)
 
 
-def _give_back_of_the_dead(entries: dict[str, dict[str, int]]) -> int:
-    returned = 0
-    for pid, entry in list(entries.items()):
-        if _start_time(int(pid)) != entry["started"]:  # also when the pid was taken by another
-            del entries[pid]
-            _shrink(entry["pages"])
-            returned += entry["pages"]
-    return returned
+def _give_back(claims: list[Claim]) -> int:
+    dead = [claim for claim in claims if not claim.alive()]
+    for claim in dead:
+        _shrink(claim.added)
+        claims.remove(claim)
+    return sum(claim.added for claim in dead)
 
 
-def _start_time(pid: int) -> int:
-    """Start of a process in clock ticks since boot; -1 when it is gone."""
+def start_time(pid: int) -> int:
+    """Start of a process in clock ticks since boot; -1 when it is gone or a zombie."""
     try:
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return -1
-    return int(after_name.split()[19])
+    return -1 if fields[0] in "ZX" else int(fields[19])
 
 
 @contextmanager
-def _ledger() -> Iterator[dict[str, dict[str, int]]]:
-    """The state file under a lock; written back when it changed."""
+def _ledger() -> Iterator[list[Claim]]:
+    """The state file under a lock; written back whatever happens to its user."""
     try:
         STATE.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.fdopen(os.open(STATE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
@@ -114,15 +159,23 @@ def _ledger() -> Iterator[dict[str, dict[str, int]]]:
         raise HostUnfit(f"{STATE} cannot be written ({error.strerror}): run as root") from error
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        text = handle.read()
+        boot = _BOOT.read_text().strip()
+        claims = read_claims(handle.read(), boot)
         try:
-            entries = json.loads(text or "{}")
-        except json.JSONDecodeError:
-            entries = {}  # a half-written ledger tells nothing: the pool is left as it is
-        yield entries
-        handle.seek(0)
-        handle.truncate()
-        json.dump(entries, handle)
+            yield claims
+        finally:
+            handle.seek(0)
+            handle.truncate()
+            json.dump({"boot": boot, "claims": [asdict(claim) for claim in claims]}, handle)
+
+
+def read_claims(text: str, boot: str) -> list[Claim]:
+    """Claims of a state file. One that is broken or of another boot tells nothing of this pool."""
+    try:
+        kept = json.loads(text)
+        return [Claim(**entry) for entry in kept["claims"]] if kept["boot"] == boot else []
+    except (ValueError, TypeError, KeyError):
+        return []
 
 
 def _read(name: str) -> int:
@@ -140,10 +193,9 @@ def _write(pages: int) -> None:
 
 
 def _compact() -> None:
-    try:
+    # A kernel without compaction gives what it has.
+    with suppress(OSError):
         _COMPACT.write_text("1")
-    except OSError:
-        return  # a kernel without compaction gives what it has
 
 
 @contextmanager
@@ -154,17 +206,35 @@ def mounted_hugetlbfs(parent: Path) -> Iterator[Path]:
     """
     directory = parent / "hugetlbfs"
     directory.mkdir(mode=0o700)
+    # The source's name says whose mount it is, should this process be killed.
+    source = f"pausebench-{os.getpid()}-{start_time(os.getpid())}"
     libc = ctypes.CDLL(None, use_errno=True)
     options = b"pagesize=2M,mode=0700"
-    if libc.mount(b"pausebench", str(directory).encode(), b"hugetlbfs", 0, options) != 0:
+    if libc.mount(source.encode(), os.fsencode(directory), b"hugetlbfs", 0, options) != 0:
         code = ctypes.get_errno()
         directory.rmdir()
         raise HostUnfit(f"hugetlbfs cannot be mounted ({os.strerror(code)}): run as root")
     try:
         yield directory
     finally:
+        _unmount(directory)
+
+
+def our_mounts(mounts: str) -> list[tuple[tuple[int, int], Path]]:
+    """Our hugetlbfs mounts in the text of /proc/self/mounts: ((pid, start time), directory)."""
+    found = re.findall(r"^pausebench-(\d+)-(\d+) (\S+) hugetlbfs ", mounts, re.MULTILINE)
+    return [((int(pid), int(start)), Path(_unescape(where))) for pid, start, where in found]
+
+
+def _unescape(field: str) -> str:
+    """Blanks and backslashes are octal in /proc/self/mounts."""
+    return re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), field)
+
+
+def _unmount(directory: Path) -> None:
+    with suppress(OSError):
         for entry in directory.iterdir():
-            entry.unlink(missing_ok=True)  # an unmount alone would keep a file's pages until then
-        detach = 2  # MNT_DETACH: a QEMU that is still ending must not keep the mount
-        libc.umount2(str(directory).encode(), detach)
+            entry.unlink(missing_ok=True)  # a detached mount would keep a file's pages
+    ctypes.CDLL(None).umount2(os.fsencode(directory), _DETACH)
+    with suppress(OSError):
         directory.rmdir()

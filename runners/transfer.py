@@ -79,6 +79,8 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
     finally:
         for path in (sockets.cpr, sockets.main):
             path.unlink(missing_ok=True)
+    # numpy compares without Python's lock, while old QEMU is asked and sent away.
+    comparing = None if seen.failure else asyncio.create_task(asyncio.to_thread(guest.memory.check))
     states = [await _runstate(qemu) for qemu in (old, new)]
     seen.old = Process(old.pid, old.argv, seen.old.vcpu_tids, states[0], old.log_tail())
     seen.new = Process(new.pid, new.argv, seen.new.vcpu_tids, states[1], new.log_tail())
@@ -90,6 +92,8 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
         await new.reap()
         return seen
     await old.quit()
+    if comparing is not None:
+        seen.ram = await comparing
     guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
     guest.update += 1
     return seen
@@ -138,7 +142,7 @@ class _Drive:
         await self._follow_guest(before)
         self.hooks.resumed(self.old, self.new)
         self.seen.migrate_info = _numbers(await self.old.execute("query-migrate"))
-        self._check_ram()
+        self._same_file()
         self._step("done")
 
     def _step(self, name: str) -> None:
@@ -219,14 +223,13 @@ class _Drive:
             )
         self.seen.beats = tuple(found)
 
-    def _check_ram(self) -> None:
-        """Compare RAM, and see that new QEMU maps the very file that is compared."""
+    def _same_file(self) -> None:
+        """New QEMU must map the very file that is compared with the pattern, and share it."""
         guest = self.guest
         mapping = ram_mapping(self.new.pid, guest.scenario.ram_bytes)
         if mapping.inode != guest.memory.inode or not mapping.shared:
             kind = "another file" if mapping.shared else "a private copy"
             raise GuestLost(f"new QEMU (pid {self.new.pid}) maps {kind} as guest RAM")
-        self.seen.ram = guest.memory.check()
 
 
 @dataclass(frozen=True, slots=True)

@@ -422,7 +422,6 @@ def test_failed_transfer_says_only_why_it_failed(recording: Recording) -> None:
         qmp=(),
         migrate_info={},
         new=replace(recording.new, runstate="gone", log_tail="Killed"),
-        probed=False,
     )
     run = judge(failed)
     assert run.outcome == "failed"
