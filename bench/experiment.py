@@ -1,7 +1,8 @@
-"""The experiment loop: boots guests, hands each over again and again, judges and stores each run."""
+"""The experiment loop: boots guests, hands each over again and again, judges every run."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -45,6 +46,7 @@ class Experiment:
 
     async def run(self, trials: Sequence[Trial]) -> list[Run]:
         """Carry the trials out in their order. A failure ends its boot, not the session."""
+        asyncio.get_running_loop().set_exception_handler(_without_lost_monitors)
         runs: list[Run] = []
         for trial in trials:
             runs += await self._trial(trial)
@@ -101,6 +103,12 @@ class Experiment:
         self.store.add_run(run, recording)
         self.progress.finished(run)
         return run
+
+
+def _without_lost_monitors(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """The monitor of a QEMU that was killed ends in an error that nobody awaits: expected."""
+    if not isinstance(context.get("exception"), EOFError | ConnectionError):
+        loop.default_exception_handler(context)
 
 
 class Booted:

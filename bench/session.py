@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,12 +23,13 @@ from results.store import Store, new_session_id
 from runners.command import check_scenario
 from runners.guest import Place
 from runners.host import environment
-from runners.hugepages import mounted_hugetlbfs, reserve
+from runners.hugepages import give_back_of_the_dead, mounted_hugetlbfs, reserve, start_time
 from runners.payload.build import build_payload
 
 from .experiment import Experiment, Progress
 from .schedule import Trial
 
+_PREFIX = "pausebench-"
 HUGE_BACKENDS = ("hugetlb-memfd", "hugetlbfs")
 
 
@@ -58,21 +60,32 @@ def resolve(scenario: Scenario) -> Scenario:
 @contextmanager
 def private_place(scenarios: Sequence[Scenario]) -> Iterator[Place]:
     """A private directory with the payload, huge pages and a hugetlbfs where they are needed."""
-    directory = Path(tempfile.mkdtemp(prefix="pausebench-"))
-    if len(str(directory)) > 80:  # a unix socket's path has at most 107 bytes
-        directory.rmdir()
-        raise UsageError(f"{directory} is too long for sockets: set TMPDIR to a shorter path")
+    prefix = f"{_PREFIX}{os.getpid()}-{start_time(os.getpid())}-"
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
     try:
+        if len(str(directory)) > 80:  # a unix socket's path has at most 107 bytes
+            raise UsageError(f"{directory} is too long for sockets: set TMPDIR to a shorter path")
         firmware = build_payload(directory)
         huge = [s.ram_bytes for s in scenarios if s.backend in HUGE_BACKENDS]
-        with reserve(max(huge, default=0)):
+        with ExitStack() as stack:
+            stack.enter_context(reserve(max(huge, default=0)))
+            mounted = None
             if any(s.backend == "hugetlbfs" for s in scenarios):
-                with mounted_hugetlbfs(directory) as mounted:
-                    yield Place(directory, firmware, mounted)
-            else:
-                yield Place(directory, firmware)
+                mounted = stack.enter_context(mounted_hugetlbfs(directory))
+            yield Place(directory, firmware, mounted)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def clear_leftovers() -> None:
+    """Take away what killed sessions left: huge pages, mounts, private directories."""
+    give_back_of_the_dead()
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        match = re.fullmatch(rf"{_PREFIX}(\d+)-(\d+)-\w+", directory.name)
+        if match is None or directory.stat(follow_symlinks=False).st_uid != os.getuid():
+            continue
+        if start_time(int(match[1])) != int(match[2]):  # gone, or its pid was given anew
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @dataclass(slots=True)
@@ -106,6 +119,7 @@ def open_session(
         environment=environment() | extra,
         probe_tier="tracepoints+uprobes",
     )
+    clear_leftovers()
     with _terminate_as_interrupt(), private_place(scenarios) as place:
         progress.doing("compiling and loading the BPF probes")
         with HandoverProbe(builds) as probe:
@@ -143,10 +157,12 @@ def _terminate_as_interrupt() -> Iterator[None]:
     """Make SIGTERM and SIGHUP unwind like Ctrl-C, so that guests, mounts and pages go with us."""
 
     def interrupt(number: int, frame: object) -> None:
-        # asyncio.run turns SIGINT into a clean cancellation of its main task.
-        signal.raise_signal(signal.SIGINT)
+        for again in handled:
+            signal.signal(again, signal.SIG_IGN)  # a second one must not cut the clean-up short
+        raise KeyboardInterrupt
 
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
+    handled = (signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, interrupt) for n in handled}
     try:
         yield
     finally:

@@ -55,22 +55,10 @@ def waterfall(run: Run, look: Look) -> Text:
 
 
 def blackout_window(run: Run) -> tuple[int, int] | None:
-    """Start and end of the VM blackout (host ns), or None where the spans do not tell.
-
-    It ends where the phase `first_entry` does; without that the first phase with a share began in
-    it and ended `share` after its start.
-    """
-    if not run.blackout_ns:
+    """Start and end of the VM blackout (host ns), or None where it is not known."""
+    if not run.blackout_ns or run.blackout_start_ns is None:
         return None
-    ends = [s.end_ns for s in run.spans if s.name == "first_entry" and s.blackout_ns > 0]
-    if ends:
-        return ends[-1] - run.blackout_ns, ends[-1]
-    sharing = [s for s in run.spans if s.blackout_ns > 0]
-    if not sharing:
-        return None
-    first = min(sharing, key=lambda span: span.start_ns)
-    start = first.end_ns - first.blackout_ns
-    return start, start + run.blackout_ns
+    return run.blackout_start_ns, run.blackout_start_ns + run.blackout_ns
 
 
 def _draw_head(page: Page, run: Run) -> None:
@@ -100,8 +88,7 @@ def _draw_handover(page: Page, run: Run, window: tuple[int, int] | None) -> None
     start = min(s.start_ns for s in run.spans)
     end = max(s.end_ns for s in run.spans)
     if window is not None:
-        # The record has no stamp of `migrate`; it lies `handover_ns` before the first entry.
-        start = min(start, window[1] - (run.handover_ns or 0))
+        start = min(start, run.migrate_ns or start)
         end = max(end, window[1])
     bars = []
     if window is not None:

@@ -260,6 +260,8 @@ class Run:
     old_pid: int
     new_pid: int
     blackout_ns: int | None = None
+    blackout_start_ns: int | None = None  # host clock, of the vCPU that stood still the longest
+    migrate_ns: int | None = None  # host clock, when `migrate` was sent
     vcpu_blackouts_ns: tuple[int | None, ...] = ()
     first_progress_ns: int | None = None
     guest_gap_ns: int | None = None
@@ -326,3 +328,4 @@ class Summary:
     handover_median_ns: int | None = None
     guest_gap_median_ns: int | None = None
     first_progress_median_ns: int | None = None
+    dimensions: str = ""  # tells apart two sizes of one scenario

@@ -101,6 +101,7 @@ class _Group:
     """What is kept of the runs of one summary line: numbers only, so that many runs fit."""
 
     scenario: str
+    dimensions: str
     old_build: str
     new_build: str
     counts: dict[tuple[str, int], int] = field(default_factory=dict)  # boot → runs, failed too
@@ -164,6 +165,7 @@ class _Group:
             handover_median_ns=median_ns(self.handovers),
             guest_gap_median_ns=median_ns(self.guest_gaps),
             first_progress_median_ns=median_ns(self.first_progress),
+            dimensions=self.dimensions,
         )
 
     def _phase_medians(self) -> dict[str, int]:
@@ -195,6 +197,6 @@ def summarise(runs: Iterable[Run]) -> tuple[Summary, ...]:
     for run in runs:
         key = (run.scenario, run.dimensions, run.old_build, run.new_build)
         if key not in groups:
-            groups[key] = _Group(run.scenario, run.old_build, run.new_build)
+            groups[key] = _Group(*key)
         groups[key].add(run)
     return tuple(group.summary() for group in groups.values())

@@ -67,6 +67,7 @@ def judge(recording: Recording) -> Run:
         new_pid=recording.new.pid,
         ram=recording.ram,
         host=recording.host,
+        migrate_ns=recording.steps.get("migrate"),
         perf=recording.perf,
     )
     marks = Marks(recording.events, recording.old.pid, recording.new.pid)
@@ -150,6 +151,7 @@ def _with_pause(run: Run, recording: Recording, marks: Marks, pauses: list[Pause
     return replace(
         run,
         blackout_ns=worst.length_ns,
+        blackout_start_ns=worst.start_ns,
         skew_ns=worst.length_ns - min(lengths.values()),
         dark_ns=max(0, first_entry - max(pause.start_ns for pause in pauses)),
         handover_ns=first_entry - sent if sent is not None else None,

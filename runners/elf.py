@@ -90,10 +90,11 @@ def _notes(elf: ELFFile) -> tuple[str, tuple[str, ...]]:
         if not isinstance(section, NoteSection):
             continue
         for note in section.iter_notes():
-            if note["n_type"] == "NT_GNU_BUILD_ID":
-                build_id = str(note["n_desc"])
-            elif note["n_name"] == "stapsdt":
+            # The type says nothing without the owner: stapsdt's 3 is GNU's build id.
+            if note["n_name"] == "stapsdt":
                 probes.add(usdt_name(note["n_descdata"]))
+            elif note["n_name"] == "GNU" and note["n_type"] == "NT_GNU_BUILD_ID":
+                build_id = str(note["n_desc"])
     return build_id, tuple(sorted(probes))
 
 

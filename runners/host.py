@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from results.errors import HostUnfit
 from results.records import HostState
+
+from . import hugepages, trials
 
 _SYS = Path("/sys")
 _PROC = Path("/proc")
+_CPUS = _SYS / "devices/system/cpu"
+_TRACEFS = (_SYS / "kernel/tracing", _SYS / "kernel/debug/tracing")
+_TRIED_HUGE_BYTES = 16 << 20
 
 
 def read_text(path: Path) -> str:
@@ -42,13 +49,17 @@ def environment() -> dict[str, str]:
         "clocksource": read_text(
             _SYS / "devices/system/clocksource/clocksource0/current_clocksource"
         ),
-        "governor": read_text(_SYS / "devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "governor": _governor(),
         "thp": selected(read_text(_SYS / "kernel/mm/transparent_hugepage/enabled")),
         "thp_shmem": selected(read_text(_SYS / "kernel/mm/transparent_hugepage/shmem_enabled")),
         "ksm": read_text(_SYS / "kernel/mm/ksm/run"),
         "swap_bytes": str(psutil.swap_memory().total),
-        "isolated_cpus": read_text(_SYS / "devices/system/cpu/isolated"),
-        "mitigations": mitigations(_SYS / "devices/system/cpu/vulnerabilities"),
+        "huge_pages": _huge_pages(),
+        "numa_nodes": read_text(_SYS / "devices/system/node/online"),
+        "smt": read_text(_CPUS / "smt/active"),
+        "isolated_cpus": read_text(_CPUS / "isolated"),
+        "nohz_full_cpus": read_text(_CPUS / "nohz_full").strip("(nul)"),
+        "mitigations": mitigations(_CPUS / "vulnerabilities"),
         "kvm": kvm_parameters(_SYS / "module"),
         "python": platform.python_version(),
     }
@@ -98,6 +109,104 @@ def kvm_parameters(modules: Path) -> str:
                 if (value := read_text(entry))
             ]
     return " ".join(found)
+
+
+def _governor() -> str:
+    return read_text(_CPUS / "cpu0/cpufreq/scaling_governor")
+
+
+def _huge_pages() -> str:
+    """`128 of 2048 kB, 0 free; …` for every size that has any."""
+    found = []
+    for pool in sorted((_SYS / "kernel/mm/hugepages").glob("hugepages-*")):
+        if (number := read_text(pool / "nr_hugepages")) not in ("", "0"):
+            size = pool.name.removeprefix("hugepages-").removesuffix("kB")
+            found.append(f"{number} of {size} kB, {read_text(pool / 'free_hugepages')} free")
+    return "; ".join(found) or "none"
+
+
+def config_value(config: str, option: str) -> str:
+    """`y`, `m`, a value, or `n` from the text of a kernel configuration; empty without a text."""
+    match = re.search(rf"^{option}=(.*)$", config, re.MULTILINE)
+    return match[1] if match else "n" if config else ""
+
+
+def _kernel_config() -> str:
+    """The running kernel's configuration where it is kept; else empty."""
+    try:
+        return gzip.decompress((_PROC / "config.gz").read_bytes()).decode()
+    except (OSError, EOFError, UnicodeDecodeError):
+        return read_text(Path(f"/boot/config-{os.uname().release}"))
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What `runners.needs` judges. `trials` maps a trial to why it failed, or to nothing."""
+
+    root: bool = True
+    cpus: int = 1
+    hypervisor: bool = False
+    kvm_modules: tuple[str, ...] = ()
+    trials: dict[str, str] = field(default_factory=dict)
+    tracefs: bool = True
+    isolated: str = ""
+    governor: str = ""
+    load1: float = 0.0
+    available_bytes: int = 0
+    swap_bytes: int = 0
+    swap_used_bytes: int = 0
+    ksm: str = ""
+    thp: str = ""
+    thp_shmem: str = ""
+    huge_free: int = 0
+    huge_refusal: str = ""  # why no huge pages can be had; empty when they can
+    huge_returned: int = 0  # pages that a killed session had left in the pool
+    vfio: bool = False
+    iommufd: bool = False
+    iommu_groups: int = 0
+    vfio_config: str = ""
+
+
+def look() -> HostFacts:
+    """The facts as they are now. Takes a few ms; gives back what killed sessions left."""
+    returned, refusal = _try_huge_pages()
+    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    flags = cpu_facts(read_text(_PROC / "cpuinfo")).get("flags", "").split()
+    tried = (trials.kvm, trials.kcmp, trials.pagemap, trials.io_uring, trials.lock_memory)
+    return HostFacts(
+        root=os.geteuid() == 0,
+        cpus=len(os.sched_getaffinity(0)),
+        hypervisor="hypervisor" in flags,
+        kvm_modules=tuple(sorted(m.name for m in (_SYS / "module").glob("kvm_*"))),
+        trials={t.__name__: t() for t in (*tried, trials.perf_software, trials.perf_hardware)},
+        tracefs=any((tracefs / "events").is_dir() for tracefs in _TRACEFS),
+        isolated=read_text(_CPUS / "isolated"),
+        governor=_governor(),
+        load1=psutil.getloadavg()[0],
+        available_bytes=memory.available,
+        swap_bytes=swap.total,
+        swap_used_bytes=swap.used,
+        ksm=read_text(_SYS / "kernel/mm/ksm/run"),
+        thp=selected(read_text(_SYS / "kernel/mm/transparent_hugepage/enabled")),
+        thp_shmem=selected(read_text(_SYS / "kernel/mm/transparent_hugepage/shmem_enabled")),
+        huge_free=hugepages.free_pages(),
+        huge_refusal=refusal,
+        huge_returned=returned,
+        vfio=Path("/dev/vfio/vfio").exists(),
+        iommufd=Path("/dev/iommu").exists(),
+        iommu_groups=len(list((_SYS / "kernel/iommu_groups").glob("[0-9]*"))),
+        vfio_config=config_value(_kernel_config(), "CONFIG_VFIO"),
+    )
+
+
+def _try_huge_pages() -> tuple[int, str]:
+    """Pages that were given back, and why 16 MiB cannot be had, if they cannot."""
+    try:
+        returned = hugepages.give_back_of_the_dead()
+        with hugepages.reserve(_TRIED_HUGE_BYTES):
+            return returned, ""
+    except HostUnfit as error:
+        return 0, str(error)
 
 
 @dataclass(frozen=True, slots=True)

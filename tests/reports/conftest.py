@@ -71,6 +71,8 @@ def good_run() -> Run:
         old_pid=4100,
         new_pid=4188,
         blackout_ns=4_420_000,
+        blackout_start_ns=T0 + 117_420_000 - 4_420_000,
+        migrate_ns=T0,
         vcpu_blackouts_ns=(4_420_000, 4_371_000),
         first_progress_ns=240_000,
         guest_gap_ns=4_663_000,

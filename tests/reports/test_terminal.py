@@ -296,25 +296,16 @@ def test_many_descriptors_and_vcpus_are_cut_or_wrapped(good_run):
 # The window of the blackout
 
 
-def test_the_window_ends_with_the_first_entry(good_run):
+def test_the_window_is_that_of_the_blackout(good_run):
     entry = next(s for s in good_run.spans if s.name == "first_entry")
     assert blackout_window(good_run) == (entry.end_ns - 4_420_000, entry.end_ns)
 
 
-def test_without_a_first_entry_the_first_share_tells_the_start(good_run):
-    spans = tuple(s for s in good_run.spans if s.name != "first_entry")
-    stop = next(s for s in spans if s.name == "vcpu_stop")
-    start = stop.end_ns - 400_000
-    window = blackout_window(replace(good_run, spans=spans))
-    assert window == (start, start + 4_420_000)
-    assert window == blackout_window(good_run)
-
-
-def test_without_shares_there_is_no_window(good_run):
-    spans = tuple(replace(s, blackout_ns=0) for s in good_run.spans)
-    assert blackout_window(replace(good_run, spans=spans)) is None
-    assert blackout_window(replace(good_run, blackout_ns=None)) is None
-    assert "magnified" not in waterfall(replace(good_run, spans=spans), Look(80)).plain
+@pytest.mark.parametrize("field", ["blackout_ns", "blackout_start_ns"])
+def test_without_a_blackout_there_is_no_window(good_run, field):
+    run = replace(good_run, **{field: None})
+    assert blackout_window(run) is None
+    assert "magnified" not in waterfall(run, Look(80)).plain
 
 
 @pytest.mark.parametrize("at", [0, 500_000, 1_000_000])
@@ -337,6 +328,7 @@ def test_bars_stand_where_the_time_is(good_run):
     run = replace(
         good_run,
         blackout_ns=4_000_000,
+        blackout_start_ns=start,
         spans=(
             Span("quiesce", "old", start, start + 1_000_000, 1_000_000),
             Span("state_load", "new", start + 1_000_000, start + 2_000_000, 1_000_000),

@@ -1,0 +1,109 @@
+"""What this kernel lets probes do, found by loading one of each kind and waiting for it to fire."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from results.errors import HostUnfit
+from results.support import ProbeSupport
+
+from .bcc_import import load_bcc
+from .headers import kernel_headers
+from .program import _stderr_to, compile_program
+
+_TRACEPOINT, _UPROBE, _KPROBE, _FENTRY = range(4)  # as in support.bpf.c
+
+
+def probe_support() -> ProbeSupport:
+    """Try every kind of probe once. Takes a second or two; what the host lacks is no error here."""
+    headers, bcc_version = _headers(), ""
+    try:
+        bcc_version = str(load_bcc().__version__)
+        bpf = _compiled()
+    except HostUnfit as error:
+        why = _reason(error)
+        return ProbeSupport(why, why, why, why, headers, bcc_version)
+    try:
+        return ProbeSupport(
+            tracepoints=_tried(
+                bpf,
+                _TRACEPOINT,
+                lambda: bpf.attach_tracepoint("raw_syscalls:sys_enter", fn_name="on_tracepoint"),
+            ),
+            uprobes=_tried(
+                bpf,
+                _UPROBE,
+                lambda: bpf.attach_uprobe(name="c", sym="getppid", fn_name="on_uprobe"),
+            ),
+            kprobes=_tried(
+                bpf, _KPROBE, lambda: bpf.attach_kprobe(event="vfs_read", fn_name="on_kprobe")
+            ),
+            fentry=_fentry(),
+            headers=headers,
+            bcc_version=bcc_version,
+        )
+    finally:
+        bpf.cleanup()
+
+
+def _compiled(*flags: str) -> Any:
+    with resources.as_file(resources.files(__package__).joinpath("bpf")) as directory:
+        return compile_program(directory / "support.bpf.c", flags)
+
+
+def _headers() -> str:
+    try:
+        found = kernel_headers()
+    except HostUnfit:
+        return ""
+    return found.release if found.exact else f"{found.release} (stand-in)"
+
+
+def _fentry() -> str:
+    try:
+        bpf = _compiled("-DWITH_FENTRY")  # bcc attaches these as it loads them
+    except HostUnfit as error:
+        return _reason(error)
+    try:
+        return _tried(bpf, _FENTRY, lambda: None)
+    finally:
+        bpf.cleanup()
+
+
+def _tried(bpf: Any, kind: int, attach: Callable[[], object]) -> str:
+    """Attach, do what the probe watches, and see that it was called; else the reason."""
+    with _words_of_c() as words:
+        try:
+            attach()
+        except Exception as error:
+            return words() or str(error)
+    os.getppid()
+    Path("/proc/self/stat").read_bytes()
+    return "" if bpf["calls"][kind].value else "it attaches, but never fires"
+
+
+def _reason(error: HostUnfit) -> str:
+    """What `compile_program` said, without its advice to ask the doctor."""
+    if os.geteuid() and "not permitted" in str(error):
+        return "only root may load BPF programs here"
+    return str(error).partition("; `pausebench doctor`")[0].removeprefix("BPF program not loaded: ")
+
+
+@contextmanager
+def _words_of_c() -> Iterator[Callable[[], str]]:
+    """Keep what libbpf prints from the user; the function inside tells its last line."""
+    with tempfile.TemporaryFile() as log:
+
+        def last() -> str:
+            log.seek(0)
+            lines = log.read().decode(errors="replace").split("\n")
+            return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+        with _stderr_to(log.fileno()):
+            yield last
