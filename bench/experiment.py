@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,17 +12,22 @@ from typing import Protocol, Self
 
 from probes.handover import HandoverProbe, Observed
 from probes.perf import ProcessCounters
+from results.cpr_stream import carried_descriptors
 from results.errors import PausebenchError
+from results.evidence import Control
 from results.guest_clock import Sample, tick_rate
 from results.raw import new_run_id
 from results.records import SCHEMA, Process, Recording, Run
 from results.store import Store
 from results.timeline import judge
-from runners.guest import Guest, Place
+from runners.guest import Guest, Place, ram_descriptor
 from runners.host import LoadSnapshot, host_state, load_snapshot
+from runners.pins import PinHolder
 from runners.qemu import Qemu
 from runners.transfer import Hooks, Transferred, hand_over
 
+from .controls import run_controls
+from .proving import Prover
 from .schedule import Trial
 
 
@@ -43,6 +49,15 @@ class Experiment:
     probe: HandoverProbe | None
     progress: Progress
     hooks: Hooks = field(default_factory=Hooks)  # further observers, called after our own
+    prove: bool = True
+    _controls: tuple[Control, ...] | None = None
+
+    def controls(self) -> tuple[Control, ...]:
+        """The controls that must fail, run once, before the session's first proof."""
+        if self._controls is None:
+            self.progress.doing("running the controls that must fail")
+            self._controls = run_controls()
+        return self._controls
 
     async def run(self, trials: Sequence[Trial]) -> list[Run]:
         """Carry the trials out in their order. A failure ends its boot, not the session."""
@@ -75,7 +90,11 @@ class Experiment:
     async def boot(self, trial: Trial) -> Booted:
         """Start the guest of a trial; raises GuestLost when it does not come to life."""
         guest = await Guest.boot(trial.scenario, trial.old_build, self.place)
-        return Booted(self, trial, guest)
+        try:
+            return Booted(self, trial, guest)
+        except BaseException:
+            guest.close()
+            raise
 
     def _never_started(self, trial: Trial, started: int, error: PausebenchError) -> Recording:
         tail = getattr(error, "log_tail", "")
@@ -120,13 +139,22 @@ class Booted:
         self.guest = guest
         self._clock = GuestClock(guest)
         self._updates = 0
+        self._holder = _pin(guest) if trial.scenario.pinned else None
         self.arrived = True  # False once a transfer has failed: the guest cannot go on
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self.guest.end()
+        await self.end()
+
+    async def end(self) -> None:
+        """End the guest and let go of its pins."""
+        try:
+            await self.guest.end()
+        finally:
+            if self._holder is not None:
+                self._holder.close()
 
     async def update(self) -> Run:
         """Hand the guest over once more; the run is judged and stored, whatever came of it."""
@@ -138,13 +166,19 @@ class Booted:
     async def _record(self, update: int) -> Recording:
         trial = self._trial
         started = time.time_ns()
-        window = _Window(self._experiment.probe, self._experiment.hooks)
+        name = new_run_id(self._experiment.session, trial.cell, trial.boot, update)
+        prover = None
+        if self._experiment.prove:
+            seed = zlib.crc32(name.encode())  # another sample each run, the same in a repetition
+            controls = self._experiment.controls()
+            prover = Prover(self.guest, controls, self._holder, seed)
+        window = _Window(self._experiment.probe, self._experiment.hooks, prover)
         with window:
             seen = await hand_over(self.guest, trial.new_build, window.hooks())
         observed = window.observed(seen)
         return Recording(
             schema=SCHEMA,
-            id=new_run_id(self._experiment.session, trial.cell, trial.boot, update),
+            id=name,
             session=self._experiment.session,
             boot=trial.boot,
             update=update,
@@ -166,8 +200,15 @@ class Booted:
             ram=seen.ram,
             perf=window.counts,
             host=host_state(window.before, load_snapshot()),
+            evidence=prover.evidence() if prover is not None else None,
             failure=seen.failure,
         )
+
+
+def _pin(guest: Guest) -> PinHolder:
+    """Let the stand-in device pin all of guest RAM, through the RAM's own descriptor."""
+    size = guest.scenario.ram_bytes
+    return PinHolder(ram_descriptor(guest.qemu.pid, size), size)
 
 
 def _whole(recording: Recording) -> bool:
@@ -202,13 +243,16 @@ def _pooled(samples: list[list[Sample]]) -> list[Sample]:
 
 
 class _Window:
-    """The observers of one transfer, from its start to the resumed guest."""
+    """The observers of one transfer, from its start to old QEMU's end."""
 
-    def __init__(self, probe: HandoverProbe | None, further: Hooks) -> None:
+    def __init__(self, probe: HandoverProbe | None, further: Hooks, prover: Prover | None) -> None:
         self._probe = probe
         self._further = further
+        self._prover = prover
         self._stack = ExitStack()
         self._counters: dict[str, ProcessCounters] = {}
+        self._tids: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+        self._first: Observed = Observed((), (), 0)
         self.counts: dict[str, dict[str, int]] = {}
         self.before: LoadSnapshot = load_snapshot()
 
@@ -219,17 +263,22 @@ class _Window:
         self._stack.close()
 
     def hooks(self) -> Hooks:
-        return Hooks(started=self._started, hold=self._hold, resumed=self._resumed)
+        return Hooks(self._started, self._hold, self._resumed, self._ended)
 
     def _started(self, old: int, new: int) -> None:
         if self._probe is not None:
             self._probe.watch(old)
             self._probe.watch(new)
+        if self._prover is not None:
+            self._prover.before(old)
         self._further.started(old, new)
 
     def _hold(
         self, old: Qemu, new: Qemu, old_tids: tuple[int, ...], new_tids: tuple[int, ...]
     ) -> None:
+        self._tids = (old_tids, new_tids)
+        if self._prover is not None:
+            self._prover.hold(old, new)
         if self._probe is not None:
             for side, qemu in (("old", old), ("new", new)):
                 self._counters[side] = self._stack.enter_context(ProcessCounters(qemu.pid))
@@ -238,15 +287,30 @@ class _Window:
 
     def _resumed(self, old: Qemu, new: Qemu) -> None:
         self.counts = {side: counters.read() for side, counters in self._counters.items()}
+        self._first = self._collect()
+        if self._prover is not None:
+            carried, _ = carried_descriptors(self._first.events, old.pid, new.pid)
+            self._prover.resumed(old, new, carried)
         self._further.resumed(old, new)
+
+    def _ended(self, new: Qemu) -> None:
+        if self._prover is not None:
+            self._prover.ended(new)
+        self._further.ended(new)
+
+    def _collect(self) -> Observed:
+        return self._probe.collect(*self._tids) if self._probe is not None else Observed((), (), 0)
 
     def observed(self, seen: Transferred) -> Observed:
         """What the probes recorded; also ends the watch over old QEMU."""
         if self._probe is None:
-            return Observed((), (), 0)
-        new_tids = seen.new.vcpu_tids if len(seen.new.vcpu_tids) == len(seen.old.vcpu_tids) else ()
-        observed = self._probe.collect(seen.old.vcpu_tids if new_tids else (), new_tids)
+            return self._first
+        last = self._collect()
         self._probe.forget(seen.old.pid, seen.old.vcpu_tids)
         if seen.failure:
             self._probe.forget(seen.new.pid, seen.new.vcpu_tids)
-        return observed
+        return Observed(
+            self._first.events + last.events,
+            self._first.brackets or last.brackets,
+            self._first.lost + last.lost,
+        )

@@ -22,6 +22,14 @@ BUILTIN: tuple[Scenario, ...] = (
     Scenario("shm", "shm", "RAM in POSIX shared memory (memory-backend-shm)"),
     Scenario("hugetlb-2m", "hugetlb-memfd", "2 MiB huge pages in a memfd"),
     Scenario("hugetlbfs", "hugetlbfs", "2 MiB huge pages in a file on a mounted hugetlbfs"),
+    Scenario("pinned", "anon", "like anon, all RAM pinned by an io_uring process", pinned=True),
+    Scenario(
+        "pinned-2m",
+        "hugetlb-memfd",
+        "like hugetlb-2m, all RAM pinned by an io_uring process",
+        pinned=True,
+    ),
+    Scenario("anon-locked", "anon", "like anon, with -overcommit mem-lock=on", mem_lock=True),
 )
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")

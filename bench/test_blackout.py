@@ -62,7 +62,7 @@ def test_blackout(benchmark: Any, live: LiveSession, scenario: Scenario) -> None
         try:
             benchmark.pedantic(transfer, rounds=UPDATES, iterations=1, warmup_rounds=0)
         finally:
-            runner.run(booted.guest.end())
+            runner.run(booted.end())
     benchmark.extra_info.update(_facts(live, runs))
 
 

@@ -11,7 +11,7 @@ from results.errors import HostUnfit
 
 # Debian's and Ubuntu's place for Python packages; a venv of another Python does not look there.
 _DISTRIBUTION = Path("/usr/lib/python3/dist-packages")
-_HOW = "install the distribution's package: apt-get install python3-bpfcc (PyPI's `bcc` is another thing)"
+_HOW = "install the distribution's: apt-get install python3-bpfcc (PyPI's `bcc` is another thing)"
 
 
 def load_bcc() -> Any:

@@ -92,7 +92,10 @@ def _reason(error: HostUnfit) -> str:
     """What `compile_program` said, without its advice to ask the doctor."""
     if os.geteuid() and "not permitted" in str(error):
         return "only root may load BPF programs here"
-    return str(error).partition("; `pausebench doctor`")[0].removeprefix("BPF program not loaded: ")
+    said = str(error).partition("; `pausebench doctor`")[0]
+    for noise in ("BPF program not loaded: ", "Need super-user privileges to run bpf: "):
+        said = said.removeprefix(noise)  # the second is bcc's word for any refusal
+    return said
 
 
 @contextmanager

@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 _STYLES = {"ok": "green", "limited": "yellow", "missing": "bold red"}
 _STATE_WIDTH = 9  # the longest state and a gap
 _NAME_WIDTH = 20
+_NARROW = 60
 
 
 def doctor_page(needs: Sequence[Need], look: Look) -> Text:
     """One line per need, with consequence and fix below those that are not ok, and a verdict."""
     page = Page(look)
     name_width = min(_NAME_WIDTH, max((len(n.name) for n in needs), default=0) + 2)
+    if look.width < _NARROW:
+        name_width = 0  # every name gets a line of its own
     for need in needs:
         _need(page, need, name_width)
     page.line()
-    counts = Counter(need.state for need in needs)
+    counts = Counter[str](need.state for need in needs)
     tally = ", ".join(f"{counts[state]} {state}" for state in _STYLES if counts[state])
     if measurable(needs):
         limits = " with the limits above" if counts["limited"] else ""
@@ -55,7 +58,7 @@ def _need(page: Page, need: Need, name_width: int) -> None:
     if need.state == "ok":
         return
     if need.consequence:
-        page.paragraph(f"→ {need.consequence}", indent + 5, first=indent)
+        page.paragraph(f"→ {need.consequence}", indent + 3, first=indent)
     if need.fix:
         page.paragraph(f"fix: {need.fix}", indent + 5, first=indent, style="bold")
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .evidence import Evidence, Proof
+
 # Schema of Recording and Run as they are stored.
 #   1  first version
 SCHEMA = 1
@@ -38,6 +40,7 @@ class Scenario:
     cpu: str = "qemu64"
     mem_lock: bool = False
     return_path: bool = False
+    pinned: bool = False  # a process that stands for a DMA device pins all of guest RAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,7 @@ class Recording:
     ram: RamCheck | None = None
     perf: dict[str, dict[str, int]] = field(default_factory=dict)  # side → perf event → count
     host: HostState = field(default_factory=HostState)
+    evidence: Evidence | None = None  # of the proof; None where none was gathered
     failure: str = ""  # set when the transfer itself failed
 
 
@@ -282,6 +286,7 @@ class Run:
     perf: dict[str, dict[str, int]] = field(default_factory=dict)  # side → perf event → count
     warnings: tuple[str, ...] = ()
     log_tail: str = ""
+    proof: Proof | None = None
     stop_position: str = "unknown"  # of the VM, relative to old QEMU's save of the CPR state
 
     @property

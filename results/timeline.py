@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 
 from .cpr_stream import carried_descriptors, ram_maps
+from .evidence import Proof
 from .guest_clock import GuestView, guest_views
 from .phase_spans import Marks, build_spans
 from .phases import MARKS
+from .proof import judge_proof
 from .records import (
     SCHEMA,
     Process,
@@ -85,12 +87,15 @@ def judge(recording: Recording) -> Run:
     views = _guest_views(recording, pauses)
     run = _with_guest(run, recording, pauses, views)
     run = replace(run, witnesses=_witnesses(run, recording, marks))
+    if recording.evidence is not None:
+        run = replace(run, proof=judge_proof(recording.evidence, recording.scenario))
     disagreements = _disagreements(run, marks, pauses, views)
     reasons = [
         *_harm(recording),
         *(gone if recording.probed and not recording.failure else ()),
         *_incomplete(recording, run, descriptor_doubts),
         *disagreements,
+        *_not_proven(run.proof),
     ]
     warnings = list(_warnings(recording, marks))
     if recording.beats and not views:
@@ -298,6 +303,13 @@ def _incomplete(recording: Recording, run: Run, descriptor_doubts: tuple[str, ..
     if not run.fds:
         found.append("no descriptor was seen on the cpr channel")
     return found
+
+
+def _not_proven(proof: Proof | None) -> list[str]:
+    """A broken proof fails its run; one that is merely unproven says so and does not."""
+    if proof is None or proof.verdict != "broken":
+        return []
+    return [f"proof broken: {proof.reason}"]
 
 
 def _warnings(recording: Recording, marks: Marks) -> tuple[str, ...]:

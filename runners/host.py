@@ -179,7 +179,7 @@ def look() -> HostFacts:
         hypervisor="hypervisor" in flags,
         kvm_modules=tuple(sorted(m.name for m in (_SYS / "module").glob("kvm_*"))),
         trials={t.__name__: t() for t in (*tried, trials.perf_software, trials.perf_hardware)},
-        tracefs=any((tracefs / "events").is_dir() for tracefs in _TRACEFS),
+        tracefs=any(_there(tracefs / "events") for tracefs in _TRACEFS),
         isolated=read_text(_CPUS / "isolated"),
         governor=_governor(),
         load1=psutil.getloadavg()[0],
@@ -192,11 +192,19 @@ def look() -> HostFacts:
         huge_free=hugepages.free_pages(),
         huge_refusal=refusal,
         huge_returned=returned,
-        vfio=Path("/dev/vfio/vfio").exists(),
-        iommufd=Path("/dev/iommu").exists(),
+        vfio=_there(Path("/dev/vfio/vfio")),
+        iommufd=_there(Path("/dev/iommu")),
         iommu_groups=len(list((_SYS / "kernel/iommu_groups").glob("[0-9]*"))),
         vfio_config=config_value(_kernel_config(), "CONFIG_VFIO"),
     )
+
+
+def _there(path: Path) -> bool:
+    """False also of what only root may see, like tracefs."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
 
 
 def _try_huge_pages() -> tuple[int, str]:

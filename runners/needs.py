@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from results.phases import MARKS
 from results.records import GIB, MIB, Build
@@ -15,6 +16,7 @@ __all__ = ["NEEDS", "Need", "build_needs", "check_host", "judge", "measurable"]
 Judge = Callable[[HostFacts, ProbeSupport], Need]
 
 _BUSY = 0.5  # load per CPU from which vCPU threads have to wait for each other's CPU
+_REFUSALS = ("not permitted", "Permission denied", "root", "CAP_SYS_ADMIN", "Cannot allocate")
 _VM_FIX = "measure on bare metal for absolute figures; comparisons within one session hold here"
 
 
@@ -34,7 +36,16 @@ def judge(
     refused: Sequence[tuple[str, str]] = (),
 ) -> tuple[Need, ...]:
     """The same from facts that are given."""
-    return (*build_needs(builds, refused), *(need(facts, support) for need in NEEDS))
+    judged = (need(facts, support) for need in NEEDS)
+    if not facts.root:
+        judged = (_as_a_user(need) for need in judged)
+    return (*build_needs(builds, refused), *judged)
+
+
+def _as_a_user(need: Need) -> Need:
+    """A user is refused what root may do: then nothing on the host needs mending."""
+    refused = any(word in need.found for word in _REFUSALS)
+    return replace(need, fix="run it with sudo") if need.state != "ok" and refused else need
 
 
 def build_needs(builds: Sequence[Build], refused: Sequence[tuple[str, str]]) -> tuple[Need, ...]:
@@ -59,13 +70,13 @@ def _build(build: Build) -> Need:
     )
     if not build.missing_marks:
         return Need(name, "ok", found)
-    return Need(
-        name,
-        "limited",
-        found,
-        f"no uprobe for {', '.join(build.missing_marks)}: phases that these bound are not told",
-        "use a build that exports its functions or keeps .symtab (not stripped, not -microvm)",
-    )
+    if build.symbols:
+        consequence = f"phases bounded by {', '.join(build.missing_marks)} are not told"
+        fix = "this release may call those functions otherwise: add the names to results/phases.py"
+    else:
+        consequence = "its functions cannot be probed: no phases are told"
+        fix = "use a build that exports them or keeps .symtab (not stripped, not -microvm)"
+    return Need(name, "limited", found, consequence, fix)
 
 
 def _tried(
@@ -115,7 +126,7 @@ def _nesting(facts: HostFacts, support: ProbeSupport) -> Need:
 def _tracefs(facts: HostFacts, support: ProbeSupport) -> Need:
     return _tried(
         "tracefs",
-        "" if facts.tracefs else "not mounted",
+        "" if facts.tracefs else "not mounted" if facts.root else "only root may see it",
         "mounted",
         "no tracepoint can be attached",
         "mount -t tracefs tracefs /sys/kernel/tracing",

@@ -39,6 +39,7 @@ class Hooks:
         lambda old, new, old_tids, new_tids: None
     )
     resumed: Callable[[Qemu, Qemu], None] = lambda old, new: None  # guest runs in new
+    ended: Callable[[Qemu], None] = lambda new: None  # old QEMU is gone, RAM was read through new
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
     A failure of the transfer is a value (`failure` is set, both QEMUs are ended by the caller's
     `guest.close()`); only an interrupt is raised.
     """
+    hooks = hooks or Hooks()
     old = guest.qemu
     old.side = "old"
     seen = Transferred(Process(old.pid, old.argv, guest.vcpu_tids), Process(0, build.launcher, ()))
@@ -70,7 +72,7 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
     new = start_qemu(guest.scenario, build, guest.place, sockets)
     new.side = "new"
     try:
-        await _Drive(guest, old, new, sockets, seen, hooks or Hooks()).run()
+        await _Drive(guest, old, new, sockets, seen, hooks).run()
     except PausebenchError as error:
         seen.failure = str(error)
     except BaseException:
@@ -79,8 +81,8 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
     finally:
         for path in (sockets.cpr, sockets.main):
             path.unlink(missing_ok=True)
-    # numpy compares without Python's lock, while old QEMU is asked and sent away.
-    comparing = None if seen.failure else asyncio.create_task(asyncio.to_thread(guest.memory.check))
+    # Read and compared without Python's lock, while old QEMU is asked and sent away.
+    comparing = asyncio.create_task(_check_ram(guest, new, seen))
     states = [await _runstate(qemu) for qemu in (old, new)]
     seen.old = Process(old.pid, old.argv, seen.old.vcpu_tids, states[0], old.log_tail())
     seen.new = Process(new.pid, new.argv, seen.new.vcpu_tids, states[1], new.log_tail())
@@ -88,15 +90,26 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
         sorted((*old.qmp_stamps("old"), *new.qmp_stamps("new")), key=lambda stamp: stamp.ns)
     )
     if seen.failure:
+        await comparing
         new.kill()
         await new.reap()
         return seen
     await old.quit()
-    if comparing is not None:
-        seen.ram = await comparing
+    await comparing
     guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
     guest.update += 1
+    hooks.ended(new)
     return seen
+
+
+async def _check_ram(guest: Guest, new: Qemu, seen: Transferred) -> None:
+    if seen.failure:
+        return
+    try:
+        start = ram_mapping(new.pid, guest.scenario.ram_bytes).start
+        seen.ram = await asyncio.to_thread(guest.memory.check, (new.pid, start))
+    except (OSError, GuestLost) as error:
+        seen.failure = f"guest RAM could not be read through new QEMU: {error}"
 
 
 async def _runstate(qemu: Qemu) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,28 +202,41 @@ class GuestMemory:
 
     # -- every byte -----------------------------------------------------------------------
 
-    def check(self, limit_bytes: int = CHECK_LIMIT_BYTES) -> RamCheck:
+    def check(
+        self, mapped: tuple[int, int] | None = None, limit_bytes: int = CHECK_LIMIT_BYTES
+    ) -> RamCheck:
         """Compare the pattern with what lies in RAM: all of it up to `limit_bytes`, else a sample.
 
-        The guest's own words are left to the guest, which changes them all the time.
+        `mapped` (pid, address) looks through a process's own mapping, which also fills that
+        process's page table; without it the shared file is looked at. The guest's own words are
+        left to the guest, which changes them all the time. Raises OSError when the process ends.
         """
         start = time.monotonic_ns()
         plan = self.plan
         stride = max(1, -(-plan.pages * at.PAGE_BYTES // limit_bytes))
         expected = np.empty((_CHUNK_PAGES, at.PAGE_WORDS), dtype=np.uint32)
         wrong = np.empty((_CHUNK_PAGES, at.PAGE_WORDS), dtype=np.bool_)
+        copy = np.empty((_CHUNK_PAGES, at.PAGE_WORDS), dtype=np.uint32)
         checked, bad, first_bad = 0, 0, ""
-        for first in range(plan.first_page, plan.end_page, _CHUNK_PAGES * stride):
-            pages = min(_CHUNK_PAGES, plan.end_page - first)
-            differs = wrong[:pages]
-            pattern = self._pattern(first, pages, expected[:pages])
-            np.not_equal(self._pages(first, pages), pattern, out=differs)
-            differs[:, : at.GUEST_WORDS] = False
-            checked += pages
-            if differs.any():
-                rows = np.flatnonzero(differs.any(axis=1))
-                bad += len(rows)
-                first_bad = first_bad or f"page {first + int(rows[0]):#x}"
+        with ExitStack() as stack:
+            fd = -1 if mapped is None else os.open(f"/proc/{mapped[0]}/mem", os.O_RDONLY)
+            if mapped is not None:
+                stack.callback(os.close, fd)
+            for first in range(plan.first_page, plan.end_page, _CHUNK_PAGES * stride):
+                pages = min(_CHUNK_PAGES, plan.end_page - first)
+                found = self._pages(first, pages)
+                if mapped is not None:
+                    found = copy[:pages]
+                    _read_exactly(fd, found, mapped[1] + first * at.PAGE_BYTES)
+                differs = wrong[:pages]
+                pattern = self._pattern(first, pages, expected[:pages])
+                np.not_equal(found, pattern, out=differs)
+                differs[:, : at.GUEST_WORDS] = False
+                checked += pages
+                if differs.any():
+                    rows = np.flatnonzero(differs.any(axis=1))
+                    bad += len(rows)
+                    first_bad = first_bad or f"page {first + int(rows[0]):#x}"
         return RamCheck(
             pages=checked,
             bytes=checked * (at.PAGE_BYTES - 4 * at.GUEST_WORDS),
@@ -240,6 +254,11 @@ class GuestMemory:
         base = (first * at.PAGE_WORDS * at.PATTERN + self.plan.seed) & 0xFFFFFFFF
         result: Words = np.add(self._increments[:pages], np.uint32(base), out=out)
         return result
+
+
+def _read_exactly(fd: int, into: Words, offset: int) -> None:
+    if os.preadv(fd, [into.data], offset) != into.nbytes:
+        raise OSError("guest RAM of new QEMU could not be read to its end")
 
 
 _ERROR_WORDS: dict[str, int] = {

@@ -1,0 +1,214 @@
+"""Gathering the evidence of a proof around a transfer, never inside its blackout."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from probes.accounting import read_accounts
+from probes.descriptors import same_open_file
+from probes.frames import HUGE_PAGE_BYTES, PAGE_BYTES, Numbers, choose_pages, populate, read_frames
+from results.errors import PausebenchError
+from results.evidence import (
+    Accounts,
+    Control,
+    Dma,
+    Evidence,
+    Frames,
+    PinEvents,
+    Point,
+    SameFile,
+)
+from results.records import CarriedFd, Scenario
+from runners.guest import Guest, ram_mapping
+from runners.pins import DMA_OFFSET, PinHolder
+from runners.qemu import Qemu
+
+_SHOWN = 8  # differing pages that are kept by number
+
+
+@dataclass(slots=True)
+class View:
+    """Frames of one process's guest RAM at one time; `missing` says why there are none."""
+
+    address: int = 0
+    frames: Numbers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    duration_ns: int = 0
+    missing: str = ""
+
+
+class Prover:
+    """Looks at one transfer: `hold`, `resumed` and `ended` are called at those steps of it."""
+
+    def __init__(
+        self,
+        guest: Guest,
+        controls: tuple[Control, ...],
+        holder: PinHolder | None,
+        seed: int,
+    ) -> None:
+        self._guest = guest
+        self._scenario = guest.scenario
+        self._controls = controls
+        self._holder = holder
+        plan = guest.plan
+        self._unit = unit_bytes(guest.scenario)
+        self._units = choose_pages(plan.first_page, plan.end_page, self._unit, seed)
+        self._touched = -(-plan.pages * PAGE_BYTES // self._unit)
+        self._accounts: list[Accounts] = []
+        self._dma: list[Dma] = []
+        self._files: tuple[SameFile, ...] = ()
+        self._old = View(missing="the transfer did not get that far")
+        self._new = View(missing="the transfer did not get that far")
+        self._spent_ns = 0
+
+    def before(self, old: int) -> None:
+        """Before `migrate`: accounting of old QEMU alone."""
+        self._timed(lambda: self._account("before", {"old": old}))
+
+    def hold(self, old: Qemu, new: Qemu) -> None:
+        """In the hold, before `migrate-incoming`: old still runs the guest."""
+
+        def look() -> None:
+            self._old = look_at(old.pid, self._scenario.ram_bytes, self._units, self._unit)
+            self._write("hold", old.pid)
+            self._account("hold", {"old": old.pid, "new": new.pid})
+
+        self._timed(look)
+
+    def resumed(self, old: Qemu, new: Qemu, carried: tuple[CarriedFd, ...]) -> None:
+        """The guest runs in new QEMU and old still lives: the only time to compare descriptors."""
+
+        def look() -> None:
+            self._files = tuple(compare_descriptor(old.pid, new.pid, fd) for fd in carried)
+            self._write("resumed", new.pid)
+            self._account("resumed", {"old": old.pid, "new": new.pid})
+
+        self._timed(look)
+
+    def ended(self, new: Qemu) -> None:
+        """Old QEMU is gone and RAM was read through new, which filled new's page table."""
+
+        def look() -> None:
+            self._write("end", new.pid)
+            self._account("end", {"new": new.pid})
+            self._new = look_at(new.pid, self._scenario.ram_bytes, self._units, self._unit)
+
+        self._timed(look)
+
+    def evidence(self, pin_events: PinEvents | None = None) -> Evidence:
+        """All that was seen."""
+        return Evidence(
+            frames=compare_views(self._units, self._unit, self._touched, self._old, self._new),
+            files=self._files,
+            accounts=tuple(self._accounts),
+            dma=tuple(self._dma),
+            pin_events=pin_events,
+            pinned_bytes=self._holder.bytes if self._holder else 0,
+            controls=self._controls,
+            duration_ns=self._spent_ns,
+        )
+
+    def _timed(self, work: Callable[[], None]) -> None:
+        start = time.monotonic_ns()
+        # A process that vanishes while it is looked at is the transfer's failure, told elsewhere.
+        with suppress(ProcessLookupError, FileNotFoundError):
+            work()
+        self._spent_ns += time.monotonic_ns() - start
+
+    def _account(self, point: Point, pids: dict[str, int]) -> None:
+        if self._holder is not None:
+            pids = pids | {"holder": self._holder.pid}
+        self._accounts.append(read_accounts(point, pids, exact_pins=self._holder is not None))
+
+    def _write(self, point: Point, pid: int) -> None:
+        """Let the stand-in device write, and see it through QEMU's own mapping."""
+        if self._holder is None:
+            return
+        value = time.monotonic_ns()
+        try:
+            self._holder.dma(value)
+            seen = read_word(pid, ram_mapping(pid, self._scenario.ram_bytes).start + DMA_OFFSET)
+        except (PausebenchError, OSError) as error:
+            self._dma.append(Dma(point, value, None, str(error)))
+            return
+        self._dma.append(Dma(point, value, seen))
+
+
+def unit_bytes(scenario: Scenario) -> int:
+    """Length of one page of guest RAM."""
+    huge = scenario.backend in ("hugetlb-memfd", "hugetlbfs")
+    return HUGE_PAGE_BYTES if huge else PAGE_BYTES
+
+
+def read_word(pid: int, address: int) -> int:
+    """Eight bytes of a process's memory, little endian. Raises OSError."""
+    fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int.from_bytes(os.pread(fd, 8, address), "little")
+    finally:
+        os.close(fd)
+
+
+def look_at(pid: int, ram_bytes: int, units: Numbers, unit: int) -> View:
+    """Frames of guest RAM in a QEMU."""
+    try:
+        address = ram_mapping(pid, ram_bytes).start
+    except (PausebenchError, OSError) as error:
+        return View(missing=str(error))
+    return look_from(pid, address, units, unit)
+
+
+def look_from(pid: int, address: int, units: Numbers, unit: int) -> View:
+    """Frames of the memory from `address` on; what is not mapped yet is mapped first."""
+    start = time.monotonic_ns()
+    try:
+        frames = read_frames(pid, address, units, unit)
+        if not frames.all():
+            populate(pid, address, units, frames, unit)
+            frames = read_frames(pid, address, units, unit)
+    except PermissionError as error:
+        return View(missing=f"page frames are hidden: {error}; run as root with CAP_SYS_ADMIN")
+    except OSError as error:
+        return View(missing=f"/proc/{pid}/pagemap cannot be read: {error}")
+    return View(address, frames, time.monotonic_ns() - start)
+
+
+def compare_views(units: Numbers, unit: int, touched: int, old: View, new: View) -> Frames:
+    """Which units lie in the same frame in both views."""
+    if old.missing or new.missing:
+        return Frames(unit_bytes=unit, pages=touched, missing=old.missing or new.missing)
+    both = (old.frames != 0) & (new.frames != 0)
+    differs = np.flatnonzero(both & (old.frames != new.frames))
+    return Frames(
+        unit_bytes=unit,
+        pages=touched,
+        compared=int(both.sum()),
+        absent=int((~both).sum()),
+        differing=len(differs),
+        first=tuple(
+            (int(units[i]), int(old.frames[i]), int(new.frames[i])) for i in differs[:_SHOWN]
+        ),
+        old_address=old.address,
+        new_address=new.address,
+        duration_ns=old.duration_ns + new.duration_ns,
+    )
+
+
+def compare_descriptor(old: int, new: int, carried: CarriedFd) -> SameFile:
+    """kcmp of one carried descriptor; both processes must be alive."""
+    if carried.old_fd is None or carried.new_fd is None:
+        return SameFile(carried.name, carried.id, -1, -1, None, "was not received")
+    try:
+        same = same_open_file(old, carried.old_fd, new, carried.new_fd)
+    except OSError as error:
+        fix = "needs CONFIG_KCMP and root" if error.errno in (1, 38) else "is it closed already?"
+        return SameFile(
+            carried.name, carried.id, carried.old_fd, carried.new_fd, None, f"{error}; {fix}"
+        )
+    return SameFile(carried.name, carried.id, carried.old_fd, carried.new_fd, same)

@@ -1,0 +1,118 @@
+"""Records of what was looked at to prove that RAM, descriptors and pins came through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Point = Literal["before", "hold", "resumed", "end"]
+CheckState = Literal["held", "broken", "missing"]
+Verdict = Literal["held", "broken", "unproven"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Page frames behind guest RAM, in old QEMU before and in new QEMU after.
+
+    A page is `unit_bytes` long; of a huge page the head is looked at. `differing` of `compared`
+    pages lie in another frame; `first` holds some as (page number, old frame, new frame).
+    """
+
+    unit_bytes: int = 4096
+    pages: int = 0  # that the guest has touched
+    compared: int = 0
+    absent: int = 0  # looked at, and not mapped in old or in new
+    differing: int = 0
+    first: tuple[tuple[int, int, int], ...] = ()
+    old_address: int = 0
+    new_address: int = 0
+    duration_ns: int = 0
+    missing: str = ""  # why frames could not be seen at all, and the fix
+
+
+@dataclass(frozen=True, slots=True)
+class SameFile:
+    """Whether a carried descriptor is one open file in both processes (kcmp)."""
+
+    name: str
+    id: int
+    old_fd: int
+    new_fd: int
+    same: bool | None = None
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Memory accounting at one point: per process (old, new, holder) and for the host, bytes.
+
+    `pins` is nr_foll_pin_acquired - nr_foll_pin_released of the whole host, in pages.
+    """
+
+    point: Point
+    processes: dict[str, dict[str, int]] = field(default_factory=dict)
+    host: dict[str, int] = field(default_factory=dict)
+    pins: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dma:
+    """One write by the stand-in device into a pinned page, and what QEMU's mapping showed."""
+
+    point: Point
+    written: int
+    seen: int | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PinEvents:
+    """Calls of pin and unpin paths between `migrate` and old QEMU's exit, by function."""
+
+    tier: str  # kprobes, tracepoints or none
+    counts: dict[str, int] = field(default_factory=dict)
+    lost: int = 0
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A check made to fail on purpose: was it caught, and by what."""
+
+    name: str
+    caught: bool
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that one transfer's proof rests on."""
+
+    frames: Frames
+    files: tuple[SameFile, ...] = ()
+    accounts: tuple[Accounts, ...] = ()
+    dma: tuple[Dma, ...] = ()
+    pin_events: PinEvents | None = None
+    pinned_bytes: int = 0  # 0: nothing is pinned in this scenario
+    controls: tuple[Control, ...] = ()
+    duration_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of a proof."""
+
+    name: str
+    state: CheckState
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The verdict of one run: `held`, `broken` or `unproven`, with every check."""
+
+    verdict: Verdict
+    reason: str
+    checks: tuple[Check, ...] = ()
+    controls: tuple[Control, ...] = ()
+    duration_ns: int = 0

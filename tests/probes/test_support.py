@@ -1,0 +1,164 @@
+"""What this kernel lets probes do: found by loading them, and told apart when it does not."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from probes import bcc_import, headers, support
+from probes.support import probe_support
+from results.errors import HostUnfit
+from results.support import ProbeSupport
+
+
+@pytest.fixture(scope="module")
+def found():
+    return probe_support()
+
+
+@pytest.mark.bpf
+def test_tracepoints_and_uprobes_work_where_the_host_has_bpf(found):
+    assert found.tracepoints == ""
+    assert found.uprobes == ""
+    assert found.headers
+    assert found.bcc_version
+
+
+@pytest.mark.bpf
+def test_a_refusal_is_one_line_with_a_reason(found):
+    for why in (found.kprobes, found.fentry):
+        assert "\n" not in why
+        assert "pausebench doctor" not in why
+
+
+@pytest.mark.bpf
+def test_kprobes_agree_with_the_kernel(found):
+    there = Path("/sys/bus/event_source/devices/kprobe").exists()
+    assert (found.kprobes == "") == there
+
+
+@pytest.mark.bpf
+def test_nothing_is_said_on_standard_error(capfd):
+    probe_support()
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err == ""
+
+
+@pytest.mark.bpf
+def test_a_probe_that_never_fires_does_not_count():
+    bpf = support._compiled()
+    try:
+        assert support._tried(bpf, support._KPROBE, lambda: None) == "it attaches, but never fires"
+    finally:
+        bpf.cleanup()
+
+
+@pytest.mark.bpf
+def test_the_last_word_of_c_is_the_reason():
+    class Nothing:
+        def __getitem__(self, name):
+            raise AssertionError("it was refused")
+
+    def refused():
+        os.write(2, b"libbpf: first\nlibbpf: the reason\n\n")
+        raise RuntimeError("Failed to attach")
+
+    assert support._tried(Nothing(), 0, refused) == "libbpf: the reason"
+
+
+def test_without_bcc_every_kind_says_why(monkeypatch):
+    def missing():
+        raise HostUnfit("Python's bcc is missing; apt-get install python3-bpfcc")
+
+    monkeypatch.setattr(support, "load_bcc", missing)
+    monkeypatch.setattr(support, "kernel_headers", missing)
+    why = "Python's bcc is missing; apt-get install python3-bpfcc"
+    assert probe_support() == ProbeSupport(why, why, why, why, "", "")
+
+
+def test_another_package_called_bcc_is_refused(monkeypatch):
+    monkeypatch.setattr(bcc_import.importlib, "import_module", lambda name: object())
+    with pytest.raises(HostUnfit, match="not the BPF compiler"):
+        bcc_import.load_bcc()
+
+
+def test_bcc_is_found_in_the_distributions_directory_only_for_itself(monkeypatch, tmp_path):
+    (tmp_path / "bcc").mkdir()
+    (tmp_path / "bcc" / "__init__.py").write_text("BPF = 1\n__version__ = '0'\n")
+    monkeypatch.setattr(bcc_import, "_DISTRIBUTION", tmp_path)
+    path, seen = list(bcc_import.sys.path), []
+
+    def import_module(name):
+        seen.append(str(tmp_path) in bcc_import.sys.path)
+        if not seen[-1]:
+            raise ImportError(name)
+        return type("bcc", (), {"BPF": 1})
+
+    monkeypatch.setattr(bcc_import.importlib, "import_module", import_module)
+    assert bcc_import.load_bcc().BPF == 1
+    assert seen == [False, True]
+    assert bcc_import.sys.path == path
+
+
+def test_bcc_nowhere_names_the_package(monkeypatch, tmp_path):
+    def import_module(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(bcc_import.importlib, "import_module", import_module)
+    monkeypatch.setattr(bcc_import, "_DISTRIBUTION", tmp_path)
+    with pytest.raises(HostUnfit, match="apt-get install python3-bpfcc"):
+        bcc_import.load_bcc()
+
+
+# --- headers ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trees(tmp_path, monkeypatch):
+    monkeypatch.setattr(headers, "SOURCES", tmp_path / "src")
+    monkeypatch.setattr(headers, "MODULES", tmp_path / "modules")
+    headers.kernel_headers.cache_clear()
+    yield tmp_path
+    headers.kernel_headers.cache_clear()
+
+
+def make_tree(root, *files):
+    for name in ("include/generated/autoconf.h", *files):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+
+
+WHOLE = "include/linux/kconfig.h"
+
+
+def test_the_running_kernels_headers_are_taken(trees):
+    own = trees / "modules" / os.uname().release / "build"
+    make_tree(own, WHOLE)
+    make_tree(trees / "src/linux-headers-99.0.0-1-amd64", WHOLE)
+    assert headers.kernel_headers() == headers.Headers(own, os.uname().release, True)
+
+
+def test_else_the_newest_installed_ones(trees):
+    for release in ("6.9.1-1-amd64", "6.10.0-1-amd64"):
+        make_tree(trees / f"src/linux-headers-{release}", WHOLE)
+    found = headers.kernel_headers()
+    assert (found.release, found.exact) == ("6.10.0-1-amd64", False)
+
+
+@pytest.mark.parametrize("flavour", ["amd64", "cloud-amd64", "rt-amd64"])
+def test_debians_two_trees_are_joined(trees, flavour):
+    arch = f"arch/{headers._ARCH[headers.platform.machine()]}/include"
+    make_tree(trees / f"src/linux-headers-6.1.0-9-{flavour}", f"{arch}/generated/uapi/a.h")
+    common = trees / "src/linux-headers-6.1.0-9-common"
+    make_tree(common, WHOLE, f"{arch}/asm/b.h")
+    found = headers.kernel_headers()
+    assert found.release == f"6.1.0-9-{flavour}"
+    for name in (WHOLE, "include/generated/autoconf.h", f"{arch}/asm/b.h"):
+        assert (found.path / name).is_file()
+    assert (found.path / arch / "generated/uapi/a.h").is_file()
+
+
+def test_no_headers_is_unfit(trees):
+    with pytest.raises(HostUnfit, match="linux-headers"):
+        headers.kernel_headers()
