@@ -37,7 +37,7 @@ def _compile(flags: Sequence[str], **source: str) -> Any:
     os.environ["BCC_KERNEL_SOURCE"] = str(kernel_headers().path)
     with tempfile.TemporaryFile() as log:
         try:
-            with _stderr_to(log.fileno()):
+            with stderr_to(log.fileno()):
                 return bcc.BPF(cflags=[*_QUIET, *flags], **source)
         except Exception as error:
             log.seek(0)
@@ -50,7 +50,7 @@ def _compile(flags: Sequence[str], **source: str) -> Any:
 
 
 @contextmanager
-def _stderr_to(fd: int) -> Iterator[None]:
+def stderr_to(fd: int) -> Iterator[None]:
     """Send descriptor 2 elsewhere: LLVM and libbpf write to it from C."""
     sys.stderr.flush()
     kept = os.dup(2)

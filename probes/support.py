@@ -15,7 +15,7 @@ from results.support import ProbeSupport
 
 from .bcc_import import load_bcc
 from .headers import kernel_headers
-from .program import _stderr_to, compile_program
+from .program import compile_program, stderr_to
 
 _TRACEPOINT, _UPROBE, _KPROBE, _FENTRY = range(4)  # as in support.bpf.c
 
@@ -108,5 +108,5 @@ def _words_of_c() -> Iterator[Callable[[], str]]:
             lines = log.read().decode(errors="replace").split("\n")
             return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
-        with _stderr_to(log.fileno()):
+        with stderr_to(log.fileno()):
             yield last

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 
+from results.evidence import Proof
 from results.records import CarriedFd, Run, Span, Witnesses
 
 from .look import Page, figure, mib, ms, percent
@@ -24,6 +25,7 @@ def draw_evidence(page: Page, run: Run) -> None:
     _draw_clock(page, run)
     _draw_fds(page, run)
     _draw_memory(page, run)
+    _draw_proof(page, run.proof)
     _draw_counters(page, run.spans)
     _draw_perf(page, run)
     host = run.host
@@ -37,6 +39,25 @@ def draw_evidence(page: Page, run: Run) -> None:
         _labelled(page, "doubt", doubt, "red")
     for warning in run.warnings:
         _labelled(page, "warning", warning, "yellow")
+
+
+def _draw_proof(page: Page, proof: Proof | None) -> None:
+    """The verdict, every check behind it, and the controls that made it worth something."""
+    if proof is None:
+        return
+    style = {"held": "bold green", "broken": "bold red"}.get(proof.verdict, "bold yellow")
+    page.line()
+    reason = f": {proof.reason}" if proof.verdict == "unproven" else ""
+    _labelled(page, "proof", f"{proof.verdict}{reason}", style)
+    for check in proof.checks:
+        colour = {"held": "", "broken": "red"}.get(check.state, "yellow")
+        _labelled(page, f"  {check.state}", f"{check.name}: {check.text}", colour)
+    caught = [control.name for control in proof.controls if control.caught]
+    slipped = [f"{c.name} ({c.by})" for c in proof.controls if not c.caught]
+    if caught:
+        _labelled(page, "  controls", f"caught when made to fail: {', '.join(caught)}")
+    if slipped:
+        _labelled(page, "  controls", f"not caught: {', '.join(slipped)}", "red")
 
 
 def draw_failure(page: Page, run: Run) -> None:

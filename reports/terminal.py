@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results.records import Run, Summary
+from results.statistics import locking_costs
 
 from .look import Look, Page, figure, look_for, ms, percent, write
 from .waterfall import waterfall
@@ -118,7 +119,14 @@ def _interval(summary: Summary) -> str:
 def _costliest(summary: Summary, look: Look) -> str:
     """The phases with the largest median share of the blackout, largest first."""
     ordered = sorted(summary.phases.items(), key=lambda item: -item[1])[:_COSTLIEST]
-    return look.say(" · ".join(f"{name.replace('_', ' ')} {ms(ns)}" for name, ns in ordered))
+    words = [f"{name.replace('_', ' ')} {ms(ns)}" for name, ns in ordered]
+    return look.say(" · ".join([*words, *_proofs(summary)]))
+
+
+def _proofs(summary: Summary) -> list[str]:
+    """Verdicts on RAM, descriptors and pins, with the number of runs that each was given."""
+    order = [v for v in ("broken", "unproven", "held") if v in summary.proofs]
+    return [f"proof {verdict} {summary.proofs[verdict]}" for verdict in order]
 
 
 def _draw_header(
@@ -165,9 +173,19 @@ def _footnotes(page: Page, summaries: Sequence[Summary]) -> None:
         notes.append("with fewer than 6 boots the interval is by t on logarithms")
     if any(s.interval == "none" and s.median_ns is not None for s in summaries):
         notes.append("an interval takes 2 boots, an exact one 6")
+    for cost in locking_costs(summaries):
+        handover = "" if cost.handover_ns is None else f", {_signed(cost.handover_ns)} handover"
+        notes.append(
+            f"locking RAM ({cost.locked} against {cost.unlocked}): "
+            f"{_signed(cost.blackout_ns)} blackout{handover}"
+        )
     if notes:
         page.line()
         page.paragraph("; ".join(notes), style="dim")
+
+
+def _signed(ns: int) -> str:
+    return f"{'+' if ns >= 0 else '−'}{ms(abs(ns))}"
 
 
 def failures(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text:

@@ -28,7 +28,11 @@ MARKS: tuple[Mark, ...] = (
     Mark("cpr_save", ("cpr_state_save",), returns=True),
     Mark("cpr_load", ("cpr_state_load",), returns=True),
     Mark("cpr_close", ("cpr_state_close",)),
-    Mark("main_listen", ("socket_start_incoming_migration",), returns=True),
+    Mark(
+        "main_listen",
+        ("socket_connect_incoming", "socket_start_incoming_migration"),
+        returns=True,
+    ),
     Mark("outgoing", ("socket_connect_outgoing", "socket_start_outgoing_migration")),
     Mark(
         "connected",

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .evidence import Accounts, Check, Control, Dma, Evidence, Frames, PinEvents, Proof, SameFile, Verdict
+from .evidence import (
+    Accounts,
+    Check,
+    Control,
+    Dma,
+    Evidence,
+    Frames,
+    PinEvents,
+    Proof,
+    SameFile,
+    Verdict,
+)
 from .records import MIB, Scenario
 
 CONTROLS = ("private copy", "replaced page", "swapped descriptor", "pins let go")

@@ -34,7 +34,7 @@ class Scenario:
     about: str = ""
     ram_bytes: int = 256 * MIB
     touched: float = 0.25  # share of RAM that the guest has touched before the first transfer
-    vcpus: int = 2
+    vcpus: int = 1
     accel: Accelerator = "auto"  # `auto` is resolved to kvm or tcg before a guest starts
     machine: str = "q35"
     cpu: str = "qemu64"
@@ -334,3 +334,9 @@ class Summary:
     guest_gap_median_ns: int | None = None
     first_progress_median_ns: int | None = None
     dimensions: str = ""  # tells apart two sizes of one scenario
+    proofs: dict[str, int] = field(default_factory=dict)  # verdict → runs, failed ones too
+
+    @property
+    def dimensions_but_id(self) -> str:
+        """All dimensions but the scenario's name."""
+        return " ".join(w for w in self.dimensions.split() if not w.startswith("id="))

@@ -115,10 +115,13 @@ class _Group:
     handovers: list[int] = field(default_factory=list)
     guest_gaps: list[int] = field(default_factory=list)
     first_progress: list[int] = field(default_factory=list)
+    proofs: dict[str, int] = field(default_factory=dict)
 
     def add(self, run: Run) -> None:
         boot = (run.session, run.boot)
         self.counts[boot] = self.counts.get(boot, 0) + 1
+        if run.proof is not None:
+            self.proofs[run.proof.verdict] = self.proofs.get(run.proof.verdict, 0) + 1
         if run.outcome != "completed":
             self.failed += 1
             return
@@ -166,6 +169,7 @@ class _Group:
             guest_gap_median_ns=median_ns(self.guest_gaps),
             first_progress_median_ns=median_ns(self.first_progress),
             dimensions=self.dimensions,
+            proofs=dict(self.proofs),
         )
 
     def _phase_medians(self) -> dict[str, int]:
@@ -200,3 +204,40 @@ def summarise(runs: Iterable[Run]) -> tuple[Summary, ...]:
             groups[key] = _Group(*key)
         groups[key].add(run)
     return tuple(group.summary() for group in groups.values())
+
+
+@dataclass(frozen=True, slots=True)
+class LockingCost:
+    """What locking guest RAM adds, by the medians of two otherwise equal scenarios, ns."""
+
+    locked: str
+    unlocked: str
+    blackout_ns: int
+    handover_ns: int | None
+
+
+def locking_costs(summaries: Iterable[Summary]) -> tuple[LockingCost, ...]:
+    """Pairs that differ in mem_lock alone, on the same builds."""
+    found = list(summaries)
+    by_key = {(s.dimensions_but_id, s.old_build, s.new_build): s for s in found}
+    costs = []
+    for summary in found:
+        twin = by_key.get(
+            (
+                summary.dimensions_but_id.replace("mem_lock=True", "mem_lock=False"),
+                summary.old_build,
+                summary.new_build,
+            )
+        )
+        if twin is None or twin is summary or summary.median_ns is None or twin.median_ns is None:
+            continue
+        ours, theirs = summary.handover_median_ns, twin.handover_median_ns
+        costs.append(
+            LockingCost(
+                summary.scenario,
+                twin.scenario,
+                summary.median_ns - twin.median_ns,
+                None if ours is None or theirs is None else ours - theirs,
+            )
+        )
+    return tuple(costs)

@@ -108,7 +108,9 @@ def test_recovers_a_known_pause(probe, build, place, accel):
     """QMP stop, 50 ms, cont: the bracket must see at least what the clock between them saw."""
 
     async def pause():
-        guest = await Guest.boot(Scenario("known-pause", "anon", accel=accel), build, place)
+        guest = await Guest.boot(
+            Scenario("known-pause", "anon", accel=accel, vcpus=2), build, place
+        )
         try:
             tids = guest.vcpu_tids
             probe.watch(guest.qemu.pid)
@@ -141,7 +143,9 @@ def test_an_independent_script_finds_the_same_gaps(probe, build, place):
     """Stream of raw_syscalls by another program against the brackets: within 50 µs, every vCPU."""
 
     async def handovers(count):
-        guest = await Guest.boot(Scenario("independent", "anon", accel="kvm"), build, place)
+        guest = await Guest.boot(
+            Scenario("independent", "anon", accel="kvm", vcpus=2), build, place
+        )
         found = []
 
         def started(old, new):
