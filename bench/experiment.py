@@ -12,6 +12,7 @@ from typing import Protocol, Self
 
 from probes.handover import HandoverProbe, Observed
 from probes.perf import ProcessCounters
+from probes.pin_events import PinProbe
 from results.cpr_stream import carried_descriptors
 from results.errors import PausebenchError
 from results.evidence import Control
@@ -50,6 +51,7 @@ class Experiment:
     progress: Progress
     hooks: Hooks = field(default_factory=Hooks)  # further observers, called after our own
     prove: bool = True
+    pin_probe: PinProbe | None = None
     _controls: tuple[Control, ...] | None = None
 
     def controls(self) -> tuple[Control, ...]:
@@ -171,7 +173,8 @@ class Booted:
         if self._experiment.prove:
             seed = zlib.crc32(name.encode())  # another sample each run, the same in a repetition
             controls = self._experiment.controls()
-            prover = Prover(self.guest, controls, self._holder, seed)
+            pins = self._experiment.pin_probe
+            prover = Prover(self.guest, controls, self._holder, pins, seed)
         window = _Window(self._experiment.probe, self._experiment.hooks, prover)
         with window:
             seen = await hand_over(self.guest, trial.new_build, window.hooks())
@@ -270,7 +273,7 @@ class _Window:
             self._probe.watch(old)
             self._probe.watch(new)
         if self._prover is not None:
-            self._prover.before(old)
+            self._prover.before(old, new)
         self._further.started(old, new)
 
     def _hold(

@@ -13,6 +13,7 @@ import numpy as np
 from probes.accounting import read_accounts
 from probes.descriptors import same_open_file
 from probes.frames import HUGE_PAGE_BYTES, PAGE_BYTES, Numbers, choose_pages, populate, read_frames
+from probes.pin_events import PinProbe
 from results.errors import PausebenchError
 from results.evidence import (
     Accounts,
@@ -50,12 +51,17 @@ class Prover:
         guest: Guest,
         controls: tuple[Control, ...],
         holder: PinHolder | None,
+        pin_probe: PinProbe | None,
         seed: int,
     ) -> None:
         self._guest = guest
         self._scenario = guest.scenario
         self._controls = controls
         self._holder = holder
+        self._pin_probe = pin_probe
+        self._calls_before: dict[str, int] = {}
+        self._pin_events: PinEvents | None = None
+        self._pids: set[int] = {holder.pid} if holder is not None else set()
         plan = guest.plan
         self._unit = unit_bytes(guest.scenario)
         self._units = choose_pages(plan.first_page, plan.end_page, self._unit, seed)
@@ -67,8 +73,13 @@ class Prover:
         self._new = View(missing="the transfer did not get that far")
         self._spent_ns = 0
 
-    def before(self, old: int) -> None:
-        """Before `migrate`: accounting of old QEMU alone."""
+    def before(self, old: int, new: int) -> None:
+        """Before `migrate`: accounting of old QEMU alone; the watch over pin paths begins."""
+        self._pids |= {old, new}
+        if self._pin_probe is not None:
+            for pid in self._pids:
+                self._pin_probe.watch(pid)
+            self._calls_before = self._pin_probe.totals()
         self._timed(lambda: self._account("before", {"old": old}))
 
     def hold(self, old: Qemu, new: Qemu) -> None:
@@ -93,6 +104,10 @@ class Prover:
 
     def ended(self, new: Qemu) -> None:
         """Old QEMU is gone and RAM was read through new, which filled new's page table."""
+        if self._pin_probe is not None:
+            self._pin_events = self._pin_probe.since(self._calls_before)
+            for pid in self._pids:
+                self._pin_probe.forget(pid)
 
         def look() -> None:
             self._write("end", new.pid)
@@ -101,14 +116,14 @@ class Prover:
 
         self._timed(look)
 
-    def evidence(self, pin_events: PinEvents | None = None) -> Evidence:
+    def evidence(self) -> Evidence:
         """All that was seen."""
         return Evidence(
             frames=compare_views(self._units, self._unit, self._touched, self._old, self._new),
             files=self._files,
             accounts=tuple(self._accounts),
             dma=tuple(self._dma),
-            pin_events=pin_events,
+            pin_events=self._pin_events,
             pinned_bytes=self._holder.bytes if self._holder else 0,
             controls=self._controls,
             duration_ns=self._spent_ns,

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from probes.handover import HandoverProbe
+from probes.pin_events import PinProbe
 from results.errors import HostUnfit, UsageError
 from results.records import Build, Run, Scenario, Session
 from results.store import Store, new_session_id
@@ -122,10 +123,11 @@ def open_session(
     clear_leftovers()
     with _terminate_as_interrupt(), private_place(scenarios) as place:
         progress.doing("compiling and loading the BPF probes")
-        with HandoverProbe(builds) as probe:
+        with HandoverProbe(builds) as probe, PinProbe() as pin_probe:
             store.add_session(session)
             # 130 until told otherwise: what ends a session early is an interrupt.
-            live = LiveSession(session, Experiment(session.id, place, store, probe, progress), 130)
+            experiment = Experiment(session.id, place, store, probe, progress, pin_probe=pin_probe)
+            live = LiveSession(session, experiment, 130)
             try:
                 yield live
             finally:

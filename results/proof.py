@@ -213,7 +213,8 @@ def check_pin_events(events: PinEvents) -> Check:
     if fired:
         words = ", ".join(f"{k} {v} times" for k, v in fired.items())
         return Check(name, "broken", f"between migrate and old's exit: {words}")
-    return Check(name, "held", f"none by QEMU on {len(events.counts)} paths ({events.tier})")
+    unseen = "" if "kprobes" in events.tier else "; this kernel does not show pin functions"
+    return Check(name, "held", f"none on {', '.join(events.counts)} ({events.tier}){unseen}")
 
 
 def _at(accounts: Iterable[Accounts], point: str) -> Accounts | None:

@@ -156,7 +156,8 @@ def test_beats_are_counted_in_the_ring_of_intervals(accel: str, build: Build, pl
             used = entries[entries[:, 1] > 0]
             assert len(used) > 1
             places = [int(n) % at.RING_ENTRIES for n in used[:, 0]]
-            assert (entries[places] == used).all()
+            # the guest may have been stopped between the two stores that open an interval
+            assert (entries[places] == used).all(axis=1).sum() >= len(used) - 1
             # what the first walk beat is not in the ring
             assert 0 < used[:, 1].sum() <= memory.beats()[0]
 
@@ -166,6 +167,33 @@ def test_beats_are_counted_in_the_ring_of_intervals(accel: str, build: Build, pl
 # -- a guest whose RAM is changed behind its back -------------------------------------------------
 
 
+async def noticed(guest: Guest, vcpu: int, words: slice) -> None:
+    """Change `words` until `vcpu` finds it.
+
+    Once may not do: a vCPU that was stopped between reading its own words and writing new ones
+    overwrites the change. A KVM that emulates stops at some instructions rather than others, so
+    that this is no rare thing.
+    """
+    memory = guest.memory
+    before = memory.errors(vcpu)[0]
+
+    def found() -> bool:
+        return memory.errors(vcpu)[0] > before
+
+    for bit in range(16, 21):  # another one each time: the same would undo the change
+        await guest.qemu.execute("stop")
+        memory.words[words] ^= 1 << bit
+        enough = memory.slot_word(vcpu, at.S_PASSES) + 50  # a visit looks at one word
+        await guest.qemu.execute("cont")
+        await until(
+            lambda n=enough: found() or memory.slot_word(vcpu, at.S_PASSES) > n,  # type: ignore[misc]
+            "fifty walks",
+        )
+        if found():
+            return
+    pytest.fail(f"vCPU {vcpu} did not find what was changed")
+
+
 @pytest.mark.parametrize("accel", ACCELS)
 @pytest.mark.parametrize("word", [1, 700], ids=["its-own-word", "the-pattern"])
 def test_guest_itself_notices_a_change(accel: str, word: int, build: Build, place: Place) -> None:
@@ -173,13 +201,9 @@ def test_guest_itself_notices_a_change(accel: str, word: int, build: Build, plac
         async with booted(scenario(accel, vcpus=2, touched=0.02), build, place) as guest:
             memory = guest.memory
             page = memory.plan.first_page + 101
-            await guest.qemu.execute("stop")  # or it might rewrite its own words in between
             assert [memory.errors(v)[0] for v in (0, 1)] == [0, 0]
             words = slice(page * 1024 + word, (page + 1) * 1024 if word > 1 else page * 1024 + 2)
-            memory.words[words] ^= 0x00010000
-            await guest.qemu.execute("cont")
-            # page 101 belongs to the second of two vCPUs
-            await until(lambda: memory.errors(1)[0] > 0, "the guest finds the changed word")
+            await noticed(guest, 1, words)  # page 101 belongs to the second of two vCPUs
             assert memory.errors(1)[1].startswith(f"page {page:#x} word ")
             assert memory.errors(0) == (0, "")
             if word > 1:
@@ -232,14 +256,7 @@ def test_pages_above_4_gib_are_walked_and_verified(
             assert (memory.words[first:end:1024] != 0).all()
             # the first page above the hole, one in the midst of a later window, the last
             for vcpu, page in ((0, low), (1, low + 1025), (1, low + 1499)):
-                await guest.qemu.execute("stop")
-                before = memory.errors(vcpu)[0]
-                memory.words[page * 1024 + 1] ^= 1
-                await guest.qemu.execute("cont")
-                await until(
-                    lambda v=vcpu, b=before: memory.errors(v)[0] > b,  # type: ignore[misc]
-                    f"the guest finds the change in page {page:#x}",
-                )
+                await noticed(guest, vcpu, slice(page * 1024 + 1, page * 1024 + 2))
 
     asyncio.run(scene())
 

@@ -1,0 +1,99 @@
+"""Options that several commands share: what to measure, on which builds, kept where."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from results.records import Build, Scenario
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1")
+    return number
+
+
+def add_scenario_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the guest (default: as the scenario says)")
+    group.add_argument("--ram", metavar="SIZE", help="RAM of the guest, like 1G")
+    group.add_argument("--touched", type=float, metavar="SHARE", help="share of RAM touched, 0-1")
+    group.add_argument("--vcpus", type=positive, help="vCPUs of the guest")
+    group.add_argument("--accel", choices=("kvm", "tcg"), help="default: kvm where it works")
+    group.add_argument("--machine", help="QEMU machine type (default q35)")
+    group.add_argument("--cpu", help="QEMU CPU model (default qemu64, which every KVM can run)")
+    group.add_argument("--mem-lock", action="store_true", default=None, help="lock guest RAM")
+    group.add_argument(
+        "--return-path",
+        action="store_true",
+        default=None,
+        help="migration return path: QEMU's `downtime` then reaches new QEMU's vm_start",
+    )
+    group.add_argument(
+        "--scenarios", type=Path, metavar="FILE.toml", help="file that defines more scenarios"
+    )
+
+
+def add_session_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--store", type=Path, default=Path("out"), help="store (default out/)")
+    parser.add_argument("--seed", type=int, help="seed of the order of boots (default: random)")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Scenario]:
+    """The named scenarios with the changes asked for, fit for this host.
+
+    Raises UsageError or HostUnfit before anything is started.
+    """
+    from bench.scenarios import BUILTIN, changed, find_scenario, load_scenarios, parse_size
+    from bench.session import resolve
+
+    known = BUILTIN + (load_scenarios(args.scenarios) if args.scenarios else ())
+    changes: dict[str, Any] = {
+        "ram_bytes": parse_size(args.ram) if args.ram else None,
+        "touched": args.touched,
+        "vcpus": args.vcpus,
+        "accel": args.accel,
+        "machine": args.machine,
+        "cpu": args.cpu,
+        "mem_lock": args.mem_lock,
+        "return_path": args.return_path,
+    }
+    # Named twice is meant once.
+    return [resolve(changed(find_scenario(n, known), changes)) for n in dict.fromkeys(names)]
+
+
+def need_root() -> None:
+    """Raises HostUnfit for a user who could not measure anything."""
+    import os
+
+    from results.errors import HostUnfit
+
+    if os.geteuid() != 0:
+        raise HostUnfit("BPF probes and guest RAM need root: run it with sudo")
+
+
+def seed_of(args: argparse.Namespace) -> int:
+    import secrets
+
+    return secrets.randbits(32) if args.seed is None else int(args.seed)
+
+
+def labelled(builds: Sequence[Build]) -> list[Build]:
+    """Refuse two builds under one label: their runs could not be told apart."""
+    from results.errors import UsageError
+
+    labels = [build.label for build in builds]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"two builds are called `{label}`: give them labels, LABEL=PATH")
+    return list(builds)

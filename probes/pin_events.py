@@ -1,0 +1,98 @@
+"""Pin and unpin paths of the kernel, watched as far as it lets us, with the tier stated."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import redirect_stderr, suppress
+from importlib import resources
+from io import StringIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from results.evidence import PinEvents
+
+from .program import compile_program, stderr_to
+
+# Long-term pins and their release: what VFIO, iommufd and io_uring take.
+_FUNCTIONS = (
+    "pin_user_pages_remote",
+    "memfd_pin_folios",
+    "unpin_user_pages",
+    "unpin_user_page_range_dirty_lock",
+    "unpin_folios",
+    "vfio_pin_pages_remote",
+    "vfio_unpin_pages_remote",
+)
+_IOMMU = ("iommu_map", "iommu_unmap")
+_VFIO = ("vfio_unmap_dma", "ioas_unmap")
+PATHS = (*_FUNCTIONS, *_IOMMU, *_VFIO)
+_TRACEFS = Path("/sys/kernel/tracing")
+
+
+class PinProbe:
+    """Counts on every path the kernel has; a context manager, loaded once a session."""
+
+    def __init__(self) -> None:
+        self._bpf: Any = None
+        self._watched_paths: tuple[str, ...] = ()
+        self.tier = "none"
+
+    def __enter__(self) -> Self:
+        iommu = (_TRACEFS / "events/iommu/unmap").is_dir()
+        vfio = Path("/dev/vfio/vfio").exists() or Path("/dev/iommu").exists()
+        flags = [f"-DPATH_{name}={number}" for number, name in enumerate(PATHS)]
+        flags.append(f"-DPATHS={len(PATHS)}")
+        flags += [f"-DWITH_{name}" for name, there in (("IOMMU", iommu), ("VFIO", vfio)) if there]
+        with resources.as_file(resources.files(__package__).joinpath("bpf")) as path:
+            self._bpf = compile_program(path / "pins.bpf.c", flags)
+        functions = self._attach() if (_TRACEFS / "kprobe_events").exists() else ()
+        self._watched_paths = (
+            *functions,
+            *(_IOMMU if iommu else ()),
+            *(_VFIO if vfio else ()),
+        )
+        kinds = (("kprobes", bool(functions)), ("tracepoints", iommu or vfio))
+        self.tier = " and ".join(kind for kind, there in kinds if there) or "none"
+        return self
+
+    def _attach(self) -> tuple[str, ...]:
+        """Functions that this kernel has and lets us probe; a static one may be inlined."""
+        found = []
+        with Path("/dev/null").open("w") as sink, stderr_to(sink.fileno()):
+            for name in _FUNCTIONS:
+                with suppress(Exception), redirect_stderr(StringIO()):
+                    self._bpf.attach_kprobe(event=name, fn_name=f"at_{name}")
+                    found.append(name)
+        return tuple(found)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bpf.cleanup()
+
+    def watch(self, pid: int) -> None:
+        self._bpf["watched"][ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
+
+    def forget(self, pid: int) -> None:
+        with suppress(KeyError):
+            del self._bpf["watched"][ctypes.c_uint32(pid)]
+
+    def totals(self) -> dict[str, int]:
+        """Calls so far by path, over all watched processes."""
+        table = self._bpf["counts"]
+        numbers = {name: number for number, name in enumerate(PATHS)}
+        return {name: int(table[ctypes.c_int(numbers[name])].value) for name in self._watched_paths}
+
+    def since(self, before: dict[str, int]) -> PinEvents:
+        """Calls after `before` was taken."""
+        now = self.totals()
+        if not now:
+            return PinEvents(
+                self.tier,
+                missing="this kernel shows no pin path (it needs CONFIG_KPROBES or iommu tracepoints)",
+            )
+        return PinEvents(self.tier, {name: now[name] - before.get(name, 0) for name in now})
