@@ -93,6 +93,6 @@ class PinProbe:
         if not now:
             return PinEvents(
                 self.tier,
-                missing="this kernel shows no pin path (it needs CONFIG_KPROBES or iommu tracepoints)",
+                missing="no pin path is shown: needs CONFIG_KPROBES or iommu tracepoints",
             )
         return PinEvents(self.tier, {name: now[name] - before.get(name, 0) for name in now})
