@@ -24,7 +24,11 @@ def read_accounts(point: Point, pids: Mapping[str, int], *, exact_pins: bool = F
         with suppress(OSError):
             processes[side] = fields_in_bytes(Path(f"/proc/{pid}/status").read_text(), _STATUS)
     host = fields_in_bytes(Path("/proc/meminfo").read_text(), _HOST)
-    return Accounts(point, processes, host, _pins(exact_pins))
+    counters = _vmstat(exact_pins)
+    pins = None
+    if "nr_foll_pin_acquired" in counters:  # since Linux 5.7
+        pins = counters["nr_foll_pin_acquired"] - counters["nr_foll_pin_released"]
+    return Accounts(point, processes, host, pins, counters.get("pgmigrate_success"))
 
 
 def fields_in_bytes(text: str, names: tuple[str, ...]) -> dict[str, int]:
@@ -37,12 +41,9 @@ def fields_in_bytes(text: str, names: tuple[str, ...]) -> dict[str, int]:
     return found
 
 
-def _pins(exact: bool) -> int | None:
-    """Pages pinned on the whole host; None where the kernel does not count them (before 5.7)."""
+def _vmstat(exact: bool) -> dict[str, int]:
     if exact:
         with suppress(OSError):
             _REFRESH.write_text("1\n")
-    words = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
-    if "nr_foll_pin_acquired" not in words:
-        return None
-    return int(words["nr_foll_pin_acquired"]) - int(words["nr_foll_pin_released"])
+    lines = Path("/proc/vmstat").read_text().splitlines()
+    return {name: int(value) for name, value in (line.split() for line in lines)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 
@@ -15,8 +16,10 @@ def same_open_file(pid: int, fd: int, other_pid: int, other_fd: int) -> bool:
 
     Raises OSError: ENOSYS without CONFIG_KCMP, EPERM without ptrace rights, EBADF for no such fd.
     """
+    number = _SYSCALLS.get(platform.machine())
+    if number is None:
+        raise OSError(errno.ENOSYS, f"kcmp: its number on {platform.machine()} is not known")
     libc = ctypes.CDLL(None, use_errno=True)
-    number = _SYSCALLS[platform.machine()]
     result = libc.syscall(number, pid, other_pid, _KCMP_FILE, fd, other_fd)
     if result < 0:
         code = ctypes.get_errno()

@@ -18,6 +18,9 @@ HUGE_PAGE_BYTES = 2 << 20
 # Up to 1 GiB of small pages every one is looked at; beyond that this many, in blocks.
 SAMPLE_PAGES = 262_144
 _BLOCK_PAGES = 64
+# A fault maps its neighbours too when they are in memory (fault_around_bytes, 64 KiB by default):
+# for 1 GiB that made 0.07 s of 0.4 s.
+_AROUND_PAGES = 16
 _FRAME = np.uint64((1 << 55) - 1)
 _PRESENT = np.uint64(1 << 63)
 
@@ -89,11 +92,18 @@ def populate(pid: int, address: int, units: Numbers, frames: Numbers, unit_bytes
     A read of /proc/PID/mem faults pages in as the process itself would. Raises OSError.
     """
     absent = units[frames == 0]
-    if len(absent) == 0:
+    if unit_bytes == PAGE_BYTES:
+        _touch(pid, address, absent[::_AROUND_PAGES], unit_bytes)
+        absent = absent[read_frames(pid, address, absent, unit_bytes) == 0]
+    _touch(pid, address, absent, unit_bytes)
+
+
+def _touch(pid: int, address: int, units: Numbers, unit_bytes: int) -> None:
+    if len(units) == 0:
         return
     fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for unit in absent.tolist():
+        for unit in units.tolist():
             os.pread(fd, 1, address + unit * unit_bytes)
     finally:
         os.close(fd)

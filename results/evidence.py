@@ -46,13 +46,15 @@ class SameFile:
 class Accounts:
     """Memory accounting at one point: per process (old, new, holder) and for the host, bytes.
 
-    `pins` is nr_foll_pin_acquired - nr_foll_pin_released of the whole host, in pages.
+    `pins` is nr_foll_pin_acquired - nr_foll_pin_released of the whole host, in pages; `migrated`
+    counts the pages that the kernel has moved to other frames so far (compaction, NUMA).
     """
 
     point: Point
     processes: dict[str, dict[str, int]] = field(default_factory=dict)
     host: dict[str, int] = field(default_factory=dict)
     pins: int | None = None
+    migrated: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ _OWN_NOISE_BYTES = 8 * MIB
 def judge_proof(evidence: Evidence, scenario: Scenario) -> Proof:
     """The verdict over all checks that apply to `scenario`."""
     checks = [
-        check_frames(evidence.frames),
+        check_frames(evidence.frames, 0 if scenario.pinned else moved_pages(evidence.accounts)),
         check_one_copy(evidence.accounts, scenario),
         check_files(evidence.files),
     ]
@@ -65,13 +65,32 @@ def _verdict(checks: list[Check], controls: tuple[Control, ...]) -> tuple[Verdic
     return "held", ""
 
 
-def check_frames(frames: Frames) -> Check:
-    """Physical identity: the same page frames behind other virtual addresses."""
+def moved_pages(accounts: Iterable[Accounts]) -> int:
+    """Pages that the host's kernel moved to other frames in the window, by its own count."""
+    counts = [a.migrated for a in accounts if a.migrated is not None]
+    return max(counts) - min(counts) if counts else 0
+
+
+def check_frames(frames: Frames, moved: int = 0) -> Check:
+    """Physical identity: the same page frames behind other virtual addresses.
+
+    `moved` is how many pages the kernel has moved meanwhile that nothing pinned: compaction may
+    take guest RAM to other frames in any process, and says nothing of the transfer. Pinned pages
+    cannot be moved, so pass 0 for them.
+    """
     name = "RAM in place"
     if frames.missing:
         return Check(name, "missing", frames.missing)
     if frames.differing:
         page, old, new = frames.first[0]
+        if moved >= frames.differing:
+            return Check(
+                name,
+                "missing",
+                f"{frames.differing} of {frames.compared} pages lie in another frame, while the "
+                f"kernel moved {moved} pages of its own accord (compaction); repeat it on a quiet "
+                "host, or with pinned RAM, which cannot be moved",
+            )
         return Check(
             name,
             "broken",
@@ -83,7 +102,7 @@ def check_frames(frames: Frames) -> Check:
         return Check(name, "missing", "no page was mapped in both processes")
     size = "2 MiB pages" if frames.unit_bytes > 4096 else "4 KiB pages"
     share = "all" if frames.compared == frames.pages else f"{frames.compared} of"
-    moved = (
+    where = (
         f"at {frames.old_address:#x} in old, {frames.new_address:#x} in new QEMU"
         if frames.old_address != frames.new_address
         else f"at the same address {frames.old_address:#x}"
@@ -91,7 +110,7 @@ def check_frames(frames: Frames) -> Check:
     return Check(
         name,
         "held",
-        f"{share} {frames.pages} touched {size} in the same frames, {moved} "
+        f"{share} {frames.pages} touched {size} in the same frames, {where} "
         f"({frames.duration_ns / 1e6:.0f} ms)",
     )
 

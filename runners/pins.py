@@ -6,6 +6,7 @@ import json
 import select
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,7 +33,12 @@ class PinHolder:
             process_group=0,
         )  # fmt: skip
         try:
-            self._read()
+            answer = self._read()
+            if "error" in answer:
+                raise HostUnfit(
+                    f"guest RAM could not be pinned: {answer['error']} (needs io_uring: "
+                    "sysctl kernel.io_uring_disabled=0; and memlock: ulimit -l unlimited)"
+                )
         except BaseException:
             self.close()
             raise
@@ -56,7 +62,11 @@ class PinHolder:
             self._process.stdin.flush()
         except OSError as error:
             raise HostUnfit(f"the pin holder (pid {self.pid}) is gone: {error}") from error
-        self._read()
+        answer = self._read()
+        if "error" in answer:
+            raise HostUnfit(
+                f"the pin holder (pid {self.pid}) could not {line.split()[0]}: {answer['error']}"
+            )
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -65,20 +75,17 @@ class PinHolder:
         if not line:
             raise HostUnfit(f"the pin holder (pid {self.pid}) does not answer")
         answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise HostUnfit(
-                f"guest RAM could not be pinned: {answer['error']} (needs io_uring: "
-                "sysctl kernel.io_uring_disabled=0; and memlock: ulimit -l unlimited)"
-            )
         return answer
 
     def close(self) -> None:
         """End the process, and with it the pins."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
         self._process.kill()
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            # A line that a dead holder did not read any more is flushed into a broken pipe.
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
 
     def __enter__(self) -> Self:
         return self
