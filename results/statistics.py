@@ -222,6 +222,8 @@ def locking_costs(summaries: Iterable[Summary]) -> tuple[LockingCost, ...]:
     by_key = {(s.dimensions_but_id, s.old_build, s.new_build): s for s in found}
     costs = []
     for summary in found:
+        if "mem_lock=True" not in summary.dimensions:
+            continue
         twin = by_key.get(
             (
                 summary.dimensions_but_id.replace("mem_lock=True", "mem_lock=False"),
@@ -229,7 +231,7 @@ def locking_costs(summaries: Iterable[Summary]) -> tuple[LockingCost, ...]:
                 summary.new_build,
             )
         )
-        if twin is None or twin is summary or summary.median_ns is None or twin.median_ns is None:
+        if twin is None or summary.median_ns is None or twin.median_ns is None:
             continue
         ours, theirs = summary.handover_median_ns, twin.handover_median_ns
         costs.append(

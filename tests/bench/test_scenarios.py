@@ -27,7 +27,9 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_there_is_a_scenario_for_every_backend() -> None:
-    assert [s.id for s in BUILTIN] == ["anon", "memfd", "shm", "hugetlb-2m", "hugetlbfs"]
+    names = [s.id for s in BUILTIN]
+    assert names[:5] == ["anon", "memfd", "shm", "hugetlb-2m", "hugetlbfs"]
+    assert len(set(names)) == len(names)
     assert {s.backend for s in BUILTIN} == set(get_args(Backend))
     for scenario in BUILTIN:
         assert scenario.about
@@ -133,7 +135,9 @@ def test_scenario_like_a_built_in_one_changes_only_what_differs(tmp_path: Path) 
         """,
     )
     big, pc = load_scenarios(path)
-    assert big == Scenario("big", "hugetlb-memfd", "Größer", 8 * GIB, 1.0, 4)
+    assert big == Scenario(
+        "big", "hugetlb-memfd", "Größer", ram_bytes=8 * GIB, touched=1.0, vcpus=4
+    )
     assert isinstance(big.touched, float)
     expected = replace(BUILTIN[0], id="pc-10.0", machine="pc-q35-10.0", return_path=True)
     assert pc == expected

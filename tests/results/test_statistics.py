@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from results.records import Span, Witnesses
+from results.records import Span, Summary, Witnesses
 from results.statistics import (
+    LockingCost,
     boot_medians,
     interval_over_boots,
+    locking_costs,
     median_ns,
     median_of_boots,
     order_statistic_interval,
@@ -291,3 +293,21 @@ def test_the_other_medians(make_run):
 def test_a_blackout_of_zero_makes_no_interval_of_zero(make_run):
     (summary,) = summarise(make_run(boot=b, blackout_ns=0) for b in (1, 2))
     assert (summary.interval, summary.low_ns, summary.qemu_error_percent) == ("none", None, None)
+
+
+def _summary(scenario, dimensions, median, handover):
+    return Summary(
+        scenario, "a", "a", 3, 5, 15, 0, median, None, None, median,
+        handover_median_ns=handover, dimensions=dimensions,
+    )  # fmt: skip
+
+
+def test_what_locking_costs_is_told_of_scenarios_that_differ_in_nothing_else():
+    locked = _summary("anon-locked", "id=anon-locked mem_lock=True vcpus=1", 5_000, 90_000)
+    plain = _summary("anon", "id=anon mem_lock=False vcpus=1", 4_000, 70_000)
+    other = _summary("two", "id=two mem_lock=False vcpus=2", 1_000, 10_000)
+    assert locking_costs([other, plain, locked]) == (
+        LockingCost("anon-locked", "anon", 1_000, 20_000),
+    )
+    assert locking_costs([other, locked]) == ()
+    assert locking_costs([other, plain]) == ()

@@ -40,7 +40,7 @@ def build() -> Build:
 
 
 def scenario(accel: str, **fields: object) -> Scenario:
-    made = Scenario("test", "anon", accel=accel, ram_bytes=64 * MIB)  # type: ignore[arg-type]
+    made = Scenario("test", "anon", accel=accel, ram_bytes=64 * MIB, vcpus=2)  # type: ignore[arg-type]
     return replace(made, **fields)  # type: ignore[arg-type]
 
 
