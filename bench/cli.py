@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from typing import NoReturn
 
 from results.errors import HostUnfit, PausebenchError
 
@@ -34,9 +35,16 @@ examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line, as all of pausebench does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"pausebench: {message} (`{self.prog} --help` shows how)\n")
+
+
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser; arguments of commands other than `only` are left out, which keeps --help fast."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="pausebench",
         description="How long does a KVM guest really stand still when cpr-transfer replaces its "
         "QEMU? Measured on real guests, by independent witnesses.",

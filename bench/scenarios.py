@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from results.errors import UsageError
 from results.records import GIB, MIB, Accelerator, Backend, Scenario
@@ -32,13 +32,15 @@ BUILTIN: tuple[Scenario, ...] = (
     Scenario("anon-locked", "anon", "like anon, with -overcommit mem-lock=on", mem_lock=True),
 )
 
+_Read = TypeVar("_Read")
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _UNITS = {"": 1, "K": 1 << 10, "M": MIB, "G": GIB, "T": 1 << 40}
 
 
 def parse_size(text: str) -> int:
     """`256M`, `1G`, `1.5G` or plain bytes → bytes. Raises UsageError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    # 18 digits: more is no memory, and float() of much more is infinite.
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise UsageError(f"`{text}` is no size: write it like 256M or 1G")
     return int(float(match[1]) * _UNITS[match[2].upper()])
@@ -66,10 +68,12 @@ def _from_table(path: Path, name: str, table: Any) -> Scenario:
         raise UsageError(f"{where}: a name is lower-case letters, digits, dots and dashes")
     if not isinstance(table, dict):
         raise UsageError(f"{where}: is no table")
+    if name in {scenario.id for scenario in BUILTIN}:
+        raise UsageError(f"{where}: is a built-in scenario; give yours another name")
     values = dict(table)
     base = _like(where, values)
     if "ram" in values:
-        values["ram_bytes"] = parse_size(str(values.pop("ram")))
+        values["ram_bytes"] = _told(f"{where}: ram", parse_size, str(values.pop("ram")))
     kinds = {f.name: f for f in fields(Scenario) if f.name != "id"}
     for key, value in values.items():
         if key not in kinds:
@@ -82,10 +86,17 @@ def _from_table(path: Path, name: str, table: Any) -> Scenario:
 
 def _like(where: str, values: dict[str, Any]) -> Scenario:
     if "like" in values:
-        return find_scenario(str(values.pop("like")), BUILTIN)
+        return _told(f"{where}: like", lambda n: find_scenario(n, BUILTIN), str(values.pop("like")))
     if "backend" not in values:
         raise UsageError(f"{where}: needs `like` (a built-in scenario) or `backend`")
     return replace(BUILTIN[0], about="")
+
+
+def _told(where: str, read: Callable[[str], _Read], text: str) -> _Read:
+    try:
+        return read(text)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
 
 
 def _check(where: str, key: str, value: object, base: Scenario) -> None:
@@ -93,8 +104,8 @@ def _check(where: str, key: str, value: object, base: Scenario) -> None:
     if choices is not None and value not in choices:
         raise UsageError(f"{where}: {key} is one of {', '.join(choices)}, not {value!r}")
     expected = type(getattr(base, key))
-    good = isinstance(value, expected) and not (expected is int and isinstance(value, bool))
-    if not good and not (expected is float and isinstance(value, int)):
+    allowed = (int, float) if expected is float else expected
+    if not isinstance(value, allowed) or (isinstance(value, bool) and expected is not bool):
         raise UsageError(f"{where}: {key} must be {expected.__name__}, not {value!r}")
 
 

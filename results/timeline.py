@@ -294,8 +294,10 @@ def _harm(recording: Recording) -> list[str]:
 
 def _incomplete(recording: Recording, run: Run, descriptor_doubts: tuple[str, ...]) -> list[str]:
     """Evidence that is not all there, so that what remains proves nothing."""
-    if recording.failure or not recording.probed:
+    if recording.failure:
         return []
+    if not recording.probed:
+        return [] if run.guest_gap_ns is not None else ["nothing was traced and no gap was seen"]
     found = []
     if recording.lost:
         found.append(f"{recording.lost} probe records were lost")

@@ -75,6 +75,7 @@ class Guest:
                 raise
         except BaseException:
             qemu.kill()
+            await qemu.reap()
             raise
         return guest
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import socket
@@ -90,8 +91,17 @@ class Qemu:
         code = self.process.poll()
         state = "does not answer" if code is None else f"ended with {_describe(code)}"
         tail = self.log_tail()
-        last = tail.splitlines()[-1] if tail else "it wrote nothing"
-        return GuestLost(f"QEMU (pid {self.pid}) {state} while {what}: {last}", self.argv, tail)
+        return GuestLost(
+            f"QEMU (pid {self.pid}) {state} while {what}: {_reason(tail)}", self.argv, tail
+        )
+
+    async def ended(self, what: str) -> GuestLost:
+        """`lost`, once a QEMU that has closed its monitor had a moment to end."""
+        for _ in range(100):
+            if not self.alive():
+                break
+            await asyncio.sleep(0.01)
+        return self.lost(what)
 
     async def connect(self, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
         """Wait for the monitor to open and negotiate; events are kept from here on."""
@@ -103,12 +113,7 @@ class Qemu:
         try:
             await self._bounded(connecting, timeout_s, "its monitor was opening")
         except (QMPError, OSError, EOFError) as error:
-            # A QEMU that refuses its command line closes the monitor a moment before it ends.
-            for _ in range(100):
-                if not self.alive():
-                    break
-                await asyncio.sleep(0.01)
-            raise self.lost("its monitor was opening") from error
+            raise await self.ended("its monitor was opening") from error
 
     def _stamp(self, message: Message) -> bool:
         """Called on arrival: stamps the event. Nothing is queued (False): `stamps` holds it."""
@@ -132,7 +137,7 @@ class Qemu:
                 f"{self.side} QEMU refused {command}: {error}", f"{command} {given}", str(error)
             ) from error
         except (QMPError, OSError, EOFError) as error:
-            raise self.lost(f"it was asked to {command}") from error
+            raise await self.ended(f"it was asked to {command}") from error
 
     async def wait_for(
         self, wanted: Callable[[Message], bool], what: str, timeout_s: float
@@ -201,6 +206,13 @@ def _as_stamp(ns: int, side: Side, message: Message) -> QmpStamp:
     data = message.get("data")
     fields = {str(k): str(v) for k, v in data.items()} if isinstance(data, dict) else {}
     return QmpStamp(ns, side, str(message.get("event", "")), wall, fields)
+
+
+def _reason(tail: str) -> str:
+    """The last thing QEMU complained of: its own `NAME: message`, not a warning, not advice."""
+    lines = [line for line in tail.splitlines() if ": warning: " not in line]
+    complaints = [line for line in lines if re.match(r"[\w.-]+: ", line)]
+    return (complaints or lines or ["it wrote nothing"])[-1]
 
 
 def _describe(code: int) -> str:

@@ -77,6 +77,7 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
         seen.failure = str(error)
     except BaseException:
         new.kill()
+        await new.reap()
         raise
     finally:
         for path in (sockets.cpr, sockets.main):

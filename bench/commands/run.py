@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
 
     scenarios = chosen_scenarios(args, args.scenario)
     builds = _builds(args)
+    need_root()
     with open_store(args.store) as store:
-        need_root()
         seed = seed_of(args)
         trials = plan_trials(scenarios, builds, args.boots, args.updates, seed)
         with SessionProgress(sum(trial.updates for trial in trials)) as progress:

@@ -146,7 +146,7 @@ class GuestMemory:
                 raise GuestLost(f"vCPU {still[0]} did not beat within {timeout_s:g} s")
             time.sleep(0.0005)
 
-    def sample_ticks(self, patience_s: float = 0.03) -> list[list[tuple[int, int]]]:
+    def sample_ticks(self, patience_s: float = 0.1) -> list[list[tuple[int, int]]]:
         """Read (host ns, tick of the last beat) of every vCPU: one list of fresh samples a vCPU.
 
         The clock is read after the tick: a reader that loses its CPU in between then makes the
