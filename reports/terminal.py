@@ -38,6 +38,7 @@ _HEADER = (
     ("max", ""),
     ("QEMU says", "(downtime)"),
     ("valid/", "failed"),
+    ("proof", ""),
 )
 
 
@@ -69,8 +70,10 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
     if len(pairs) == 1:
         page.paragraph(f"VM blackout by cpr-transfer, {_pair(summaries[0])}", style="bold")
         page.line()
-    rows = [_cells(s, look, with_builds=len(pairs) > 1) for s in summaries]
-    header = [tuple(look.say(half) for half in cell) for cell in _HEADER]
+    # Without a proof in any run its column is left out.
+    columns = len(_HEADER) - (0 if any(s.proofs for s in summaries) else 1)
+    rows = [_cells(s, look, with_builds=len(pairs) > 1)[:columns] for s in summaries]
+    header = [tuple(look.say(half) for half in cell) for cell in _HEADER[:columns]]
     widths = [
         max(len(header[i][0]), len(header[i][1]), *(len(row[i]) for row in rows))
         for i in range(len(header))
@@ -106,6 +109,7 @@ def _cells(summary: Summary, look: Look, *, with_builds: bool) -> list[str]:
         ms(summary.max_ns),
         claim,
         f"{summary.valid}/{summary.failed}",
+        _proofs(summary),
     )
     return [look.say(cell) for cell in cells]
 
@@ -119,14 +123,15 @@ def _interval(summary: Summary) -> str:
 def _costliest(summary: Summary, look: Look) -> str:
     """The phases with the largest median share of the blackout, largest first."""
     ordered = sorted(summary.phases.items(), key=lambda item: -item[1])[:_COSTLIEST]
-    words = [f"{name.replace('_', ' ')} {ms(ns)}" for name, ns in ordered]
-    return look.say(" · ".join([*words, *_proofs(summary)]))
+    return look.say(" · ".join(f"{name.replace('_', ' ')} {ms(ns)}" for name, ns in ordered))
 
 
-def _proofs(summary: Summary) -> list[str]:
-    """Verdicts on RAM, descriptors and pins, with the number of runs that each was given."""
-    order = [v for v in ("broken", "unproven", "held") if v in summary.proofs]
-    return [f"proof {verdict} {summary.proofs[verdict]}" for verdict in order]
+def _proofs(summary: Summary) -> str:
+    """The verdict on RAM, descriptors and pins; with numbers where the runs differ in it."""
+    found = [v for v in ("broken", "unproven", "held") if v in summary.proofs]
+    if len(found) == 1:
+        return found[0]
+    return ", ".join(f"{verdict} {summary.proofs[verdict]}" for verdict in found) or "–"
 
 
 def _draw_header(
@@ -162,8 +167,9 @@ def _draw_row(
     if stacked:
         page.line((row[0], "bold"))
         cells[0] = "    "
-    styles = ("bold", "", "bold cyan", "", "yellow", bad)
-    page.line(*zip(cells, styles, strict=True), (beside, "dim"))
+    proof = "green" if set(summary.proofs) == {"held"} else "bold red"
+    styles = ("bold", "", "bold cyan", "", "yellow", bad, proof if summary.proofs else "")
+    page.line(*zip(cells, styles, strict=False), (beside, "dim"))
 
 
 def _footnotes(page: Page, summaries: Sequence[Summary]) -> None:

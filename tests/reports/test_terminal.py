@@ -27,6 +27,7 @@ from reports.terminal import (
     write,
 )
 from reports.waterfall import blackout_window
+from results.evidence import Check, Control, Proof
 from results.records import CarriedFd, RamMap, Run, Span, Witnesses
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -345,3 +346,30 @@ def test_bars_stand_where_the_time_is(good_run):
     assert abs(bars["state load"].index("=") - quarter) <= 1
     assert abs(bars["state load"].rindex("=") - 2 * quarter) <= 1
     assert bars["first entry"] == " " * (width - 1) + "="
+
+
+def test_the_proof_has_a_column_where_there_is_one(summaries):
+    first, *others = summaries
+    text = summary_table(
+        [replace(first, proofs={"held": 60}), *(replace(s, proofs={"broken": 1, "held": 9}) for s in others)],
+        Look(120),
+    ).plain  # fmt: skip
+    assert "proof" in text
+    assert re.search(r"59/1 +held", text)
+    assert "broken 1, held 9" in text
+
+
+def test_the_verdict_and_its_evidence_are_shown(good_run):
+    proof = Proof(
+        "broken",
+        "descriptors: another open file",
+        (Check("descriptors", "broken", "another open file: ram0 id 0"),
+         Check("RAM in place", "held", "all 16384 pages")),
+        (Control("private copy", True, "RAM in place"), Control("pins let go", False, "blind")),
+    )  # fmt: skip
+    text = waterfall(replace(good_run, proof=proof), Look(100)).plain
+    assert re.search(r"proof +broken", text)
+    assert re.search(r"broken +descriptors: another open file: ram0 id 0", text)
+    assert re.search(r"held +RAM in place", text)
+    assert "caught when made to fail: private copy" in text
+    assert "not caught: pins let go (blind)" in text
