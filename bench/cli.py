@@ -16,6 +16,9 @@ from results.errors import HostUnfit, PausebenchError
 # command → (module of bench.commands, one line of help); imported only when it is the one asked for
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "hand guests over again and again and measure how long they stand still"),
+    "compare": ("compare", "is build B worse than build A, and which phase moved"),
+    "matrix": ("matrix", "every old build to every new one: blackout or why it does not go"),
+    "build": ("build", "QEMU builds to compare: from a Debian suite, a tree or a path"),
     "list": ("list", "the scenarios that can be run"),
     "show": ("show", "one handover as a waterfall, with its evidence"),
     "replay": ("replay", "judge stored evidence again; needs no QEMU, root or BPF"),

@@ -271,7 +271,7 @@ class _Window:
     def _started(self, old: int, new: int) -> None:
         if self._probe is not None:
             self._probe.watch(old)
-            self._probe.watch(new)
+            self._probe.watch(new, incoming=True)
         if self._prover is not None:
             self._prover.before(old, new)
         self._further.started(old, new)

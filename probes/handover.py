@@ -20,7 +20,7 @@ _RING_PAGES = 256  # 1 MiB holds several hundred transfers' records; it is drain
 _DATA_BYTES = 512
 _MAX_FDS = 8
 _KINDS = {1000: "mmap", 1001: "sendmsg", 1002: "recvmsg"}
-_EDGES = ("enter", "return")
+_WATCHED, _AWAITING = 1, 2
 TRACEFS = Path("/sys/kernel/tracing")
 
 
@@ -132,9 +132,10 @@ class HandoverProbe:
 
     # -- one transfer ---------------------------------------------------------------------
 
-    def watch(self, pid: int) -> None:
-        """Start to record what process `pid` does."""
-        self._bpf["watched"][ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
+    def watch(self, pid: int, *, incoming: bool = False) -> None:
+        """Start to record what process `pid` does; `incoming` for one that awaits a guest."""
+        role = _AWAITING if incoming else _WATCHED
+        self._bpf["watched"][ctypes.c_uint32(pid)] = ctypes.c_uint32(role)
 
     def forget(self, pid: int, tids: Iterable[int]) -> None:
         """Drop a process that has ended, with its vCPU threads and counters."""

@@ -6,9 +6,10 @@ In the manner of benchstat: both medians, the shift with its interval, p and a w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from results.comparison import Budget, Cell, Comparison, Failures, PhaseShift
+from results.comparison import Budget, Cell, Comparison, Failures, PhaseShift, Thresholds
 
 from .look import Look, Page, figure, ms, percent
 
@@ -19,6 +20,7 @@ _GAP = "  "
 _MOST_PHASES = 3
 _HEADER = ("scenario", "A ms", "B ms", "shift ms [95 %]", "%", "p", "verdict")
 _LEFT = (0, 3, 6)  # columns of text; the others are numbers and stand to the right
+_METHODS = {"blocks": "permutation within blocks", "pooled": "Mann-Whitney over all boots"}
 _STYLES = {"regressed": "bold red", "improved": "bold green", "same": "", "undecided": "yellow"}
 
 
@@ -45,11 +47,10 @@ def comparison_table(comparison: Comparison, look: Look) -> Text:
 def _draw(page: Page, cells: Sequence[Cell]) -> None:
     look = page.look
     rows = [[look.say(word) for word in _row(cell)] for cell in cells]
-    widths = [
-        max(len(name), *(len(row[i]) for row in rows)) for i, name in enumerate(map(look.say, _HEADER))
-    ]
+    header = [look.say(name) for name in _HEADER]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     stacked = sum(widths) + len(_GAP) * (len(widths) - 1) > look.width
-    _draw_row(page, [look.say(name) for name in _HEADER], widths, "bold", stacked=stacked)
+    _draw_row(page, header, widths, "bold", stacked=stacked)
     for cell, row in zip(cells, rows, strict=True):
         _draw_row(page, row, widths, _STYLES[cell.verdict], stacked=stacked)
         indent = 4 if stacked else min(widths[0] + len(_GAP), look.width // 3)
@@ -63,7 +64,7 @@ def _row(cell: Cell) -> list[str]:
         _bare(cell.median_a_ns),
         _bare(cell.median_b_ns),
         _interval(cell.shift_ns, cell.low_ns, cell.high_ns),
-        percent(cell.shift_percent).removesuffix(" %"),
+        _percent(cell.shift_percent),
         _probability(cell.p_adjusted),
         cell.verdict,
     ]
@@ -140,7 +141,8 @@ def _kept(budget: Budget) -> str:
     if budget.low_share is None:
         return "nothing measured"
     # Rounded down: a bound may not be promised higher than it is.
-    return f"{budget.within} of {budget.total} (at least {int(budget.low_share * 100)} %)"
+    low = int(budget.low_share * 100)
+    return f"{budget.within} of {budget.total}{f' (at least {low} %)' if low else ''}"
 
 
 def _closing(page: Page, comparison: Comparison) -> None:
@@ -160,26 +162,57 @@ def _closing(page: Page, comparison: Comparison) -> None:
 
 
 def _legend(comparison: Comparison) -> str:
+    """What the columns are and what makes a verdict."""
     cells, sizes = comparison.cells, comparison.thresholds
-    boots = _range([n for cell in cells for n in (cell.n_a, cell.n_b)])
-    methods = {
-        "blocks": "permutation within A B B A blocks",
-        "pooled": "Mann-Whitney over all boots",
-    }
-    used = dict.fromkeys(methods[cell.method] for cell in cells if cell.method != "none")
-    many = f", Benjamini-Hochberg over {len(cells)} cells" if len(cells) > 1 else ""
-    noise = "this host's A/A noise" if sizes.noise_ns or _has_noise(comparison) else ""
-    limits = [f"{sizes.relative * 100:g} %", f"{figure(sizes.absolute_ns)} ms", *([noise] * bool(noise))]
-    text = (
-        f"Medians over {boots} boots a side; shift: B minus A, Hodges-Lehmann with its 95 % interval"
-        f"{f'; p: {chr(32).join([])}' if False else ''}"
-    )
+    words = "Medians over boots; shift: B minus A, Hodges-Lehmann, with its 95 % interval"
+    used = dict.fromkeys(_METHODS[cell.method] for cell in cells if cell.method in _METHODS)
     if used:
-        text += f"; p: {' or '.join(used)}{many}"
-    text += (
-        f". A change counts when the whole interval is beyond the largest of {', '.join(limits)}; "
-        "same: all of it is within."
+        many = f", Benjamini-Hochberg over {len(cells)} cells" if len(cells) > 1 else ""
+        words += f"; p: {' or '.join(used)}{many}"
+    limits = [f"{sizes.relative * 100:g} %", f"{figure(sizes.absolute_ns)} ms"]
+    if any(_noise_decides(cell, sizes) for cell in cells):
+        limits.append("this host's A/A noise")
+    words += (
+        ". A change counts when the whole interval lies beyond the largest of "
+        f"{', '.join(limits)}; same: all of it lies within."
     )
-    if any(cell.smallest_detectable_ns is not None and cell.verdict == "undecided" for cell in cells):
-        text += " What could have been seen is found in 80 of 100 such comparisons."
-    return text
+    if any(cell.verdict == "undecided" and cell.smallest_detectable_ns for cell in cells):
+        words += " What could have been seen is found in 80 of 100 such comparisons."
+    if any(cell.budgets_a for cell in cells):
+        words += " At least: of all such runs, with 95 % confidence and a boot as the unit."
+    return words
+
+
+def _noise_decides(cell: Cell, sizes: Thresholds) -> bool:
+    if cell.median_a_ns is None or cell.threshold_ns is None:
+        return False
+    return cell.threshold_ns > replace(sizes, noise_ns=0).size_ns(cell.median_a_ns)
+
+
+def _bare(ns: int | None) -> str:
+    return ms(ns).removesuffix(" ms")
+
+
+def _percent(value: float | None) -> str:
+    """Without its sign where it rounds to 0.0: −0.0 would claim a direction."""
+    return percent(0.0 if value is not None and abs(value) < 0.05 else value).removesuffix(" %")
+
+
+def _signed(ns: int) -> str:
+    sign = "+" if ns > 0 else "−" if ns < 0 else ""
+    return f"{sign}{figure(abs(ns))}"
+
+
+def _interval(shift: int | None, low: int | None, high: int | None) -> str:
+    """`+2.09 [+1.88, +2.31]`, without bounds where there are none, `–` for None."""
+    if shift is None:
+        return "–"
+    if low is None or high is None:
+        return f"{_signed(shift)} [no interval]"
+    return f"{_signed(shift)} [{_signed(low)}, {_signed(high)}]"
+
+
+def _probability(p: float | None) -> str:
+    if p is None:
+        return "–"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"

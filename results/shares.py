@@ -29,14 +29,15 @@ def budget_line(boots: Iterable[Sequence[int]], limit_ns: int) -> Budget:
     Updates of one guest are correlated, so the bound takes them for one trial: no narrower than
     if they were copies of each other. Failed runs have no value; they are counted beside.
     """
-    values = [value for boot in boots if boot for value in (list(boot), len(boot))]
-    lists = [v for v in values if isinstance(v, list)]
-    total = sum(map(len, lists))
-    within = sum(value < limit_ns for boot in lists for value in boot)
-    return Budget(limit_ns, within, total, _low_share(within, total, len(lists)))
+    measured = [boot for boot in boots if boot]
+    total = sum(map(len, measured))
+    within = sum(value < limit_ns for boot in measured for value in boot)
+    return Budget(limit_ns, within, total, _low_share(within, total, len(measured)))
 
 
-def _low_share(within: int, total: int, trials: int, confidence: float = CONFIDENCE) -> float | None:
+def _low_share(
+    within: int, total: int, trials: int, confidence: float = CONFIDENCE
+) -> float | None:
     """One-sided bound, Clopper and Pearson, Biometrika 26 (1934) 404.
 
     The Beta function takes it to the fractional number of successes that `trials` times the share
@@ -49,17 +50,17 @@ def _low_share(within: int, total: int, trials: int, confidence: float = CONFIDE
     from scipy.special import betaincinv
 
     successes = trials * within / total
-    return float(betaincinv(successes, trials - successes + 1.0, 1.0 - confidence))
+    return float(betaincinv(successes, trials - successes + 1.0, 1.0 - CONFIDENCE))
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
     """Failed runs of one side of a cell, and the boots that had any."""
 
-    runs: int
-    total_runs: int
-    boots: int
-    total_boots: int
+    runs: int = 0
+    total_runs: int = 0
+    boots: int = 0
+    total_boots: int = 0
 
 
 def more_failures_p(a: Failures, b: Failures) -> float | None:

@@ -54,14 +54,10 @@ class Shift:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval is there and excludes 0."""
-        return self.low_ns is not None and self.high_ns is not None and not self.covers_zero
-
-    @property
-    def covers_zero(self) -> bool:
-        return (
-            self.low_ns is not None and self.high_ns is not None and self.low_ns <= 0 <= self.high_ns
-        )
+        """Whether there is an interval and it excludes 0."""
+        if self.low_ns is None or self.high_ns is None:
+            return False
+        return self.low_ns > 0 or self.high_ns < 0
 
 
 def estimate_shift(strata: Sequence[Stratum], confidence: float = CONFIDENCE) -> Shift:

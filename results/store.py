@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,7 +34,7 @@ from .raw import (
     write_recording,
 )
 from .records import Outcome, Recording, Run, Session
-from .tables import RECORDS, RUNS, SESSIONS
+from .tables import AA, RECORDS, RUNS, SESSIONS
 
 __all__ = ["FILE_NAME", "Store", "new_run_id", "new_session_id", "open_store"]
 
@@ -79,6 +79,17 @@ class SessionEnd:
 
     ended_unix_ns: int | None
     exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AaEntry:
+    """One cell of one A/A comparison: `boots` of each side, shift in ns, the verdict given."""
+
+    host: str
+    dimensions: str
+    boots: int
+    shift_ns: int
+    verdict: str
 
 
 class Store:
@@ -127,6 +138,19 @@ class Store:
             found = connection.execute(change).rowcount
         if not found:
             raise UsageError(f"no session {session_id!r} in {self.path}")
+
+    def add_aa(self, session: str, entry: AaEntry) -> None:
+        """Keep what a comparison of a build with itself said of one cell."""
+        with self._named(f"A/A of session {session}"), self._engine.begin() as connection:
+            connection.execute(insert(AA), {"session": session, **asdict(entry)})
+
+    def aa(self, host: str, dimensions: str | None = None) -> list[AaEntry]:
+        """A/A comparisons on `host`, oldest first; of one cell when `dimensions` is given."""
+        columns = [AA.c[field.name] for field in fields(AaEntry)]
+        query = select(*columns).where(AA.c.host == host).order_by(AA.c.seq)
+        if dimensions is not None:
+            query = query.where(AA.c.dimensions == dimensions)
+        return [AaEntry(*row) for row in self._rows(query)]
 
     def add_run(self, run: Run, recording: Recording) -> None:
         """Store a judged run: the raw recording first, then the row.

@@ -91,6 +91,21 @@ RECORDS = Table(
 )
 
 
+# Comparisons of a build with itself: what the noise floor of a host's cell is taken from.
+AA = Table(
+    "aa",
+    METADATA,
+    Column("seq", Integer, primary_key=True),
+    Column("session", Text, ForeignKey("sessions.id"), nullable=False),
+    Column("host", Text, nullable=False),
+    Column("dimensions", Text, nullable=False),
+    Column("boots", Integer, nullable=False),  # of each side
+    Column("shift_ns", BigInteger, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Index("aa_by_cell", "host", "dimensions", "boots"),
+)
+
+
 def prepare(path: Path) -> None:
     """Make `path` a store of this version, or leave it untouched and say why it is none.
 

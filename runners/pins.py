@@ -14,6 +14,7 @@ from typing import Any, Self
 from results.errors import HostUnfit
 
 _TIMEOUT_S = 30.0
+_RELEASE_TIMEOUT_S = 2.0
 # A page that the payload does not use, for the device to write into (see payload/layout.py).
 DMA_OFFSET = 0x30000
 
@@ -33,7 +34,7 @@ class PinHolder:
             process_group=0,
         )  # fmt: skip
         try:
-            answer = self._read()
+            answer = self._read(_TIMEOUT_S)
             if "error" in answer:
                 raise HostUnfit(
                     f"guest RAM could not be pinned: {answer['error']} (needs io_uring: "
@@ -55,22 +56,22 @@ class PinHolder:
         """Let every pin go; the process stays."""
         self._say("release")
 
-    def _say(self, line: str) -> None:
+    def _say(self, line: str, timeout_s: float = _TIMEOUT_S) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except OSError as error:
             raise HostUnfit(f"the pin holder (pid {self.pid}) is gone: {error}") from error
-        answer = self._read()
+        answer = self._read(timeout_s)
         if "error" in answer:
             raise HostUnfit(
                 f"the pin holder (pid {self.pid}) could not {line.split()[0]}: {answer['error']}"
             )
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self, timeout_s: float) -> dict[str, Any]:
         assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], _TIMEOUT_S)
+        ready, _, _ = select.select([self._process.stdout], [], [], timeout_s)
         line = self._process.stdout.readline() if ready else ""
         if not line:
             raise HostUnfit(f"the pin holder (pid {self.pid}) does not answer")
@@ -78,14 +79,21 @@ class PinHolder:
         return answer
 
     def close(self) -> None:
-        """End the process, and with it the pins."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            # A line that a dead holder did not read any more is flushed into a broken pipe.
-            with suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
+        """Let every pin go and end the process. May be called twice."""
+        try:
+            if self._process.poll() is None:
+                # The ring of a process that only ends gives its pins back some 20 ms later, from a
+                # kernel worker (measured on 6.18): the next guest would still find them taken.
+                with suppress(HostUnfit):
+                    self._say("release", _RELEASE_TIMEOUT_S)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                # A line that a dead holder did not read any more is flushed into a broken pipe.
+                with suppress(OSError):
+                    if pipe is not None:
+                        pipe.close()
 
     def __enter__(self) -> Self:
         return self

@@ -8,6 +8,8 @@
 #include <uapi/linux/ptrace.h>
 #include "event.h"
 
+#define WATCHED 1
+#define AWAITING 2 /* CPR state that old QEMU will send */
 #define KVM_RUN 0xae80
 #define MAP_SHARED_FLAG 0x01
 #define SOL_SOCKET_LEVEL 1
@@ -41,9 +43,9 @@ struct mmap_call {
     u64 offset;
 };
 
-BPF_HASH(watched, u32, u32, 64);                /* process → 1 */
+BPF_HASH(watched, u32, u32, 64);                /* process → WATCHED or AWAITING */
 BPF_HASH(vcpus, u32, struct bracket, 1024);     /* thread → bracket */
-BPF_HASH(in_cpr, u32, u32, 64);                 /* thread that saves or loads CPR state */
+BPF_HASH(in_cpr, u32, u32, 64);                 /* thread that saves CPR state */
 BPF_HASH(receiving, u32, u64, 64);              /* thread → user_message of its recvmsg */
 BPF_HASH(mapping, u32, struct mmap_call, 64);   /* thread → its mmap call */
 BPF_HASH(threads, u32, u32, 4096);              /* thread → its watched process */
@@ -132,40 +134,49 @@ MARK(vm_start)
 MARK(resume_vcpus)
 MARK(runstate)
 
-/* Saving and loading CPR state open the window in which messages are captured. */
-static inline void enter_cpr(u32 mark)
+/*
+ * Messages are captured while old saves its CPR state, and in new until it has loaded it. New waits
+ * for them inside the load, and may have entered it before user space got to watch it: so what
+ * counts there is the process that awaits, not the entry.
+ */
+int enter_cpr_save(struct pt_regs *ctx)
 {
     u32 tid = (u32)bpf_get_current_pid_tgid();
     u32 one = 1;
     if (!is_watched())
-        return;
+        return 0;
     in_cpr.update(&tid, &one);
-    emit(mark, EDGE_ENTER, 0, 0, 0, 0);
+    emit(MARK_cpr_save, EDGE_ENTER, 0, 0, 0, 0);
+    return 0;
 }
 
-static inline void leave_cpr(u32 mark, u64 result)
+int return_cpr_save(struct pt_regs *ctx)
 {
     u32 tid = (u32)bpf_get_current_pid_tgid();
     if (!is_watched())
-        return;
+        return 0;
     in_cpr.delete(&tid);
-    emit(mark, EDGE_RETURN, result, 0, 0, 0);
+    emit(MARK_cpr_save, EDGE_RETURN, PT_REGS_RC(ctx), 0, 0, 0);
+    return 0;
 }
 
-#define CPR_MARK(name)                                                                         \
-    int enter_##name(struct pt_regs *ctx)                                                      \
-    {                                                                                          \
-        enter_cpr(MARK_##name);                                                                \
-        return 0;                                                                              \
-    }                                                                                          \
-    int return_##name(struct pt_regs *ctx)                                                     \
-    {                                                                                          \
-        leave_cpr(MARK_##name, PT_REGS_RC(ctx));                                               \
-        return 0;                                                                              \
-    }
+int enter_cpr_load(struct pt_regs *ctx)
+{
+    if (is_watched())
+        emit(MARK_cpr_load, EDGE_ENTER, 0, 0, 0, 0);
+    return 0;
+}
 
-CPR_MARK(cpr_save)
-CPR_MARK(cpr_load)
+int return_cpr_load(struct pt_regs *ctx)
+{
+    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    u32 *role = watched.lookup(&pid);
+    if (!role)
+        return 0;
+    *role = WATCHED;
+    emit(MARK_cpr_load, EDGE_RETURN, PT_REGS_RC(ctx), 0, 0, 0);
+    return 0;
+}
 
 /* ---- guest execution -------------------------------------------------------------------- */
 
@@ -295,8 +306,10 @@ TRACEPOINT_PROBE(syscalls, sys_enter_sendmsg)
 TRACEPOINT_PROBE(syscalls, sys_enter_recvmsg)
 {
     u32 tid = (u32)bpf_get_current_pid_tgid();
+    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    u32 *role = watched.lookup(&pid);
     u64 where = (u64)args->msg;
-    if (in_cpr.lookup(&tid))
+    if (role && *role == AWAITING)
         receiving.update(&tid, &where);
     return 0;
 }

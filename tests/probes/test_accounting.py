@@ -67,7 +67,7 @@ def test_a_process_that_is_gone_is_left_out():
     assert set(accounts.processes) == {"new"}
 
 
-def test_a_kernel_that_does_not_count_pins(tmp_path, monkeypatch):
+def test_a_kernel_that_counts_neither_pins_nor_moved_pages(tmp_path, monkeypatch):
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("nr_free_pages 5\n")
     real = Path.read_text
@@ -76,12 +76,22 @@ def test_a_kernel_that_does_not_count_pins(tmp_path, monkeypatch):
         return real(vmstat if str(self) == "/proc/vmstat" else self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert read_accounts("hold", {}).pins is None
+    accounts = read_accounts("hold", {})
+    assert (accounts.pins, accounts.migrated) == (None, None)
 
 
 def test_pins_are_told_where_they_cannot_be_folded_in(tmp_path, monkeypatch):
     monkeypatch.setattr(accounting, "_REFRESH", tmp_path / "missing" / "stat_refresh")
     assert read_accounts("hold", {}, exact_pins=True).pins is not None
+
+
+def test_pages_that_the_kernel_moved_are_those_of_vmstat():
+    def counted():
+        lines = Path("/proc/vmstat").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("pgmigrate_success"))
+
+    before = counted()
+    assert before <= read_accounts("hold", {}).migrated <= counted()
 
 
 def pinned_now(tries=20):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from probes.handover import HandoverProbe
+from results.cpr_stream import carried_descriptors
 from results.records import Scenario
 from runners.builds import default_build
 from runners.guest import Guest, Place
@@ -150,7 +151,7 @@ def test_an_independent_script_finds_the_same_gaps(probe, build, place):
 
         def started(old, new):
             probe.watch(old)
-            probe.watch(new)
+            probe.watch(new, incoming=True)
 
         def hold(old, new, old_tids, new_tids):
             probe.arm((*old_tids, *new_tids))
@@ -190,3 +191,31 @@ def test_an_independent_script_finds_the_same_gaps(probe, build, place):
         )  # fmt: skip
         ours = bracket.run_first_entry_ns - bracket.run_last_exit_ns
         assert abs((entered - left) - ours) < 50_000, (bracket, entered - left, ours)
+
+
+def test_descriptors_are_seen_by_a_watch_that_comes_late(probe, build, place):
+    """New QEMU waits inside its load of the CPR state: a busy host may watch it only by then."""
+
+    async def late():
+        guest = await Guest.boot(Scenario("late", "anon", accel="tcg"), build, place)
+
+        def started(old, new):
+            time.sleep(0.3)
+            probe.watch(old)
+            probe.watch(new, incoming=True)
+
+        try:
+            seen = await hand_over(guest, build, Hooks(started=started))
+            observed = probe.collect((), ())
+            probe.forget(seen.old.pid, ())
+            probe.forget(seen.new.pid, ())
+            return seen, observed
+        finally:
+            await guest.end()
+
+    seen, observed = asyncio.run(late())
+    assert not seen.failure, seen.failure
+    carried, doubts = carried_descriptors(observed.events, seen.old.pid, seen.new.pid)
+    assert doubts == ()
+    assert "ram0" in {fd.name for fd in carried}
+    assert not any(e.mark == "cpr_load" and e.edge == "enter" for e in observed.events)

@@ -31,6 +31,7 @@ from results.proof import (
     check_pin_events,
     check_pins,
     judge_proof,
+    moved_pages,
 )
 from results.raw import decode, encode
 from results.records import MIB, Recording, Scenario
@@ -137,6 +138,29 @@ def test_another_frame_breaks_with_its_page_and_address() -> None:
     assert "first page 0x1234" in check.text
     assert "0x1234000" in check.text, "the address"
     assert "frame 0xabc in old, 0xdef in new QEMU" in check.text
+
+
+@pytest.mark.parametrize(("moved", "state"), [(0, "broken"), (1, "broken"), (2, "missing")])
+def test_pages_that_the_kernel_may_have_moved_are_not_held_against_qemu(
+    moved: int, state: str
+) -> None:
+    differing = replace(FRAMES, differing=2, first=((0x1234, 0xABC, 0xDEF), (0x1235, 1, 2)))
+    check = check_frames(differing, moved)
+    assert check.state == state
+    if state == "missing":
+        assert "the kernel moved 2 pages of its own accord" in check.text
+        assert "repeat it on a quiet host, or with pinned RAM" in check.text
+
+
+def test_a_kernel_that_moves_pages_elsewhere_changes_nothing() -> None:
+    assert check_frames(FRAMES, 100_000) == check_frames(FRAMES)
+
+
+def test_moved_pages_are_those_of_the_window() -> None:
+    counts = (700, 700, None, 742)
+    points = tuple(replace(a, migrated=count) for a, count in zip(ACCOUNTS, counts, strict=True))
+    assert moved_pages(points) == 42
+    assert moved_pages(ACCOUNTS) == 0, "a kernel that does not count them"
 
 
 def test_the_address_of_a_huge_page_is_that_of_its_head() -> None:
@@ -456,6 +480,19 @@ def test_any_one_broken_check_breaks_the_proof(
     assert proof.verdict == "broken"
     assert [check.name for check in proof.checks if check.state == "broken"] == [name]
     assert proof.reason.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "pinned_bytes", "verdict"), [(ANON, 0, "unproven"), (PINNED, RAM, "broken")]
+)
+def test_only_pinned_pages_may_not_be_moved_by_the_kernel(
+    evidence: Evidence, scenario: Scenario, pinned_bytes: int, verdict: str
+) -> None:
+    counted = tuple(replace(a, migrated=900 + n) for n, a in enumerate(ACCOUNTS))
+    moved = replace(evidence, frames=MOVED, accounts=counted, pinned_bytes=pinned_bytes)
+    proof = judge_proof(moved, scenario)
+    assert proof.verdict == verdict
+    assert proof.reason.startswith("RAM in place: 1 of 16384 pages")
 
 
 def test_all_that_is_broken_is_told(evidence: Evidence) -> None:

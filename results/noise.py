@@ -1,0 +1,38 @@
+"""How far a build seems to lie from itself on this host, and how often a verdict was wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from .statistics import CONFIDENCE
+from .verdict import Verdict
+
+
+def noise_floor(shifts_ns: Sequence[int], confidence: float = CONFIDENCE) -> int | None:
+    """Size below which the next A/A shift stays with 95 % probability, ns, rounded up.
+
+    `shifts_ns` are the shifts of A/A comparisons of one cell on one host, each with as many boots
+    as the comparison that the floor is for. From 19 on it is an order statistic of their sizes and
+    needs no distribution: the next of n + 1 equals is above the k-th smallest with probability
+    1 - k / (n + 1). With fewer it is Student's t on their root mean square, whose mean is known to
+    be 0 (12.7 times the size of a single one), and never below the largest seen. None without any.
+    """
+    sizes = sorted(abs(shift) for shift in shifts_ns)
+    n = len(sizes)
+    if not n:
+        return None
+    rank = math.ceil(confidence * (n + 1) - 1e-9)
+    if rank <= n:
+        return sizes[rank - 1]
+    # Half a second to import: only when few are there.
+    from scipy.special import stdtrit
+
+    spread = math.sqrt(math.fsum(size**2 for size in sizes) / n)
+    return max(sizes[-1], math.ceil(float(stdtrit(n, (1.0 + confidence) / 2.0)) * spread))
+
+
+def false_alarms(verdicts: Iterable[Verdict]) -> tuple[int, int]:
+    """Of A/A verdicts, how many claim a change, and how many there are."""
+    given = list(verdicts)
+    return sum(verdict in ("regressed", "improved") for verdict in given), len(given)
