@@ -160,8 +160,9 @@ def test_proof_keeps_out_of_the_blackout(benchmark: Any, live: LiveSession, name
     )
     within = "agree" if shift.low_ns <= 0 <= shift.high_ns else "DIFFER"
     print(
-        f"\n{name}, {len(boots)} boots x {4 * BLOCKS} updates (ABBA, {len(failed)} failed): blackout {proved / 1e6:.3f} ms "
-        f"with the proof, {bare / 1e6:.3f} ms without; shift {shift.ns / 1e6:+.3f} ms "
+        f"\n{name}, {len(boots)} boots x {4 * BLOCKS} updates (ABBA, {len(failed)} failed): "
+        f"blackout {proved / 1e6:.3f} ms with the proof, {bare / 1e6:.3f} ms without; "
+        f"shift {shift.ns / 1e6:+.3f} ms "
         f"[{shift.low_ns / 1e6:+.3f}, {shift.high_ns / 1e6:+.3f}] "
         f"({shift.confidence:.1%}, {shift.ns / bare:+.1%}): they {within} within the interval"
     )

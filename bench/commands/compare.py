@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from bench.comparing import Pair
     from results.comparison import Comparison, Thresholds
-    from results.records import Build, Run
+    from results.records import Build, Run, Session
     from results.store import Store
 
 DEFAULT_SCENARIOS = ("anon", "hugetlb-2m")
@@ -40,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("b", metavar="B", nargs="?", help="the other build (not with --aa)")
     parser.add_argument("scenario", nargs="*", help="default: anon hugetlb-2m")
     parser.add_argument("--aa", action="store_true", help="compare A with itself: the noise floor")
+    parser.add_argument(
+        "--repeat", type=positive, default=1, metavar="N",
+        help="with --aa: N comparisons in one session, to see how often the verdict is wrong",
+    )  # fmt: skip
     parser.add_argument(
         "--stored", action="store_true", help="A and B are sessions of the store (SESSION[:LABEL])"
     )
@@ -101,6 +105,8 @@ def _check(args: argparse.Namespace) -> None:
         # With --aa there is no B: what stands in its place is the first scenario.
         args.scenario = [*([args.b] if args.b else []), *args.scenario]
         args.b = None
+    elif args.repeat > 1:
+        raise UsageError("--repeat goes with --aa")
     elif args.b is None:
         raise UsageError("compare takes two builds, A and B (or --aa and one)")
     for name in ("relative", "absolute", "precision"):
@@ -186,35 +192,39 @@ def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[
     extra = {"seed": str(seed), "machine": machine, "order": "blocks of A B B A or B A A B"}
     per_block = sum(t.updates for t in plan_block(scenarios, pair, 0, args.updates, order))
     order.seed(seed)
-    host: list[str] = []
 
-    def enough(runs: list[Run]) -> bool:
+    def judge(runs: Sequence[Run], host: str) -> Comparison:
         runs_a, runs_b, _ = sides(runs, pair)
-        comparison = _judge(args, runs_a, runs_b, store, host[0], in_blocks=True)
-        return args.precision is None or narrow(comparison, args.precision)
+        return _judge(args, runs_a, runs_b, store, host, in_blocks=True)
 
     with (
-        SessionProgress(least * per_block) as progress,
+        SessionProgress(least * per_block * args.repeat) as progress,
         open_session(
             scenarios, [pair.a, pair.b], store, progress, ["pausebench", *sys.argv[1:]], extra
         ) as live,
     ):
-        host.append(live.session.environment.get("host", ""))
-        runs = asyncio.run(
-            measure_blocks(
+        host = live.session.environment.get("host", "")
+
+        def enough(runs: list[Run]) -> bool:
+            return args.precision is None or narrow(judge(runs, host), args.precision)
+
+        for number in range(args.repeat):
+            first = number * most  # of this comparison's blocks: boots keep their own numbers
+            measured = measure_blocks(
                 live.experiment,
-                lambda block: plan_block(scenarios, pair, block, args.updates, order),
+                lambda block, first=first: plan_block(  # type: ignore[misc]
+                    scenarios, pair, first + block, args.updates, order
+                ),
                 least,
                 most,
                 enough,
             )
-        )
-        runs_a, runs_b, upgrades = sides(runs, pair)
-        comparison = _judge(args, runs_a, runs_b, store, host[0], in_blocks=True)
+            runs = asyncio.run(measured)
+            comparison = judge(runs, host)
+            if args.aa:
+                _remember(store, live.session.id, host, comparison, runs)
         live.status = comparison.exit_code
-    if args.aa:
-        _remember(store, live.session.id, host[0], comparison, runs_a)
-    return comparison, upgrades
+    return comparison, sides(runs, pair)[2]
 
 
 def _pair(args: argparse.Namespace, pair: type[Pair]) -> Pair:
