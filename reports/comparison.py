@@ -194,8 +194,10 @@ def _bare(ns: int | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    """Without its sign where it rounds to 0.0: −0.0 would claim a direction."""
-    return percent(0.0 if value is not None and abs(value) < 0.05 else value).removesuffix(" %")
+    """Without a sign where it rounds to 0.0: that would claim a direction."""
+    if value is not None and abs(value) < 0.05:
+        return "0.0"
+    return percent(value).removesuffix(" %")
 
 
 def _signed(ns: int) -> str:
