@@ -166,6 +166,21 @@ def test_pins_and_dma_hold_through_the_transfer(live: LiveSession) -> None:
         assert checks(run)["DMA"].text == "writes seen at hold, resumed, end"
 
 
+def test_frames_are_those_of_old_qemu_and_of_new(live: LiveSession) -> None:
+    places: dict[str, int] = {}
+
+    def meddle(booted: Booted) -> Hooks:
+        def note(old: Qemu, new: Qemu) -> None:
+            places["old"] = ram_mapping(old.pid, RAM).start
+            places["new"] = ram_mapping(new.pid, RAM).start
+
+        return Hooks(resumed=note)
+
+    (run,) = transfer(live, scenario("pinned"), meddle)
+    expected = f"at {places['old']:#x} in old, {places['new']:#x} in new QEMU"
+    assert expected in checks(run)["RAM in place"].text
+
+
 def test_locked_ram_is_locked_by_both(live: LiveSession) -> None:
     (run,) = transfer(live, scenario("anon-locked"))
     assert (run.outcome, proof_of(run).verdict) == ("completed", "held"), proof_of(run)

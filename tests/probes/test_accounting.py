@@ -80,6 +80,15 @@ def test_a_kernel_that_counts_neither_pins_nor_moved_pages(tmp_path, monkeypatch
     assert (accounts.pins, accounts.migrated) == (None, None)
 
 
+def test_counters_are_folded_in_only_when_asked_for(tmp_path, monkeypatch):
+    refresh = tmp_path / "stat_refresh"
+    monkeypatch.setattr(accounting, "_REFRESH", refresh)
+    read_accounts("hold", {})
+    assert not refresh.exists()
+    read_accounts("hold", {}, exact_pins=True)
+    assert refresh.read_text() == "1\n"
+
+
 def test_pins_are_told_where_they_cannot_be_folded_in(tmp_path, monkeypatch):
     monkeypatch.setattr(accounting, "_REFRESH", tmp_path / "missing" / "stat_refresh")
     assert read_accounts("hold", {}, exact_pins=True).pins is not None

@@ -142,12 +142,15 @@ def test_one_that_was_killed_says_so_and_can_still_be_closed(ram):
 
 
 def test_dies_with_the_session_that_started_it(ram):
+    # A fork keeps the pipe to the holder open, so that not merely the end of its input ends it.
     code = (
-        "import os, signal\n"
+        "import os, signal, time\n"
         "from pathlib import Path\n"
         "from runners.pins import PinHolder\n"
         f"holder = PinHolder(Path('{ram[1]}'), {BYTES})\n"
-        "print(holder.pid, flush=True)\n"
+        "fork = os.fork()\n"
+        "if fork == 0: time.sleep(20); os._exit(0)\n"
+        "print(holder.pid, fork, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     with subprocess.Popen(
@@ -156,12 +159,14 @@ def test_dies_with_the_session_that_started_it(ram):
         stdout=subprocess.PIPE,
         text=True,
     ) as session:
-        pid = int(session.stdout.readline())
+        pid, fork = map(int, session.stdout.readline().split())
         assert session.wait() == -signal.SIGKILL
     end = time.monotonic() + 5
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.01)
-    assert not alive(pid)
+    survived = alive(pid)
+    os.kill(fork, signal.SIGKILL)
+    assert not survived
 
 
 # --- more than one buffer ---------------------------------------------------------------------
