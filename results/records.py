@@ -142,6 +142,7 @@ class VcpuBeats:
     gaps: tuple[Gap, ...]
     beats_before: int
     beats_after: int
+    gaps_overflowed: bool = False  # older gaps than the log holds are gone
     pattern_errors: int = 0
     first_error: str = ""
 

@@ -89,7 +89,7 @@ def judge(recording: Recording) -> Run:
     run = replace(run, witnesses=_witnesses(run, recording, marks))
     if recording.evidence is not None:
         run = replace(run, proof=judge_proof(recording.evidence, recording.scenario))
-    disagreements = _disagreements(run, marks, pauses, views)
+    disagreements = _disagreements(run, recording, marks, pauses, views)
     reasons = [
         *_harm(recording),
         *(gone if recording.probed and not recording.failure else ()),
@@ -222,7 +222,11 @@ def _witnesses(run: Run, recording: Recording, marks: Marks) -> Witnesses:
 
 
 def _disagreements(
-    run: Run, marks: Marks, pauses: list[Pause], views: dict[int, GuestView | None]
+    run: Run,
+    recording: Recording,
+    marks: Marks,
+    pauses: list[Pause],
+    views: dict[int, GuestView | None],
 ) -> list[str]:
     """What cannot be true together.
 
@@ -233,6 +237,7 @@ def _disagreements(
     if run.blackout_ns is None:
         return []
     found = []
+    overflowed = {beats.index for beats in recording.beats if beats.gaps_overflowed}
     inner = {"uprobe": run.witnesses.uprobe, "qmp": run.witnesses.qmp}
     for name, value in inner.items():
         if value is not None and value > run.blackout_ns + TOLERANCE_NS:
@@ -249,7 +254,8 @@ def _disagreements(
             continue
         view = views[pause.vcpu]
         if view is None:
-            found.append(f"vCPU {pause.vcpu}: no gap between beats covers its blackout")
+            why = ", as its log of gaps overflowed" if pause.vcpu in overflowed else ""
+            found.append(f"vCPU {pause.vcpu}: no gap between beats covers its blackout{why}")
             continue
         allowed = FROZEN_TOLERANCE_NS if view.clock == "freezes" else TOLERANCE_NS
         if view.gap_ns < pause.length_ns - allowed:

@@ -205,9 +205,10 @@ class _Drive:
     def _watch_guest(self) -> list[_VcpuView]:
         """Last look at the beats before the guest is taken away."""
         memory = self.guest.memory
+        samples = memory.sample_ticks()
+        # Counted last: a busy host fills the log with gaps that are none of the blackout's.
         logged = [memory.gaps_logged(v) for v in range(self.guest.scenario.vcpus)]
         beats = memory.beats()
-        samples = memory.sample_ticks()
         return [
             _VcpuView(count, beat, tuple(ticks))
             for count, beat, ticks in zip(logged, beats, samples, strict=True)
@@ -217,11 +218,12 @@ class _Drive:
         """See every vCPU beat in new QEMU and read the gap that it logged."""
         memory = self.guest.memory
         await asyncio.to_thread(memory.wait_for_beats, memory.beats(), BEAT_TIMEOUT_S)
+        logs = [memory.gaps_since(v, view.gaps_logged) for v, view in enumerate(before)]
         samples = memory.sample_ticks()
         after = memory.beats()
         found = []
         for vcpu, view in enumerate(before):
-            gaps, _ = memory.gaps_since(vcpu, view.gaps_logged)
+            gaps, overflowed = logs[vcpu]
             errors, first = memory.errors(vcpu)
             found.append(
                 VcpuBeats(
@@ -231,6 +233,7 @@ class _Drive:
                     gaps=tuple(Gap(g.start_tick, g.end_tick) for g in gaps),
                     beats_before=view.beats,
                     beats_after=after[vcpu],
+                    gaps_overflowed=overflowed,
                     pattern_errors=errors,
                     first_error=first,
                 )

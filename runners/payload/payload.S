@@ -186,10 +186,10 @@ beat:
         movl    %eax, S_TICK(%ebx)
         movl    %eax, %edx
         subl    %ecx, %edx                      /* edx: ticks since the last beat */
-        incl    S_BEATS(%ebx)
         cmpl    CONTROL + C_THRESHOLD, %edx
         jae     log_gap
 count_in_ring:
+        incl    S_BEATS(%ebx)                   /* after the log: who sees the beat finds its gap */
         movl    CONTROL + C_RING_SHIFT, %ecx
         shrl    %cl, %eax                       /* eax: interval */
         cmpl    S_RING_ID(%ebx), %eax

@@ -176,8 +176,12 @@ def test_the_address_of_a_huge_page_is_that_of_its_head() -> None:
             "run as root with CAP_SYS_ADMIN",
         ),
         (replace(FRAMES, compared=0, absent=16_384), "no page was mapped in both processes"),
+        (
+            replace(FRAMES, compared=14_384, absent=2_000),
+            "2000 of 16384 pages looked at were not mapped in both processes",
+        ),
     ],
-    ids=["hidden", "nothing mapped"],
+    ids=["hidden", "nothing mapped", "many not mapped"],
 )
 def test_frames_that_could_not_be_compared_are_missing(frames: Frames, words: str) -> None:
     check = check_frames(frames)
@@ -283,10 +287,11 @@ def test_a_holder_that_lets_go_breaks_and_the_point_is_named(point: Point, left:
     assert f"{RAM // 1024} KiB were pinned" in check.text
 
 
-def test_the_host_total_breaks_when_it_falls_by_what_was_pinned() -> None:
+def test_a_host_total_that_falls_by_what_was_pinned_is_no_evidence() -> None:
+    """The holder's own account is whole: another process let go, or nobody can tell."""
     fallen = 70_000 - RAM // 4096
     check = check_pins(at("resumed", pins=fallen), RAM)
-    assert check.state == "broken"
+    assert check.state == "missing"
     assert f"{RAM // 4096} pages were unpinned" in check.text
     assert check_pins(at("resumed", pins=fallen + 1), RAM).state == "held", "others pin too"
 

@@ -1,0 +1,159 @@
+"""The Debian mirror that this host already uses, and the keyring that it trusts for it."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from results.errors import HostUnfit
+
+_KEYRINGS = Path("/usr/share/keyrings")
+_ARCHIVE_KEYS = "debian-archive-keyring.*"
+_PACKAGES = "Created-By: Packages"
+_FORMAT = "$(ORIGIN)|$(RELEASE)|$(COMPONENT)|$(REPO_URI)|$(SIGNED_BY)"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A repository as an apt source names it."""
+
+    uri: str
+    suite: str
+    components: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()  # keyring files
+
+
+def host_mirror(suite: str) -> Source:
+    """The source of this host to take `suite` from. Raises HostUnfit when it has no Debian one."""
+    known = _written_sources()
+    fetched = _fetched_sources(_ask("apt-get", "indextargets", "--format", _FORMAT, _PACKAGES))
+    # A host that never updated its lists has none to tell their origin.
+    chosen = choose_mirror(fetched or _of_this_release(known), suite)
+    if chosen is None:
+        raise HostUnfit(
+            "this host's apt knows no Debian mirror: add one to its sources, or unpack the suite's "
+            "QEMU with its libraries by hand (dpkg-deb -x) and add that path"
+        )
+    keys = chosen.keys or next((s.keys for s in known if s.keys and _same(s, chosen)), ())
+    return Source(chosen.uri, suite, ("main",), keys)
+
+
+def choose_mirror(sources: Iterable[Source], suite: str) -> Source | None:
+    """Security updates come from a mirror of their own, all other suites from the main one."""
+    security = suite.endswith("-security")
+    return next(
+        (
+            source
+            for source in sources
+            if "main" in source.components
+            and source.suite.endswith("-security") == security
+            and not source.uri.startswith("cdrom:")
+        ),
+        None,
+    )
+
+
+def signing_keys(source: Source) -> tuple[str, ...]:
+    """Keyring files for another suite of this source; empty leaves it to those apt trusts anyway.
+
+    The host may trust one release's key alone for its own suites; the archive's keyring has the
+    keys of the others.
+    """
+    files = (*source.keys, *map(str, sorted(_KEYRINGS.glob(_ARCHIVE_KEYS))[:1]))
+    return tuple(dict.fromkeys(name for name in files if Path(name).is_file()))
+
+
+def _same(one: Source, other: Source) -> bool:
+    return one.uri.rstrip("/") == other.uri.rstrip("/")
+
+
+def _fetched_sources(text: str) -> tuple[Source, ...]:
+    """Debian's own among the lists that the host has, as `apt-get indextargets` tells them."""
+    rows = (line.split("|") for line in text.splitlines() if line.count("|") == 4)
+    return tuple(
+        # apt before 2.9 leaves $(SIGNED_BY) as it stands.
+        Source(uri, suite, (component,), _files(keys))
+        for origin, suite, component, uri, keys in rows
+        if origin == "Debian"
+    )
+
+
+def _of_this_release(sources: Iterable[Source]) -> tuple[Source, ...]:
+    with suppress(OSError):
+        release = platform.freedesktop_os_release()
+        if release.get("ID") == "debian":
+            code = release.get("VERSION_CODENAME", "sid")
+            suites = (code, f"{code}-security", "stable", "testing", "unstable", "sid")
+            return tuple(source for source in sources if source.suite in suites)
+    return ()
+
+
+def _ask(*argv: str) -> str:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
+
+
+# --- /etc/apt -------------------------------------------------------------------------------
+
+
+def _written_sources() -> tuple[Source, ...]:
+    places = dict(
+        re.findall(
+            r"^(\w+)='(.*)'$",
+            _ask(
+                *("apt-config", "shell", "list", "Dir::Etc::sourcelist/f"),
+                *("parts", "Dir::Etc::sourceparts/d"),
+            ),
+            re.MULTILINE,
+        )
+    )
+    files = [Path(places["list"])] if "list" in places else []
+    if "parts" in places:
+        parts = Path(places["parts"])
+        files += [*sorted(parts.glob("*.list")), *sorted(parts.glob("*.sources"))]
+    found: list[Source] = []
+    for path in files:
+        with suppress(OSError):
+            text = path.read_text(errors="replace")
+            found += parse_stanzas(text) if path.suffix == ".sources" else parse_lines(text)
+    return tuple(found)
+
+
+def parse_lines(text: str) -> Iterator[Source]:
+    """Sources of a one-line file: `deb [signed-by=FILE] URI SUITE COMPONENT…`."""
+    for line in text.splitlines():
+        match = re.match(r"\s*deb\s+(?:\[([^]]*)\]\s+)?(\S+)\s+(\S+)([^#]*)", line)
+        if match is not None:
+            options, uri, suite, components = match.groups()
+            keys = re.search(r"signed-by=(\S+)", options or "", re.IGNORECASE)
+            files = _files(keys[1].replace(",", " ")) if keys else ()
+            yield Source(uri, suite, tuple(components.split()), files)
+
+
+def parse_stanzas(text: str) -> Iterator[Source]:
+    """Sources of a deb822 file, one for each URI and suite."""
+    text = re.sub(r"^#.*\n?", "", text, flags=re.MULTILINE)
+    for stanza in re.split(r"\n\s*\n", text):
+        pairs = re.findall(r"^([\w-]+):((?:.*)(?:\n[ \t].*)*)", stanza, re.MULTILINE)
+        fields = {name.lower(): value for name, value in pairs}
+        if "deb" not in fields.get("types", "").split():
+            continue
+        if fields.get("enabled", "").strip().lower() in ("no", "false", "0"):
+            continue
+        for uri in fields.get("uris", "").split():
+            for suite in fields.get("suites", "").split():
+                components = tuple(fields.get("components", "").split())
+                yield Source(uri, suite, components, _files(fields.get("signed-by", "")))
+
+
+def _files(words: str) -> tuple[str, ...]:
+    """Those that are files: a key may also be named by its fingerprint, or stand there itself."""
+    return tuple(word for word in words.split() if word.startswith("/"))
