@@ -58,11 +58,7 @@ class SessionProgress:
 
     def finished(self, run: Run) -> None:
         self._bar.advance(self._task)
-        if self._boot and (self._boot[0].scenario, self._boot[0].boot, self._boot[0].new_build) != (
-            run.scenario,
-            run.boot,
-            run.new_build,
-        ):
+        if self._boot and _guest_of(self._boot[0]) != _guest_of(run):
             self._tell_boot()
         self._boot.append(run)
         if self._live and run.outcome == "failed":
@@ -80,8 +76,22 @@ class SessionProgress:
         middle = median_ns(valid)
         figure = "no valid run" if middle is None else f"median blackout {middle / 1e6:.3f} ms"
         self._console.print(
-            f"{runs[0].scenario} boot {runs[0].boot}: {len(valid)} of {len(runs)} updates valid, "
-            f"{figure}",
+            f"{runs[0].scenario} on {_builds_of(runs[0])}, boot {runs[0].boot}: "
+            f"{len(valid)} of {len(runs)} updates valid, {figure}",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _builds_of(run: Run) -> str:
+    """The build, or the pair of them for a guest that goes from one to the other."""
+    return (
+        run.new_build
+        if run.update > 1
+        else " to ".join(dict.fromkeys((run.old_build, run.new_build)))
+    )
+
+
+def _guest_of(run: Run) -> tuple[str, int]:
+    """What two runs of one guest have in common: the boot, and its name but for the update."""
+    return run.id.rpartition(".")[0], run.boot

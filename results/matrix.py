@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ def matrix_cells(runs: Iterable[Run], labels: Sequence[str]) -> tuple[MatrixCell
 def _cell(old: str, new: str, runs: Sequence[Run]) -> MatrixCell:
     valid = [r.blackout_ns for r in runs if r.outcome == "completed" and r.blackout_ns is not None]
     reason = next((run.reason for run in runs if run.outcome == "failed"), "")
+    reason = re.sub(r" \(pid \d+\)", "", reason)  # one cause is one reason, whoever it befell
     if not runs:
         reason = "not measured"
     return MatrixCell(old, new, len(runs), len(valid), median_ns(valid), reason)

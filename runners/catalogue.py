@@ -1,70 +1,49 @@
 """The catalogue of QEMU builds: suites unpacked into a cache, and paths known under a label.
 
-Each entry is a directory of the cache, made elsewhere in it and renamed into place: build.json,
-and with an unpacked suite its tree. The cache is $PAUSEBENCH_CACHE, or /var/cache/pausebench/builds.
+A build is named by `system`, a label, `debian:SUITE` or a path, wherever one is asked for.
 """
 
 from __future__ import annotations
 
 import difflib
-import fcntl
-import json
-import os
 import shutil
-import signal
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from results.errors import BuildUnfit, HostUnfit, PausebenchError, RecordInvalid, UsageError
+from results.errors import BuildUnfit, UsageError
 from results.records import Build
 
-from .builds import default_build, discover, parse_build_option
+from .builds import default_build, discover
+from .cache import (
+    PACKAGES,
+    SYSTEM,
+    TREE,
+    Entry,
+    Tell,
+    cache_directory,
+    entry_of,
+    fit,
+    is_there,
+    list_builds,
+    locked,
+    publish,
+    read,
+)
 from .suites import Suite, parse_suite, unpack
 
-# Schema of build.json.
-#   1  first version
-SCHEMA = 1
-SYSTEM = "system"
-_VARIABLE = "PAUSEBENCH_CACHE"
-_DEFAULT = Path("/var/cache/pausebench/builds")
-_RECORD = "build.json"
-_TREE = "tree"
-_PACKAGES = ".packages"
-_PASSING = (".new-*", ".old-*")  # in the making, or on the way out
-
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One build of the catalogue as it was when it was added."""
-
-    label: str
-    spec: str  # debian:SUITE[=VERSION], or the absolute path of a build kept elsewhere
-    path: str  # what `discover` takes: the unpacked tree, or that path
-    version: str
-    package_version: str  # empty for a path
-    build_id: str
-    sha256: str  # of the QEMU binary
-    added: str  # ISO 8601, UTC
-    missing_marks: tuple[str, ...] = ()
-
-    @property
-    def unpacked(self) -> bool:
-        """Whether the catalogue holds the build itself."""
-        return bool(self.package_version)
-
-
-def cache_directory() -> Path:
-    """$PAUSEBENCH_CACHE, or /var/cache/pausebench/builds."""
-    chosen = os.environ.get(_VARIABLE)
-    return Path(chosen).expanduser().absolute() if chosen else _DEFAULT
+__all__ = [
+    "Entry",
+    "add",
+    "cache_directory",
+    "find",
+    "list_builds",
+    "look_into",
+    "remove",
+    "resolve_build",
+]
 
 
 def tell(text: str) -> None:
@@ -89,10 +68,7 @@ def resolve_build(text: str, progress: Tell = tell) -> Build:
     if equals and "/" not in label:
         if not rest:
             raise UsageError(f"`{text}`: write it LABEL=BUILD, like next=/opt/qemu/build")
-        label = _fit(label)
-        if "/" in rest or Path(rest).exists():
-            return discover(Path(rest).expanduser(), label)
-        return replace(resolve_build(rest, progress), label=label)
+        return replace(resolve_build(rest, progress), label=fit(label))
     if text == SYSTEM:
         return default_build()
     entries = {entry.label: entry for entry in list_builds()}
@@ -128,19 +104,10 @@ def _nearest(text: str, labels: list[str]) -> str:
 # --- the catalogue --------------------------------------------------------------------------
 
 
-def list_builds() -> tuple[Entry, ...]:
-    """All entries by label. Raises RecordInvalid for one that cannot be read."""
-    try:
-        names = sorted(path.parent.name for path in cache_directory().glob(f"*/{_RECORD}"))
-    except OSError as error:
-        raise _unusable(error) from error
-    return tuple(_read(name) for name in names if not name.startswith("."))
-
-
 def find(label: str) -> Entry:
     """The entry called `label`. Raises UsageError when there is none, RecordInvalid."""
-    if _is_there(label):
-        return _read(label)
+    if is_there(label):
+        return read(label)
     labels = [entry.label for entry in list_builds()]
     if not labels:
         raise UsageError(
@@ -157,16 +124,15 @@ def add(spec: str, label: str | None = None, progress: Tell = tell) -> Entry:
     unwinds through here.
     """
     suite = parse_suite(spec)
-    label = _fit(label) if label is not None else None
+    if label is not None:
+        fit(label)
     if suite is None:
         spec = str(Path(spec).expanduser().absolute())
         build = discover(spec)  # before anything is made
-        label = label or build.label
-    else:
-        label = label or _fit(suite.label)
-    with _locked(progress) as cache:
-        if _is_there(label):
-            entry = _read(label)
+    label = fit(label or (build.label if suite is None else suite.label))
+    with locked(progress) as cache:
+        if is_there(label):
+            entry = read(label)
             if entry.spec != spec:
                 raise UsageError(
                     f"`{label}` is {entry.spec} already: choose another --label, or "
@@ -180,23 +146,24 @@ def add(spec: str, label: str | None = None, progress: Tell = tell) -> Entry:
                 return entry
         work = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
         try:
+            work.chmod(0o755)  # for apt, which fetches as a user of its own
             if suite is not None:
                 entry = _unpacked(suite, spec, label, work, progress)
             else:
-                entry = _entry(replace(build, label=label), spec, spec, "")
-            _publish(entry, work / label, cache / label)
+                entry = entry_of(replace(build, label=label), spec, spec, "")
+            publish(entry, work / label, cache / label)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        shutil.rmtree(cache / _PACKAGES, ignore_errors=True)
+        shutil.rmtree(cache / PACKAGES, ignore_errors=True)
     progress(f"added {label}: QEMU {entry.version}")
     return entry
 
 
 def remove(label: str) -> None:
     """Take an entry away; a build kept elsewhere stays there. Raises UsageError, HostUnfit."""
-    if not _is_there(label):
+    if not is_there(label):
         find(label)  # says what there is
-    with _locked(tell) as cache:
+    with locked(tell) as cache:
         work = Path(tempfile.mkdtemp(prefix=".old-", dir=cache))
         try:
             with suppress(FileNotFoundError):  # another was quicker
@@ -208,116 +175,11 @@ def remove(label: str) -> None:
 def _unpacked(suite: Suite, spec: str, label: str, work: Path, progress: Tell) -> Entry:
     made = work / label
     made.mkdir(mode=0o700)  # nobody else looks in before set-uid bits are gone
-    tree = made / _TREE
-    version = unpack(suite, tree, work / "apt", cache_directory() / _PACKAGES, progress)
+    tree = made / TREE
+    version = unpack(suite, tree, work / "apt", cache_directory() / PACKAGES, progress)
     progress("looking into it")
     try:
         build = discover(tree, label)
     except BuildUnfit as error:
         raise BuildUnfit(str(error).replace(str(tree), spec)) from error
-    return _entry(build, spec, str(cache_directory() / label / _TREE), version)
-
-
-def _entry(build: Build, spec: str, path: str, package_version: str) -> Entry:
-    return Entry(
-        label=build.label,
-        spec=spec,
-        path=path,
-        version=build.version,
-        package_version=package_version,
-        build_id=build.build_id,
-        sha256=build.sha256,
-        added=datetime.now(UTC).isoformat(timespec="seconds"),
-        missing_marks=build.missing_marks,
-    )
-
-
-def _publish(entry: Entry, made: Path, place: Path) -> None:
-    made.mkdir(exist_ok=True)
-    record = {"schema": SCHEMA, **asdict(entry)}
-    if entry.unpacked:
-        del record["path"]  # it goes with the cache
-    (made / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    made.chmod(0o755)
-    if place.exists():  # a path added again, or what a crash left
-        place.rename(made.parent / "before")
-    made.rename(place)
-
-
-# --- files ----------------------------------------------------------------------------------
-
-
-def _is_there(label: str) -> bool:
-    with suppress(UsageError):
-        return (cache_directory() / _fit(label) / _RECORD).is_file()
-    return False
-
-
-def _read(label: str) -> Entry:
-    directory = cache_directory() / label
-    where = str(directory / _RECORD)
-    hint = f"`pausebench build remove {label}` takes it away"
-    try:
-        record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
-        if record.pop("schema") != SCHEMA:
-            raise RecordInvalid(where, f"is of another version of pausebench; {hint}")
-        record.setdefault("path", str(directory / _TREE))
-        record["missing_marks"] = tuple(record["missing_marks"])
-        texts = {field.name for field in fields(Entry)} - {"missing_marks"}
-        if record["label"] != label or not all(isinstance(record[name], str) for name in texts):
-            raise ValueError("a field is not what it should be")
-        return Entry(**record)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordInvalid(where, f"cannot be read ({error}); {hint}") from error
-
-
-def _fit(label: str) -> str:
-    """`label` when it can be one. Raises UsageError."""
-    with suppress(UsageError):
-        if label != SYSTEM and parse_build_option(f"{label}=.")[0] == label:
-            return label
-    what = "letters, digits, dots and dashes (32 at most)"
-    raise UsageError(f"`{label}` cannot be a label: {what}, and not `{SYSTEM}`")
-
-
-@contextmanager
-def _locked(progress: Tell) -> Iterator[Path]:
-    """The cache, ours alone; what killed ones left in it is cleared away."""
-    cache = cache_directory()
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with (cache / ".lock").open("w") as lock, _terminate_as_interrupt():
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                progress(f"another one is at work in {cache}; waiting for it")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in (path for pattern in _PASSING for path in cache.glob(pattern)):
-                shutil.rmtree(left, ignore_errors=True)
-            yield cache
-    except OSError as error:
-        raise _unusable(error) from error
-
-
-def _unusable(error: OSError) -> PausebenchError:
-    return HostUnfit(
-        f"{cache_directory()}: cannot be used as the cache of builds "
-        f"({error.strerror or error}): run as root, or choose another with {_VARIABLE}"
-    )
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Make SIGTERM unwind like Ctrl-C, so that nothing half-made stays."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return entry_of(build, spec, str(cache_directory() / label / TREE), version)

@@ -351,9 +351,12 @@ def test_bars_stand_where_the_time_is(good_run):
 def test_the_proof_has_a_column_where_there_is_one(summaries):
     first, *others = summaries
     text = summary_table(
-        [replace(first, proofs={"held": 60}), *(replace(s, proofs={"broken": 1, "held": 9}) for s in others)],
+        [
+            replace(first, proofs={"held": 60}),
+            *(replace(s, proofs={"broken": 1, "held": 9}) for s in others),
+        ],
         Look(120),
-    ).plain  # fmt: skip
+    ).plain
     assert "proof" in text
     assert re.search(r"59/1 +held", text)
     assert "broken 1, held 9" in text
