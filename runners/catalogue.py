@@ -98,7 +98,7 @@ def _nearest(text: str, labels: list[str]) -> str:
     near = difflib.get_close_matches(text, labels, 1)
     if near:
         return f"; did you mean `{near[0]}`?"
-    return f": {', '.join(labels)} are known; name one, debian:SUITE, or a path"
+    return f": name one of {', '.join(labels)}, or debian:SUITE, or a path"
 
 
 # --- the catalogue --------------------------------------------------------------------------
@@ -120,8 +120,9 @@ def add(spec: str, label: str | None = None, progress: Tell = tell) -> Entry:
     """Add a suite's QEMU, unpacked, or a path, by reference; what is there already stays.
 
     The label defaults to the suite's name or qemu-VERSION. Either the whole entry is there
-    afterwards or nothing of it. Raises UsageError, BuildUnfit, HostUnfit; an interrupt or SIGTERM
-    unwinds through here.
+    afterwards or nothing of it; packages that arrived before a failure are kept until the next
+    one succeeds. Raises UsageError, BuildUnfit, HostUnfit; an interrupt or SIGTERM unwinds
+    through here.
     """
     suite = parse_suite(spec)
     if label is not None:
@@ -181,5 +182,6 @@ def _unpacked(suite: Suite, spec: str, label: str, work: Path, progress: Tell) -
     try:
         build = discover(tree, label)
     except BuildUnfit as error:
+        shutil.rmtree(cache_directory() / PACKAGES, ignore_errors=True)  # no use to fetch on
         raise BuildUnfit(str(error).replace(str(tree), spec)) from error
     return entry_of(build, spec, str(cache_directory() / label / TREE), version)

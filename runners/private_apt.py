@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,12 @@ class PrivateApt:
         self._what = what  # is fetched; what errors begin with
         self._packages = packages
         self._config = work / "apt.conf"
-        for directory in (work / "lists" / "partial", work / "cache", packages / "partial"):
+        for directory in (
+            work / "lists" / "partial",
+            work / "cache",
+            packages / "partial",
+            work / "none" / "partial",
+        ):
             directory.mkdir(parents=True, exist_ok=True)
         work.chmod(0o755)  # apt fetches as a user of its own
         (work / "status").touch()
@@ -73,6 +79,15 @@ class PrivateApt:
 
     def run(self, program: str, *words: str) -> str:
         return self._checked([program, "-c", str(self._config), *words])
+
+    def needed(self, *words: str) -> tuple[Package, ...]:
+        """All that apt-get with `words` would install; raises HostUnfit when it does not tell."""
+        # It leaves out what is in the archives already, so it is shown empty ones.
+        empty = f"Dir::Cache::archives={self._config.parent}/none"
+        found = parse_uris(self.run("apt-get", "-o", empty, "-qq", "--print-uris", *words))
+        if not found:
+            raise HostUnfit(f"{self._what}: apt does not tell what it would fetch")
+        return found
 
     def fetch(self, found: Iterable[Package], *words: str) -> None:
         """Fetch `found`, which is what apt-get with `words` would install."""
@@ -174,7 +189,8 @@ def _run(argv: list[str]) -> tuple[int, str, str]:
         try:
             out, errors = child.communicate(timeout=_TIMEOUT_S)
         except BaseException as error:
-            os.killpg(child.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise HostUnfit(f"{argv[0]} did not end in {_TIMEOUT_S / 60:.0f} min") from None
             raise

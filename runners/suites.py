@@ -15,7 +15,7 @@ from pathlib import Path
 
 from results.errors import HostUnfit, UsageError
 
-from .private_apt import PrivateApt, parse_uris
+from .private_apt import PrivateApt
 from .sources import Source, host_mirror, signing_keys
 
 PACKAGE = "qemu-system-x86"
@@ -75,7 +75,7 @@ def unpack(
     apt.run("apt-get", "update")
     version = choose_version(apt.run("apt-cache", "madison", PACKAGE), suite)
     wanted = ("-t", suite.name, "--no-install-recommends", "-y", "install", f"{PACKAGE}={version}")
-    found = parse_uris(apt.run("apt-get", "-qq", "--print-uris", *wanted))
+    found = apt.needed(*wanted)
     total = sum(package.size_bytes for package in found)
     progress(f"fetching QEMU {version}: {len(found)} packages, {total / 1e6:.0f} MB")
     apt.fetch(found, *wanted)

@@ -100,9 +100,8 @@ def test_it_goes_on_until_narrow_or_the_limit():
 
 
 def pausebench(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "bench", *words], capture_output=True, text=True, cwd=ROOT, timeout=300
-    )  # fmt: skip
+    argv = [sys.executable, "-m", "bench", *words]
+    return subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=300)
 
 
 @pytest.mark.parametrize(
