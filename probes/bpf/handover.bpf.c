@@ -43,14 +43,14 @@ struct mmap_call {
     u64 offset;
 };
 
-BPF_HASH(watched, u32, u32, 64);                /* process → WATCHED or AWAITING */
-BPF_HASH(vcpus, u32, struct bracket, 1024);     /* thread → bracket */
-BPF_HASH(in_cpr, u32, u32, 64);                 /* thread that saves CPR state */
-BPF_HASH(receiving, u32, u64, 64);              /* thread → user_message of its recvmsg */
-BPF_HASH(mapping, u32, struct mmap_call, 64);   /* thread → its mmap call */
-BPF_HASH(threads, u32, u32, 4096);              /* thread → its watched process */
-BPF_HASH(on_cpu, u32, u64, 4096);               /* thread → since when it is on a CPU */
-BPF_HASH(totals, u32, struct counters, 64);     /* process → counters */
+BPF_HASH(watched, u32, u32, 64);              /* process → WATCHED or AWAITING */
+BPF_HASH(vcpus, u32, struct bracket, 1024);   /* thread → bracket */
+BPF_HASH(in_cpr, u32, u32, 64);               /* thread that saves CPR state */
+BPF_HASH(receiving, u32, u64, 64);            /* thread → user_message of its recvmsg */
+BPF_HASH(mapping, u32, struct mmap_call, 64); /* thread → its mmap call */
+BPF_HASH(threads, u32, u32, 4096);            /* thread → its watched process */
+BPF_HASH(on_cpu, u32, u64, 4096);             /* thread → since when it is on a CPU */
+BPF_HASH(totals, u32, struct counters, 64);   /* process → counters */
 BPF_ARRAY(lost, u64, 1);
 BPF_PERCPU_ARRAY(scratch, struct message, 1);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
@@ -104,19 +104,19 @@ static inline void emit(u32 kind, u32 edge, u64 a0, u64 a1, u64 a2, u64 a3)
 
 /* ---- marks of QEMU ---------------------------------------------------------------------- */
 
-#define MARK(name)                                                                             \
-    int enter_##name(struct pt_regs *ctx)                                                      \
-    {                                                                                          \
-        if (is_watched())                                                                      \
-            emit(MARK_##name, EDGE_ENTER, PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx),              \
-                 PT_REGS_PARM3(ctx), 0);                                                       \
-        return 0;                                                                              \
-    }                                                                                          \
-    int return_##name(struct pt_regs *ctx)                                                     \
-    {                                                                                          \
-        if (is_watched())                                                                      \
-            emit(MARK_##name, EDGE_RETURN, PT_REGS_RC(ctx), 0, 0, 0);                          \
-        return 0;                                                                              \
+#define MARK(name)                                                                \
+    int enter_##name(struct pt_regs *ctx)                                         \
+    {                                                                             \
+        if (is_watched())                                                         \
+            emit(MARK_##name, EDGE_ENTER, PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), \
+                 PT_REGS_PARM3(ctx), 0);                                          \
+        return 0;                                                                 \
+    }                                                                             \
+    int return_##name(struct pt_regs *ctx)                                        \
+    {                                                                             \
+        if (is_watched())                                                         \
+            emit(MARK_##name, EDGE_RETURN, PT_REGS_RC(ctx), 0, 0, 0);             \
+        return 0;                                                                 \
     }
 
 MARK(cpr_close)
@@ -277,7 +277,7 @@ static inline void capture(u64 where, u32 kind, s64 result)
     u64 bytes = message->length;
     if (bytes >= DATA_BYTES)
         bytes = DATA_BYTES - 1;
-    asm volatile("" : "+r"(bytes));             /* keep the mask, which the verifier needs */
+    asm volatile("" : "+r"(bytes)); /* keep the mask, which the verifier needs */
     bytes &= DATA_BYTES - 1;
     if (bytes > 0 && bpf_probe_read_user(message->data, bytes, (void *)part.base))
         count_lost();

@@ -14,7 +14,7 @@ struct stop {
     u32 failed;
 };
 
-BPF_HASH(targets, u32, u32, 64);        /* process → 1, taken out by its first hit */
+BPF_HASH(targets, u32, u32, 64); /* process → 1, taken out by its first hit */
 BPF_RINGBUF_OUTPUT(stops, 8);
 
 int at_boundary(struct pt_regs *ctx)

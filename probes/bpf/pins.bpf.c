@@ -25,11 +25,11 @@ static inline void count(u32 path)
         __sync_fetch_and_add(value, 1);
 }
 
-#define PATH(name)                                                                             \
-    int at_##name(struct pt_regs *ctx)                                                         \
-    {                                                                                          \
-        count(PATH_##name);                                                                    \
-        return 0;                                                                              \
+#define PATH(name)                     \
+    int at_##name(struct pt_regs *ctx) \
+    {                                  \
+        count(PATH_##name);            \
+        return 0;                      \
     }
 
 PATH(pin_user_pages_remote)
