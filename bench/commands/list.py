@@ -23,7 +23,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     width = max(len(scenario.id) for scenario in known)
     for scenario in known:
-        size = f"{scenario.ram_bytes // MIB} MiB, {scenario.vcpus} vCPUs"
+        vcpus = f"{scenario.vcpus} vCPU{'s' if scenario.vcpus > 1 else ''}"
+        size = f"{scenario.ram_bytes // MIB} MiB, {vcpus}"
         print(f"{scenario.id:<{width}}  {size:<18}  {scenario.about}")
     print(
         "\nSize and vCPUs are defaults (--ram, --vcpus). A TOML file defines more: "
