@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        return _complain(PausebenchError("interrupted; what was measured is stored"), 130)
+        return _complain(PausebenchError("interrupted; what was finished is kept"), 130)
     except Exception as error:
         if os.environ.get("PAUSEBENCH_DEBUG"):
             raise
