@@ -152,9 +152,12 @@ class Booted:
 
     async def end(self) -> None:
         """End the guest and let go of its pins."""
+        last, tids = self.guest.qemu.pid, self.guest.vcpu_tids
         try:
             await self.guest.end()
         finally:
+            if self._experiment.probe is not None:
+                self._experiment.probe.forget(last, tids)
             if self._holder is not None:
                 self._holder.close()
 
@@ -176,8 +179,12 @@ class Booted:
             pins = self._experiment.pin_probe
             prover = Prover(self.guest, controls, self._holder, pins, seed)
         window = _Window(self._experiment.probe, self._experiment.hooks, prover)
-        with window:
-            seen = await hand_over(self.guest, trial.new_build, window.hooks())
+        try:
+            with window:
+                seen = await hand_over(self.guest, trial.new_build, window.hooks())
+        finally:
+            if prover is not None:
+                prover.forget()
         observed = window.observed(seen)
         return Recording(
             schema=SCHEMA,

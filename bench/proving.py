@@ -106,8 +106,6 @@ class Prover:
         """Old QEMU is gone and RAM was read through new, which filled new's page table."""
         if self._pin_probe is not None:
             self._pin_events = self._pin_probe.since(self._calls_before)
-            for pid in self._pids:
-                self._pin_probe.forget(pid)
 
         def look() -> None:
             self._write("end", new.pid)
@@ -115,6 +113,12 @@ class Prover:
             self._new = look_at(new.pid, self._scenario.ram_bytes, self._units, self._unit)
 
         self._timed(look)
+
+    def forget(self) -> None:
+        """End the watch over pin paths, however the transfer went."""
+        if self._pin_probe is not None:
+            for pid in self._pids:
+                self._pin_probe.forget(pid)
 
     def evidence(self) -> Evidence:
         """All that was seen."""

@@ -146,6 +146,10 @@ class HandoverProbe:
                 except KeyError:
                     continue
 
+    def watched(self) -> set[int]:
+        """Processes that are being watched; the kernel's table of them holds 64."""
+        return {int(key.value) for key in self._bpf["watched"]}
+
     def arm(self, tids: Iterable[int]) -> None:
         """Open an empty bracket for each vCPU thread. A thread inside KVM_RUN is taken as there."""
         table = self._bpf["vcpus"]

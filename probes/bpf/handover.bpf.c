@@ -398,6 +398,19 @@ TRACEPOINT_PROBE(sched, sched_migrate_task)
     return 0;
 }
 
+/* Thread ids are given anew: what is known of one ends with it. */
+TRACEPOINT_PROBE(sched, sched_process_exit)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+
+    threads.delete(&tid);
+    on_cpu.delete(&tid);
+    in_cpr.delete(&tid);
+    receiving.delete(&tid);
+    mapping.delete(&tid);
+    return 0;
+}
+
 #ifdef WITH_FAULTS
 TRACEPOINT_PROBE(exceptions, page_fault_user)
 {

@@ -511,3 +511,19 @@ def test_ram_mapping_of_the_double_is_the_file(tmp_path: Path) -> None:
     with double("shared", path) as other:
         assert ram_mapping(other["pid"], RAM).shared
         assert ram_mapping(other["pid"], RAM).start == other["address"]
+
+
+def test_a_session_forgets_every_process_it_has_watched(live: LiveSession) -> None:
+    """The kernel's tables hold 64 processes: what is not forgotten ends a long session."""
+    for _ in range(2):
+        transfer(live, scenario("anon"), updates=2)
+        assert live.experiment.probe.watched() == set()
+
+
+def test_a_transfer_that_fails_is_forgotten_too(live: LiveSession) -> None:
+    def kill_new(booted: Booted) -> Hooks:
+        return Hooks(hold=lambda old, new, old_tids, new_tids: new.kill())
+
+    (run,) = transfer(live, scenario("anon"), kill_new)
+    assert run.outcome == "failed"
+    assert live.experiment.probe.watched() == set()
