@@ -14,7 +14,7 @@ from probes.handover import HandoverProbe, Observed
 from probes.perf import ProcessCounters
 from probes.pin_events import PinProbe
 from results.cpr_stream import carried_descriptors
-from results.errors import PausebenchError
+from results.errors import HostUnfit, PausebenchError
 from results.evidence import Control
 from results.guest_clock import Sample, tick_rate
 from results.raw import new_run_id
@@ -141,7 +141,13 @@ class Booted:
         self.guest = guest
         self._clock = GuestClock(guest)
         self._updates = 0
-        self._holder = _pin(guest) if trial.scenario.pinned else None
+        self._holder: PinHolder | None = None
+        self._pins_missing = ""
+        if trial.scenario.pinned:
+            try:
+                self._holder = _pin(guest)
+            except HostUnfit as error:  # evidence that this host does not give; the rest goes on
+                self._pins_missing = str(error)
         self.arrived = True  # False once a transfer has failed: the guest cannot go on
 
     async def __aenter__(self) -> Self:
@@ -177,7 +183,7 @@ class Booted:
             seed = zlib.crc32(name.encode())  # another sample each run, the same in a repetition
             controls = self._experiment.controls()
             pins = self._experiment.pin_probe
-            prover = Prover(self.guest, controls, self._holder, pins, seed)
+            prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
         window = _Window(self._experiment.probe, self._experiment.hooks, prover)
         try:
             with window:

@@ -62,7 +62,7 @@ class SessionProgress:
             self._tell_boot()
         self._boot.append(run)
         if self._live and run.outcome == "failed":
-            self._console.print(f"[red]failed[/] {run.id}: {run.reason}", highlight=False)
+            self._console.print(f"failed {run.id}: {run.reason}", markup=False, highlight=False)
 
     def skipped(self, updates: int) -> None:
         self._bar.advance(self._task, updates)
@@ -78,6 +78,7 @@ class SessionProgress:
         self._console.print(
             f"{runs[0].scenario} on {_builds_of(runs[0])}, boot {runs[0].boot}: "
             f"{len(valid)} of {len(runs)} updates valid, {figure}",
+            markup=False,
             highlight=False,
             soft_wrap=True,
         )

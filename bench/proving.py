@@ -53,12 +53,14 @@ class Prover:
         holder: PinHolder | None,
         pin_probe: PinProbe | None,
         seed: int,
+        pins_missing: str = "",
     ) -> None:
         self._guest = guest
         self._scenario = guest.scenario
         self._controls = controls
         self._holder = holder
         self._pin_probe = pin_probe
+        self._pins_missing = pins_missing
         self._calls_before: dict[str, int] = {}
         self._pin_events: PinEvents | None = None
         self._pids: set[int] = {holder.pid} if holder is not None else set()
@@ -129,6 +131,7 @@ class Prover:
             dma=tuple(self._dma),
             pin_events=self._pin_events,
             pinned_bytes=self._holder.bytes if self._holder else 0,
+            pins_missing=self._pins_missing,
             controls=self._controls,
             duration_ns=self._spent_ns,
         )

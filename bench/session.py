@@ -26,6 +26,7 @@ from runners.guest import Place
 from runners.host import environment
 from runners.hugepages import give_back_of_the_dead, mounted_hugetlbfs, reserve, start_time
 from runners.payload.build import build_payload
+from runners.trials import kvm
 
 from .experiment import Experiment, Progress
 from .schedule import Trial
@@ -47,13 +48,14 @@ def resolve(scenario: Scenario) -> Scenario:
 
     Raises HostUnfit without KVM when it was asked for, UsageError for impossible sizes.
     """
-    kvm = os.access("/dev/kvm", os.R_OK | os.W_OK)
-    if scenario.accel == "kvm" and not kvm:
-        raise HostUnfit(
-            "no usable /dev/kvm: load the kvm module or run as root, or measure with --accel tcg"
-        )
-    if scenario.accel == "auto":
-        scenario = replace(scenario, accel="kvm" if kvm else "tcg")
+    if scenario.accel != "tcg":
+        refused = kvm()
+        if scenario.accel == "kvm" and refused:
+            raise HostUnfit(
+                f"no usable KVM ({refused}): load the kvm module or run as root, "
+                "or measure with --accel tcg"
+            )
+        scenario = replace(scenario, accel="tcg" if refused else "kvm")
     check_scenario(scenario, psutil.virtual_memory().available, os.cpu_count() or 1)
     return scenario
 
@@ -131,6 +133,8 @@ def open_session(
             try:
                 yield live
             finally:
+                # A further Ctrl-C must not leave probes half detached; restored by the caller.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
                 store.finish_session(session.id, time.time_ns(), live.status)
                 progress.doing("detaching the probes")
 
@@ -165,6 +169,7 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
     handled = (signal.SIGTERM, signal.SIGHUP)
     before = {n: signal.signal(n, interrupt) for n in handled}
+    before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
     try:
         yield
     finally:

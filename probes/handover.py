@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
@@ -86,6 +87,7 @@ class HandoverProbe:
     def __enter__(self) -> Self:
         flags = [f"-DMARK_{name}={number}" for number, name in enumerate(MARK_NAMES)]
         flags.append(f"-DRING_PAGES={_RING_PAGES}")
+        flags.append(f"-DCPUS={os.sysconf('SC_NPROCESSORS_CONF')}")
         flags += [f"-DWITH_{name}" for name, event in _OPTIONAL.items() if _has(event)]
         directory = resources.files(__package__).joinpath("bpf")
         with resources.as_file(directory) as path:

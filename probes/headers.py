@@ -85,12 +85,17 @@ def _common(tree: Path) -> Path | None:
     return found if _complete(found) else None
 
 
+def _started() -> int:
+    """Start of this process in clock ticks: with the pid it tells whose directory this is."""
+    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+
+
 def _joined(tree: Path) -> Path:
     """One tree of links over Debian's two; gone when the program ends."""
     common = _common(tree)
     if common is None:
         raise HostUnfit(f"kernel headers in {tree} are not whole: reinstall linux-headers")
-    joined = Path(tempfile.mkdtemp(prefix="pausebench-headers-"))
+    joined = Path(tempfile.mkdtemp(prefix=f"pausebench-{os.getpid()}-{_started()}-"))
     atexit.register(shutil.rmtree, joined, ignore_errors=True)
     machine = f"arch/{_ARCH.get(platform.machine(), platform.machine())}/include"
     for part in ("include", machine):

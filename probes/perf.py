@@ -73,10 +73,13 @@ class ProcessCounters:
                     continue
                 try:
                     self._fds.setdefault(name, []).append(open_event(name, int(task.name)))
+                except ProcessLookupError:
+                    continue  # that thread has just ended
                 except (OSError, KeyError):
                     refused.add(name)
         for name in refused:
-            self._fds.pop(name, None)
+            for fd in self._fds.pop(name, []):
+                os.close(fd)
 
     def __enter__(self) -> Self:
         return self

@@ -95,7 +95,8 @@ class Evidence:
     accounts: tuple[Accounts, ...] = ()
     dma: tuple[Dma, ...] = ()
     pin_events: PinEvents | None = None
-    pinned_bytes: int = 0  # 0: nothing is pinned in this scenario
+    pinned_bytes: int = 0  # 0: nothing is pinned
+    pins_missing: str = ""  # why nothing could be pinned that should have been, and the fix
     controls: tuple[Control, ...] = ()
     duration_ns: int = 0
 

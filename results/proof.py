@@ -42,6 +42,8 @@ def judge_proof(evidence: Evidence, scenario: Scenario) -> Proof:
     if evidence.pinned_bytes:
         checks.append(check_pins(evidence.accounts, evidence.pinned_bytes))
         checks.append(check_dma(evidence.dma))
+    elif scenario.pinned:
+        checks.append(Check("pins", "missing", evidence.pins_missing or "nothing was pinned"))
     if scenario.mem_lock:
         checks.append(check_locked(evidence.accounts, scenario.ram_bytes))
     if evidence.pin_events is not None:
@@ -85,7 +87,7 @@ def check_frames(frames: Frames, moved: int = 0) -> Check:
         return Check(name, "missing", frames.missing)
     if frames.differing:
         page, old, new = frames.first[0]
-        if moved >= frames.differing:
+        if moved >= frames.differing * (frames.unit_bytes // 4096):
             return Check(
                 name,
                 "missing",
@@ -130,7 +132,8 @@ def check_frames(frames: Frames, moved: int = 0) -> Check:
 def check_one_copy(accounts: Iterable[Accounts], scenario: Scenario) -> Check:
     """No second copy: new QEMU has about as much anonymous memory of its own as old QEMU."""
     name = "one copy"
-    resumed = _at(accounts, "resumed")
+    points = tuple(accounts)
+    resumed = _at(points, "resumed")
     own = {
         side: resumed.processes.get(side, {}).get("RssAnon") if resumed else None
         for side in ("old", "new")
@@ -138,13 +141,29 @@ def check_one_copy(accounts: Iterable[Accounts], scenario: Scenario) -> Check:
     old, new = own["old"], own["new"]
     if old is None or new is None:
         return Check(name, "missing", "RssAnon of both QEMUs could not be read")
+    before = _at(points, "before")
+    grown = _grown(before, resumed)
     limit = max(_OWN_NOISE_BYTES, int(scenario.ram_bytes * scenario.touched * _COPY_SHARE))
+    if new - old < limit <= grown:
+        return Check(
+            name,
+            "missing",
+            f"shared memory of the host grew by {grown // MIB} MiB during the transfer: a copy, or "
+            "another program; repeat it on a quiet host",
+        )
     return Check(
         name,
         "held" if new - old < limit else "broken",
         f"beside {scenario.ram_bytes // MIB} MiB of guest RAM old QEMU holds {old // MIB} MiB of "
         f"its own, new {new // MIB} MiB (a copy would add {2 * limit // MIB} MiB)",
     )
+
+
+def _grown(before: Accounts | None, after: Accounts | None) -> int:
+    """How much more shared memory the host holds after than before; 0 where it is not told."""
+    if before is None or after is None:
+        return 0
+    return after.host.get("Shmem", 0) - before.host.get("Shmem", 0)
 
 
 def check_files(files: tuple[SameFile, ...]) -> Check:

@@ -21,9 +21,9 @@ from .records import (
 )
 
 # How far witnesses may be apart before the run is doubted. A guest whose clock freezes cannot
-# see up to one logging threshold (100 µs) of the pause on top of the sampling noise.
+# see up to one logging threshold (200 µs) of the pause on top of the sampling noise.
 TOLERANCE_NS = 100_000
-FROZEN_TOLERANCE_NS = 250_000
+FROZEN_TOLERANCE_NS = 350_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,9 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
         await _Drive(guest, old, new, sockets, seen, hooks).run()
     except PausebenchError as error:
         seen.failure = str(error)
+    except OSError as error:
+        # A QEMU that ends at an unlucky moment is met as a /proc entry that is gone.
+        seen.failure = f"a QEMU could not be looked at any more: {error}"
     except BaseException:
         new.kill()
         await new.reap()

@@ -1,4 +1,4 @@
-/* Records that the programs write and probes/loader.py reads: keep the two in step. */
+/* Records that the programs write and probes/handover.py reads: keep the two in step. */
 #ifndef PAUSEBENCH_EVENT_H
 #define PAUSEBENCH_EVENT_H
 

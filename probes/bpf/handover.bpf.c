@@ -36,6 +36,10 @@ struct user_control {
     s32 level;
     s32 type;
 };
+struct slice {
+    u32 pid;
+    u64 since;
+};
 struct mmap_call {
     u64 length;
     u64 flags;
@@ -49,7 +53,7 @@ BPF_HASH(in_cpr, u32, u32, 64);               /* thread that saves CPR state */
 BPF_HASH(receiving, u32, u64, 64);            /* thread → user_message of its recvmsg */
 BPF_HASH(mapping, u32, struct mmap_call, 64); /* thread → its mmap call */
 BPF_HASH(threads, u32, u32, 4096);            /* thread → its watched process */
-BPF_HASH(on_cpu, u32, u64, 4096);             /* thread → since when it is on a CPU */
+BPF_ARRAY(running, struct slice, CPUS);       /* CPU → the watched process on it, if any */
 BPF_HASH(totals, u32, struct counters, 64);   /* process → counters */
 BPF_ARRAY(lost, u64, 1);
 BPF_PERCPU_ARRAY(scratch, struct message, 1);
@@ -69,17 +73,35 @@ static inline void count_lost(void)
         __sync_fetch_and_add(count, 1);
 }
 
+/* Bring the process's task clock up to date on every CPU, so that a phase gets its own time only.
+ */
+static inline void settle(u32 pid, u64 now)
+{
+    struct counters *total = totals.lookup(&pid);
+
+    if (!total)
+        return;
+    for (u32 cpu = 0; cpu < CPUS; cpu++) {
+        u32 index = cpu;
+        struct slice *slice = running.lookup(&index);
+        if (slice && slice->pid == pid && slice->since < now) {
+            __sync_fetch_and_add(&total->task_ns, now - slice->since);
+            slice->since = now;
+        }
+    }
+}
+
 static inline void read_counters(struct event *event)
 {
-    struct counters *found = totals.lookup(&event->pid);
-    u64 *since = on_cpu.lookup(&event->tid);
+    struct counters *found;
+
+    settle(event->pid, event->ns);
+    found = totals.lookup(&event->pid);
     if (found) {
         event->counters.switches = found->switches;
         event->counters.migrations = found->migrations;
         event->counters.faults = found->faults;
         event->counters.task_ns = found->task_ns;
-        if (since && *since < event->ns)
-            event->counters.task_ns += event->ns - *since;
     }
 }
 
@@ -362,6 +384,8 @@ static inline struct counters *totals_of(u32 pid)
     return totals.lookup_or_try_init(&pid, &none);
 }
 
+#define ENDED 0x30 /* EXIT_DEAD | EXIT_ZOMBIE: a thread's last switch must not enter it again */
+
 TRACEPOINT_PROBE(sched, sched_switch)
 {
     u64 now = bpf_ktime_get_ns();
@@ -369,20 +393,26 @@ TRACEPOINT_PROBE(sched, sched_switch)
     u32 pid = id >> 32;
     u32 tid = (u32)id;
     u32 next = args->next_pid;
+    u32 cpu = bpf_get_smp_processor_id();
+    u32 *next_pid = threads.lookup(&next);
+    struct slice *slice = running.lookup(&cpu);
 
     if (watched.lookup(&pid)) {
         struct counters *total = totals_of(pid);
-        u64 *since = on_cpu.lookup(&tid);
         if (total) {
             __sync_fetch_and_add(&total->switches, 1);
-            if (since)
-                __sync_fetch_and_add(&total->task_ns, now - *since);
+            if (slice && slice->pid == pid && slice->since < now)
+                __sync_fetch_and_add(&total->task_ns, now - slice->since);
         }
-        on_cpu.delete(&tid);
-        threads.update(&tid, &pid);
+        if (args->prev_state & ENDED)
+            threads.delete(&tid);
+        else if (threads.update(&tid, &pid))
+            count_lost();
     }
-    if (threads.lookup(&next))
-        on_cpu.update(&next, &now);
+    if (slice) {
+        slice->pid = next_pid ? *next_pid : 0;
+        slice->since = now;
+    }
     return 0;
 }
 
@@ -404,7 +434,6 @@ TRACEPOINT_PROBE(sched, sched_process_exit)
     u32 tid = (u32)bpf_get_current_pid_tgid();
 
     threads.delete(&tid);
-    on_cpu.delete(&tid);
     in_cpr.delete(&tid);
     receiving.delete(&tid);
     mapping.delete(&tid);

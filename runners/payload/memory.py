@@ -47,7 +47,7 @@ class GuestPlan:
 def plan_guest(
     vcpus: int, ram_bytes: int, touched: float, low_bytes: int, seed: int, ticks_per_second: float
 ) -> GuestPlan:
-    """Lay out a guest: `touched` of its RAM from 16 MiB on, gaps of 100 µs and more logged.
+    """Lay out a guest: `touched` of its RAM from 16 MiB on, gaps of 200 µs and more logged.
 
     The ring's interval is the power of two of ticks nearest below half a millisecond.
     """
@@ -60,7 +60,7 @@ def plan_guest(
         first_page=at.FIRST_PAGE,
         end_page=at.FIRST_PAGE + pages,
         seed=seed & 0xFFFFFFFF,
-        threshold_ticks=int(ticks_per_second * 100e-6),
+        threshold_ticks=int(ticks_per_second * 200e-6),
         ring_shift=max(0, int(ticks_per_second * 0.5e-3).bit_length() - 1),
     )
 

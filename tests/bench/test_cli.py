@@ -216,7 +216,7 @@ def test_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
 def test_host_without_kvm_is_unfit_for_a_run_on_kvm(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(bench.session.os, "access", lambda *_: False)
+    monkeypatch.setattr(bench.session, "kvm", lambda: "no such device")
     monkeypatch.chdir(tmp_path)
     assert main(["run", "anon", "--accel", "kvm"]) == 4
     assert "--accel tcg" in capsys.readouterr().err
