@@ -6,10 +6,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from runners.machines import common_machine
-
 from results.comparison import Comparison
 from results.records import Build, Run, Scenario
+from runners.machines import common_machine
 
 from .experiment import Experiment
 from .schedule import Trial

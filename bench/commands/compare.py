@@ -230,9 +230,8 @@ def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[
 def _pair(args: argparse.Namespace, pair: type[Pair]) -> Pair:
     from dataclasses import replace
 
-    from runners.catalogue import resolve_build
-
     from bench.options import labelled
+    from runners.catalogue import resolve_build
 
     a = resolve_build(args.a)
     b = replace(a, label=f"{a.label}-again") if args.aa else resolve_build(args.b)

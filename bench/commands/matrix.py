@@ -33,14 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import asyncio
 
-    from runners.catalogue import resolve_build
-
     from bench.comparing import on_common_machine
     from bench.options import chosen_scenarios, labelled, need_root, seed_of
     from bench.progress import SessionProgress
     from bench.session import open_session
     from results.errors import UsageError
     from results.store import open_store
+    from runners.catalogue import resolve_build
 
     need_root()
     builds = labelled([resolve_build(text) for text in args.build])
