@@ -87,6 +87,7 @@ class Experiment:
                 if not booted.arrived:
                     self.progress.skipped(trial.updates - update)
                     break
+        self.store.sync()
         return runs
 
     async def boot(self, trial: Trial) -> Booted:

@@ -13,6 +13,7 @@ import secrets
 import stat
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -122,7 +123,10 @@ def _other_schema(found: int, where: str) -> RecordInvalid:
 
 
 def write_recording(directory: Path, recording: Recording) -> Path:
-    """Write the raw evidence so that its name only ever means a whole file. Returns the path."""
+    """Write the raw evidence so that its name only ever means a whole file. Returns the path.
+
+    A crash of this process loses nothing; against a power cut `sync` it.
+    """
     path = raw_path(directory, recording.id)
     # Level 1: a transfer lasts some 100 ms, and level 9 halves the file again at 10 x the time.
     payload = gzip.compress(encode(recording, str(path)), compresslevel=1, mtime=0)
@@ -132,14 +136,22 @@ def write_recording(directory: Path, recording: Recording) -> Path:
         try:
             with part.open("xb") as file:
                 file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def sync(path: Path) -> None:
+    """Bring a written file to the disk; one that is gone by now is not missed here."""
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def read_recording(directory: Path, run_id: str) -> Recording:

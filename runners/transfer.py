@@ -28,6 +28,7 @@ from .qemu import Qemu
 HANDOVER_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 20.0
 BEAT_TIMEOUT_S = 10.0
+_STATE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,6 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
     finally:
         for path in (sockets.cpr, sockets.main):
             path.unlink(missing_ok=True)
-    # Read and compared without Python's lock, while old QEMU is asked and sent away.
-    comparing = asyncio.create_task(_check_ram(guest, new, seen))
     states = [await _runstate(qemu) for qemu in (old, new)]
     seen.old = Process(old.pid, old.argv, seen.old.vcpu_tids, states[0], old.log_tail())
     seen.new = Process(new.pid, new.argv, seen.new.vcpu_tids, states[1], new.log_tail())
@@ -94,12 +93,11 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
         sorted((*old.qmp_stamps("old"), *new.qmp_stamps("new")), key=lambda stamp: stamp.ns)
     )
     if seen.failure:
-        await comparing
         new.kill()
         await new.reap()
         return seen
-    await old.quit()
-    await comparing
+    # Read and compared without Python's lock, while old QEMU ends, which takes as long.
+    await asyncio.gather(old.quit(), _check_ram(guest, new, seen))
     guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
     guest.update += 1
     hooks.ended(new)
@@ -107,8 +105,6 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
 
 
 async def _check_ram(guest: Guest, new: Qemu, seen: Transferred) -> None:
-    if seen.failure:
-        return
     try:
         start = ram_mapping(new.pid, guest.scenario.ram_bytes).start
         seen.ram = await asyncio.to_thread(guest.memory.check, (new.pid, start))
@@ -117,11 +113,20 @@ async def _check_ram(guest: Guest, new: Qemu, seen: Transferred) -> None:
 
 
 async def _runstate(qemu: Qemu) -> str:
-    if not qemu.alive():
+    """The state in which a QEMU ends a transfer, `gone`, or `silent` when it does not answer."""
+    end = time.monotonic() + _STATE_TIMEOUT_S
+    state = "silent"
+    with suppress(PausebenchError, TimeoutError):
+        while qemu.alive():
+            left = max(0.1, end - time.monotonic())
+            state = str((await asyncio.wait_for(qemu.execute("query-status"), left))["status"])
+            # The migration is reported as completed a moment before the runstate follows
+            # (migration_iteration_finish in QEMU's migration/migration.c).
+            if state != "finish-migrate" or time.monotonic() > end:
+                return state
+            await asyncio.sleep(0.001)
         return "gone"
-    with suppress(PausebenchError):
-        return str((await asyncio.wait_for(qemu.execute("query-status"), 2.0))["status"])
-    return "silent"
+    return state
 
 
 @dataclass(slots=True)

@@ -187,15 +187,44 @@ def test_a_row_needs_evidence(store, make_run, make_recording, monkeypatch):
 
 
 def test_a_failed_write_leaves_no_file(store, make_run, make_recording, monkeypatch):
-    def broken(_handle):
+    def broken(_from, _to):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("results.raw.os.fsync", broken)
+    monkeypatch.setattr("results.raw.Path.replace", broken)
     run = make_run()
     with pytest.raises(UsageError, match="No space left"):
         store.add_run(run, make_recording(run))
+    monkeypatch.undo()
     assert [p for p in (store.path / "raw").rglob("*") if p.is_file()] == []
     assert store.runs() == []
+
+
+def test_what_was_added_is_brought_to_the_disk(store, make_run, make_recording, monkeypatch):
+    synced = []
+
+    def note(handle):
+        synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+
+    monkeypatch.setattr("results.raw.os.fsync", note)
+    run = make_run()
+    store.add_run(run, make_recording(run))
+    assert synced == []
+    store.sync()
+    file = store.recording_path(run.id).resolve()
+    assert synced == [str(file), str(file.parent)]
+    store.sync()
+    assert len(synced) == 2
+
+
+def test_the_end_of_a_session_brings_its_runs_to_the_disk(
+    store, make_run, make_recording, monkeypatch
+):
+    synced = []
+    monkeypatch.setattr("results.raw.os.fsync", synced.append)
+    run = make_run()
+    store.add_run(run, make_recording(run))
+    store.finish_session(run.session, 1, 0)
+    assert len(synced) == 2
 
 
 def test_a_run_needs_its_session_and_its_own_recording(store, make_run, make_recording):

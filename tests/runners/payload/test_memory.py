@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -173,6 +175,23 @@ def test_working_set_that_is_no_multiple_of_the_chunk(
     assert memory.check().pages == 1031
     memory.words[(4096 + 1030) * 1024 + 500] ^= 1
     assert memory.check().first_bad == f"page {4096 + 1030:#x}"
+
+
+def test_a_process_that_maps_other_bytes_is_found(memory: GuestMemory) -> None:
+    """The shared file is whole; what the process maps in its place is not."""
+    mine = mmap.mmap(-1, RAM)
+    mine[:] = memory.words.tobytes()
+    head = ctypes.c_char.from_buffer(mine)
+    mapped = (os.getpid(), ctypes.addressof(head))
+    assert memory.check(mapped).bad_pages == 0
+    mine[(4096 + 160) * 4096 + 4095] ^= 1
+    found = memory.check(mapped)
+    assert (found.pages, found.bad_pages, found.first_bad) == (4096, 1, f"page {4096 + 160:#x}")
+    memory.words[(4096 + 160) * 1024 + 1023] ^= 1 << 24  # now wrong in both: counted once
+    memory.words[(4096 + 161) * 1024 + 1023] ^= 1
+    assert memory.check(mapped).bad_pages == 2
+    del head
+    mine.close()
 
 
 # -- slots ----------------------------------------------------------------------------------------
