@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("list", "the scenarios that can be run"),
     "show": ("show", "one handover as a waterfall, with its evidence"),
     "replay": ("replay", "judge stored evidence again; needs no QEMU, root or BPF"),
+    "calibrate": ("calibrate", "inject pauses of known length and show how much is recovered"),
     "doctor": ("doctor", "what this host can measure, and the fix for what it cannot"),
 }
 

@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 from probes.handover import HandoverProbe, Observed
@@ -168,17 +168,22 @@ class Booted:
             if self._holder is not None:
                 self._holder.close()
 
-    async def update(self) -> Run:
-        """Hand the guest over once more; the run is judged and stored, whatever came of it."""
+    async def update(self, known_as: str = "") -> Run:
+        """Hand the guest over once more; the run is judged and stored, whatever came of it.
+
+        `known_as` is the scenario it is stored under when it is no ordinary run of this one.
+        """
         self._updates += 1
-        recording = await self._record(self._updates)
+        recording = await self._record(self._updates, known_as)
         self.arrived = not recording.failure and _whole(recording)
         return self._experiment.keep(recording)
 
-    async def _record(self, update: int) -> Recording:
+    async def _record(self, update: int, known_as: str = "") -> Recording:
         trial = self._trial
+        scenario = replace(trial.scenario, id=known_as) if known_as else trial.scenario
         started = time.time_ns()
-        name = new_run_id(self._experiment.session, trial.cell, trial.boot, update)
+        cell = known_as or trial.cell
+        name = new_run_id(self._experiment.session, cell, trial.boot, update)
         prover = None
         if self._experiment.prove:
             seed = zlib.crc32(name.encode())  # another sample each run, the same in a repetition
@@ -200,7 +205,7 @@ class Booted:
             boot=trial.boot,
             update=update,
             started_unix_ns=started,
-            scenario=trial.scenario,
+            scenario=scenario,
             old_build=trial.old_build.label if update == 1 else trial.new_build.label,
             new_build=trial.new_build.label,
             old=seen.old,
@@ -280,7 +285,8 @@ class _Window:
         self._stack.close()
 
     def hooks(self) -> Hooks:
-        return Hooks(self._started, self._hold, self._resumed, self._ended)
+        further = self._further.main_path
+        return Hooks(self._started, self._hold, self._resumed, self._ended, further)
 
     def _started(self, old: int, new: int) -> None:
         if self._probe is not None:

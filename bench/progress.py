@@ -23,8 +23,9 @@ from results.statistics import median_ns
 class SessionProgress:
     """Shows what is being done and how much is left."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, tell_boots: bool = True) -> None:
         self._console = Console(stderr=True)
+        self._tell_boots = tell_boots
         self._live = self._console.is_terminal
         self._bar = Bar(
             SpinnerColumn(),
@@ -58,11 +59,19 @@ class SessionProgress:
 
     def finished(self, run: Run) -> None:
         self._bar.advance(self._task)
+        if self._live and run.outcome == "failed":
+            self._console.print(f"failed {run.id}: {run.reason}", markup=False, highlight=False)
+        if not self._tell_boots:
+            return
         if self._boot and _guest_of(self._boot[0]) != _guest_of(run):
             self._tell_boot()
         self._boot.append(run)
-        if self._live and run.outcome == "failed":
-            self._console.print(f"failed {run.id}: {run.reason}", markup=False, highlight=False)
+
+    def note(self, text: str) -> None:
+        """What goes on now; without a terminal a line of its own."""
+        self.doing(text)
+        if not self._live:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def skipped(self, updates: int) -> None:
         self._bar.advance(self._task, updates)

@@ -43,14 +43,23 @@ _HEADER = (
 
 
 def session_page(
-    summaries: Sequence[Summary], runs: Iterable[Run], store: Path, session: str, look: Look
+    summaries: Sequence[Summary],
+    runs: Iterable[Run],
+    store: Path,
+    session: str,
+    look: Look,
+    notes: Iterable[str] = (),
 ) -> Text:
-    """What a session ends with: the table, its failed runs, where it is kept, what to do next."""
+    """What a session ends with: the table, failed runs, notes, where it is kept, what to do next.
+
+    `notes` say why the figures may be believed: certificates, doubts.
+    """
     from rich.text import Text
 
     parts = (
         summary_table(summaries, look),
         failures(runs, look, store),
+        _notes(notes, look),
         closing_lines(store, session, look),
     )
     return Text("\n\n").join(part for part in parts if part)
@@ -213,6 +222,13 @@ def failures(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text
         reason = group[0].reason or "no reason was recorded"
         page.paragraph(f"{len(group)} × {reason} ({scenarios})", indent=6, first=2)
         page.line(f"      pausebench show {look.say(group[0].id)}{_option(store)}")
+    return page.text()
+
+
+def _notes(notes: Iterable[str], look: Look) -> Text:
+    page = Page(look)
+    for note in notes:
+        page.paragraph(note, indent=2, first=0, style="dim")
     return page.text()
 
 

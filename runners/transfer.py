@@ -33,7 +33,7 @@ _STATE_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What observers do at the steps of a transfer; none of them runs inside the blackout."""
+    """What others do at the steps of a transfer; none of it runs inside the blackout."""
 
     started: Callable[[int, int], None] = lambda old, new: None  # both pids, before `migrate`
     hold: Callable[[Qemu, Qemu, tuple[int, ...], tuple[int, ...]], None] = (
@@ -41,6 +41,8 @@ class Hooks:
     )
     resumed: Callable[[Qemu, Qemu], None] = lambda old, new: None  # guest runs in new
     ended: Callable[[Qemu], None] = lambda new: None  # old QEMU is gone, RAM was read through new
+    # The path that old QEMU connects to, given the one that new QEMU listens on.
+    main_path: Callable[[Path], Path] = lambda path: path
 
 
 @dataclass(slots=True)
@@ -148,7 +150,10 @@ class _Drive:
         self._step("migrate")
         await self.old.execute(
             "migrate",
-            channels=[channel("main", self.sockets.main), channel("cpr", self.sockets.cpr)],
+            channels=[
+                channel("main", self.hooks.main_path(self.sockets.main)),
+                channel("cpr", self.sockets.cpr),
+            ],
         )
         await self.new.connect(START_TIMEOUT_S)
         self._step("monitor")

@@ -69,8 +69,10 @@ def _builds(args: argparse.Namespace) -> list[Build]:
 
 
 def _show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenario]) -> None:
+    from results.certificates import certificate_lines
     from results.statistics import summarise
 
+    certificates = certificate_lines(args.store, outcome.session, outcome.session.builds)
     order = {scenario.id: number for number, scenario in enumerate(scenarios)}
     runs = sorted(outcome.runs, key=lambda run: order[run.scenario])
     summaries = summarise(runs)
@@ -79,12 +81,13 @@ def _show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenar
 
         from reports.document import document
 
-        print(json.dumps(document(outcome.session, outcome.runs, summaries)))
+        found = document(outcome.session, outcome.runs, summaries)
+        print(json.dumps(found | {"certificates": certificates}))
         return
     import os
 
     from reports.terminal import look_for, session_page, write
 
     look = look_for(sys.stdout, os.environ)
-    page = session_page(summaries, runs, args.store, outcome.session.id, look)
+    page = session_page(summaries, runs, args.store, outcome.session.id, look, certificates)
     write(page, sys.stdout, look)
