@@ -91,9 +91,7 @@ def test_a_slow_qemu_after_the_pause_is_no_fault():
 
 @pytest.mark.parametrize("extra", [-2_500_000, 2_500_000])
 def test_a_guest_that_contradicts_is_a_fault(extra):
-    torn = [
-        replace(s, guest_gap_ns=s.guest_gap_ns + (extra if s.asked_ns else 0)) for s in shots()
-    ]
+    torn = [replace(s, guest_gap_ns=s.guest_gap_ns + (extra if s.asked_ns else 0)) for s in shots()]
     found = calibrate(torn)
     assert not found.passed
     assert any("guest's gap" in fault for fault in found.faults)
@@ -125,9 +123,7 @@ def test_one_bad_cell_fails_the_whole():
     assert all("anon on tcg" in fault for fault in found.faults)
 
 
-@given(
-    slope=st.floats(0.5, 1.5), offset=st.integers(-1_000_000, 1_000_000), wild=st.integers(0, 1)
-)
+@given(slope=st.floats(0.5, 1.5), offset=st.integers(-1_000_000, 1_000_000), wild=st.integers(0, 1))
 def test_the_line_is_found_whatever_a_wild_shot_does(slope, offset, wild):
     made = shots(slope=slope, offset=0, noise=0, count=7)
     made = [replace(s, stretch_ns=s.stretch_ns + (offset if s.asked_ns else 0)) for s in made]
