@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
+from probes.accounting import thread_faults
 from probes.handover import HandoverProbe, Observed
 from probes.perf import ProcessCounters
 from probes.pin_events import PinProbe
@@ -18,7 +19,7 @@ from results.errors import HostUnfit, PausebenchError
 from results.evidence import Control
 from results.guest_clock import Sample, tick_rate
 from results.raw import new_run_id
-from results.records import SCHEMA, Process, Recording, Run
+from results.records import SCHEMA, Process, Recording, Run, VcpuBracket
 from results.store import Store
 from results.timeline import judge
 from runners.guest import Guest, Place, ram_descriptor
@@ -275,6 +276,7 @@ class _Window:
         self._counters: dict[str, ProcessCounters] = {}
         self._tids: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
         self._first: Observed = Observed((), (), 0)
+        self._faults: dict[int, tuple[int | None, int | None]] = {}  # vCPU thread → host, guest
         self.counts: dict[str, dict[str, int]] = {}
         self.before: LoadSnapshot = load_snapshot()
 
@@ -317,6 +319,9 @@ class _Window:
         self._further.resumed(old, new)
 
     def _ended(self, new: Qemu) -> None:
+        if self._probe is not None:
+            for tid in self._tids[1]:
+                self._faults[tid] = thread_faults(new.pid, tid), self._probe.guest_faults(tid)
         if self._prover is not None:
             self._prover.ended(new)
         self._further.ended(new)
@@ -334,6 +339,10 @@ class _Window:
             self._probe.forget(seen.new.pid, seen.new.vcpu_tids)
         return Observed(
             self._first.events + last.events,
-            self._first.brackets or last.brackets,
+            tuple(map(self._with_faults, self._first.brackets or last.brackets)),
             self._first.lost + last.lost,
         )
+
+    def _with_faults(self, bracket: VcpuBracket) -> VcpuBracket:
+        host, guest = self._faults.get(bracket.new_tid, (None, None))
+        return replace(bracket, host_faults=host, guest_faults=guest)

@@ -31,6 +31,20 @@ def read_accounts(point: Point, pids: Mapping[str, int], *, exact_pins: bool = F
     return Accounts(point, processes, host, pins, counters.get("pgmigrate_success"))
 
 
+def thread_faults(pid: int, tid: int) -> int | None:
+    """Page faults that the kernel served for a thread so far, those for its guest included.
+
+    Source: min_flt and maj_flt in /proc/PID/task/TID/stat; mm_account_fault counts get_user_pages
+    by KVM too, which perf's page-faults leaves out. None when the thread is gone.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/task/{tid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before may hold anything
+    return int(fields[7]) + int(fields[9])
+
+
 def fields_in_bytes(text: str, names: tuple[str, ...]) -> dict[str, int]:
     """`Name:  123 kB` lines of a /proc file → bytes, for the names that are there."""
     found = {}

@@ -191,6 +191,13 @@ class HandoverProbe:
             entry_first_entry_ns=read(new_tid, "entry_first_entry"),
         )
 
+    def guest_faults(self, tid: int) -> int | None:
+        """Faults of the guest on an armed vCPU thread so far; None where no kernel event fires."""
+        try:
+            return int(self._bpf["vcpus"][ctypes.c_uint32(tid)].faults) or None
+        except KeyError:
+            return None
+
     def _receive(self, context: Any, data: Any, size: int) -> None:
         if size >= ctypes.sizeof(_Message):
             self._records.append(_as_message(ctypes.cast(data, ctypes.POINTER(_Message)).contents))
@@ -200,6 +207,7 @@ class HandoverProbe:
 
 _OPTIONAL = {
     "KVM_ENTRY": "kvm/kvm_entry",
+    "KVM_FAULTS": "kvm/kvm_page_fault",
     "FAULTS": "exceptions/page_fault_user",
 }
 

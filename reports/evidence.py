@@ -23,6 +23,7 @@ def draw_evidence(page: Page, run: Run) -> None:
     _draw_vcpus(page, run)
     _draw_witnesses(page, run)
     _draw_clock(page, run)
+    _draw_brownout(page, run)
     _draw_fds(page, run)
     _draw_memory(page, run)
     _draw_proof(page, run.proof)
@@ -118,6 +119,25 @@ def _draw_clock(page: Page, run: Run) -> None:
     if run.stop_position != "unknown":
         text += f" · VM stopped {run.stop_position.replace('-', ' ')}"
     _labelled(page, "clock", text)
+
+
+def _draw_brownout(page: Page, run: Run) -> None:
+    """What the guest paid after the blackout, and the faults that may explain it."""
+    if run.brownout_watched_ns is None or run.beats_per_s is None:
+        return
+    if run.brownout_ns is None:
+        text = f"rate not back at 95 % within {ms(run.brownout_watched_ns)}"
+    elif run.brownout_ns == 0:
+        text = f"rate back at 95 % with the first beats, watched for {ms(run.brownout_watched_ns)}"
+    else:
+        text = f"rate back at 95 % after {ms(run.brownout_ns)}"
+    usual = run.beats_per_s / 1e3
+    text += f" · {run.beats_lost} beats lost of {usual:.{0 if usual >= 100 else 1}f} per ms"
+    faults = (("host", run.host_faults), ("guest", run.guest_faults))
+    seen = [f"{count} {name} page faults" for name, count in faults if count is not None]
+    if seen:
+        text += f" · {', '.join(seen)} of the new vCPU threads meanwhile"
+    _labelled(page, "brownout", text)
 
 
 def _draw_fds(page: Page, run: Run) -> None:

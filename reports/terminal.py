@@ -88,14 +88,17 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
         for i in range(len(header))
     ]
     costs = [_costliest(s, look) for s in summaries]
+    afters = [_after(s, look) for s in summaries]
     total = sum(widths) + _GAP * len(widths)
     beside = total + max(len(c) for c in costs) <= look.width
     stacked = total - _GAP > look.width
     _draw_header(page, header, widths, beside=beside, stacked=stacked)
-    for summary, row, cost in zip(summaries, rows, costs, strict=True):
+    for summary, row, cost, after in zip(summaries, rows, costs, afters, strict=True):
         _draw_row(page, summary, row, widths, cost if beside else "", stacked=stacked)
         if cost and not beside:
             page.paragraph(cost, indent=4 if stacked else widths[0] + _GAP, style="dim")
+        if after:
+            page.paragraph(after, indent=4 if stacked else widths[0] + _GAP, style="dim")
     _footnotes(page, summaries)
     return page.text()
 
@@ -133,6 +136,19 @@ def _costliest(summary: Summary, look: Look) -> str:
     """The phases with the largest median share of the blackout, largest first."""
     ordered = sorted(summary.phases.items(), key=lambda item: -item[1])[:_COSTLIEST]
     return look.say(" · ".join(f"{name.replace('_', ' ')} {ms(ns)}" for name, ns in ordered))
+
+
+def _after(summary: Summary, look: Look) -> str:
+    """What the guest pays beyond the blackout: the medians of first progress and of brownout."""
+    parts = [
+        f"{name} {ms(ns)}"
+        for name, ns in (
+            ("first progress", summary.first_progress_median_ns),
+            ("brownout", summary.brownout_median_ns),
+        )
+        if ns is not None
+    ]
+    return look.say(f"then {' · '.join(parts)}") if parts else ""
 
 
 def _proofs(summary: Summary) -> str:

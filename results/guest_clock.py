@@ -32,6 +32,9 @@ class GuestView:
     gap_ns: int
     last_beat_ns: int
     first_beat_ns: int
+    ticks: tuple[int, int] | None = (
+        None  # of the last and the first beat, where the guest kept them
+    )
 
 
 def tick_difference(later: int, earlier: int) -> int:
@@ -108,13 +111,16 @@ def guest_views(
     views: dict[int, GuestView | None] = {}
     for vcpu in beats:
         gaps = [(on_old_clock(g.start_tick), end_clock(g.end_tick)) for g in vcpu.gaps]
+        ticks = dict(zip(gaps, ((g.start_tick, g.end_tick) for g in vcpu.gaps), strict=True))
         bracket = brackets.get(vcpu.index)
         chosen = _covering(gaps, bracket) if bracket else max(gaps, key=_length, default=None)
         if chosen is None and clock == "freezes" and bracket is not None:
             # The guest's own clock saw less than the payload's threshold: the step is the gap.
             chosen = (bracket[0], bracket[0] + step)
         views[vcpu.index] = (
-            GuestView(clock, step, chosen[1] - chosen[0], chosen[0], chosen[1]) if chosen else None
+            GuestView(clock, step, chosen[1] - chosen[0], *chosen, ticks.get(chosen))
+            if chosen
+            else None
         )
     return views
 

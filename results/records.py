@@ -13,7 +13,8 @@ from typing import Literal
 from .evidence import Evidence, Proof
 
 # Schema of Recording and Run as they are stored.
-#   1  first version
+#   1  first version. Later fields with a default are read in older records as what they were:
+#      not looked at.
 SCHEMA = 1
 
 Backend = Literal["anon", "memfd", "shm", "hugetlb-memfd", "hugetlbfs"]
@@ -96,6 +97,10 @@ class VcpuBracket:
     run_first_entry_ns: int | None
     entry_last_exit_ns: int | None = None
     entry_first_entry_ns: int | None = None
+    # Of the new QEMU's thread, until the end of the look after the handover: page faults that the
+    # host served for it, and faults of the guest (tracepoint kvm:kvm_page_fault, where it fires).
+    host_faults: int | None = None
+    guest_faults: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,18 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Ring:
+    """Beats of one vCPU in successive intervals of 2**shift ticks, from interval `first` on.
+
+    Intervals are numbered by the guest's clock and wrap with it; the last one is complete.
+    """
+
+    shift: int
+    first: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VcpuBeats:
     """What the payload left in guest RAM for one vCPU.
 
@@ -145,6 +162,7 @@ class VcpuBeats:
     gaps_overflowed: bool = False  # older gaps than the log holds are gone
     pattern_errors: int = 0
     first_error: str = ""
+    ring: Ring | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +289,14 @@ class Run:
     first_progress_ns: int | None = None
     guest_gap_ns: int | None = None
     vcpu_guest_gaps_ns: tuple[int, ...] = ()
+    # Worst vCPU, from its first beat until its rate was back at 95 %; None when it was not seen or
+    # not back within `brownout_watched_ns`.
+    brownout_ns: int | None = None
+    brownout_watched_ns: int | None = None
+    beats_lost: int | None = None  # of that vCPU, meanwhile
+    beats_per_s: float | None = None  # of that vCPU, before
+    host_faults: int | None = None  # of all vCPU threads of new QEMU, until the look ended
+    guest_faults: int | None = None
     guest_clock: str = "unknown"  # runs, freezes or unknown
     clock_step_ns: int | None = None  # what the guest's clock did not see of the pause
     skew_ns: int | None = None
@@ -334,6 +360,7 @@ class Summary:
     handover_median_ns: int | None = None
     guest_gap_median_ns: int | None = None
     first_progress_median_ns: int | None = None
+    brownout_median_ns: int | None = None  # a run that was not back counts with what was watched
     dimensions: str = ""  # tells apart two sizes of one scenario
     proofs: dict[str, int] = field(default_factory=dict)  # verdict → runs, failed ones too
 

@@ -115,6 +115,7 @@ class _Group:
     handovers: list[int] = field(default_factory=list)
     guest_gaps: list[int] = field(default_factory=list)
     first_progress: list[int] = field(default_factory=list)
+    brownouts: list[int] = field(default_factory=list)
     proofs: dict[str, int] = field(default_factory=dict)
 
     def add(self, run: Run) -> None:
@@ -132,6 +133,12 @@ class _Group:
             (self.handovers, run.handover_ns),
             (self.guest_gaps, run.guest_gap_ns),
             (self.first_progress, run.first_progress_ns),
+            # A guest that was not back is counted with what was watched: a median of those that
+            # were would be the shorter, the slower the guest is.
+            (
+                self.brownouts,
+                run.brownout_watched_ns if run.brownout_ns is None else run.brownout_ns,
+            ),
         ):
             if value is not None:
                 kept.append(value)
@@ -168,6 +175,7 @@ class _Group:
             handover_median_ns=median_ns(self.handovers),
             guest_gap_median_ns=median_ns(self.guest_gaps),
             first_progress_median_ns=median_ns(self.first_progress),
+            brownout_median_ns=median_ns(self.brownouts),
             dimensions=self.dimensions,
             proofs=dict(self.proofs),
         )

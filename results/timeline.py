@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
+from .brownout import follow, worst
 from .cpr_stream import carried_descriptors, ram_maps
 from .evidence import Proof
 from .guest_clock import GuestView, guest_views
@@ -86,6 +88,7 @@ def judge(recording: Recording) -> Run:
     run = _with_pause(run, recording, marks, pauses)
     views = _guest_views(recording, pauses)
     run = _with_guest(run, recording, pauses, views)
+    run = _with_brownout(run, recording, views)
     run = replace(run, witnesses=_witnesses(run, recording, marks))
     if recording.evidence is not None:
         run = replace(run, proof=judge_proof(recording.evidence, recording.scenario))
@@ -194,6 +197,33 @@ def _with_guest(
         vcpu_guest_gaps_ns=tuple(seen[v].gap_ns for v in sorted(seen)),
         first_progress_ns=max(0, max(progress.values())) if progress else None,
     )
+
+
+def _with_brownout(run: Run, recording: Recording, views: dict[int, GuestView | None]) -> Run:
+    found = []
+    for beats in recording.beats:
+        view = views.get(beats.index)
+        if view is None or view.ticks is None or beats.ring is None:
+            return run  # one vCPU that is not known may be the slowest
+        found.append(follow(beats.ring, *view.ticks, recording.tick_ns))
+    slowest = worst(found) if all(found) else None
+    if slowest is None:
+        return run
+    return replace(
+        run,
+        brownout_ns=slowest.length_ns,
+        brownout_watched_ns=slowest.watched_ns,
+        beats_lost=slowest.beats_lost,
+        beats_per_s=round(slowest.beats_per_s, 1),
+        host_faults=_sum(bracket.host_faults for bracket in recording.brackets),
+        guest_faults=_sum(bracket.guest_faults for bracket in recording.brackets),
+    )
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """Sum of values that are all known; None without any."""
+    known = list(values)
+    return sum(v for v in known if v is not None) if known and None not in known else None
 
 
 # -- witnesses ------------------------------------------------------------------------------

@@ -13,12 +13,14 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qemu.qmp import Message
 
+from results.brownout import follow
 from results.errors import GuestLost, PausebenchError, TransferRefused
+from results.guest_clock import tick_difference
 from results.records import Build, Gap, Process, QmpStamp, RamCheck, VcpuBeats
 
 from .command import Sockets, channel
@@ -29,6 +31,7 @@ HANDOVER_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 20.0
 BEAT_TIMEOUT_S = 10.0
 _STATE_TIMEOUT_S = 2.0
+RATE_PATIENCE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
     await asyncio.gather(old.quit(), _check_ram(guest, new, seen))
     guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
     guest.update += 1
+    await _follow_rate(guest, seen)
     hooks.ended(new)
     return seen
 
@@ -112,6 +116,38 @@ async def _check_ram(guest: Guest, new: Qemu, seen: Transferred) -> None:
         seen.ram = await asyncio.to_thread(guest.memory.check, (new.pid, start))
     except (OSError, GuestLost) as error:
         seen.failure = f"guest RAM could not be read through new QEMU: {error}"
+
+
+async def _follow_rate(guest: Guest, seen: Transferred) -> None:
+    """Read every vCPU's ring of beats, again until its rate is back or patience is at its end."""
+    end = time.monotonic() + RATE_PATIENCE_S
+    while True:
+        seen.beats = tuple(
+            replace(beats, ring=guest.memory.ring(beats.index, tick))
+            if (tick := _tick_before(beats)) is not None
+            else beats
+            for beats in seen.beats
+        )
+        if all(map(_is_back, seen.beats)) or time.monotonic() > end:
+            return
+        await asyncio.sleep(0.005)
+
+
+def _tick_before(beats: VcpuBeats) -> int | None:
+    """A tick shortly before the pause."""
+    if beats.before:
+        return beats.before[-1][1]
+    return beats.gaps[0].start_tick if beats.gaps else None
+
+
+def _is_back(beats: VcpuBeats) -> bool:
+    """Whether its rate is back; also where that cannot be told, as waiting would not help."""
+    if beats.ring is None or not beats.gaps:
+        return True
+    longest = max(beats.gaps, key=lambda gap: tick_difference(gap.end_tick, gap.start_tick))
+    # The duration of a tick scales the answer and does not change it.
+    found = follow(beats.ring, longest.start_tick, longest.end_tick, 1.0)
+    return found is None or found.length_ns is not None
 
 
 async def _runstate(qemu: Qemu) -> str:

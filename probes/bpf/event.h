@@ -53,6 +53,7 @@ struct bracket {
     u64 entry_first_entry;
     u64 runs;
     u64 in_run;
+    u64 faults; /* of the guest, by kvm:kvm_page_fault */
 };
 
 #endif

@@ -270,6 +270,17 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 }
 #endif
 
+#ifdef WITH_KVM_FAULTS
+TRACEPOINT_PROBE(kvm, kvm_page_fault)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    struct bracket *bracket = vcpus.lookup(&tid);
+    if (bracket)
+        bracket->faults++;
+    return 0;
+}
+#endif
+
 /* ---- descriptors over the cpr channel --------------------------------------------------- */
 
 static inline void capture(u64 where, u32 kind, s64 result)

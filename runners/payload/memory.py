@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from results.errors import GuestLost
-from results.records import MIB, Gap, RamCheck
+from results.records import MIB, Gap, RamCheck, Ring
 
 from . import layout as at
 
@@ -24,6 +24,7 @@ CHECK_LIMIT_BYTES = 64 * MIB
 _CHUNK_PAGES = 64  # chunk, pattern and result then stay in the CPU's second cache: 2 x faster
 _AROUND_PAGES = 16  # fault_around_bytes, 64 KiB by default; with less, the proof maps the rest
 _FRESH_SAMPLES = 16
+_RING_BEFORE = 256  # intervals of some 0.4 ms: what the usual rate is taken from
 _FRESH_NS = 100_000
 
 
@@ -189,6 +190,23 @@ class GuestMemory:
             entry = first + (number % at.GAP_ENTRIES) * 4
             gaps.append(Gap(int(self.words[entry]), int(self.words[entry + 1])))
         return tuple(gaps), new > at.GAP_ENTRIES
+
+    def ring(self, vcpu: int, since_tick: int) -> Ring:
+        """Beats by interval from 100 ms before `since_tick` (raw) to the last complete interval.
+
+        An interval in which the vCPU did not beat has no entry, or that of an earlier turn.
+        """
+        shift = self.plan.ring_shift
+        turns = 1 << (32 - shift)
+        first = ((since_tick >> shift) - _RING_BEFORE) % turns
+        last = self.slot_word(vcpu, at.S_RING_ID)  # being counted in
+        place = (at.SLOTS + (vcpu << at.SLOT_SHIFT) + at.S_RING) // 4
+        entries = self.words[place : place + 2 * at.RING_ENTRIES].copy().reshape(-1, 2)
+        length = min((last - first) % turns, at.RING_ENTRIES - 1)
+        numbers = (first + np.arange(length, dtype=np.int64)) % turns
+        found = entries[numbers % at.RING_ENTRIES]
+        counts = np.where(found[:, 0] == numbers, found[:, 1], 0)
+        return Ring(shift, first, tuple(counts.tolist()))
 
     def gaps_logged(self, vcpu: int) -> int:
         return self.slot_word(vcpu, at.S_GAPS)

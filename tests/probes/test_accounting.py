@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from probes import accounting
-from probes.accounting import fields_in_bytes, read_accounts
+from probes.accounting import fields_in_bytes, read_accounts, thread_faults
 from results.records import MIB
 from runners.pins import PinHolder
 
@@ -134,3 +134,16 @@ def test_pins_move_by_every_single_page():
         if seen[-1] == (12_345, -12_345):
             return
     pytest.fail(f"pinned and let go by (+12345, -12345), the host counted {seen}")
+
+
+def test_faults_of_a_thread_are_counted():
+    """Against what was touched: each new page of a private mapping is one fault."""
+    pid = os.getpid()
+    before = thread_faults(pid, pid)
+    with mmap.mmap(-1, 512 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as area:
+        area.madvise(mmap.MADV_NOHUGEPAGE)
+        for start in range(0, len(area), mmap.PAGESIZE):
+            area[start] = 1
+    found = thread_faults(pid, pid) - before
+    assert 512 <= found < 512 + 100
+    assert thread_faults(pid, 1 << 22) is None

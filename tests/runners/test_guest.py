@@ -91,6 +91,30 @@ def test_every_vcpu_beats_and_walks_its_share_of_ram(
 
 
 @pytest.mark.parametrize("accel", ACCELS)
+def test_ring_counts_every_beat(accel: str, build: Build, place: Place) -> None:
+    """Against the counter of all beats, which nothing but the beat itself moves."""
+
+    async def scene() -> None:
+        async with booted(scenario(accel, touched=0.02), build, place) as guest:
+            memory, shift = guest.memory, guest.plan.ring_shift
+            await asyncio.sleep(0.2)
+            first, since = memory.beats()[0], memory.slot_word(0, at.S_TICK)
+            await asyncio.sleep(0.2)
+            until, last = memory.slot_word(0, at.S_TICK), memory.beats()[0]
+            await asyncio.sleep(0.05)
+            ring = memory.ring(0, since)
+            turns = 1 << (32 - shift)
+            begin, end = (((tick >> shift) - ring.first) % turns for tick in (since, until))
+            inner, outer = sum(ring.counts[begin + 1 : end]), sum(ring.counts[begin : end + 1])
+            # a reader may lose its CPU between counter and tick: for an interval's beats or so
+            slack = max(ring.counts) * 20
+            assert inner - slack <= last - first <= outer + slack
+            assert last - first > 50 * slack / 20
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("accel", ACCELS)
 def test_thread_ids_are_those_of_the_vcpus_in_order(accel: str, build: Build, place: Place) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=2), build, place) as guest:

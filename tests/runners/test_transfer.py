@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import runners.guest
+from results.brownout import follow
 from results.errors import GuestLost
 from results.guest_clock import tick_rate
 from results.records import GIB, MIB, SCHEMA, Build, Recording, Scenario
@@ -144,6 +145,30 @@ def test_hand_over_is_seen_by_qmp_and_by_the_guest(accel: str, build: Build, pla
                 # a busy host may leave none that is fresh
                 assert all(ns < seen.steps["migrate_incoming"] for ns, _ in beats.before)
                 assert all(ns > seen.steps["completed"] for ns, _ in beats.after)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_rate_is_followed_after_the_hand_over(accel: str, build: Build, place: Place) -> None:
+    async def scene() -> None:
+        async with booted(scenario(accel, vcpus=1), build, place) as guest:
+            await asyncio.sleep(0.2)
+            seen = await hand_over(guest, build)
+            (beats,) = seen.beats
+            gap = max(beats.gaps, key=lambda g: (g.end_tick - g.start_tick) % (1 << 32))
+            found = follow(beats.ring, gap.start_tick, gap.end_tick, 100.0)
+            assert found is not None
+            assert found.beats_per_s > 0
+            # The ring counts the guest's own beats: some before, some after, none in the gap.
+            turns = 1 << (32 - beats.ring.shift)
+            start, end = (
+                ((tick >> beats.ring.shift) - beats.ring.first) % turns
+                for tick in (gap.start_tick, gap.end_tick)
+            )
+            assert sum(beats.ring.counts[:start]) > 0
+            assert sum(beats.ring.counts[start + 1 : end]) == 0
+            assert sum(beats.ring.counts[end + 1 :]) > 0
 
     asyncio.run(scene())
 

@@ -238,6 +238,28 @@ def test_gaps_when_their_count_wraps(memory: GuestMemory) -> None:
     assert ([gap.start_tick for gap in gaps], lost) == ([0xFFFE, 0xFFFF, 0, 1], False)
 
 
+def count_in_ring(memory: GuestMemory, vcpu: int, interval: int, beats: int) -> None:
+    place = (at.SLOTS + (vcpu << at.SLOT_SHIFT) + at.S_RING) // 4
+    entry = place + 2 * (interval % at.RING_ENTRIES)
+    memory.words[entry], memory.words[entry + 1] = interval, beats
+    memory.words[(at.SLOTS + (vcpu << at.SLOT_SHIFT) + at.S_RING_ID) // 4] = interval
+
+
+@pytest.mark.parametrize("start", [5_000, 3, -300])
+def test_ring_of_complete_intervals(memory: GuestMemory, start: int) -> None:
+    """Also across the end of the ring and the end of the numbers; a silent interval counts 0."""
+    shift = memory.plan.ring_shift
+    turns = 1 << (32 - shift)
+    for offset in range(-2_000, 500):
+        if offset not in (10, 11):
+            count_in_ring(memory, 1, (start + offset) % turns, 7 + offset % 5)
+    ring = memory.ring(1, ((start % turns) << shift) + 5)
+    assert ring.first == (start - 256) % turns
+    assert len(ring.counts) == 256 + 499  # the last one is still being counted in
+    assert ring.counts[256 + 9 : 256 + 13] == (7 + 9 % 5, 0, 0, 7 + 12 % 5)
+    assert ring.counts[0] == 7 + -256 % 5
+
+
 def test_errors_of_a_vcpu_with_the_first_described(memory: GuestMemory) -> None:
     assert memory.errors(1) == (0, "")
     for offset, value in (
