@@ -18,8 +18,9 @@ help: ## show this
 setup: ## install what is missing on this host (root), and the venv
 	@runners/setup.sh
 
-bench: setup ## measure: SCENARIOS="anon hugetlb-2m" BOOTS=3 UPDATES=5
-	@$(BIN)/pausebench run $(SCENARIOS) --boots $(BOOTS) --updates $(UPDATES)
+bench: setup ## measure and write an HTML report: SCENARIOS="anon hugetlb-2m" BOOTS=3 UPDATES=5
+	@$(BIN)/pausebench run $(SCENARIOS) --boots $(BOOTS) --updates $(UPDATES); status=$$?; \
+	case $$status in 0|3) printf 'report: '; $(BIN)/pausebench report;; esac; exit $$status
 
 test: setup ## run the tests: PYTEST_ARGS="-k timeline"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("build", "QEMU builds to compare: from a Debian suite, a tree or a path"),
     "list": ("list", "the scenarios that can be run"),
     "show": ("show", "one handover as a waterfall, with its evidence"),
+    "report": ("report", "a session as HTML, Markdown, JUnit, JSON, metrics, Parquet or a trace"),
     "replay": ("replay", "judge stored evidence again; needs no QEMU, root or BPF"),
     "calibrate": ("calibrate", "inject pauses of known length and show how much is recovered"),
     "doctor": ("doctor", "what this host can measure, and the fix for what it cannot"),
@@ -36,6 +37,7 @@ examples:
   pausebench run anon --ram 1G --vcpus 4 --boots 6 --updates 10
   pausebench run anon --build next=/path/to/qemu-system-x86_64
   pausebench show worst                       why was the longest one long?
+  pausebench report                           the last session as one HTML file
 """
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from .records import Run
 from .statistics import CONFIDENCE
 from .verdict import Verdict
 
@@ -30,6 +31,26 @@ def noise_floor(shifts_ns: Sequence[int], confidence: float = CONFIDENCE) -> int
 
     spread = math.sqrt(math.fsum(size**2 for size in sizes) / n)
     return max(sizes[-1], math.ceil(float(stdtrit(n, (1.0 + confidence) / 2.0)) * spread))
+
+
+def noise_floors(
+    runs: Iterable[Run], known: Callable[[str], Iterable[tuple[int, int]]]
+) -> dict[str, int]:
+    """The A/A noise floor of each scenario in `runs`, ns, from comparisons with no more boots.
+
+    `known` tells (boots of each side, shift in ns) of a host's A/A comparisons by dimensions.
+    """
+    boots: dict[tuple[str, str], set[int]] = {}
+    for run in runs:
+        boots.setdefault((run.scenario, run.dimensions), set()).add(run.boot)
+    floors = {}
+    for (scenario, dimensions), seen in boots.items():
+        shifts = [shift for count, shift in known(dimensions) if count <= len(seen)]
+        # A single A/A says little: its floor would be 12.7 times what it saw.
+        floor = noise_floor(shifts) if len(shifts) >= 3 else None
+        if floor is not None:
+            floors[scenario] = floor
+    return floors
 
 
 def false_alarms(verdicts: Iterable[Verdict]) -> tuple[int, int]:

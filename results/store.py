@@ -11,7 +11,8 @@ never overwritten. What is written survives a crash of this program at once, and
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -43,7 +44,10 @@ FILE_NAME = "pausebench.sqlite"
 DEFAULT_DIRECTORY = Path("out")
 
 # Columns of RUNS that are a field of Run by the same name.
-_RUN_FIELDS = tuple(c.name for c in RUNS.columns if c.name not in ("seq", "qemu_ns", "phases"))
+_RUN_FIELDS = tuple(
+    c.name for c in RUNS.columns if c.name in {f.name for f in fields(Run)} and c.name != "proof"
+)
+_WITNESSES = ("qemu", "kvm_entry", "uprobe", "qmp", "guest")
 
 
 def open_store(path: Path = DEFAULT_DIRECTORY, *, create: bool = True) -> Store:
@@ -166,8 +170,11 @@ class Store:
         if session_of(run.id) != run.session:
             raise UsageError(f"run {run.id!r} does not belong to session {run.session!r}")
         row: dict[str, Any] = {name: getattr(run, name) for name in _RUN_FIELDS}
-        row["qemu_ns"] = run.witnesses.qemu
+        row |= {f"{name}_ns": getattr(run.witnesses, name) for name in _WITNESSES}
         row["phases"] = msgspec.json.encode(run.phases).decode()
+        row["shares"] = msgspec.json.encode({s.name: s.blackout_ns for s in run.spans}).decode()
+        row["vcpu_blackouts"] = msgspec.json.encode(run.vcpu_blackouts_ns).decode()
+        row["proof"] = run.proof.verdict if run.proof is not None else None
         record = encode(run, f"run {run.id}").decode()
         with self._named(f"run {run.id}"), self._engine.begin() as connection:
             if connection.execute(select(RUNS.c.seq).where(RUNS.c.id == run.id)).first():
@@ -246,6 +253,26 @@ class Store:
         """As `iter_runs`, all at once."""
         return list(self.iter_runs(session, scenario, outcome))
 
+    def columns(
+        self, names: Sequence[str], sessions: Sequence[str], scenario: str | None = None
+    ) -> Iterator[Sequence[Any]]:
+        """Columns `names` of the runs of `sessions` in the order of adding; no record is read."""
+        wanted = ", ".join(f'"{RUNS.c[name].name}"' for name in names)
+        # One parameter, however many sessions there are.
+        only = "session IN (SELECT value FROM json_each(?))"
+        parameters = [msgspec.json.encode(list(sessions)).decode()]
+        if scenario is not None:
+            only += " AND scenario = ?"
+            parameters.append(scenario)
+        query = f"SELECT {wanted} FROM runs WHERE {only} ORDER BY seq"  # noqa: S608 - columns of ours
+        with self._named(str(self.file)):
+            # The driver's own cursor: rows as SQLAlchemy has them take three times as long.
+            connection = self._engine.raw_connection()
+            try:
+                yield from connection.cursor().execute(query, parameters)
+            finally:
+                connection.close()
+
     def run(self, run_id: str) -> Run:
         """One run by its full id. Raises UsageError when there is none."""
         session_of(run_id)
@@ -258,6 +285,29 @@ class Store:
         if row is None:
             raise UsageError(f"no run {run_id!r} in {self.path}{self._close_runs(run_id)}")
         return self._run(run_id, row[0])
+
+    def run_by_seq(self, seq: int) -> Run:
+        """One run by its number in the table of runs."""
+        query = select(RUNS.c.id, RECORDS.c.record).join(RECORDS, RECORDS.c.seq == RUNS.c.seq)
+        row = self._first(query.where(RUNS.c.seq == seq))
+        if row is None:
+            raise RecordInvalid(str(self.file), f"run {seq} of the table has no record")
+        return self._run(*row)
+
+    def session_before(self, unix_ns: int, dimensions: Sequence[str]) -> str | None:
+        """The latest session started before `unix_ns` with a run of any of these dimensions."""
+        has_run = (
+            select(RUNS.c.seq)
+            .where(RUNS.c.session == SESSIONS.c.id, RUNS.c.dimensions.in_(list(dimensions)))
+            .exists()
+        )
+        query = (
+            select(SESSIONS.c.id)
+            .where(SESSIONS.c.started_unix_ns < unix_ns, has_run)
+            .order_by(desc(SESSIONS.c.started_unix_ns))
+        )
+        row = self._first(query)
+        return str(row[0]) if row else None
 
     def recording(self, run_id: str) -> Recording:
         """The raw evidence of one run; RecordInvalid names the file when it cannot be read."""
@@ -356,6 +406,8 @@ class Store:
             ) from error
         except (OperationalError, InterfaceError) as error:
             raise UsageError(f"{self.file} cannot be used now: {error.orig}") from error
+        except sqlite3.Error as error:
+            raise RecordInvalid(str(self.file), str(error)) from error
         except SQLAlchemyError as error:
             raise RecordInvalid(str(self.file), str(getattr(error, "orig", error))) from error
 

@@ -29,6 +29,7 @@ import pytest
 
 HUGE_PAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 HUGE_PAGES_TRIED = 8
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TRACEPOINT = "events/raw_syscalls/sys_enter/id"
 
 
@@ -132,12 +133,21 @@ def lacks_lab() -> str | None:
     return None if found else "the lab is not built yet"
 
 
+def lacks_browser() -> str | None:
+    if importlib.util.find_spec("playwright") is None:
+        return "no playwright in this venv (the dev extra has it)"
+    if not any(map(shutil.which, BROWSERS)):
+        return "no Chromium on PATH (Debian: apt-get install chromium)"
+    return None
+
+
 LACKS: dict[str, Callable[[], str | None]] = {
     "kvm": functools.cache(lacks_kvm),
     "qemu": functools.cache(lacks_qemu),
     "bpf": functools.cache(lacks_bpf),
     "hugepages": functools.cache(lacks_huge_pages),
     "lab": functools.cache(lacks_lab),
+    "browser": functools.cache(lacks_browser),
 }
 NOT_TESTED = pytest.StashKey[Counter[tuple[str, str]]]()
 

@@ -151,17 +151,9 @@ def _judge(
 
 def _noise(store: Store, host: str, runs: Sequence[Run]) -> dict[str, int]:
     """The host's A/A noise floor of each scenario, from comparisons with no more boots."""
-    from results.noise import noise_floor
+    from results.noise import noise_floors
 
-    floors = {}
-    for scenario, dimensions in {(run.scenario, run.dimensions) for run in runs}:
-        boots = len({run.boot for run in runs if run.scenario == scenario})
-        shifts = [e.shift_ns for e in store.aa(host, dimensions) if e.boots <= boots]
-        # A single A/A says little: its floor would be 12.7 times what it saw.
-        floor = noise_floor(shifts) if len(shifts) >= 3 else None
-        if floor is not None:
-            floors[scenario] = floor
-    return floors
+    return noise_floors(runs, lambda d: ((e.boots, e.shift_ns) for e in store.aa(host, d)))
 
 
 def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[Run]]:

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from results.evidence import Check, Proof
+from results.material import Asked, Limit, gather
 from results.records import (
     GIB,
     MIB,
@@ -13,14 +15,18 @@ from results.records import (
     Build,
     CarriedFd,
     HostState,
+    Process,
     RamCheck,
     RamMap,
+    Recording,
     Run,
+    Scenario,
     Session,
     Span,
     Summary,
     Witnesses,
 )
+from results.store import Store, open_store
 
 SESSION = "20261123-221500-3f2a"
 T0 = 5_000_000_000_000  # CLOCK_MONOTONIC when `migrate` was sent
@@ -195,3 +201,88 @@ def summaries() -> tuple[Summary, ...]:
         qemu_error_percent=-2.45,
     )
     return anon, huge
+
+
+# --- a store with one session of two builds in blocks: what all forms of a report are made of ---
+
+NASTY = '<script>alert(1)</script> & "quotes" | `ticks` \x1b[31m'
+
+
+def fill(store: Store, good_run: Run, session: Session, failing: bool = True) -> Session:
+    """anon: B is 1 ms slower, one of its boots lost; memfd: the same on both."""
+    builds = tuple(
+        Build(label, f"/opt/{label}/qemu", version, f"id-{label}", "cd34", (f"/opt/{label}/qemu",))
+        for label, version in (("old", "10.0.13"), ("new", "11.1.3"))
+    )
+    session = replace(
+        session,
+        command=("pausebench", "compare", "old", "new"),
+        builds=builds,
+        environment={"host": "h1", "kernel": "6.12.0", "order": "blocks of A B B A", "seed": "7"},
+    )
+    store.add_session(session)
+    for scenario in ("anon", "memfd"):
+        for boot in range(1, 7):
+            for build in ("old", "new"):
+                for update in (1, 2):
+                    lost = failing and (scenario, boot, build, update) == ("anon", 6, "new", 2)
+                    slower = 1_000_000 if (scenario, build) == ("anon", "new") else 0
+                    run = _run(good_run, session, scenario, build, boot, update, slower, lost=lost)
+                    store.add_run(run, _recording(run))
+    store.finish_session(session.id, session.started_unix_ns + 60 * 10**9, 1)
+    return session
+
+
+def _run(good, session, scenario, build, boot, update, slower, *, lost):
+    blackout = 4_420_000 + slower + 10_000 * boot + 1_000 * update
+    spans = tuple(
+        replace(span, blackout_ns=span.blackout_ns + slower) if span.name == "quiesce" else span
+        for span in good.spans
+    )
+    run = replace(
+        good,
+        id=f"{session.id}.{scenario}+{build}.b{boot:02d}.u{update:02d}",
+        session=session.id,
+        scenario=scenario,
+        dimensions=f"accel=kvm id={scenario} vcpus=2",
+        boot=boot,
+        update=update,
+        started_unix_ns=session.started_unix_ns + boot * 10**9 + update,
+        old_build=build,
+        new_build=build,
+        blackout_ns=blackout,
+        vcpu_blackouts_ns=(blackout, blackout - 49_000),
+        witnesses=Witnesses(blackout, None, blackout - 265_000, 3_714_000, 2_000_000, blackout),
+        spans=spans,
+        proof=Proof("held", "", (Check("RAM in place", "held", "all 32 pages"),)),
+    )
+    if lost:
+        spans = tuple(Span(s.name, s.side, s.start_ns, s.end_ns, s.blackout_ns) for s in spans[:4])
+        return replace(
+            run, outcome="failed", reason=f"vCPU 1 stands still {NASTY}", blackout_ns=None,
+            vcpu_blackouts_ns=(blackout, None), spans=spans, log_tail=f"new: {NASTY}",
+        )  # fmt: skip
+    return run
+
+
+def _recording(run: Run) -> Recording:
+    process = Process(10, ("qemu",), (12, 13))
+    return Recording(
+        schema=run.schema, id=run.id, session=run.session, boot=run.boot, update=run.update,
+        started_unix_ns=run.started_unix_ns, scenario=Scenario(run.scenario, "anon"),
+        old_build=run.old_build, new_build=run.new_build, old=process, new=process, steps={},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def stored(tmp_path, good_run, session):
+    """A store that holds the session; a budget of 5 ms is missed by anon on `new`."""
+    with open_store(tmp_path / "store") as store:
+        fill(store, good_run, session)
+        yield store
+
+
+@pytest.fixture
+def material(stored):
+    found = gather(stored, [SESSION], Asked({"*": Limit(5_000_000)}))
+    return replace(found, store="out")  # as in the default store: golden files name no directory

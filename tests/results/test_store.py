@@ -14,6 +14,7 @@ import time
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -570,3 +571,40 @@ def test_an_empty_store_says_so(tmp_path, make_session):
         opened.add_session(make_session(LATER))
         with pytest.raises(UsageError, match="more than one session"):
             opened.resolve_session("2026")
+
+
+# --- stores of version 1 -------------------------------------------------------------------
+
+
+def as_version_1(path):
+    """Take away what version 2 added."""
+    with closing(sqlite3.connect(path / FILE_NAME)) as database:
+        for name in tables._SINCE_2:
+            database.execute(f"ALTER TABLE runs DROP COLUMN {name}")
+        database.execute("PRAGMA user_version = 1")
+        database.commit()
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_store_of_version_1_is_upgraded(tmp_path, make_run, make_recording, make_session, create):
+    names = ("id", *tables._SINCE_2)
+    with open_store(tmp_path) as store:
+        store.add_session(make_session())
+        for update, fields in ((1, {}), (2, {"spans": (), "vcpu_blackouts_ns": ()})):
+            run = make_run(update=update, **fields)
+            store.add_run(run, make_recording(run))
+        before = list(store.columns(names, [SESSION]))
+    as_version_1(tmp_path)
+    with open_store(tmp_path, create=create) as store:
+        assert list(store.columns(names, [SESSION])) == before
+        assert [run.update for run in store.runs()] == [1, 2]
+
+
+def test_a_store_of_version_1_that_cannot_be_written_is_refused(tmp_path):
+    open_store(tmp_path).close()
+    as_version_1(tmp_path)
+    with (
+        patch.object(tables.os, "access", return_value=False),
+        pytest.raises(RecordInvalid, match="store version 1 and cannot be written"),
+    ):
+        open_store(tmp_path, create=False)

@@ -1,0 +1,85 @@
+"""`pausebench report`: a session as a file that can be forwarded."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.reporting import FORMATS, add_judging_options
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+_EPILOG = """\
+formats:
+  html         one self-contained file to read and forward (default)
+  markdown     for a CI step summary; details folded
+  junit        JUnit XML, a case per scenario and build
+  json         one document; its JSON Schema: pausebench report --schema
+  openmetrics  for a textfile collector
+  csv          a directory of histories with otava.yaml, for Apache Otava
+  parquet      a row per handover
+  perfetto     the worst and the median handover (or one --run) for ui.perfetto.dev
+
+examples:
+  pausebench report                                   out/reports/SESSION.html
+  pausebench report last --format markdown -o -       to standard output
+  pausebench report 20261123-221500-3f2a --budget 50 --format junit -o junit.xml
+  pausebench report --format perfetto --run worst -o worst.perfetto-trace"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "session", metavar="SESSION", nargs="*", default=["last"],
+        help="a session, a unique beginning of its id, or 'last' (default); several are shown as "
+        "one, as those of a night that was resumed",
+    )  # fmt: skip
+    parser.add_argument("--format", choices=tuple(FORMATS), default="html", help="default html")
+    parser.add_argument(
+        "-o", "--output", metavar="PATH", type=Path,
+        help="file to write (csv: a directory), or - for standard output; default: in the store "
+        "under reports/",
+    )  # fmt: skip
+    parser.add_argument("--run", metavar="RUN", help="perfetto: this run, 'last' or 'worst'")
+    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of json")
+    add_judging_options(parser)
+    parser.add_argument(
+        "--store", metavar="DIR", type=Path, default=Path("out"), help="default: %(default)s"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write one report. Returns 0: what a report says is no failure of writing it."""
+    import sys
+
+    from bench.reporting import asked_of, write_report
+    from results.errors import UsageError
+    from results.material import gather
+    from results.store import open_store
+
+    if args.schema:
+        from reports.report_document import schema_text
+
+        sys.stdout.write(schema_text())
+        return 0
+    if args.run and args.format != "perfetto":
+        raise UsageError("--run goes with --format perfetto; `pausebench show RUN` shows one run")
+    asked = asked_of(args)
+    with open_store(args.store, create=False) as store:
+        sessions = _sessions(args, store)
+        material = gather(store, sessions, asked)
+        path = write_report(
+            args.format, material, store, args.output, strict=args.strict, run=args.run
+        )
+    if path is not None:
+        print(path)
+    return 0
+
+
+def _sessions(args: argparse.Namespace, store: Store) -> list[str]:
+    """Full ids, each once; those of a given run's session when a run is asked for."""
+    if args.run:
+        return [store.run(store.resolve_run(args.run)).session]
+    return list(dict.fromkeys(store.resolve_session(text) for text in args.session))

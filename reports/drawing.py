@@ -1,0 +1,126 @@
+"""How charts are drawn: matplotlib to inline SVG whose colours and font are the page's own.
+
+A chart is drawn in stand-in colours; in the SVG they become CSS variables, so that one drawing
+serves light, dark and print. Text stays text, sized for a phone's width.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID, PANEL, BAD = "#010101", "#020202", "#030303", "#040404", "#050505"
+_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PANEL: "panel", BAD: "bad"}
+SERIES = tuple(f"#0a000{i}" for i in range(6))
+_VARIABLES |= {colour: f"series-{i}" for i, colour in enumerate(SERIES)}
+PHASES = tuple(f"#0b00{i:02x}" for i in range(12))
+_VARIABLES |= {colour: f"phase-{i}" for i, colour in enumerate(PHASES)}
+
+# Beside the colour, so that no reader depends on it.
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", (0, (5, 1.6)), (0, (1.4, 1.4)), (0, (6, 1.5, 1.4, 1.5)), (0, (3, 3)), (0, (8, 3)))
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "path.simplify": False,
+    "text.parse_math": False,  # a build may be called anything
+}
+WIDTH_INCHES = 4.6
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One entry of a legend: a colour's CSS variable, a mark that tells it apart, a text."""
+
+    variable: str
+    text: str
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawing with what is needed to read it: title, caption, legend, the numbers in a table."""
+
+    title: str
+    caption: str
+    svg: str
+    keys: tuple[Key, ...]
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    wide: bool = False  # has a line of the page for itself, its numbers beside it
+
+
+@contextmanager
+def drawing(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """A figure of the page's width and `height` inches, in the page's style."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+        figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        figure.patch.set_alpha(0)
+        axes = figure.subplots()
+        axes.patch.set_alpha(0)
+        axes.tick_params(length=0)
+        yield figure, axes
+
+
+def svg(figure: Figure, name: str, label: str) -> str:
+    """The figure as an inline `<svg>`; `name` makes its ids unique in the page, `label` says it.
+
+    Must be called inside `drawing`. The same figure gives the same text.
+    """
+    import matplotlib as mpl
+
+    out = StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'((?:xlink:)?href=")#|(url\()#', rf"\1\2#{name}-", text)
+    text = text.replace("xlink:href", "href")
+    text = re.sub(r"(font(?:-family)?: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1var(--font)", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable})")
+    width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups()  # type: ignore[union-attr]
+    head = (
+        f'<svg class="chart" role="img" aria-label="{label}" viewBox="0 0 {width} {height}" '
+        'xmlns="http://www.w3.org/2000/svg">'
+    )
+    return head + text[text.index(">") + 1 :]
+
+
+def series_key(number: int, text: str) -> Key:
+    """The legend entry of series `number`; more series than colours begin again."""
+    marks = ("●", "■", "▲", "◆", "▼", "✚")
+    return Key(f"series-{number % len(SERIES)}", text, marks[number % len(marks)])

@@ -1,0 +1,166 @@
+"""What a report says first: the verdict, the worst cell, one sentence, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from results import comparison as judged
+from results.material import Cell, Material
+from results.verdict import INVALID, REGRESSED, SAME, UNDECIDED
+
+from .look import figure, ms, percent
+
+Word = Literal[
+    "broken", "regressed", "over budget", "failed", "undecided", "improved", "same", "measured"
+]
+# Whether a word is bad news (red), needs a look (amber) or is fine (green).
+TONES: dict[Word, Literal["bad", "doubt", "good"]] = {
+    "broken": "bad",
+    "regressed": "bad",
+    "over budget": "bad",
+    "failed": "bad",
+    "undecided": "doubt",
+    "improved": "good",
+    "same": "good",
+    "measured": "good",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The verdict over all cells; `cell` names the worst of them."""
+
+    word: Word
+    cell: str
+    sentence: str
+    exit_code: int
+
+    @property
+    def tone(self) -> Literal["bad", "doubt", "good"]:
+        return TONES[self.word]
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    word: Word
+    size: float  # of two findings with one word the larger is the worse
+    cell: str
+    sentence: str
+
+
+def headline(material: Material, *, strict: bool = False) -> Headline:
+    """The worst finding names the verdict. Exit codes: as in compare; a missed budget counts as 1.
+
+    0 fine, 1 regressed, more failures or over budget, 3 a run failed where nothing was compared, a
+    proof is broken or a cell has no valid run, 5 undecided when strict.
+    """
+    findings = [
+        *(found for cell in material.cells for found in _of_cell(cell)),
+        *(
+            _of_shift(comparison, cell)
+            for comparison in material.comparisons
+            for cell in comparison.cells
+        ),
+    ]
+    order = list(TONES)
+    # A cell that is merely measured says nothing where cells were compared.
+    if material.comparisons:
+        findings = [found for found in findings if found.word != "measured"] or findings
+    worst = min(findings, key=lambda found: (order.index(found.word), -found.size))
+    code = exit_code(
+        (found.word for found in findings),
+        material,
+        strict=strict,
+    )
+    return Headline(worst.word, worst.cell, worst.sentence, code)
+
+
+def exit_code(words: Iterable[Word], material: Material, *, strict: bool) -> int:
+    """Regressed and over budget before all else, then what is invalid, then what is undecided."""
+    found = set(words)
+    codes = {comparison.exit_code for comparison in material.comparisons}
+    if REGRESSED in codes or found & {"regressed", "over budget"}:
+        return REGRESSED
+    failed = "failed" in found and not material.comparisons
+    if INVALID in codes or failed or "broken" in found:
+        return INVALID
+    return UNDECIDED if strict and "undecided" in found else SAME
+
+
+def cell_name(cell: Cell) -> str:
+    """`anon on system`."""
+    return f"{cell.summary.scenario} on {cell.builds}"
+
+
+def _of_cell(cell: Cell) -> list[_Finding]:
+    summary, name = cell.summary, cell_name(cell)
+    found = []
+    if broken := summary.proofs.get("broken", 0):
+        text = f"the proof is broken in {broken} of {summary.valid + summary.failed} runs of {name}"
+        found.append(_Finding("broken", broken, name, text))
+    if summary.failed:
+        text = f"{summary.failed} of {summary.valid + summary.failed} runs failed: {name}"
+        found.append(_Finding("failed", summary.failed, name, text))
+    if cell.over_budget and cell.budget is not None and cell.limit is not None:
+        budget = cell.budget
+        text = (
+            f"{name}: {budget.within} of {budget.total} blackouts under {figure(budget.limit_ns)} "
+            f"ms, asked were {cell.limit.share * 100:g} %"
+        )
+        missed = 1.0 - budget.within / budget.total if budget.total else 1.0
+        found.append(_Finding("over budget", missed, name, text))
+    text = f"{name}: median blackout {median_text(cell)}, longest {ms(summary.max_ns)}"
+    found.append(_Finding("measured", summary.median_ns or 0, name, text))
+    return found
+
+
+def median_text(cell: Cell) -> str:
+    """`4.42 ms [4.31, 4.58]`, without bounds where there are none."""
+    summary = cell.summary
+    if summary.low_ns is None or summary.high_ns is None:
+        return ms(summary.median_ns)
+    return f"{ms(summary.median_ns)} [{figure(summary.low_ns)}, {figure(summary.high_ns)}]"
+
+
+def _of_shift(comparison: judged.Comparison, cell: judged.Cell) -> _Finding:
+    name = f"{cell.scenario} on {comparison.label_b}"
+    word: Word = cell.verdict
+    text = f"{name}: {cell.verdict} against {comparison.label_a}, {shift_text(cell)}"
+    size = abs(cell.shift_percent or 0.0)
+    if cell.more_failures:
+        word = "regressed"
+        text = (
+            f"{name}: {cell.failures_b.boots} of {cell.failures_b.total_boots} boots failed, "
+            f"{cell.failures_a.boots} of {cell.failures_a.total_boots} on {comparison.label_a}"
+        )
+        size = 1e9  # a handover that fails is worse than one that is slower
+    elif word == "undecided" and not cell.valid:
+        word, text, size = "failed", f"{name}: {cell.reason}", 1e9
+    return _Finding(word, size, name, text)
+
+
+def shift_text(cell: judged.Cell) -> str:
+    """`3.86 → 4.95 ms, +1.02 [+0.202, +3.24] ms (+26 %)`."""
+    old, new = (
+        figure(ns) if ns is not None else "–" for ns in (cell.median_a_ns, cell.median_b_ns)
+    )
+    if cell.shift_ns is None:
+        return f"{old} → {new} ms"
+    share = f" ({percent(cell.shift_percent)})" if cell.shift_percent is not None else ""
+    return f"{old} → {new} ms, {interval_text(cell.shift_ns, cell.low_ns, cell.high_ns)} ms{share}"
+
+
+def interval_text(shift: int | None, low: int | None, high: int | None) -> str:
+    """`+1.02 [+0.202, +3.24]`, ms."""
+    if shift is None:
+        return "–"
+    if low is None or high is None:
+        return f"{signed(shift)} [no interval]"
+    return f"{signed(shift)} [{signed(low)}, {signed(high)}]"
+
+
+def signed(ns: int) -> str:
+    """`+1.02`, `−0.048`, ms."""
+    return f"{'+' if ns > 0 else '−' if ns < 0 else ''}{figure(abs(ns))}"
