@@ -23,7 +23,7 @@ from results.records import SCHEMA, Process, Recording, Run, VcpuBracket
 from results.store import Store
 from results.timeline import judge
 from runners.guest import Guest, Place, ram_descriptor
-from runners.host import LoadSnapshot, host_state, load_snapshot
+from runners.host import host_state, load_snapshot
 from runners.pins import PinHolder
 from runners.qemu import Qemu
 from runners.transfer import Hooks, Transferred, hand_over
@@ -191,6 +191,7 @@ class Booted:
             controls = self._experiment.controls()
             pins = self._experiment.pin_probe
             prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
+        before = load_snapshot((self.guest.qemu.pid,))
         window = _Window(self._experiment.probe, self._experiment.hooks, prover)
         try:
             with window:
@@ -222,7 +223,7 @@ class Booted:
             tick_ns=self._clock.follow(seen),
             ram=seen.ram,
             perf=window.counts,
-            host=host_state(window.before, load_snapshot()),
+            host=host_state(before, load_snapshot((seen.new.pid,))),
             evidence=prover.evidence() if prover is not None else None,
             failure=seen.failure,
         )
@@ -278,7 +279,6 @@ class _Window:
         self._first: Observed = Observed((), (), 0)
         self._faults: dict[int, tuple[int | None, int | None]] = {}  # vCPU thread → host, guest
         self.counts: dict[str, dict[str, int]] = {}
-        self.before: LoadSnapshot = load_snapshot()
 
     def __enter__(self) -> None:
         self._stack.__enter__()

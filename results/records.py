@@ -178,12 +178,21 @@ class RamCheck:
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """Load and CPU use around one run (psutil)."""
+    """Load and CPU use around one run (psutil), from its start to old QEMU's end.
+
+    `foreign_ns` is CPU time (of all CPUs together) that neither QEMU nor pausebench used: other
+    programs and the kernel's own threads. `waiting_ns` is time in which some task waited for a CPU
+    (/proc/pressure/cpu). None where it was not looked at or the kernel does not tell.
+    """
 
     load1: float = 0.0
     cpu_percent: float = 0.0
     steal_ns: int = 0
     context_switches: int = 0
+    window_ns: int | None = None
+    foreign_ns: int | None = None
+    waiting_ns: int | None = None
+    cpus: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,6 +214,16 @@ def summarise(runs: Iterable[Run]) -> tuple[Summary, ...]:
     return tuple(group.summary() for group in groups.values())
 
 
+def belongs(run: Run, summary: Summary) -> bool:
+    """Whether `run` is one of those that `summary` sums up, within one call of `summarise`."""
+    return (run.scenario, run.dimensions, run.old_build, run.new_build) == (
+        summary.scenario,
+        summary.dimensions,
+        summary.old_build,
+        summary.new_build,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class LockingCost:
     """What locking guest RAM adds, by the medians of two otherwise equal scenarios, ns."""

@@ -70,18 +70,23 @@ def _builds(args: argparse.Namespace) -> list[Build]:
 
 def _show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenario]) -> None:
     from results.certificates import certificate_lines
-    from results.statistics import summarise
+    from results.doubts import doubts_of
+    from results.statistics import belongs, summarise
 
     certificates = certificate_lines(args.store, outcome.session, outcome.session.builds)
     order = {scenario.id: number for number, scenario in enumerate(scenarios)}
     runs = sorted(outcome.runs, key=lambda run: order[run.scenario])
     summaries = summarise(runs)
+    doubts = [doubts_of(run for run in runs if belongs(run, summary)) for summary in summaries]
     if args.json:
         import json
+        from dataclasses import asdict
 
         from reports.document import document
 
         found = document(outcome.session, outcome.runs, summaries)
+        for entry, mine in zip(found["summary"], doubts, strict=True):
+            entry["doubts"] = [asdict(doubt) for doubt in mine]
         print(json.dumps(found | {"certificates": certificates}))
         return
     import os
@@ -89,5 +94,12 @@ def _show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenar
     from reports.terminal import look_for, session_page, write
 
     look = look_for(sys.stdout, os.environ)
-    page = session_page(summaries, runs, args.store, outcome.session.id, look, certificates)
+    notes = [
+        f"{summary.scenario}: {doubt.line}"
+        for summary, mine in zip(summaries, doubts, strict=True)
+        for doubt in mine
+    ]
+    page = session_page(
+        summaries, runs, args.store, outcome.session.id, look, (*certificates, *notes)
+    )
     write(page, sys.stdout, look)
