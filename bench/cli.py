@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "a session as HTML, Markdown, JUnit, JSON, metrics, Parquet or a trace"),
     "replay": ("replay", "judge stored evidence again; needs no QEMU, root or BPF"),
     "calibrate": ("calibrate", "inject pauses of known length and show how much is recovered"),
+    "overhead": ("overhead", "how much longer guests stand still because they are watched"),
     "doctor": ("doctor", "what this host can measure, and the fix for what it cannot"),
 }
 
