@@ -21,13 +21,13 @@ from .summaries import (
     budget_of,
     failure_groups,
     hear_witnesses,
-    summarise_columns,
+    summarise_cell,
     worst_and_median,
 )
 from .verdict import Thresholds
 
 # A comparison weighs boots against boots; beyond so many runs of a side it takes every k-th block.
-MOST_COMPARED = 20_000
+MOST_COMPARED = 10_000
 # Cells whose worst and median run are taken out as full records.
 MOST_PICKED = 24
 _NOT_SETTINGS = frozenset({"seed", "order"})
@@ -135,14 +135,14 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
 def _cells(store: Store, columns: Columns, asked: Asked, notes: list[str]) -> tuple[Cell, ...]:
     positions = _ordered(columns)
     cells = []
-    for number, ((scenario, _, _, _), at) in enumerate(positions):
+    for number, (key, at) in enumerate(positions):
         cell = columns.where(at)
-        limit = asked.limit(scenario)
+        limit = asked.limit(key[0])
         picked = worst_and_median(cell) if number < MOST_PICKED else None
         runs = _records(store, cell, picked or ())
         cells.append(
             Cell(
-                summarise_columns(cell)[0],
+                summarise_cell(key, cell),
                 cell,
                 hear_witnesses(cell),
                 budget_of(cell, limit.limit_ns) if limit else None,

@@ -587,7 +587,7 @@ def as_version_1(path):
 
 @pytest.mark.parametrize("create", [True, False])
 def test_a_store_of_version_1_is_upgraded(tmp_path, make_run, make_recording, make_session, create):
-    names = ("id", *tables._SINCE_2)
+    names = ('"id"', *tables._SINCE_2)
     with open_store(tmp_path) as store:
         store.add_session(make_session())
         for update, fields in ((1, {}), (2, {"spans": (), "vcpu_blackouts_ns": ()})):
