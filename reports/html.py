@@ -52,7 +52,7 @@ def html_report(material: Material, *, strict: bool = False) -> str:
     valid, failed = total_runs(material)
     sections, left_out = _sections(material.cells)
     session = material.session
-    return _template().render(
+    return template("report.html.j2").render(
         top=top,
         mark=_MARKS[top.tone],
         material=material,
@@ -75,7 +75,7 @@ def html_report(material: Material, *, strict: bool = False) -> str:
         repeat=repeat_command(session),
         environment=_environment(material),
         long=_LONG,
-        style=_style(),
+        style=style(),
         ms=ms,
         percent=percent,
         median_text=median_text,
@@ -83,7 +83,8 @@ def html_report(material: Material, *, strict: bool = False) -> str:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """One of the templates beside this module; all that is filled in is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     # S701: everything is escaped but what the template marks as safe: SVG and CSS of ours.
@@ -94,10 +95,11 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
-def _style() -> str:
+def style() -> str:
+    """The CSS of every page."""
     return resources.files("reports").joinpath("templates", "report.css").read_text("utf-8")
 
 

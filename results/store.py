@@ -159,6 +159,13 @@ class Store:
             query = query.where(AA.c.dimensions == dimensions)
         return [AaEntry(*row) for row in self._rows(query)]
 
+    def aa_of(self, session: str) -> list[AaEntry]:
+        """What comparisons of a build with itself are kept of one session."""
+        columns = [AA.c[field.name] for field in fields(AaEntry)]
+        return [
+            AaEntry(*row) for row in self._rows(select(*columns).where(AA.c.session == session))
+        ]
+
     def add_run(self, run: Run, recording: Recording) -> None:
         """Store a judged run: the raw recording first, then the row.
 
@@ -277,6 +284,11 @@ class Store:
                     yield from connection.cursor().execute(query, (session, *further))
             finally:
                 connection.close()
+
+    def scenarios(self) -> list[str]:
+        """The scenarios that have runs, by name."""
+        query = select(RUNS.c.scenario).distinct().order_by(RUNS.c.scenario)
+        return [str(name) for (name,) in self._rows(query)]
 
     def count_runs(self, sessions: Sequence[str]) -> tuple[int, int, int]:
         """How many runs the sessions have, and the first and last of their numbers; zeros."""
