@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
-from email.policy import SMTPUTF8
+from email.policy import default
 from email.utils import formatdate
 
 from results.comparison import Cell as Shift
@@ -22,6 +22,8 @@ from .look import figure, ms, percent
 from .markdown import budget_text
 from .repeat import show_command
 
+# Lines end as sendmail reads them; a subject stays on one line, to be found by grep.
+_POLICY = default.clone(utf8=True, max_line_length=900)
 _MOST_CHANGED = 12
 _LONG = 200
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -62,7 +64,7 @@ def noisy_mail(load: str, waited: str, letter: Letter, host: str) -> bytes:
 
 
 def _message(subject: str, text: str, letter: Letter, host: str) -> bytes:
-    message = EmailMessage(policy=SMTPUTF8)
+    message = EmailMessage(policy=_POLICY)
     message["Subject"] = _CONTROL.sub(" ", subject.replace("\n", " "))
     message["From"] = letter.sender
     message["To"] = letter.to
@@ -192,7 +194,8 @@ def _coverage(material: Material, letter: Letter) -> str:
     for name, shift in ((n, s) for _, s, n in _shifts(material) if not _bad(s)):
         seen = shift.smallest_detectable_ns
         could = f"; a change of {ms(seen)} would have been seen" if seen else ""
-        rows.append(f"  {name}: {shift.verdict}, {shift_text(shift)}{could}")
+        why = f" ({shift.reason})" if shift.reason else ""
+        rows.append(f"  {name}: {shift.verdict}{why}, {shift_text(shift)}{could}")
     for comparison in letter.self_checks:
         rows += [
             f"  {cell.scenario}, {comparison.label_a} against itself: {cell.verdict}, "

@@ -122,7 +122,7 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
         sessions=records,
         end=store.session_end(sessions[-1]),
         columns=columns,
-        cells=_cells(store, columns, asked, notes),
+        cells=_cells(store, columns, asked, _labels(records), notes),
         comparisons=_comparisons(store, records, columns, asked, notes),
         failures=tuple((group, _records(store, columns, group.first)) for group in found),
         reference=reference,
@@ -132,8 +132,15 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
     )
 
 
-def _cells(store: Store, columns: Columns, asked: Asked, notes: list[str]) -> tuple[Cell, ...]:
-    positions = _ordered(columns)
+def _labels(sessions: Sequence[Session]) -> list[str]:
+    """The builds in the order in which the sessions name them: the first is what others meet."""
+    return list(dict.fromkeys(build.label for session in sessions for build in session.builds))
+
+
+def _cells(
+    store: Store, columns: Columns, asked: Asked, labels: Sequence[str], notes: list[str]
+) -> tuple[Cell, ...]:
+    positions = _ordered(columns, labels)
     cells = []
     for number, (key, at) in enumerate(positions):
         cell = columns.where(at)
@@ -157,11 +164,13 @@ def _cells(store: Store, columns: Columns, asked: Asked, notes: list[str]) -> tu
     return tuple(cells)
 
 
-def _ordered(columns: Columns) -> list[tuple[tuple[str, str, str, str], Integers]]:
+def _ordered(
+    columns: Columns, labels: Sequence[str]
+) -> list[tuple[tuple[str, str, str, str], Integers]]:
     """Cells of one scenario together, a build handed to itself before upgrades."""
     cells = columns.cells()
     scenarios = list(dict.fromkeys((key[0], key[1]) for key, _ in cells))
-    _, builds = columns.texts["old_build"]
+    builds = list(dict.fromkeys([*labels, *columns.texts["old_build"][1]]))
     return sorted(
         cells,
         key=lambda cell: (
@@ -184,7 +193,7 @@ def _comparisons(
     notes: list[str],
 ) -> tuple[Comparison, ...]:
     """The first build handed to itself against every other one, as the session measured them."""
-    labels = list(dict.fromkeys(b.label for session in sessions for b in session.builds))
+    labels = _labels(sessions)
     in_blocks = sessions[-1].environment.get("order", "").startswith("blocks")
     sides = {label: _side(columns, label) for label in labels}
     present = [label for label in labels if len(sides[label])]
