@@ -16,7 +16,7 @@ from results.comparison import Comparison
 from results.history import Line
 from results.material import Material, total_runs
 
-from .headline import Headline, headline, interval_text, median_text, shift_text
+from .headline import Headline, cell_name, headline, interval_text, median_text, shift_text
 from .history import day
 from .look import figure, ms, percent
 from .markdown import budget_text
@@ -204,7 +204,8 @@ def _coverage(material: Material, letter: Letter) -> str:
         ]
     if letter.resumed:
         rows.append(f"  the night was cut short and resumed {letter.resumed} ×; no unit is lost")
-    rows += [f"  {note}" for note in material.notes]
+    rows += [f"  {cell_name(c)}: {doubt.line}" for c in material.cells for doubt in c.doubts]
+    rows += [f"  {note}" for note in (*material.certificates, *material.notes)]
     return "\n".join(rows)
 
 

@@ -51,6 +51,8 @@ TIMES = (
     "dark_ns",
     "handover_ns",
     "residual_ns",
+    "brownout_ns",
+    "brownout_watched_ns",
 )
 WITNESSES = ("kvm_entry_ns", "uprobe_ns", "qmp_ns", "qemu_ns", "guest_ns")
 NUMBERS = ("seq", "boot", "update", *TIMES, *WITNESSES)

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .certificates import certificate_lines
 from .columns import Columns, Integers, lean_runs, read_columns
 from .comparison import Comparison, blocks_by_boot, compare
 from .compatibility import doubts
+from .doubts import Doubt, doubts_of
 from .errors import UsageError
 from .noise import noise_floors
 from .records import Run, Session, Summary
@@ -28,6 +30,8 @@ from .verdict import Thresholds
 
 # A comparison weighs boots against boots; beyond so many runs of a side it takes every k-th block.
 MOST_COMPARED = 10_000
+# Doubts rest on whole records, which are read one by one.
+MOST_DOUBTED = 3_000
 # Cells whose worst and median run are taken out as full records.
 MOST_PICKED = 24
 _NOT_SETTINGS = frozenset({"seed", "order"})
@@ -56,6 +60,7 @@ class Cell:
     limit: Limit | None = None
     worst: Run | None = None
     median: Run | None = None
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def builds(self) -> str:
@@ -100,6 +105,7 @@ class Material:
     reference: Session | None = None
     changed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
     store: str = "out"
 
     @property
@@ -128,6 +134,7 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
         reference=reference,
         changed=environment_changes(reference, records[-1]) if reference else (),
         notes=tuple(notes),
+        certificates=tuple(certificate_lines(store.path, records[-1], records[-1].builds)),
         store=str(store.path),
     )
 
@@ -154,8 +161,16 @@ def _cells(
                 hear_witnesses(cell),
                 budget_of(cell, limit.limit_ns) if limit else None,
                 limit,
-                *runs,
+                worst=runs[0] if runs else None,
+                median=runs[1] if runs else None,
+                doubts=doubts_of(map(store.run_by_seq, cell.numbers["seq"].tolist()))
+                if len(columns) <= MOST_DOUBTED
+                else (),
             )
+        )
+    if len(columns) > MOST_DOUBTED:
+        notes.append(
+            f"doubts are looked for in at most {MOST_DOUBTED} runs, not in these {len(columns)}"
         )
     if len(positions) > MOST_PICKED:
         notes.append(

@@ -74,7 +74,16 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
         first_progress_median_ns=median_of(cell.known("first_progress_ns")),
         dimensions=dimensions,
         proofs=_proofs(cell),
+        brownout_median_ns=median_of(_brownouts(cell)),
     )
+
+
+def _brownouts(cell: Columns) -> Integers:
+    """A guest that was not back counts with what was watched of it."""
+    lengths, watched = cell.numbers["brownout_ns"], cell.numbers["brownout_watched_ns"]
+    found = np.where(lengths == MISSING, watched, lengths)[cell.completed]
+    known: Integers = found[found != MISSING]
+    return known
 
 
 def phase_medians(cell: Columns) -> dict[str, int]:

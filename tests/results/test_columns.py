@@ -50,7 +50,7 @@ def runs(draw):
                 old_build="a", new_build=draw(st.sampled_from("ab")), old_pid=1, new_pid=2,
                 blackout_ns=draw(MAYBE), vcpu_blackouts_ns=tuple(draw(st.lists(MAYBE, max_size=3))),
                 handover_ns=draw(MAYBE), guest_gap_ns=draw(MAYBE), first_progress_ns=draw(MAYBE),
-                residual_ns=draw(MAYBE),
+                residual_ns=draw(MAYBE), brownout_ns=draw(MAYBE), brownout_watched_ns=draw(MAYBE),
                 witnesses=Witnesses(qemu=draw(MAYBE), guest=draw(MAYBE)),
                 spans=tuple(Span(n, "old", 0, 1, v) for n, v in phases.items()),
                 proof=None if verdict is None else Proof(verdict, ""),
