@@ -14,12 +14,14 @@ from probes.accounting import thread_faults
 from probes.handover import HandoverProbe, Observed
 from probes.perf import ProcessCounters
 from probes.pin_events import PinProbe
+from probes.scheduling import SchedulerProbe
 from results.cpr_stream import carried_descriptors
 from results.errors import HostUnfit, PausebenchError
 from results.evidence import Control
 from results.guest_clock import Sample, tick_rate
 from results.raw import new_run_id
 from results.records import SCHEMA, Process, Recording, Run, VcpuBracket
+from results.scheduling import Scheduling
 from results.store import Store
 from results.timeline import judge
 from runners.guest import Guest, Place, ram_descriptor
@@ -55,6 +57,7 @@ class Experiment:
     pin_probe: PinProbe | None = None
     marked: bool = True  # False: the probe shows guest entry and exit alone, and no marks of QEMU
     perf: bool = False  # count perf events of both QEMUs, which lengthens every context switch
+    scheduler: SchedulerProbe | None = None  # None when nobody asks why a blackout was long
     _controls: tuple[Control, ...] | None = None
 
     def controls(self) -> tuple[Control, ...]:
@@ -228,6 +231,7 @@ class Booted:
             host=host_state(before, load_snapshot((seen.new.pid,))),
             evidence=prover.evidence() if prover is not None else None,
             failure=seen.failure,
+            scheduling=window.scheduling,
         )
 
 
@@ -275,12 +279,14 @@ class _Window:
         self._probe = experiment.probe
         self._further = experiment.hooks
         self._perf = experiment.perf
+        self._scheduler = experiment.scheduler
         self._prover = prover
         self._stack = ExitStack()
         self._counters: dict[str, ProcessCounters] = {}
         self._tids: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
         self._first: Observed = Observed((), (), 0)
         self._faults: dict[int, tuple[int | None, int | None]] = {}  # vCPU thread → host, guest
+        self.scheduling: Scheduling | None = None
         self.counts: dict[str, dict[str, int]] = {}
 
     def __enter__(self) -> None:
@@ -313,14 +319,21 @@ class _Window:
         if self._probe is not None:
             self._probe.arm((*old_tids, *new_tids))
         self._further.hold(old, new, old_tids, new_tids)
+        if self._scheduler is not None:  # last, so that the ring holds the blackout and little else
+            self._scheduler.open((old.pid, new.pid))
 
     def _resumed(self, old: Qemu, new: Qemu) -> None:
+        self._end_scheduling()
         self.counts = {side: counters.read() for side, counters in self._counters.items()}
         self._first = self._collect()
         if self._prover is not None:
             carried, _ = carried_descriptors(self._first.events, old.pid, new.pid)
             self._prover.resumed(old, new, carried)
         self._further.resumed(old, new)
+
+    def _end_scheduling(self) -> None:
+        if self._scheduler is not None and self.scheduling is None:
+            self.scheduling = self._scheduler.close()
 
     def _ended(self, new: Qemu) -> None:
         if self._probe is not None:
@@ -335,6 +348,7 @@ class _Window:
 
     def observed(self, seen: Transferred) -> Observed:
         """What the probes recorded; also ends the watch over old QEMU."""
+        self._end_scheduling()
         if self._probe is None:
             return self._first
         last = self._collect()

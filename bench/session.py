@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import psutil
 
 from probes.handover import HandoverProbe
 from probes.pin_events import PinProbe
+from probes.scheduling import SchedulerProbe
 from results.errors import HostUnfit, UsageError
 from results.records import Build, Run, Scenario, Session
 from results.store import Store, new_session_id
@@ -110,11 +111,13 @@ def open_session(
     extra: dict[str, str],
     *,
     perf: bool = False,
+    why: bool = True,
     load_probes: bool = True,
 ) -> Iterator[LiveSession]:
     """Set up all that a session needs once and take it down again, whatever happens in between.
 
-    `perf` adds counters of perf events. Without `load_probes` the caller loads its own.
+    `perf` adds counters of perf events, `why` watches the scheduler, so that `pausebench why` can
+    tell what a blackout waited for. Without `load_probes` the caller loads its own.
     Raises HostUnfit when probes cannot be loaded; an interrupt or SIGTERM unwinds through here.
     """
     started = time.time_ns()
@@ -124,16 +127,25 @@ def open_session(
         command=tuple(command),
         builds=tuple(builds),
         environment=environment() | extra,
-        probe_tier="tracepoints+uprobes" + ("+perf" if perf else ""),
+        probe_tier="tracepoints+uprobes"
+        + ("+perf" if perf else "")
+        + ("+scheduler" if why else ""),
     )
     clear_leftovers()
     with _terminate_as_interrupt(), private_place(scenarios) as place:
         progress.doing("compiling and loading the BPF probes")
-        with _probes(builds, load=load_probes) as (probe, pin_probe):
+        with _probes(builds, load=load_probes, why=why) as (probe, pin_probe, scheduler):
             store.add_session(session)
             # 130 until told otherwise: what ends a session early is an interrupt.
             experiment = Experiment(
-                session.id, place, store, probe, progress, pin_probe=pin_probe, perf=perf
+                session.id,
+                place,
+                store,
+                probe,
+                progress,
+                pin_probe=pin_probe,
+                perf=perf,
+                scheduler=scheduler,
             )
             live = LiveSession(session, experiment, 130)
             try:
@@ -145,15 +157,24 @@ def open_session(
                 progress.doing("detaching the probes")
 
 
+def _tier(*, perf: bool, why: bool) -> str:
+    more = (("perf", perf), ("scheduler", why))
+    return "+".join(("tracepoints", "uprobes", *(name for name, on in more if on)))
+
+
 @contextmanager
 def _probes(
-    builds: Sequence[Build], *, load: bool
-) -> Iterator[tuple[HandoverProbe | None, PinProbe | None]]:
+    builds: Sequence[Build], *, load: bool, why: bool
+) -> Iterator[tuple[HandoverProbe | None, PinProbe | None, SchedulerProbe | None]]:
     if not load:
-        yield None, None
+        yield None, None, None
         return
-    with HandoverProbe(builds) as probe, PinProbe() as pin_probe:
-        yield probe, pin_probe
+    with (
+        HandoverProbe(builds) as probe,
+        PinProbe() as pin_probe,
+        SchedulerProbe() if why else nullcontext() as scheduler,
+    ):
+        yield probe, pin_probe, scheduler
 
 
 def run_session(
@@ -165,13 +186,16 @@ def run_session(
     extra: dict[str, str],
     *,
     perf: bool = False,
+    why: bool = True,
 ) -> Outcome:
     """Measure `trials`, storing every run as it ends; an interrupt leaves nothing behind.
 
     Raises HostUnfit when probes cannot be loaded, KeyboardInterrupt after an interrupt or SIGTERM.
     """
     scenarios = list({t.scenario.id: t.scenario for t in trials}.values())
-    with open_session(scenarios, builds, store, progress, command, extra, perf=perf) as live:
+    with open_session(
+        scenarios, builds, store, progress, command, extra, perf=perf, why=why
+    ) as live:
         runs = asyncio.run(live.experiment.run(trials))
         live.status = 0 if all(run.outcome == "completed" for run in runs) else 3
     return Outcome(live.session, tuple(runs))
