@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import psutil
 
 from probes.handover import HandoverProbe
 from probes.pin_events import PinProbe
+from probes.scheduling import SchedulerProbe
 from results.errors import HostUnfit, UsageError
 from results.records import Build, Run, Scenario, Session
 from results.store import Store, new_session_id
@@ -101,6 +102,25 @@ class LiveSession:
     status: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is loaded beside the probes that every session has; each makes the blackout longer.
+
+    `why` watches the scheduler, so that `pausebench why` can tell what a blackout waited for,
+    `observer` is the witness on a CPU of its own, `perf` counts perf events of both QEMUs.
+    """
+
+    why: bool = True
+    observer: bool = False
+    perf: bool = False
+
+    @property
+    def tier(self) -> str:
+        """Runs under different tiers are not compared."""
+        more = (("scheduler", self.why), ("observer", self.observer), ("perf", self.perf))
+        return "+".join(("tracepoints", "uprobes", *(name for name, on in more if on)))
+
+
 @contextmanager
 def open_session(
     scenarios: Sequence[Scenario],
@@ -109,17 +129,12 @@ def open_session(
     progress: Progress,
     command: Sequence[str],
     extra: dict[str, str],
-    *,
-    perf: bool = False,
-    observer: bool = False,
-    load_probes: bool = True,
+    watch: Watch | None = Watch(),
 ) -> Iterator[LiveSession]:
     """Set up all that a session needs once and take it down again, whatever happens in between.
 
-    `perf` adds counters of perf events, `observer` the witness on a CPU of its own. Without
-    `load_probes` the caller loads its own.
-
-    Raises HostUnfit when probes cannot be loaded; an interrupt or SIGTERM unwinds through here.
+    With `watch` None the caller loads probes of its own. Raises HostUnfit when probes cannot be
+    loaded; an interrupt or SIGTERM unwinds through here.
     """
     started = time.time_ns()
     session = Session(
@@ -128,20 +143,25 @@ def open_session(
         command=tuple(command),
         builds=tuple(builds),
         environment=environment() | extra,
-        probe_tier="tracepoints+uprobes"
-        + ("+perf" if perf else "")
-        + ("+observer" if observer else ""),
+        probe_tier=watch.tier if watch is not None else "none",
     )
     clear_leftovers()
     with _terminate_as_interrupt(), private_place(scenarios) as place:
         progress.doing("compiling and loading the BPF probes")
-        with _probes(builds, load=load_probes) as (probe, pin_probe):
+        with _probes(builds, watch) as (probe, pin_probe, scheduler):
             store.add_session(session)
             # 130 until told otherwise: what ends a session early is an interrupt.
             experiment = Experiment(
-                session.id, place, store, probe, progress, pin_probe=pin_probe, perf=perf
+                session.id,
+                place,
+                store,
+                probe,
+                progress,
+                pin_probe=pin_probe,
+                perf=watch is not None and watch.perf,
+                scheduler=scheduler,
             )
-            if observer:
+            if watch is not None and watch.observer:
                 experiment.observer = build_observer(place.directory)
             live = LiveSession(session, experiment, 130)
             try:
@@ -155,13 +175,17 @@ def open_session(
 
 @contextmanager
 def _probes(
-    builds: Sequence[Build], *, load: bool
-) -> Iterator[tuple[HandoverProbe | None, PinProbe | None]]:
-    if not load:
-        yield None, None
+    builds: Sequence[Build], watch: Watch | None
+) -> Iterator[tuple[HandoverProbe | None, PinProbe | None, SchedulerProbe | None]]:
+    if watch is None:
+        yield None, None, None
         return
-    with HandoverProbe(builds) as probe, PinProbe() as pin_probe:
-        yield probe, pin_probe
+    with (
+        HandoverProbe(builds) as probe,
+        PinProbe() as pin_probe,
+        SchedulerProbe() if watch.why else nullcontext() as scheduler,
+    ):
+        yield probe, pin_probe, scheduler
 
 
 def run_session(
@@ -171,18 +195,14 @@ def run_session(
     progress: Progress,
     command: Sequence[str],
     extra: dict[str, str],
-    *,
-    perf: bool = False,
-    observer: bool = False,
+    watch: Watch | None = Watch(),
 ) -> Outcome:
     """Measure `trials`, storing every run as it ends; an interrupt leaves nothing behind.
 
     Raises HostUnfit when probes cannot be loaded, KeyboardInterrupt after an interrupt or SIGTERM.
     """
     scenarios = list({t.scenario.id: t.scenario for t in trials}.values())
-    with open_session(
-        scenarios, builds, store, progress, command, extra, perf=perf, observer=observer
-    ) as live:
+    with open_session(scenarios, builds, store, progress, command, extra, watch) as live:
         runs = asyncio.run(live.experiment.run(trials))
         live.status = 0 if all(run.outcome == "completed" for run in runs) else 3
     return Outcome(live.session, tuple(runs))

@@ -60,9 +60,7 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(total, tell_boots=False) as progress,
-        open_session(
-            scenarios, [build], store, progress, command, extra, load_probes=False
-        ) as live,
+        open_session(scenarios, [build], store, progress, command, extra, watch=None) as live,
     ):
         watcher = Watcher(live.experiment, note=progress.note)
 

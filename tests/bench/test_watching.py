@@ -29,7 +29,7 @@ def watched(request, tmp_path_factory):
     scenario = resolve(replace(find_scenario("anon", BUILTIN), accel=request.param))
     with (
         open_store(tmp_path_factory.mktemp("store")) as store,
-        open_session([scenario], [build], store, Silent(), ["test"], {}, load_probes=False) as live,
+        open_session([scenario], [build], store, Silent(), ["test"], {}, watch=None) as live,
     ):
         watcher = Watcher(live.experiment)
         asyncio.run(watcher.cell(scenario, build, rounds=1, updates=3, seed=1))
