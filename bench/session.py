@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from probes.pin_events import PinProbe
 from results.errors import HostUnfit, UsageError
 from results.records import Build, Run, Scenario, Session
 from results.store import Store, new_session_id
+from runners import devices
 from runners.command import check_scenario
 from runners.guest import Place
 from runners.host import environment
@@ -80,9 +81,17 @@ def private_place(scenarios: Sequence[Scenario]) -> Iterator[Place]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def _devices(scenarios: Sequence[Scenario]) -> AbstractContextManager[object]:
+    """The assigned devices of all scenarios, lent for the session."""
+    addresses = [address for s in scenarios for address in s.devices.split(",") if address]
+    kinds = [s.vfio for s in scenarios if s.vfio]
+    return devices.lent(list(dict.fromkeys(addresses)), dict.fromkeys(kinds))
+
+
 def clear_leftovers() -> None:
-    """Take away what killed sessions left: huge pages, mounts, private directories."""
+    """Take away what killed sessions left: huge pages, mounts, devices, private directories."""
     give_back_of_the_dead()
+    devices.give_back_of_the_dead()
     for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         match = re.fullmatch(rf"{_PREFIX}(\d+)-(\d+)-\w+", directory.name)
         if match is None or directory.stat(follow_symlinks=False).st_uid != os.getuid():
@@ -123,7 +132,7 @@ def open_session(
         probe_tier="tracepoints+uprobes",
     )
     clear_leftovers()
-    with _terminate_as_interrupt(), private_place(scenarios) as place:
+    with _terminate_as_interrupt(), private_place(scenarios) as place, _devices(scenarios):
         progress.doing("compiling and loading the BPF probes")
         with HandoverProbe(builds) as probe, PinProbe() as pin_probe:
             store.add_session(session)

@@ -19,6 +19,7 @@ SCHEMA = 1
 
 Backend = Literal["anon", "memfd", "shm", "hugetlb-memfd", "hugetlbfs"]
 Accelerator = Literal["auto", "kvm", "tcg"]
+Vfio = Literal["", "type1", "iommufd"]
 Side = Literal["old", "new"]
 Outcome = Literal["completed", "failed"]
 
@@ -42,6 +43,9 @@ class Scenario:
     mem_lock: bool = False
     return_path: bool = False
     pinned: bool = False  # a process that stands for a DMA device pins all of guest RAM
+    vfio: Vfio = ""  # how real PCI devices are assigned; empty: none
+    devices: str = ""  # their addresses, separated by commas; named by whoever starts the session
+    no_mmap: bool = False  # BARs are not mapped into QEMU: iommufd's CPR refuses mapped ones (11.1)
 
 
 @dataclass(frozen=True, slots=True)

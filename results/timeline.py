@@ -45,6 +45,10 @@ def dimensions(scenario: Scenario) -> str:
     """All that must be equal for two runs to be compared, as text that sorts and prints."""
     fields = asdict(scenario)
     fields.pop("about")
+    # What earlier versions did not know is told only where it is used: their runs stay comparable.
+    for name in ("vfio", "devices", "no_mmap"):
+        if not fields[name]:
+            fields.pop(name)
     return " ".join(f"{name}={fields[name]}" for name in sorted(fields))
 
 
