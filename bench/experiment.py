@@ -19,7 +19,7 @@ from results.errors import HostUnfit, PausebenchError
 from results.evidence import Control
 from results.guest_clock import Sample, tick_rate
 from results.raw import new_run_id
-from results.records import SCHEMA, Process, Recording, Run, VcpuBracket
+from results.records import SCHEMA, Process, Recording, Run, Scenario, VcpuBracket
 from results.store import Store
 from results.timeline import judge
 from runners.guest import Guest, Place, ram_descriptor
@@ -31,6 +31,7 @@ from runners.transfer import Hooks, Transferred, hand_over
 from .controls import run_controls
 from .proving import Prover
 from .schedule import Trial
+from .vfio_control import vfio_control
 
 
 class Progress(Protocol):
@@ -54,13 +55,15 @@ class Experiment:
     prove: bool = True
     pin_probe: PinProbe | None = None
     _controls: tuple[Control, ...] | None = None
+    _vfio_controls: dict[str, Control] = field(default_factory=dict)
 
-    def controls(self) -> tuple[Control, ...]:
+    def controls(self, scenario: Scenario) -> tuple[Control, ...]:
         """The controls that must fail, run once, before the session's first proof."""
         if self._controls is None:
             self.progress.doing("running the controls that must fail")
             self._controls = run_controls()
-        return self._controls
+        extra = self._vfio_controls.get(scenario.id)
+        return self._controls if extra is None else (*self._controls, extra)
 
     async def run(self, trials: Sequence[Trial]) -> list[Run]:
         """Carry the trials out in their order. A failure ends its boot, not the session."""
@@ -93,6 +96,11 @@ class Experiment:
 
     async def boot(self, trial: Trial) -> Booted:
         """Start the guest of a trial; raises GuestLost when it does not come to life."""
+        scenario = trial.scenario
+        if scenario.vfio and self.prove and scenario.id not in self._vfio_controls:
+            self._vfio_controls[scenario.id] = await vfio_control(
+                scenario, trial.old_build, self.place, self.pin_probe
+            )
         guest = await Guest.boot(trial.scenario, trial.old_build, self.place)
         try:
             return Booted(self, trial, guest)
@@ -188,7 +196,7 @@ class Booted:
         prover = None
         if self._experiment.prove:
             seed = zlib.crc32(name.encode())  # another sample each run, the same in a repetition
-            controls = self._experiment.controls()
+            controls = self._experiment.controls(trial.scenario)
             pins = self._experiment.pin_probe
             prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
         before = load_snapshot((self.guest.qemu.pid,))

@@ -132,9 +132,10 @@ def open_session(
         probe_tier="tracepoints+uprobes",
     )
     clear_leftovers()
+    vfio = any(scenario.vfio for scenario in scenarios)
     with _terminate_as_interrupt(), private_place(scenarios) as place, _devices(scenarios):
         progress.doing("compiling and loading the BPF probes")
-        with HandoverProbe(builds) as probe, PinProbe() as pin_probe:
+        with HandoverProbe(builds, vfio=vfio) as probe, PinProbe() as pin_probe:
             store.add_session(session)
             # 130 until told otherwise: what ends a session early is an interrupt.
             experiment = Experiment(session.id, place, store, probe, progress, pin_probe=pin_probe)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .records import Event, Span
+from .vfio import UNMAP_DMA, is_address_call
 
 
 class Marks:
@@ -109,6 +110,7 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
         loaded = None  # the same function also runs once when the machine is made
     resumed = marks.first("new", "resume_vcpus", "return", after=vm_start.ns if vm_start else 0)
     ended = marks.first("old", "runstate", "enter", after=completed.ns) if completed else None
+    unmapped, remap = vfio_bounds(marks)
     # New QEMU waits in accept until old connects: that is not loading.
     begun = waited if waited and save and waited.ns > save.ns else save
     return [
@@ -124,11 +126,28 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
         _Bound("ram_setup", "old", setup, set_up),
         _Bound("state_save", "old", set_up, completed),
         _Bound("state_load", "new", load, loaded, share_from=_ns(sections)),
+        _Bound("vfio_remap", "new", *remap),
         _Bound("activation", "new", loaded, vm_start),
         _Bound("vm_start", "new", vm_start, resumed),
         _Bound("first_entry", "new", resumed, first_entry),
+        _Bound("vfio_handover", "both", _ns(unmapped or remap[0]), _ns(remap[1])),
         _Bound("source_end", "old", completed, ended),
     ]
+
+
+def vfio_bounds(marks: Marks) -> tuple[Event | None, tuple[Event | None, Event | None]]:
+    """Where assigned devices change hands: old lets go of its addresses, new gives its own.
+
+    The first is None with iommufd, which old need not tell: new's one call names its process.
+    """
+    unmapped = next(
+        (e for e in marks.all("old", "vfio_ioctl", "enter") if is_address_call(e, UNMAP_DMA)), None
+    )
+    taken = [e for e in marks.all("new", "vfio_ioctl", "enter") if is_address_call(e)]
+    if not taken:
+        return unmapped, (None, None)
+    ends = [e for e in marks.all("new", "vfio_ioctl", "return") if e.ns > taken[-1].ns]
+    return unmapped, (taken[0], ends[0] if ends else None)
 
 
 def _spent(start: Event | int | None, end: Event | int | None) -> dict[str, int]:
@@ -161,4 +180,5 @@ def _with_shares(
 
 
 # Never what the guest waits for: the controller's hold, and what old QEMU does after the fact.
-_OUTSIDE = frozenset({"hold", "source_end"})
+# The devices' handover spans phases of both sides; its part that only new does is vfio_remap.
+_OUTSIDE = frozenset({"hold", "source_end", "vfio_handover"})

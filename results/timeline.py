@@ -21,6 +21,7 @@ from .records import (
     VcpuBracket,
     Witnesses,
 )
+from .vfio import vfio_calls
 
 # How far witnesses may be apart before the run is doubted. A guest whose clock freezes cannot
 # see up to one logging threshold (200 µs) of the pause on top of the sampling noise.
@@ -95,7 +96,14 @@ def judge(recording: Recording) -> Run:
     run = _with_brownout(run, recording, views)
     run = replace(run, witnesses=_witnesses(run, recording, marks))
     if recording.evidence is not None:
-        run = replace(run, proof=judge_proof(recording.evidence, recording.scenario))
+        run = replace(
+            run,
+            proof=judge_proof(
+                recording.evidence,
+                recording.scenario,
+                vfio_calls(recording.events, recording.old.pid, recording.new.pid),
+            ),
+        )
     disagreements = _disagreements(run, recording, marks, pauses, views)
     reasons = [
         *_harm(recording),

@@ -23,6 +23,7 @@ _PROC = Path("/proc")
 _CPUS = _SYS / "devices/system/cpu"
 _TRACEFS = (_SYS / "kernel/tracing", _SYS / "kernel/debug/tracing")
 _TRIED_HUGE_BYTES = 16 << 20
+LAB_VARIABLE = "PAUSEBENCH_LAB"  # set in the lab: the machine and the QEMU that it runs on
 
 
 def read_text(path: Path) -> str:
@@ -36,6 +37,8 @@ def read_text(path: Path) -> str:
 def environment() -> dict[str, str]:
     """What may explain a difference between two sessions, as text; what is unknown is left out."""
     cpu = cpu_facts(read_text(_PROC / "cpuinfo"))
+    # In the lab every other fact is the lab's: this one names what it runs on.
+    lab = {"lab": os.environ[LAB_VARIABLE]} if os.environ.get(LAB_VARIABLE) else {}
     uname = os.uname()
     facts = {
         "host": platform.node(),
@@ -65,7 +68,7 @@ def environment() -> dict[str, str]:
         "kvm": kvm_parameters(_SYS / "module"),
         "python": platform.python_version(),
     }
-    return {name: value for name, value in facts.items() if value}
+    return {name: value for name, value in (facts | lab).items() if value}
 
 
 def cpu_facts(cpuinfo: str) -> dict[str, str]:

@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="QEMU to measure: a binary, a build directory or an unpacked tree; repeat for "
         "several, which take turns (default: the system's)",
     )
+    parser.add_argument(
+        "--quiet", action="store_true", help="only keep the runs: no table at the end"
+    )
     add_scenario_options(parser)
     add_session_options(parser)
 
@@ -54,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
             outcome = run_session(
                 trials, builds, store, progress, ["pausebench", *sys.argv[1:]], {"seed": str(seed)}
             )
-    _show(args, outcome, scenarios)
+    if not args.quiet:
+        show(args, outcome, scenarios)
     return 0 if all(run.outcome == "completed" for run in outcome.runs) else 3
 
 
@@ -68,7 +72,8 @@ def _builds(args: argparse.Namespace) -> list[Build]:
     return labelled([discover(path, label) for label, path in options])
 
 
-def _show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenario]) -> None:
+def show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenario]) -> None:
+    """Print what a session ended with: a table, or one JSON document with `--json`."""
     from results.certificates import certificate_lines
     from results.doubts import doubts_of
     from results.statistics import belongs, summarise

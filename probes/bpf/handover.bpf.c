@@ -200,6 +200,62 @@ int return_cpr_load(struct pt_regs *ctx)
     return 0;
 }
 
+/* ---- assigned devices ------------------------------------------------------------------- */
+
+#ifdef WITH_VFIO
+#define VFIO_IOMMU_MAP_DMA 0x3b71
+#define VFIO_IOMMU_UNMAP_DMA 0x3b72
+#define IOMMU_IOAS_CHANGE_PROCESS 0x3b92
+
+/* uapi struct vfio_iommu_type1_dma_map; of dma_unmap, which has no vaddr, the flags only. */
+struct dma_map {
+    u32 size;
+    u32 flags;
+    u64 address;
+    u64 iova;
+    u64 length;
+};
+
+BPF_HASH(in_vfio, u32, u32, 64);   /* thread → command of its ioctl */
+BPF_HASH(interrupts, u32, u32, 64); /* interrupt of an assigned device → 1 */
+
+static inline void vfio_enter(u32 command, u64 where)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    struct dma_map map = {};
+
+    if (!is_watched())
+        return;
+    if (command != IOMMU_IOAS_CHANGE_PROCESS &&
+        bpf_probe_read_user(&map, command == VFIO_IOMMU_MAP_DMA ? 32 : 24, (void *)where))
+        count_lost();
+    in_vfio.update(&tid, &command);
+    if (command == VFIO_IOMMU_MAP_DMA)
+        emit(KIND_VFIO, EDGE_ENTER, command, map.flags, map.iova, map.length);
+    else /* its iova and length lie where the other has address and iova */
+        emit(KIND_VFIO, EDGE_ENTER, command, map.flags, map.address, map.iova);
+}
+
+static inline void vfio_return(s64 result)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    u32 *command = in_vfio.lookup(&tid);
+
+    if (!command)
+        return;
+    emit(KIND_VFIO, EDGE_RETURN, *command, result, 0, 0);
+    in_vfio.delete(&tid);
+}
+
+TRACEPOINT_PROBE(irq, irq_handler_entry)
+{
+    u32 number = args->irq;
+    if (interrupts.lookup(&number))
+        emit(KIND_INTERRUPT, EDGE_ENTER, number, 0, 0, 0);
+    return 0;
+}
+#endif
+
 /* ---- guest execution -------------------------------------------------------------------- */
 
 static inline void guest_entered(void)
@@ -229,11 +285,19 @@ TRACEPOINT_PROBE(syscalls, sys_enter_ioctl)
 {
     if (args->cmd == KVM_RUN)
         guest_entered();
+#ifdef WITH_VFIO
+    else if (args->cmd == VFIO_IOMMU_MAP_DMA || args->cmd == VFIO_IOMMU_UNMAP_DMA ||
+             args->cmd == IOMMU_IOAS_CHANGE_PROCESS)
+        vfio_enter(args->cmd, args->arg);
+#endif
     return 0;
 }
 
 TRACEPOINT_PROBE(syscalls, sys_exit_ioctl)
 {
+#ifdef WITH_VFIO
+    vfio_return(args->ret);
+#endif
     guest_left();
     return 0;
 }
