@@ -57,12 +57,12 @@ class Experiment:
     _controls: tuple[Control, ...] | None = None
     _vfio_controls: dict[str, Control] = field(default_factory=dict)
 
-    def controls(self, scenario: Scenario) -> tuple[Control, ...]:
+    def controls(self, scenario: Scenario | None = None) -> tuple[Control, ...]:
         """The controls that must fail, run once, before the session's first proof."""
         if self._controls is None:
             self.progress.doing("running the controls that must fail")
             self._controls = run_controls()
-        extra = self._vfio_controls.get(scenario.id)
+        extra = self._vfio_controls.get(scenario.id) if scenario is not None else None
         return self._controls if extra is None else (*self._controls, extra)
 
     async def run(self, trials: Sequence[Trial]) -> list[Run]:

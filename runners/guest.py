@@ -13,10 +13,11 @@ from results.errors import GuestLost, TransferRefused
 from results.records import Build, Scenario
 
 from .command import Sockets, guest_argv, low_ram_bytes
+from .patience import patient
 from .payload.memory import GuestMemory, GuestPlan, plan_guest
 from .qemu import Qemu
 
-BEAT_TIMEOUT_S = 30.0
+BEAT_TIMEOUT_S = patient(30.0)
 # Until the first calibration: only the thresholds of the payload depend on it.
 _ASSUMED_TICKS_PER_SECOND = 2.5e9 / 256
 

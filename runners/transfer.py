@@ -25,12 +25,13 @@ from results.records import Build, Gap, Process, QmpStamp, RamCheck, VcpuBeats
 
 from .command import Sockets, channel
 from .guest import Guest, ram_mapping, start_qemu, vcpu_tids
+from .patience import patient
 from .qemu import Qemu
 
-HANDOVER_TIMEOUT_S = 30.0
-START_TIMEOUT_S = 20.0
-BEAT_TIMEOUT_S = 10.0
-_STATE_TIMEOUT_S = 2.0
+HANDOVER_TIMEOUT_S = patient(30.0)
+START_TIMEOUT_S = patient(20.0)
+BEAT_TIMEOUT_S = patient(10.0)
+_STATE_TIMEOUT_S = patient(2.0)
 RATE_PATIENCE_S = 0.1
 
 
