@@ -15,7 +15,7 @@ from runners.builds import default_build
 from runners.host import LAB_VARIABLE, environment
 from runners.lab import recipe
 from runners.lab.boot import Finished, Job, interactive, lab_run
-from runners.lab.modules import add_iommufd, has_iommufd, load_commands
+from runners.lab.modules import add_iommufd, has_iommufd
 from runners.lab.root import LabRoot, build_root, current_root, describe, in_use
 
 from .scenarios import BUILTIN, find_scenario
@@ -79,7 +79,6 @@ def measure(
         arguments=_arguments(scenarios, wishes, len(devices)),
         devices=devices,
         environment={LAB_VARIABLE: _identity()},
-        modules=load_commands(root),
         limit_s=wishes.time_limit_s,
     )
     with in_use(root):

@@ -39,7 +39,6 @@ class Job:
     arguments: tuple[str, ...]  # of pausebench
     devices: tuple[recipe.LabDevice, ...]
     environment: Mapping[str, str]
-    modules: tuple[str, ...]  # shell commands that load modules
     limit_s: int
 
 
@@ -107,7 +106,7 @@ def _boot_and_wait(
         "HOME": "/root",
         **job.environment,
     }
-    script = recipe.job_script(arguments, environment, job.modules, job.limit_s)
+    script = recipe.job_script(arguments, environment, job.limit_s)
     (share / "job").write_text(script)
     (share / "job").chmod(0o755)
     argv = virtme_argv(root, job.devices, directory, ["--script-sh", "/lab/job", "--verbose"])

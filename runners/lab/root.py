@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ class LabRoot:
     path: Path
     key: str
     kernel: str  # release
+    kernel_package: str  # version of its package
     qemu: str  # package version
     python: str  # 3.13
     recipe: int
@@ -139,7 +141,7 @@ def build_root(progress: Tell) -> LabRoot:
 
 
 def _build(work: Path, pins: tuple[str, ...], progress: Tell) -> LabRoot:
-    apt = PrivateApt("the lab", suite_sources(Suite(recipe.SUITE)), work / "apt", _archives())
+    apt = PrivateApt("the lab", suite_sources(Suite(recipe.SUITE)), work / "apt", archives())
     progress(f"asking the mirror for {recipe.SUITE}")
     apt.run("apt-get", "update")
     words = ("-t", recipe.SUITE, "--no-install-recommends", "-y", "install", *recipe.PACKAGES)
@@ -162,7 +164,7 @@ def _build(work: Path, pins: tuple[str, ...], progress: Tell) -> LabRoot:
     place = lab_directory() / key
     shutil.rmtree(place, ignore_errors=True)
     root.path.rename(place)
-    shutil.rmtree(_archives(), ignore_errors=True)  # no use to fetch on from
+    shutil.rmtree(archives(), ignore_errors=True)  # no use to fetch on from
     return LabRoot(path=place, **record)
 
 
@@ -170,7 +172,7 @@ def describe(root: LabRoot) -> str:
     return f"Linux {root.kernel}, QEMU {root.qemu}, Python {root.python}"
 
 
-def _archives() -> Path:
+def archives() -> Path:
     return cache_directory() / f"{ARCHIVES}-lab"
 
 
@@ -192,9 +194,8 @@ def _unpack(
         path=path,
         key=key,
         kernel=kernels[0],
-        qemu=next(p.name.split("_")[1] for p in packages if p.name.startswith("qemu-system-x86_"))
-        .replace("%3a", ":")
-        .split(":")[-1],
+        kernel_package=_version(packages, f"linux-headers-{kernels[0]}"),
+        qemu=_version(packages, "qemu-system-x86").split(":")[-1],
         python=(tree / "usr/bin/python3").readlink().name.removeprefix("python"),
         recipe=recipe.VERSION,
         python_packages=pins,
@@ -202,11 +203,21 @@ def _unpack(
     )
 
 
+def _version(packages: Sequence[Package], name: str) -> str:
+    """Version of a package, from its file's name."""
+    found = next(p.name.split("_")[1] for p in packages if p.name.startswith(f"{name}_"))
+    return found.replace("%3a", ":")
+
+
 def _finish(root: LabRoot, work: Path) -> None:
     """What maintainer scripts would have done, as far as the lab needs it."""
     tree = root.tree
     for name in ("passwd", "group"):
         shutil.copy(tree / f"usr/share/base-passwd/{name}.master", tree / "etc" / name)
+    (tree / "usr/bin/awk").symlink_to("mawk")
+    null = tree / "dev/null"
+    os.mknod(null, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    null.chmod(0o666)
     for mounted in ("lab", "opt/pausebench"):
         (tree / mounted).mkdir(parents=True, exist_ok=True)
     modules = tree / "usr/lib/modules" / root.kernel / "kernel"
@@ -214,14 +225,14 @@ def _finish(root: LabRoot, work: Path) -> None:
         shutil.rmtree(modules / name, ignore_errors=True)
     with ThreadPoolExecutor(2) as pool:
         jobs = [
-            pool.submit(_index, root),
+            pool.submit(index_modules, root),
             pool.submit(_python_packages, root, work),
         ]
         for job in jobs:
             job.result()
 
 
-def _index(root: LabRoot) -> None:
+def index_modules(root: LabRoot) -> None:
     run_tool(root.program("usr/bin/kmod", "-b", str(root.tree), root.kernel, as_name="depmod"))
     run_tool(["chroot", str(root.tree), "/usr/sbin/ldconfig"])
 
@@ -277,5 +288,5 @@ def clean() -> list[LabRoot]:
     kept = [root for root in roots() if not remove(root)]
     if not kept:
         shutil.rmtree(lab_directory(), ignore_errors=True)
-        shutil.rmtree(_archives(), ignore_errors=True)
+        shutil.rmtree(archives(), ignore_errors=True)
     return kept
