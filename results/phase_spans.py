@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .records import Event, Span
-from .vfio import UNMAP_DMA, is_address_call
+from .vfio import is_address_call
 
 
 class Marks:
@@ -136,14 +136,16 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
 
 
 def vfio_bounds(marks: Marks) -> tuple[Event | None, tuple[Event | None, Event | None]]:
-    """Where assigned devices change hands: old lets go of its addresses, new gives its own.
-
-    The first is None with iommufd, which old need not tell: new's one call names its process.
-    """
+    """Where assigned devices change hands: old lets go of its addresses, new gives its own."""
+    # Before the stop QEMU only tries out whether iommufd knows the call.
+    stop = marks.old("vm_stop", "enter") or 0
     unmapped = next(
-        (e for e in marks.all("old", "vfio_ioctl", "enter") if is_address_call(e, UNMAP_DMA)), None
+        (e for e in marks.all("old", "vfio_ioctl", "enter") if e.ns > stop and is_address_call(e)),
+        None,
     )
-    taken = [e for e in marks.all("new", "vfio_ioctl", "enter") if is_address_call(e)]
+    taken = [
+        e for e in marks.all("new", "vfio_ioctl", "enter") if e.ns > stop and is_address_call(e)
+    ]
     if not taken:
         return unmapped, (None, None)
     ends = [e for e in marks.all("new", "vfio_ioctl", "return") if e.ns > taken[-1].ns]

@@ -186,7 +186,11 @@ def virtme_argv(
         *("--force-9p", "--cpus", str(recipe.CPUS), "--memory", f"{recipe.MEMORY_MIB}M"),
         *("--name", "pausebench-lab", "--user", "root"),
         *("--rwdir", f"/lab={directory / 'share'}", *options, *more),
-        *("--qemu-opts", *recipe.device_argv(devices, str(_disk(directory, devices)))),
+        *(
+            "--qemu-opts",
+            *recipe.root_argv(str(root.tree)),
+            *recipe.device_argv(devices, str(_disk(directory, devices))),
+        ),
     ]
 
 
