@@ -22,6 +22,7 @@ from results.raw import new_run_id
 from results.records import SCHEMA, Process, Recording, Run, Scenario, VcpuBracket
 from results.store import Store
 from results.timeline import judge
+from runners.device_watch import interrupt_numbers
 from runners.guest import Guest, Place, ram_descriptor
 from runners.host import host_state, load_snapshot
 from runners.pins import PinHolder
@@ -54,16 +55,22 @@ class Experiment:
     hooks: Hooks = field(default_factory=Hooks)  # further observers, called after our own
     prove: bool = True
     pin_probe: PinProbe | None = None
-    _controls: tuple[Control, ...] | None = None
+    _controls: dict[bool, tuple[Control, ...]] = field(default_factory=dict)
     _vfio_controls: dict[str, Control] = field(default_factory=dict)
 
     def controls(self, scenario: Scenario | None = None) -> tuple[Control, ...]:
         """The controls that must fail, run once, before the session's first proof."""
-        if self._controls is None:
+        if scenario is None or not scenario.vfio:
+            return self._run_controls(stand_in=True)
+        extra = self._vfio_controls.get(scenario.id)
+        return (*self._run_controls(stand_in=False), *([extra] if extra else []))
+
+    def _run_controls(self, *, stand_in: bool) -> tuple[Control, ...]:
+        """Those of every transfer; `stand_in` with that of the process that pins RAM."""
+        if stand_in not in self._controls:
             self.progress.doing("running the controls that must fail")
-            self._controls = run_controls()
-        extra = self._vfio_controls.get(scenario.id) if scenario is not None else None
-        return self._controls if extra is None else (*self._controls, extra)
+            self._controls[stand_in] = run_controls(stand_in=stand_in)
+        return self._controls[stand_in]
 
     async def run(self, trials: Sequence[Trial]) -> list[Run]:
         """Carry the trials out in their order. A failure ends its boot, not the session."""
@@ -200,7 +207,8 @@ class Booted:
             pins = self._experiment.pin_probe
             prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
         before = load_snapshot((self.guest.qemu.pid,))
-        window = _Window(self._experiment.probe, self._experiment.hooks, prover)
+        devices = [address for address in trial.scenario.devices.split(",") if address]
+        window = _Window(self._experiment.probe, self._experiment.hooks, prover, devices)
         try:
             with window:
                 seen = await hand_over(self.guest, trial.new_build, window.hooks())
@@ -232,6 +240,7 @@ class Booted:
             ram=seen.ram,
             perf=window.counts,
             host=host_state(before, load_snapshot((seen.new.pid,))),
+            device=seen.device,
             evidence=prover.evidence() if prover is not None else None,
             failure=seen.failure,
         )
@@ -277,7 +286,14 @@ def _pooled(samples: list[list[Sample]]) -> list[Sample]:
 class _Window:
     """The observers of one transfer, from its start to old QEMU's end."""
 
-    def __init__(self, probe: HandoverProbe | None, further: Hooks, prover: Prover | None) -> None:
+    def __init__(
+        self,
+        probe: HandoverProbe | None,
+        further: Hooks,
+        prover: Prover | None,
+        devices: Sequence[str] = (),
+    ) -> None:
+        self._devices = devices
         self._probe = probe
         self._further = further
         self._prover = prover
@@ -302,6 +318,8 @@ class _Window:
         if self._probe is not None:
             self._probe.watch(old)
             self._probe.watch(new, incoming=True)
+            for address in self._devices:
+                self._probe.watch_interrupts(interrupt_numbers(address))
         if self._prover is not None:
             self._prover.before(old, new)
         self._further.started(old, new)

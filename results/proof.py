@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .device import check_device
 from .evidence import (
     Accounts,
     Check,
@@ -20,7 +21,7 @@ from .evidence import (
     SameFile,
     Verdict,
 )
-from .records import MIB, Scenario
+from .records import MIB, DeviceContinuity, Scenario
 from .vfio import VfioCalls, check_vfio
 
 VFIO_CONTROL = "VFIO pins let go"
@@ -41,10 +42,16 @@ def needed_controls(scenario: Scenario) -> tuple[str, ...]:
     return (*(name for name in CONTROLS if name != "pins let go"), VFIO_CONTROL)
 
 
-def judge_proof(evidence: Evidence, scenario: Scenario, calls: VfioCalls | None = None) -> Proof:
+def judge_proof(
+    evidence: Evidence,
+    scenario: Scenario,
+    calls: VfioCalls | None = None,
+    device: DeviceContinuity | None = None,
+) -> Proof:
     """The verdict over all checks that apply to `scenario`.
 
-    `calls` are those by which assigned devices were handed over, where probes could see them.
+    `calls` are those by which assigned devices were handed over, where probes could see them;
+    `device` is what became of one that the payload drives.
     """
     checks = [
         check_frames(
@@ -65,6 +72,8 @@ def judge_proof(evidence: Evidence, scenario: Scenario, calls: VfioCalls | None 
         checks.append(check_pin_events(evidence.pin_events))
     if scenario.vfio:
         checks += check_vfio(evidence, scenario, calls)
+    if device is not None:
+        checks.append(check_device(device))
     verdict, reason = _verdict(checks, evidence.controls, needed_controls(scenario))
     return Proof(verdict, reason, tuple(checks), evidence.controls, evidence.duration_ns)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 from .brownout import follow, worst
 from .cpr_stream import carried_descriptors, ram_maps
+from .device import device_continuity
 from .evidence import Proof
 from .guest_clock import GuestView, guest_views
 from .phase_spans import Marks, build_spans
@@ -95,6 +96,7 @@ def judge(recording: Recording) -> Run:
     run = _with_guest(run, recording, pauses, views)
     run = _with_brownout(run, recording, views)
     run = replace(run, witnesses=_witnesses(run, recording, marks))
+    run = replace(run, device=device_continuity(recording, _window(run)))
     if recording.evidence is not None:
         run = replace(
             run,
@@ -102,6 +104,7 @@ def judge(recording: Recording) -> Run:
                 recording.evidence,
                 recording.scenario,
                 vfio_calls(recording.events, recording.old.pid, recording.new.pid),
+                run.device,
             ),
         )
     disagreements = _disagreements(run, recording, marks, pauses, views)
@@ -110,6 +113,7 @@ def judge(recording: Recording) -> Run:
         *(gone if recording.probed and not recording.failure else ()),
         *_incomplete(recording, run, descriptor_doubts),
         *disagreements,
+        *(run.device.troubles if run.device is not None else ()),
         *_not_proven(run.proof),
     ]
     warnings = list(_warnings(recording, marks))
@@ -125,6 +129,12 @@ def judge(recording: Recording) -> Run:
             log_tail="\n".join(tails),
         )
     return run
+
+
+def _window(run: Run) -> tuple[int, int] | None:
+    if run.blackout_ns is None or run.blackout_start_ns is None:
+        return None
+    return run.blackout_start_ns, run.blackout_start_ns + run.blackout_ns
 
 
 def _sides(recording: Recording) -> tuple[tuple[str, Process], ...]:

@@ -406,8 +406,8 @@ TRACEPOINT_PROBE(syscalls, sys_enter_recvmsg)
     u32 pid = bpf_get_current_pid_tgid() >> 32;
     u32 *role = watched.lookup(&pid);
     u64 where = (u64)args->msg;
-    if (role && *role == AWAITING)
-        receiving.update(&tid, &where);
+    if (role && *role == AWAITING && receiving.update(&tid, &where))
+        count_lost();
     return 0;
 }
 
