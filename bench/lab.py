@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from results.errors import HostUnfit, UsageError
 from results.merge import merge
@@ -18,7 +19,7 @@ from runners.lab.boot import Finished, Job, interactive, lab_run
 from runners.lab.modules import add_iommufd, has_iommufd
 from runners.lab.root import LabRoot, build_root, current_root, describe, in_use
 
-from .scenarios import BUILTIN, find_scenario
+from .scenarios import BUILTIN, find_scenario, load_scenarios
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,10 @@ class Wishes:
     vcpus: int | None
     seed: int | None
     time_limit_s: int
+    scenario_file: Path | None = None
 
 
+_FILE = "scenarios.toml"
 _STARTED = time.monotonic()
 
 
@@ -43,9 +46,10 @@ def tell(line: str) -> None:
     print(f"lab {spent:4.0f} s  {line}", file=sys.stderr, flush=True)
 
 
-def chosen(names: Sequence[str], *, legacy_only: bool) -> list[Scenario]:
-    """The scenarios by name. Raises UsageError."""
-    scenarios = [find_scenario(name, BUILTIN) for name in dict.fromkeys(names)]
+def chosen(names: Sequence[str], file: Path | None, *, legacy_only: bool) -> list[Scenario]:
+    """The scenarios by name, also those of a TOML file. Raises UsageError."""
+    known = BUILTIN + (load_scenarios(file) if file else ())
+    scenarios = [find_scenario(name, known) for name in dict.fromkeys(names)]
     for scenario in scenarios:
         if legacy_only and scenario.vfio == "iommufd":
             raise UsageError(f"--legacy-only leaves out what {scenario.id} needs")
@@ -80,6 +84,7 @@ def measure(
         devices=devices,
         environment={LAB_VARIABLE: _identity()},
         limit_s=wishes.time_limit_s,
+        files={_FILE: wishes.scenario_file.read_text()} if wishes.scenario_file else {},
     )
     with in_use(root):
         tell(f"booting {describe(root)} with {', '.join(d.name for d in devices)}")
@@ -88,8 +93,19 @@ def measure(
 
 
 def _arguments(scenarios: Sequence[Scenario], wishes: Wishes, devices: int) -> tuple[str, ...]:
-    words = ["run", *(s.id for s in scenarios), "--store", "/run/store", "--quiet"]
+    words = [
+        "python3",
+        "-m",
+        "bench",
+        "run",
+        *(s.id for s in scenarios),
+        "--store",
+        "/run/store",
+        "--quiet",
+    ]
     words += ["--boots", str(wishes.boots), "--updates", str(wishes.updates)]
+    if wishes.scenario_file:
+        words += ["--scenarios", f"/lab/{_FILE}"]
     if any(scenario.vfio for scenario in scenarios):
         for place in range(devices):
             words += ["--device", recipe.address_of(place)]

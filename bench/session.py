@@ -133,6 +133,8 @@ def open_session(
     )
     clear_leftovers()
     vfio = any(scenario.vfio for scenario in scenarios)
+    for build in builds if vfio else ():
+        devices.check_build(build)
     with _terminate_as_interrupt(), private_place(scenarios) as place, _devices(scenarios):
         progress.doing("compiling and loading the BPF probes")
         with HandoverProbe(builds, vfio=vfio) as probe, PinProbe() as pin_probe:

@@ -10,6 +10,7 @@ from .cpr_stream import carried_descriptors, ram_maps
 from .device import device_continuity
 from .evidence import Proof
 from .guest_clock import GuestView, guest_views
+from .known_failures import explained
 from .phase_spans import Marks, build_spans
 from .phases import MARKS
 from .proof import judge_proof
@@ -121,12 +122,14 @@ def judge(recording: Recording) -> Run:
         warnings.append("the guest's clock could not be read: the guest does not testify")
     run = replace(run, disagreements=tuple(disagreements), warnings=tuple(warnings))
     if reasons:
-        tails = (f"{side}: {p.log_tail}" for side, p in _sides(recording) if p.log_tail)
+        log = "\n".join(f"{side}: {p.log_tail}" for side, p in _sides(recording) if p.log_tail)
         run = replace(
             run,
             outcome="failed",
-            reason="; ".join(dict.fromkeys(reasons)),
-            log_tail="\n".join(tails),
+            reason=explained(
+                "; ".join(dict.fromkeys(reasons)), log, vfio=bool(recording.scenario.vfio)
+            ),
+            log_tail=log,
         )
     return run
 

@@ -171,5 +171,5 @@ def _check_devices(scenario: Scenario, where: str) -> None:
         # Seen with 10.1 to 11.1: SIGSEGV in kvm_irqchip_remove_irqfd_notifier_gsi.
         raise UsageError(
             f"{where}: needs KVM: under TCG old QEMU crashes while it hands assigned devices over "
-            "(`pausebench lab run` has both)"
+            "(vfio-under-tcg); `pausebench lab run` has both"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import os
 import re
 import subprocess
@@ -17,7 +18,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from results.errors import HostUnfit, UsageError
+from results.errors import BuildUnfit, HostUnfit, UsageError
+from results.records import Build
 
 from .hugepages import start_time
 
@@ -28,11 +30,10 @@ _HARMLESS = ("", _DRIVER, "pci-stub", "pcieport")  # what VFIO lets the others o
 _ADDRESS = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])", re.IGNORECASE)
 _BRIDGE, _IFF_UP = 0x06, 1
 _SETTLE_S = 5.0
+_VFIO_CPR = b"vfio device with fd=%d needs an id property"  # said by those that have vfio CPR only
 # Module, what shows that it is there, and what lacks otherwise.
 _TYPE1 = (("vfio_iommu_type1", Path("/dev/vfio/vfio"), "no VFIO type1 container"),)
-_IOMMUFD = (
-    ("iommufd", Path("/dev/iommu"), "no iommufd (CONFIG_IOMMUFD; its CPR takes Linux 6.13)"),
-)
+_IOMMUFD = (("iommufd", Path("/dev/iommu"), "no iommufd (CONFIG_IOMMUFD, for CPR of Linux 6.13)"),)
 EDU = "1234:11e8"  # QEMU's teaching device, which the payload can drive
 
 
@@ -103,8 +104,8 @@ def refusal(device: PciDevice, chosen: Iterable[str]) -> str:
         )
     if not device.reset:
         return (
-            f"{name} has neither a function-level nor a bus reset: such devices break in new QEMU; "
-            "use one that has (behind a root port of its own, or with FLR)"
+            f"{name} has neither a function-level nor a bus reset (device-without-reset): such "
+            "devices break in new QEMU; use one with FLR, or behind a root port of its own"
         )
     return ""
 
@@ -122,6 +123,19 @@ def check_devices(addresses: Sequence[str]) -> tuple[PciDevice, ...]:
                 f"(/dev/vfio/{device.group} is open): end that one first"
             )
     return devices
+
+
+def check_build(build: Build) -> None:
+    """Raises BuildUnfit for a QEMU that hands no assigned device over."""
+    with open(build.binary, "rb") as file:  # noqa: PTH123
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as binary:
+            # The version alone would not tell: distributions backport.
+            if binary.find(_VFIO_CPR) < 0:
+                raise BuildUnfit(
+                    f"{build.label}: QEMU {build.version.split()[0]} hands no assigned device over "
+                    "(no-vfio-cpr: vfio came to CPR with QEMU 10.1): name a newer one (--build), "
+                    "or use the lab, which has one (pausebench lab run)"
+                )
 
 
 # --- lending ------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.options import positive
@@ -47,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--vcpus", type=positive, help="vCPUs of the guest")
     run.add_argument(
         "--time-limit", type=positive, default=300, metavar="S", help="end the lab then (300 s)"
+    )
+    run.add_argument(
+        "--scenarios", type=Path, metavar="FILE.toml", help="file that defines more scenarios"
     )
     for action in (run, shell):
         action.add_argument(
@@ -94,7 +98,7 @@ def _run(args: argparse.Namespace) -> int:
     from results.store import open_store
 
     names = args.scenario or list(DEFAULT_SCENARIOS[:1] if args.legacy_only else DEFAULT_SCENARIOS)
-    scenarios = lab.chosen(names, legacy_only=args.legacy_only)
+    scenarios = lab.chosen(names, args.scenarios, legacy_only=args.legacy_only)
     with open_store(args.store) as store:
         session, runs = lab.measure(
             scenarios,
@@ -106,6 +110,7 @@ def _run(args: argparse.Namespace) -> int:
                 vcpus=args.vcpus,
                 seed=args.seed,
                 time_limit_s=args.time_limit,
+                scenario_file=args.scenarios,
             ),
             store,
             ["pausebench", *sys.argv[1:]],

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
 from typing import BinaryIO
@@ -36,10 +36,11 @@ _PREFIX = "pausebench-"  # what `run` clears away after a killed session
 class Job:
     """What is to be run in the lab."""
 
-    arguments: tuple[str, ...]  # of pausebench
+    arguments: tuple[str, ...]  # the command, with pausebench's packages on Python's path
     devices: tuple[recipe.LabDevice, ...]
     environment: Mapping[str, str]
     limit_s: int
+    files: Mapping[str, str] = field(default_factory=dict)  # name in /lab → content
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ def lab_run(root: LabRoot, job: Job, tell: Callable[[str], None]) -> Iterator[Fi
         share = directory / "share"
         share.mkdir()
         stage_code(root, share / "code")
+        for name, content in job.files.items():
+            (share / name).write_text(content)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 yield _boot_and_wait(root, job, directory, share, tell)
@@ -99,14 +102,13 @@ def _boot_and_wait(
 ) -> Finished:
     for name in ("output", "progress", "status"):
         (share / name).unlink(missing_ok=True)
-    arguments = ("python3", "-m", "bench", *job.arguments)
     environment = {
         "PYTHONPATH": "/opt/pausebench:/lab/code",
         "PYTHONDONTWRITEBYTECODE": "1",
         "HOME": "/root",
         **job.environment,
     }
-    script = recipe.job_script(arguments, environment, job.limit_s)
+    script = recipe.job_script(job.arguments, environment, job.limit_s)
     (share / "job").write_text(script)
     (share / "job").chmod(0o755)
     argv = virtme_argv(root, job.devices, directory, ["--script-sh", "/lab/job", "--verbose"])

@@ -112,14 +112,17 @@ def in_use(root: LabRoot) -> Iterator[None]:
         yield
 
 
-def remove(root: LabRoot) -> bool:
+def _remove(path: Path) -> bool:
     """Take a root away; False when a lab runs on it."""
-    with (root.path / _RECORD).open() as handle:
+    if not (path / _RECORD).exists():
+        shutil.rmtree(path, ignore_errors=True)
+        return True
+    with (path / _RECORD).open() as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        shutil.rmtree(root.path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
     return True
 
 
@@ -163,6 +166,8 @@ def _build(work: Path, pins: tuple[str, ...], progress: Tell) -> LabRoot:
     (root.path / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
     place = lab_directory() / key
     shutil.rmtree(place, ignore_errors=True)
+    for old in lab_directory().iterdir():  # of other versions; one that is in use stays
+        _remove(old)
     root.path.rename(place)
     shutil.rmtree(archives(), ignore_errors=True)  # no use to fetch on from
     return LabRoot(path=place, **record)
@@ -285,7 +290,7 @@ def run_tool(argv: Sequence[str], **more: str) -> str:
 
 def clean() -> list[LabRoot]:
     """Take every root away; returns those that a lab runs on."""
-    kept = [root for root in roots() if not remove(root)]
+    kept = [root for root in roots() if not _remove(root.path)]
     if not kept:
         shutil.rmtree(lab_directory(), ignore_errors=True)
         shutil.rmtree(archives(), ignore_errors=True)
