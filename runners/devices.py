@@ -281,8 +281,16 @@ def _children(here: Path, kind: Path) -> Iterator[str]:
     """Devices of one class that hang on the PCI device."""
     root = here.resolve()
     for entry in sorted(kind.glob("*")):
-        if root in entry.resolve().parents:
+        real = entry.resolve()
+        if any(root in path.parents for path in (real, *_controllers(real))):
             yield entry.name
+
+
+def _controllers(disk: Path) -> Iterator[Path]:
+    """With NVMe's multipath a disk hangs on a subsystem, and that on controllers by links."""
+    for parent in disk.parents:
+        if parent.name.startswith("nvme-subsys"):
+            yield from (link.resolve() for link in parent.glob("nvme*") if link.is_symlink())
 
 
 def _driver(here: Path) -> str:
