@@ -56,7 +56,6 @@ BPF_HASH(threads, u32, u32, 4096);            /* thread → its watched process 
 BPF_ARRAY(running, struct slice, CPUS);       /* CPU → the watched process on it, if any */
 BPF_HASH(totals, u32, struct counters, 64);   /* process → counters */
 BPF_ARRAY(lost, u64, 1);
-BPF_PERCPU_ARRAY(scratch, struct message, 1);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
 static inline int is_watched(void)
@@ -349,17 +348,21 @@ TRACEPOINT_PROBE(kvm, kvm_page_fault)
 
 static inline void capture(u64 where, u32 kind, s64 result)
 {
-    u32 zero = 0;
     u64 id = bpf_get_current_pid_tgid();
     struct user_message header = {};
     struct user_iovec part = {};
     struct user_control control = {};
-    struct message *message = scratch.lookup(&zero);
+    struct message *message;
 
-    if (!message)
-        return;
     if (bpf_probe_read_user(&header, sizeof(header), (void *)where) ||
         bpf_probe_read_user(&part, sizeof(part), (void *)header.iov)) {
+        count_lost();
+        return;
+    }
+    /* Not put together in memory of the CPU's: a program that is preempted on a new kernel (seen
+     * on 7.3) would find another one's message there. */
+    message = events.ringbuf_reserve(sizeof(*message));
+    if (!message) {
         count_lost();
         return;
     }
@@ -388,8 +391,7 @@ static inline void capture(u64 where, u32 kind, s64 result)
                                 (void *)(header.control + sizeof(control))))
             count_lost();
     }
-    if (events.ringbuf_output(message, sizeof(*message), 0))
-        count_lost();
+    events.ringbuf_submit(message, 0);
 }
 
 TRACEPOINT_PROBE(syscalls, sys_enter_sendmsg)
