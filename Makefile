@@ -4,13 +4,14 @@ SCENARIOS ?= anon hugetlb-2m
 BOOTS ?= 3
 UPDATES ?= 5
 PYTEST_ARGS ?=
+NIGHTLY ?= bench/examples/nightly.toml
 
 BIN := .venv/bin
 BPF_SOURCES := $(wildcard probes/bpf/*.c probes/bpf/*.h)
 SHELL_SOURCES := runners/setup.sh .ci/run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench test check check-style check-types check-imports check-bpf check-shell clean
+.PHONY: help setup bench nightly test check check-style check-types check-imports check-bpf check-shell clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +22,9 @@ setup: ## install what is missing on this host (root), and the venv
 bench: setup ## measure and write an HTML report: SCENARIOS="anon hugetlb-2m" BOOTS=3 UPDATES=5
 	@$(BIN)/pausebench run $(SCENARIOS) --boots $(BOOTS) --updates $(UPDATES); status=$$?; \
 	case $$status in 0|3) printf 'report: '; $(BIN)/pausebench report;; esac; exit $$status
+
+nightly: setup ## the nightly job of the example: NIGHTLY=bench/examples/nightly.toml
+	@$(BIN)/pausebench nightly $(NIGHTLY)
 
 test: setup ## run the tests: PYTEST_ARGS="-k timeline"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

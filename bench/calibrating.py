@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -13,10 +12,9 @@ from typing import Self
 
 from probes.inject import NEW_BOUNDARY, OLD_BOUNDARY, PauseInjector
 from results.calibration import KINDS, Calibration, Kind, Shot, calibrate, inside, stretch
-from results.certificates import SCHEMA, Certificate
 from results.errors import EventsLost, PausebenchError
 from results.phase_spans import Marks
-from results.records import Build, Run, Scenario, Session
+from results.records import Build, Run, Scenario
 from runners.main_channel import HeldChannel
 from runners.qemu import Qemu
 from runners.transfer import Hooks
@@ -183,21 +181,6 @@ class Calibrator:
                 blackout_ns=run.blackout_ns,
                 guest_gap_ns=run.guest_gap_ns,
             )
-        )
-
-    def certificate(self, session: Session, build: Build) -> Certificate:
-        """What the shots so far say of the build on this host."""
-        return Certificate(
-            schema=SCHEMA,
-            made_unix_ns=time.time_ns(),
-            host=session.environment.get("host", ""),
-            kernel=session.environment.get("kernel", ""),
-            build=build.label,
-            build_id=build.build_id,
-            qemu_version=build.version,
-            probe_tier=session.probe_tier,
-            session=session.id,
-            calibration=self.judged(),
         )
 
     def judged(self) -> Calibration:

@@ -23,8 +23,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("list", "the scenarios that can be run"),
     "show": ("show", "one handover as a waterfall, with its evidence"),
     "report": ("report", "a session as HTML, Markdown, JUnit, JSON, metrics, Parquet or a trace"),
+    "nightly": ("nightly", "the job of a night: builds, verdicts, history, reports, a mail"),
+    "history": ("history", "a scenario over the nights, and where its level changed"),
     "replay": ("replay", "judge stored evidence again; needs no QEMU, root or BPF"),
     "calibrate": ("calibrate", "inject pauses of known length and show how much is recovered"),
+    "overhead": ("overhead", "how much longer guests stand still because they are watched"),
     "doctor": ("doctor", "what this host can measure, and the fix for what it cannot"),
 }
 

@@ -55,6 +55,8 @@ class Experiment:
     hooks: Hooks = field(default_factory=Hooks)  # further observers, called after our own
     prove: bool = True
     pin_probe: PinProbe | None = None
+    marked: bool = True  # False: the probe shows guest entry and exit alone, and no marks of QEMU
+    perf: bool = False  # count perf events of both QEMUs, which lengthens every context switch
     _controls: dict[bool, tuple[Control, ...]] = field(default_factory=dict)
     _vfio_controls: dict[str, Control] = field(default_factory=dict)
 
@@ -208,7 +210,7 @@ class Booted:
             prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
         before = load_snapshot((self.guest.qemu.pid,))
         devices = [address for address in trial.scenario.devices.split(",") if address]
-        window = _Window(self._experiment.probe, self._experiment.hooks, prover, devices)
+        window = _Window(self._experiment, prover, devices)
         try:
             with window:
                 seen = await hand_over(self.guest, trial.new_build, window.hooks())
@@ -232,7 +234,7 @@ class Booted:
             events=observed.events,
             brackets=observed.brackets,
             lost=observed.lost,
-            probed=self._experiment.probe is not None,
+            probed=self._experiment.probe is not None and self._experiment.marked,
             qmp=seen.qmp,
             migrate_info=seen.migrate_info,
             beats=seen.beats,
@@ -287,15 +289,12 @@ class _Window:
     """The observers of one transfer, from its start to old QEMU's end."""
 
     def __init__(
-        self,
-        probe: HandoverProbe | None,
-        further: Hooks,
-        prover: Prover | None,
-        devices: Sequence[str] = (),
+        self, experiment: Experiment, prover: Prover | None, devices: Sequence[str] = ()
     ) -> None:
         self._devices = devices
-        self._probe = probe
-        self._further = further
+        self._probe = experiment.probe
+        self._further = experiment.hooks
+        self._perf = experiment.perf
         self._prover = prover
         self._stack = ExitStack()
         self._counters: dict[str, ProcessCounters] = {}
@@ -330,9 +329,10 @@ class _Window:
         self._tids = (old_tids, new_tids)
         if self._prover is not None:
             self._prover.hold(old, new)
-        if self._probe is not None:
+        if self._perf:
             for side, qemu in (("old", old), ("new", new)):
                 self._counters[side] = self._stack.enter_context(ProcessCounters(qemu.pid))
+        if self._probe is not None:
             self._probe.arm((*old_tids, *new_tids))
         self._further.hold(old, new, old_tids, new_tids)
 

@@ -117,9 +117,13 @@ def open_session(
     progress: Progress,
     command: Sequence[str],
     extra: dict[str, str],
+    *,
+    perf: bool = False,
+    load_probes: bool = True,
 ) -> Iterator[LiveSession]:
     """Set up all that a session needs once and take it down again, whatever happens in between.
 
+    `perf` adds counters of perf events. Without `load_probes` the caller loads its own.
     Raises HostUnfit when probes cannot be loaded; an interrupt or SIGTERM unwinds through here.
     """
     started = time.time_ns()
@@ -129,7 +133,7 @@ def open_session(
         command=tuple(command),
         builds=tuple(builds),
         environment=environment() | extra,
-        probe_tier="tracepoints+uprobes",
+        probe_tier="tracepoints+uprobes" + ("+perf" if perf else ""),
     )
     clear_leftovers()
     vfio = any(scenario.vfio for scenario in scenarios)
@@ -137,10 +141,12 @@ def open_session(
         devices.check_build(build)
     with _terminate_as_interrupt(), private_place(scenarios) as place, _devices(scenarios):
         progress.doing("compiling and loading the BPF probes")
-        with HandoverProbe(builds, vfio=vfio) as probe, PinProbe() as pin_probe:
+        with _probes(builds, load=load_probes, vfio=vfio) as (probe, pin_probe):
             store.add_session(session)
             # 130 until told otherwise: what ends a session early is an interrupt.
-            experiment = Experiment(session.id, place, store, probe, progress, pin_probe=pin_probe)
+            experiment = Experiment(
+                session.id, place, store, probe, progress, pin_probe=pin_probe, perf=perf
+            )
             live = LiveSession(session, experiment, 130)
             try:
                 yield live
@@ -151,6 +157,17 @@ def open_session(
                 progress.doing("detaching the probes")
 
 
+@contextmanager
+def _probes(
+    builds: Sequence[Build], *, load: bool, vfio: bool = False
+) -> Iterator[tuple[HandoverProbe | None, PinProbe | None]]:
+    if not load:
+        yield None, None
+        return
+    with HandoverProbe(builds, vfio=vfio) as probe, PinProbe() as pin_probe:
+        yield probe, pin_probe
+
+
 def run_session(
     trials: Sequence[Trial],
     builds: Sequence[Build],
@@ -158,13 +175,15 @@ def run_session(
     progress: Progress,
     command: Sequence[str],
     extra: dict[str, str],
+    *,
+    perf: bool = False,
 ) -> Outcome:
     """Measure `trials`, storing every run as it ends; an interrupt leaves nothing behind.
 
     Raises HostUnfit when probes cannot be loaded, KeyboardInterrupt after an interrupt or SIGTERM.
     """
     scenarios = list({t.scenario.id: t.scenario for t in trials}.values())
-    with open_session(scenarios, builds, store, progress, command, extra) as live:
+    with open_session(scenarios, builds, store, progress, command, extra, perf=perf) as live:
         runs = asyncio.run(live.experiment.run(trials))
         live.status = 0 if all(run.outcome == "completed" for run in runs) else 3
     return Outcome(live.session, tuple(runs))

@@ -89,9 +89,15 @@ class HandoverProbe:
     guest has resumed. Nothing is read from the kernel in between.
     """
 
-    def __init__(self, builds: Iterable[Build], *, vfio: bool = False) -> None:
+    def __init__(
+        self, builds: Iterable[Build], *, only_bracket: bool = False, vfio: bool = False
+    ) -> None:
+        """`only_bracket` leaves all out but guest entry and exit: the least that shows a blackout,
+        to see what the rest costs; `vfio` watches assigned devices too, which takes longer
+        to compile."""
         self._builds = tuple(builds)
-        self._vfio = vfio  # watch assigned devices as well: more to compile
+        self._only_bracket = only_bracket
+        self._vfio = vfio
         self._bpf: Any = None
         self._records: list[Event] = []
         self._lost_before = 0
@@ -103,6 +109,8 @@ class HandoverProbe:
         flags.append(f"-DCPUS={os.sysconf('SC_NPROCESSORS_CONF')}")
         flags += [f"-DWITH_{name}" for name, event in _OPTIONAL.items() if _has(event)]
         flags += ["-DWITH_VFIO"] if self._vfio else []
+        if self._only_bracket:
+            flags.append("-DBRACKET_ONLY")
         directory = resources.files(__package__).joinpath("bpf")
         with resources.as_file(directory) as path:
             flags.append(f"-I{path}")
@@ -128,7 +136,7 @@ class HandoverProbe:
         chosen: dict[str, str] = {}
         for mark in MARKS:
             function = choose_function(mark, build.symbols)
-            if function is None:
+            if function is None or (self._only_bracket and mark.name != "tcg_exec"):
                 continue
             try:
                 self._bpf.attach_uprobe(

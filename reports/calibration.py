@@ -20,6 +20,8 @@ def calibration_page(certificate: Certificate, path: str, look: Look) -> Text:
     """The certificate's table, its faults and where it is kept."""
     found = certificate.calibration
     page = Page(look)
+    if found is None:
+        return page.text()
     page.paragraph(
         f"pauses of known length on QEMU {certificate.build} ({certificate.qemu_version}), host "
         f"{certificate.host}, kernel {certificate.kernel}",
@@ -45,7 +47,8 @@ def calibration_page(certificate: Certificate, path: str, look: Look) -> Text:
     page.line()
     page.paragraph(f"certificate: {path}")
     page.line("every report quotes it, as this:")
-    page.paragraph(certificate.line, indent=2, first=2)
+    for line in certificate.lines:
+        page.paragraph(line, indent=2, first=2)
     return page.text()
 
 

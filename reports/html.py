@@ -13,13 +13,14 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from results.comparison import Cell as Shift
 from results.material import Cell, Material, total_runs
 
 from . import charts
 from .bars import HEADER, Handover, handover
 from .drawing import Chart
 from .forest import forest
-from .headline import headline, median_text
+from .headline import headline, interval_text, median_text
 from .look import mib, ms, percent
 from .markdown import budget_text
 from .repeat import repeat_command, show_command
@@ -52,7 +53,7 @@ def html_report(material: Material, *, strict: bool = False) -> str:
     valid, failed = total_runs(material)
     sections, left_out = _sections(material.cells)
     session = material.session
-    return _template().render(
+    return template("report.html.j2").render(
         top=top,
         mark=_MARKS[top.tone],
         material=material,
@@ -63,7 +64,11 @@ def html_report(material: Material, *, strict: bool = False) -> str:
         tiles=_tiles(material),
         cells=[_row(cell, material) for cell in material.cells],
         budgets=any(cell.budget for cell in material.cells),
-        forests=[forest(c, f"forest{i}") for i, c in enumerate(material.comparisons) if c.cells],
+        forests=[
+            (forest(c, f"forest{i}"), [_note(cell) for cell in c.cells])
+            for i, c in enumerate(material.comparisons)
+            if c.cells
+        ],
         comparisons=material.comparisons,
         sections=sections,
         notes=[*material.notes, *left_out],
@@ -75,7 +80,7 @@ def html_report(material: Material, *, strict: bool = False) -> str:
         repeat=repeat_command(session),
         environment=_environment(material),
         long=_LONG,
-        style=_style(),
+        style=style(),
         ms=ms,
         percent=percent,
         median_text=median_text,
@@ -83,7 +88,8 @@ def html_report(material: Material, *, strict: bool = False) -> str:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """One of the templates beside this module; all that is filled in is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     # S701: everything is escaped but what the template marks as safe: SVG and CSS of ours.
@@ -94,10 +100,11 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
-def _style() -> str:
+def style() -> str:
+    """The CSS of every page."""
     return resources.files("reports").joinpath("templates", "report.css").read_text("utf-8")
 
 
@@ -141,6 +148,23 @@ def _row(cell: Cell, material: Material) -> dict[str, Any]:
         "more_failures": any(shift.more_failures for shift in verdicts),
         "moved": [phase.name.replace("_", " ") for s in verdicts for phase in s.moved[:3]],
     }
+
+
+def _note(shift: Shift) -> dict[str, str]:
+    """What stands beside a forest plot: the phases that moved, or why nothing can be said."""
+    moved = "; ".join(
+        f"{p.name.replace('_', ' ')} "
+        f"{interval_text(p.shift.shift_ns, p.shift.low_ns, p.shift.high_ns)} ms"
+        for p in shift.moved[:4]
+    )
+    text = (
+        moved or shift.reason or f"{interval_text(shift.shift_ns, shift.low_ns, shift.high_ns)} ms"
+    )
+    if shift.verdict in ("undecided", "same") and shift.smallest_detectable_ns is not None:
+        text += f"; a change of {ms(shift.smallest_detectable_ns)} would have been seen"
+    if shift.more_failures:
+        text += "; fails more often"
+    return {"verdict": shift.verdict, "scenario": shift.scenario, "text": text}
 
 
 def _sections(cells: Sequence[Cell]) -> tuple[list[Section], list[str]]:

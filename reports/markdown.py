@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from results.comparison import Comparison
 from results.material import Cell, Material, total_runs
 
-from .headline import Headline, headline, interval_text, median_text, shift_text
+from .headline import Headline, cell_name, headline, interval_text, median_text, shift_text
 from .look import figure, ms, percent
 from .repeat import repeat_command, show_command
 
@@ -32,6 +32,7 @@ def markdown(material: Material, *, strict: bool = False) -> str:
         *(_comparison(comparison) for comparison in material.comparisons),
         *(say(note) for note in material.notes),
         _failures(material),
+        _doubts(material),
         _witnesses(material.cells),
         _environment(material),
         _repeat(material, top),
@@ -120,6 +121,16 @@ def _failures(material: Material) -> str:
         parts.append(f"- and {more} more reasons")
     count = sum(group.runs for group, _ in material.failures)
     return folded(f"{count} failed, kept and not averaged", "\n".join(parts))
+
+
+def _doubts(material: Material) -> str:
+    lines = [
+        f"- {say(cell_name(cell))}: {say(doubt.text)}; {say(doubt.settle)}"
+        for cell in material.cells
+        for doubt in cell.doubts
+    ]
+    lines += [f"- {say(line)}" for line in material.certificates]
+    return folded("doubts and calibration", "\n".join(lines)) if lines else ""
 
 
 def _witnesses(cells: Sequence[Cell]) -> str:

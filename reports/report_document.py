@@ -65,6 +65,7 @@ def report_document(material: Material, *, strict: bool = False) -> dict[str, An
         "reference": None if material.reference is None else material.reference.id,
         "changed": list(material.changed),
         "notes": list(material.notes),
+        "certificates": list(material.certificates),
         "repeat": repeat_command(material.session),
     }
 
@@ -108,6 +109,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "budget": None
         if cell.budget is None or cell.limit is None
         else asdict(cell.budget) | {"asked_share": cell.limit.share, "kept": not cell.over_budget},
+        "doubts": [asdict(doubt) for doubt in cell.doubts],
         "worst_run": cell.worst.id if cell.worst else None,
         "median_run": cell.median.id if cell.median else None,
     }

@@ -6,9 +6,13 @@ a million runs the columns take some 200 MB; their records would take ten times 
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +21,7 @@ from numpy.typing import NDArray
 
 from .errors import RecordInvalid
 from .records import SCHEMA, Run, Span, Witnesses
+from .tables import UNIT_SEPARATOR, number_column, text_columns
 
 if TYPE_CHECKING:
     from .store import Store
@@ -31,11 +36,10 @@ TEXTS = (
     "scenario",
     "dimensions",
     "outcome",
-    "reason",
     "old_build",
     "new_build",
-    "guest_clock",
     "proof",
+    "reason",  # the last: it may hold anything, the separator too
 )
 TIMES = (
     "started_unix_ns",
@@ -47,12 +51,16 @@ TIMES = (
     "dark_ns",
     "handover_ns",
     "residual_ns",
+    "brownout_ns",
+    "brownout_watched_ns",
 )
 WITNESSES = ("kvm_entry_ns", "uprobe_ns", "qmp_ns", "qemu_ns", "guest_ns")
 NUMBERS = ("seq", "boot", "update", *TIMES, *WITNESSES)
 _LISTS = ("vcpu_blackouts", "shares")
 
 _CHUNK = 20_000
+_RUNS_FOR_WORKERS = 150_000  # below, starting a process takes as long as it saves
+_MOST_WORKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +178,66 @@ def read_columns(store: Store, sessions: Sequence[str], scenario: str | None = N
 
     Raises RecordInvalid for a row that is none.
     """
-    names = (*TEXTS, *NUMBERS, *_LISTS)
-    return _collect(store.columns(names, sessions, scenario), str(store.file))
+    count, first, last = store.count_runs(sessions)
+    workers = min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
+    if count < _RUNS_FOR_WORKERS or workers < 2:
+        return _read(store, sessions, scenario, None)
+    # Rows become arrays in Python, which takes one core; others have a share of the rows each.
+    edges = [first + (last + 1 - first) * i // workers for i in range(workers + 1)]
+    context = multiprocessing.get_context("fork")  # nothing is imported again
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        shares = [
+            pool.submit(_read_at, store.path, sessions, scenario, (low, high - 1))
+            for low, high in pairwise(edges)
+        ]
+        return merged([share.result() for share in shares])
+
+
+def _read_at(
+    path: Path, sessions: Sequence[str], scenario: str | None, within: tuple[int, int]
+) -> Columns:
+    """In another process, which needs a connection of its own."""
+    from .store import open_store
+
+    with open_store(path, create=False) as store:
+        return _read(store, sessions, scenario, within)
+
+
+def _read(
+    store: Store, sessions: Sequence[str], scenario: str | None, within: tuple[int, int] | None
+) -> Columns:
+    numbers = [number_column(name, MISSING) for name in NUMBERS]
+    wanted = (text_columns(TEXTS), *numbers, *_LISTS)
+    return _collect(store.columns(wanted, sessions, scenario, within), str(store.file))
+
+
+def merged(parts: Sequence[Columns]) -> Columns:
+    """All runs of `parts`, one part after the other."""
+    texts = {}
+    for name in TEXTS:
+        words: dict[str, int] = {}
+        codes = []
+        for part in parts:
+            own, known = part.texts[name]
+            new = [words.setdefault(word, len(words)) for word in known]
+            codes.append(np.array(new, dtype=np.int32)[own] if new else own)
+        texts[name] = (_joined(codes, np.int32), tuple(words))
+    nothing = [np.full(len(part), MISSING, dtype=np.int64) for part in parts]
+    phases = dict.fromkeys(name for part in parts for name in part.shares)
+    vcpus = max((len(part.vcpus) for part in parts), default=0)
+    return Columns(
+        texts,
+        {name: _joined([part.numbers[name] for part in parts]) for name in NUMBERS},
+        {
+            name: _joined([p.shares.get(name, n) for p, n in zip(parts, nothing, strict=True)])
+            for name in phases
+        },
+        tuple(
+            _joined([p.vcpus[i] if i < len(p.vcpus) else n
+                     for p, n in zip(parts, nothing, strict=True)])
+            for i in range(vcpus)
+        ),
+    )  # fmt: skip
 
 
 def columns_of(runs: Iterable[Run]) -> Columns:
@@ -180,75 +246,73 @@ def columns_of(runs: Iterable[Run]) -> Columns:
 
 
 def _row(seq: int, run: Run) -> tuple[Any, ...]:
-    own = {
+    """As the store gives it."""
+    own: dict[str, Any] = {
         "seq": seq,
-        "proof": run.proof.verdict if run.proof is not None else None,
+        "proof": run.proof.verdict if run.proof is not None else "",
         **{name: getattr(run.witnesses, name.removesuffix("_ns")) for name in WITNESSES},
     }
-    plain = [own[n] if n in own else getattr(run, n) for n in (*TEXTS, *NUMBERS)]
-    vcpus = msgspec.json.encode(run.vcpu_blackouts_ns).decode()
-    return (*plain, vcpus, msgspec.json.encode({s.name: s.blackout_ns for s in run.spans}).decode())
+    texts = [own[n] if n in own else getattr(run, n) for n in TEXTS]
+    numbers = [own[n] if n in own else getattr(run, n) for n in NUMBERS]
+    return (
+        UNIT_SEPARATOR.join(texts),
+        *(MISSING if number is None else number for number in numbers),
+        msgspec.json.encode(run.vcpu_blackouts_ns).decode(),
+        msgspec.json.encode({s.name: s.blackout_ns for s in run.spans}).decode(),
+    )
 
 
 def _collect(rows: Iterable[Sequence[Any]], where: str) -> Columns:
     """Chunk by chunk: what Python holds at a time does not grow with the number of runs."""
-    lookups: dict[str, dict[str, int]] = {name: {} for name in TEXTS}
-    parts: list[dict[str, Any]] = []
+    parts: list[Columns] = []
     source = iter(rows)
     while chunk := list(islice(source, _CHUNK)):
         try:
-            parts.append(_part(chunk, lookups))
+            parts.append(_part(chunk))
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
             raise RecordInvalid(where, f"a row of the runs' table is none: {error}") from error
-    phases = dict.fromkeys(name for part in parts for name in part["shares"])
-    vcpus = max((len(part["vcpus"]) for part in parts), default=0)
+    return merged(parts)
+
+
+def _texts(
+    codes: NDArray[np.int32], combinations: Iterable[str]
+) -> dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]:
+    """From one number per combination of texts to one per text."""
+    split = [text.split(UNIT_SEPARATOR, len(TEXTS) - 1) for text in combinations]
+    found = {}
+    for i, name in enumerate(TEXTS):
+        words: dict[str, int] = {}
+        each = [words.setdefault(texts[i], len(words)) for texts in split]
+        found[name] = (np.array(each, dtype=np.int32)[codes], tuple(words))
+    return found
+
+
+def _part(chunk: Sequence[Sequence[Any]]) -> Columns:
+    texts, *numbers, vcpu_texts, share_texts = zip(*chunk, strict=True)
+    known: dict[str, int] = {}
+    codes = np.array([known.setdefault(t, len(known)) for t in texts], dtype=np.int32)
+    shares = _decoded(share_texts, "{}", list[dict[str, int]])
+    vcpus = _decoded(vcpu_texts, "[]", list[list[int | None]])
+    most = max(map(len, vcpus), default=0)
     return Columns(
+        _texts(codes, known),
+        {n: np.array(v, dtype=np.int64) for n, v in zip(NUMBERS, numbers, strict=True)},
         {
-            name: (_joined([p[name] for p in parts], np.int32), tuple(lookups[name]))
-            for name in TEXTS
+            phase: np.array([share.get(phase, MISSING) for share in shares], dtype=np.int64)
+            for phase in dict.fromkeys(chain.from_iterable(shares))
         },
-        {name: _joined([part[name] for part in parts]) for name in NUMBERS},
-        {name: _joined([p["shares"].get(name, _nothing(p)) for p in parts]) for name in phases},
         tuple(
-            _joined([p["vcpus"][i] if i < len(p["vcpus"]) else _nothing(p) for p in parts])
-            for i in range(vcpus)
+            _integers([each[i] if i < len(each) else None for each in vcpus]) for i in range(most)
         ),
     )
 
 
-def _part(chunk: list[Sequence[Any]], lookups: dict[str, dict[str, int]]) -> dict[str, Any]:
-    by_name: dict[str, Any] = dict(
-        zip((*TEXTS, *NUMBERS, *_LISTS), zip(*chunk, strict=True), strict=True)
-    )
-    for name in TEXTS:
-        known = lookups[name]
-        codes = [known.setdefault(word or "", len(known)) for word in by_name[name]]
-        by_name[name] = np.array(codes, dtype=np.int32)
-    for name in NUMBERS:
-        by_name[name] = _integers(by_name[name])
-    shares = _decoded(by_name["shares"], "{}", list[dict[str, int]])
-    vcpus = _decoded(by_name["vcpu_blackouts"], "[]", list[list[int | None]])
-    most = max(map(len, vcpus), default=0)
-    by_name["shares"] = {
-        phase: _integers([share.get(phase) for share in shares])
-        for phase in dict.fromkeys(phase for share in shares for phase in share)
-    }
-    by_name["vcpus"] = [
-        _integers([each[i] if i < len(each) else None for each in vcpus]) for i in range(most)
-    ]
-    return by_name
-
-
 def _decoded(texts: Sequence[str | None], empty: str, kind: Any) -> Any:
-    return msgspec.json.decode(f"[{','.join(text or empty for text in texts)}]", type=kind)
+    return msgspec.json.decode(f"[{','.join([text or empty for text in texts])}]", type=kind)
 
 
 def _integers(values: Sequence[int | None]) -> Integers:
     return np.array([MISSING if value is None else value for value in values], dtype=np.int64)
-
-
-def _nothing(part: dict[str, Any]) -> Integers:
-    return np.full(len(part["seq"]), MISSING, dtype=np.int64)
 
 
 def _joined(parts: list[Any], kind: Any = np.int64) -> Any:

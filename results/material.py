@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .certificates import certificate_lines
 from .columns import Columns, Integers, lean_runs, read_columns
 from .comparison import Comparison, blocks_by_boot, compare
 from .compatibility import doubts
+from .doubts import Doubt, doubts_of
 from .errors import UsageError
 from .noise import noise_floors
 from .records import Run, Session, Summary
@@ -21,13 +23,15 @@ from .summaries import (
     budget_of,
     failure_groups,
     hear_witnesses,
-    summarise_columns,
+    summarise_cell,
     worst_and_median,
 )
 from .verdict import Thresholds
 
 # A comparison weighs boots against boots; beyond so many runs of a side it takes every k-th block.
-MOST_COMPARED = 20_000
+MOST_COMPARED = 10_000
+# Doubts rest on whole records, which are read one by one.
+MOST_DOUBTED = 3_000
 # Cells whose worst and median run are taken out as full records.
 MOST_PICKED = 24
 _NOT_SETTINGS = frozenset({"seed", "order"})
@@ -56,6 +60,7 @@ class Cell:
     limit: Limit | None = None
     worst: Run | None = None
     median: Run | None = None
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def builds(self) -> str:
@@ -100,6 +105,7 @@ class Material:
     reference: Session | None = None
     changed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
     store: str = "out"
 
     @property
@@ -122,33 +128,49 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
         sessions=records,
         end=store.session_end(sessions[-1]),
         columns=columns,
-        cells=_cells(store, columns, asked, notes),
+        cells=_cells(store, columns, asked, _labels(records), notes),
         comparisons=_comparisons(store, records, columns, asked, notes),
         failures=tuple((group, _records(store, columns, group.first)) for group in found),
         reference=reference,
         changed=environment_changes(reference, records[-1]) if reference else (),
         notes=tuple(notes),
+        certificates=tuple(certificate_lines(store.path, records[-1], records[-1].builds)),
         store=str(store.path),
     )
 
 
-def _cells(store: Store, columns: Columns, asked: Asked, notes: list[str]) -> tuple[Cell, ...]:
-    positions = _ordered(columns)
+def _labels(sessions: Sequence[Session]) -> list[str]:
+    """The builds in the order in which the sessions name them: the first is what others meet."""
+    return list(dict.fromkeys(build.label for session in sessions for build in session.builds))
+
+
+def _cells(
+    store: Store, columns: Columns, asked: Asked, labels: Sequence[str], notes: list[str]
+) -> tuple[Cell, ...]:
+    positions = _ordered(columns, labels)
     cells = []
-    for number, ((scenario, _, _, _), at) in enumerate(positions):
+    for number, (key, at) in enumerate(positions):
         cell = columns.where(at)
-        limit = asked.limit(scenario)
+        limit = asked.limit(key[0])
         picked = worst_and_median(cell) if number < MOST_PICKED else None
         runs = _records(store, cell, picked or ())
         cells.append(
             Cell(
-                summarise_columns(cell)[0],
+                summarise_cell(key, cell),
                 cell,
                 hear_witnesses(cell),
                 budget_of(cell, limit.limit_ns) if limit else None,
                 limit,
-                *runs,
+                worst=runs[0] if runs else None,
+                median=runs[1] if runs else None,
+                doubts=doubts_of(map(store.run_by_seq, cell.numbers["seq"].tolist()))
+                if len(columns) <= MOST_DOUBTED
+                else (),
             )
+        )
+    if len(columns) > MOST_DOUBTED:
+        notes.append(
+            f"doubts are looked for in at most {MOST_DOUBTED} runs, not in these {len(columns)}"
         )
     if len(positions) > MOST_PICKED:
         notes.append(
@@ -157,11 +179,13 @@ def _cells(store: Store, columns: Columns, asked: Asked, notes: list[str]) -> tu
     return tuple(cells)
 
 
-def _ordered(columns: Columns) -> list[tuple[tuple[str, str, str, str], Integers]]:
+def _ordered(
+    columns: Columns, labels: Sequence[str]
+) -> list[tuple[tuple[str, str, str, str], Integers]]:
     """Cells of one scenario together, a build handed to itself before upgrades."""
     cells = columns.cells()
     scenarios = list(dict.fromkeys((key[0], key[1]) for key, _ in cells))
-    _, builds = columns.texts["old_build"]
+    builds = list(dict.fromkeys([*labels, *columns.texts["old_build"][1]]))
     return sorted(
         cells,
         key=lambda cell: (
@@ -184,7 +208,7 @@ def _comparisons(
     notes: list[str],
 ) -> tuple[Comparison, ...]:
     """The first build handed to itself against every other one, as the session measured them."""
-    labels = list(dict.fromkeys(b.label for session in sessions for b in session.builds))
+    labels = _labels(sessions)
     in_blocks = sessions[-1].environment.get("order", "").startswith("blocks")
     sides = {label: _side(columns, label) for label in labels}
     present = [label for label in labels if len(sides[label])]

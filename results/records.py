@@ -359,6 +359,7 @@ class Run:
     vcpu_blackouts_ns: tuple[int | None, ...] = ()
     first_progress_ns: int | None = None
     guest_gap_ns: int | None = None
+    guest_handover_ns: int | None = None  # `migrate` sent to the last vCPU's first beat
     vcpu_guest_gaps_ns: tuple[int, ...] = ()
     # Worst vCPU, from its first beat until its rate was back at 95 %; None when it was not seen or
     # not back within `brownout_watched_ns`.

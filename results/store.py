@@ -159,6 +159,13 @@ class Store:
             query = query.where(AA.c.dimensions == dimensions)
         return [AaEntry(*row) for row in self._rows(query)]
 
+    def aa_of(self, session: str) -> list[AaEntry]:
+        """What comparisons of a build with itself are kept of one session."""
+        columns = [AA.c[field.name] for field in fields(AaEntry)]
+        return [
+            AaEntry(*row) for row in self._rows(select(*columns).where(AA.c.session == session))
+        ]
+
     def add_run(self, run: Run, recording: Recording) -> None:
         """Store a judged run: the raw recording first, then the row.
 
@@ -254,24 +261,43 @@ class Store:
         return list(self.iter_runs(session, scenario, outcome))
 
     def columns(
-        self, names: Sequence[str], sessions: Sequence[str], scenario: str | None = None
+        self,
+        columns: Sequence[str],
+        sessions: Sequence[str],
+        scenario: str | None = None,
+        within: tuple[int, int] | None = None,
     ) -> Iterator[Sequence[Any]]:
-        """Columns `names` of the runs of `sessions` in the order of adding; no record is read."""
-        wanted = ", ".join(f'"{RUNS.c[name].name}"' for name in names)
-        # One parameter, however many sessions there are.
-        only = "session IN (SELECT value FROM json_each(?))"
-        parameters = [msgspec.json.encode(list(sessions)).decode()]
-        if scenario is not None:
-            only += " AND scenario = ?"
-            parameters.append(scenario)
-        query = f"SELECT {wanted} FROM runs WHERE {only} ORDER BY seq"  # noqa: S608 - columns of ours
+        """Rows of `columns` (SQL by results.tables) of the runs of `sessions`, as added.
+
+        `within` are the first and last number of a run that is wanted. No record is read.
+        """
+        # A query per session: its index has the rows in their order, and nothing is sorted.
+        only = "session = ?" + (" AND scenario = ?" if scenario is not None else "")
+        only += " AND seq BETWEEN ? AND ?"
+        query = f"SELECT {', '.join(columns)} FROM runs WHERE {only} ORDER BY seq"  # noqa: S608 - ours
+        further = (*(() if scenario is None else (scenario,)), *(within or (0, 1 << 62)))
         with self._named(str(self.file)):
             # The driver's own cursor: rows as SQLAlchemy has them take three times as long.
             connection = self._engine.raw_connection()
             try:
-                yield from connection.cursor().execute(query, parameters)
+                for session in sessions:
+                    yield from connection.cursor().execute(query, (session, *further))
             finally:
                 connection.close()
+
+    def scenarios(self) -> list[str]:
+        """The scenarios that have runs, by name."""
+        query = select(RUNS.c.scenario).distinct().order_by(RUNS.c.scenario)
+        return [str(name) for (name,) in self._rows(query)]
+
+    def count_runs(self, sessions: Sequence[str]) -> tuple[int, int, int]:
+        """How many runs the sessions have, and the first and last of their numbers; zeros."""
+        total, first, last = 0, 0, 0
+        for count, low, high in self.columns(("count(*)", "min(seq)", "max(seq)"), sessions):
+            if count:
+                first = low if not total else min(first, low)
+                total, last = total + count, max(last, high)
+        return total, first, last
 
     def run(self, run_id: str) -> Run:
         """One run by its full id. Raises UsageError when there is none."""

@@ -13,7 +13,7 @@ import numpy as np
 from .columns import MISSING, WITNESSES, Columns, Integers, median_of
 from .records import Summary
 from .shares import Budget, budget_line
-from .statistics import interval_over_boots, median_ns
+from .statistics import interval_over_boots
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,18 @@ class FailureGroup:
 
 def summarise_columns(columns: Columns) -> tuple[Summary, ...]:
     """One Summary per (scenario, dimensions, old build, new build), in first-seen order."""
-    return tuple(_summary(key, columns.where(at)) for key, at in columns.cells())
+    return tuple(summarise_cell(key, columns.where(at)) for key, at in columns.cells())
 
 
-def _summary(key: tuple[str, str, str, str], cell: Columns) -> Summary:
+def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
+    """The Summary of one cell: `key` and its runs, as Columns.cells gives them."""
     scenario, dimensions, old, new = key
     completed = cell.completed
     _, medians = cell.boot_medians()
     bounds, method = interval_over_boots(medians.tolist())
     _, counts = np.unique(cell.boots(), return_counts=True)
     blackouts = cell.known("blackout_ns")
+    claimed = _beside_blackout(cell, "qemu_ns")
     return Summary(
         scenario=scenario,
         old_build=old,
@@ -64,15 +66,24 @@ def _summary(key: tuple[str, str, str, str], cell: Columns) -> Summary:
         high_ns=bounds[1] if bounds else None,
         max_ns=int(blackouts.max()) if len(blackouts) else None,
         interval=method,
-        qemu_median_ns=median_of(_beside_blackout(cell, "qemu_ns")[0]),
-        qemu_error_percent=_error_percent(*_beside_blackout(cell, "qemu_ns")),
+        qemu_median_ns=median_of(claimed[0]),
+        qemu_error_percent=_error_percent(*claimed),
         phases=phase_medians(cell),
         handover_median_ns=median_of(cell.known("handover_ns")),
         guest_gap_median_ns=median_of(cell.known("guest_gap_ns")),
         first_progress_median_ns=median_of(cell.known("first_progress_ns")),
         dimensions=dimensions,
         proofs=_proofs(cell),
+        brownout_median_ns=median_of(_brownouts(cell)),
     )
+
+
+def _brownouts(cell: Columns) -> Integers:
+    """A guest that was not back counts with what was watched of it."""
+    lengths, watched = cell.numbers["brownout_ns"], cell.numbers["brownout_watched_ns"]
+    found = np.where(lengths == MISSING, watched, lengths)[cell.completed]
+    known: Integers = found[found != MISSING]
+    return known
 
 
 def phase_medians(cell: Columns) -> dict[str, int]:
@@ -158,7 +169,7 @@ def worst_and_median(cell: Columns) -> tuple[int, int] | None:
     valid = np.flatnonzero(cell.completed & (blackouts != MISSING))
     if not len(valid):
         return None
-    middle = median_ns(blackouts[valid].tolist()) or 0
+    middle = median_of(blackouts[valid]) or 0
     nearest = valid[np.argmin(np.abs(blackouts[valid] - middle))]
     return int(valid[np.argmax(blackouts[valid])]), int(nearest)
 
@@ -170,6 +181,7 @@ __all__ = [
     "failure_groups",
     "hear_witnesses",
     "phase_medians",
+    "summarise_cell",
     "summarise_columns",
     "worst_and_median",
 ]

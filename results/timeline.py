@@ -221,6 +221,9 @@ def _with_guest(
         guest_gap_ns=max(view.gap_ns for view in seen.values()),
         vcpu_guest_gaps_ns=tuple(seen[v].gap_ns for v in sorted(seen)),
         first_progress_ns=max(0, max(progress.values())) if progress else None,
+        guest_handover_ns=max(view.first_beat_ns for view in seen.values()) - run.migrate_ns
+        if run.migrate_ns is not None
+        else None,
     )
 
 

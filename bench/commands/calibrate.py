@@ -79,13 +79,15 @@ def _level(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     import asyncio
+    import time
+    from dataclasses import replace
 
     from bench.calibrating import LEVELS_NS, Calibrator, Injectors
     from bench.options import need_root, seed_of
     from bench.progress import SessionProgress
     from bench.session import open_session
     from results.calibration import KINDS
-    from results.certificates import write_certificate
+    from results.certificates import known_so_far, write_certificate
     from results.store import open_store
     from runners.builds import default_build
     from runners.catalogue import resolve_build
@@ -112,9 +114,14 @@ def run(args: argparse.Namespace) -> int:
                 await calibrator.cell(scenario, build, args.boots, args.rounds, seed)
 
         asyncio.run(all_cells())
-        certificate = calibrator.certificate(live.session, build)
+        found = calibrator.judged()
+        certificate = replace(
+            known_so_far(args.store, live.session, build),
+            made_unix_ns=time.time_ns(),
+            session=live.session.id,
+            calibration=found,
+        )
         path = write_certificate(args.store, certificate)
-        found = certificate.calibration
         live.status = 0 if found.passed else EXIT_OFF if found.levels else 3
     _show(args, certificate, path)
     return live.status

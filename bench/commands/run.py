@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quiet", action="store_true", help="only keep the runs: no table at the end"
     )
+    parser.add_argument(
+        "--perf",
+        action="store_true",
+        help="count perf events of both QEMUs too (cycles, instructions and misses where there is "
+        "a PMU); lengthens the blackout, see `pausebench overhead`",
+    )
     add_scenario_options(parser)
     add_session_options(parser)
 
@@ -54,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
         seed = seed_of(args)
         trials = plan_trials(scenarios, builds, args.boots, args.updates, seed)
         with SessionProgress(sum(trial.updates for trial in trials)) as progress:
-            outcome = run_session(
-                trials, builds, store, progress, ["pausebench", *sys.argv[1:]], {"seed": str(seed)}
-            )
+            command = ["pausebench", *sys.argv[1:]]
+            extra = {"seed": str(seed)}
+            outcome = run_session(trials, builds, store, progress, command, extra, perf=args.perf)
     if not args.quiet:
         show(args, outcome, scenarios)
     return 0 if all(run.outcome == "completed" for run in outcome.runs) else 3

@@ -12,10 +12,12 @@ from results.certificates import (
     Certificate,
     certificate_lines,
     certificate_path,
+    known_so_far,
     read_certificate,
     write_certificate,
 )
 from results.errors import RecordInvalid, UsageError
+from results.observer_effect import Watched, observer_effect
 from results.records import Build
 
 BUILD = Build("system", "/usr/bin/qemu", "10.0.2", "abc123", "00", ("/usr/bin/qemu",))
@@ -25,16 +27,24 @@ BUILD = Build("system", "/usr/bin/qemu", "10.0.2", "abc123", "00", ("/usr/bin/qe
 def certificate():
     return Certificate(
         schema=SCHEMA,
-        made_unix_ns=1_795_472_100_000_000_000,
         host="box",
         kernel="6.12",
         build="system",
         build_id="abc123",
         qemu_version="10.0.2",
-        probe_tier="tracepoints+uprobes",
+        made_unix_ns=1_795_472_100_000_000_000,
         session="20261123-221500-3f2a",
         calibration=calibrate([]),
     )
+
+
+EFFECT = observer_effect(
+    [
+        Watched("anon on kvm", tier, number, gap + number * 1_000, None)
+        for number in range(1, 9)
+        for tier, gap in (("none", 4_000_000), ("default", 4_100_000))
+    ]
+)
 
 
 def test_is_read_back_as_it_was_written(tmp_path, certificate):
@@ -84,11 +94,26 @@ def test_reports_quote_it_or_say_that_there_is_none(tmp_path, certificate, make_
     session = replace(make_session(), environment={"host": "box", "kernel": "6.12"})
     assert "not calibrated" in certificate_lines(tmp_path, session, [BUILD])[0]
     write_certificate(tmp_path, certificate)
-    assert certificate_lines(tmp_path, session, [BUILD]) == [certificate.line]
-    assert "2026-11-23 FAILED" in certificate.line
+    assert certificate_lines(tmp_path, session, [BUILD]) == list(certificate.lines)
+    assert "2026-11-23 FAILED" in certificate.lines[0]
     other = replace(BUILD, label="next", build_id="zzz")
     named = certificate_lines(tmp_path, session, [BUILD, other])
     assert named[0].startswith("QEMU system: calibration of")
     assert named[1].startswith("QEMU next: not calibrated")
     certificate_path(tmp_path, "box", "6.12", "abc123").write_text("{")
     assert "no certificate" in certificate_lines(tmp_path, session, [BUILD])[0]
+
+
+def test_what_watching_costs_is_quoted_beside_it(tmp_path, certificate, make_session):
+    session = replace(make_session(), environment={"host": "box", "kernel": "6.12"})
+    first = known_so_far(tmp_path, session, BUILD)
+    assert (first.calibration, first.effect, first.lines) == (None, None, ())
+    write_certificate(tmp_path, replace(first, effect=EFFECT, watched_unix_ns=10**18))
+    lines = certificate_lines(tmp_path, session, [BUILD])
+    assert "not calibrated" in lines[0]
+    assert "+2.5 % [+2." in lines[1]
+    assert "anon on kvm" in lines[1]
+    both = replace(known_so_far(tmp_path, session, BUILD), calibration=certificate.calibration)
+    write_certificate(tmp_path, both)
+    assert len(certificate_lines(tmp_path, session, [BUILD])) == 2
+    assert known_so_far(tmp_path, session, BUILD).effect == EFFECT

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from results import columns as columns_module
 from results.boots import measure
 from results.columns import MISSING, columns_of, lean_runs, median_of, medians_by, read_columns
 from results.comparison import blocks_by_boot, compare
@@ -48,7 +50,7 @@ def runs(draw):
                 old_build="a", new_build=draw(st.sampled_from("ab")), old_pid=1, new_pid=2,
                 blackout_ns=draw(MAYBE), vcpu_blackouts_ns=tuple(draw(st.lists(MAYBE, max_size=3))),
                 handover_ns=draw(MAYBE), guest_gap_ns=draw(MAYBE), first_progress_ns=draw(MAYBE),
-                residual_ns=draw(MAYBE),
+                residual_ns=draw(MAYBE), brownout_ns=draw(MAYBE), brownout_watched_ns=draw(MAYBE),
                 witnesses=Witnesses(qemu=draw(MAYBE), guest=draw(MAYBE)),
                 spans=tuple(Span(n, "old", 0, 1, v) for n, v in phases.items()),
                 proof=None if verdict is None else Proof(verdict, ""),
@@ -172,6 +174,33 @@ def test_a_row_that_is_none_is_refused(tmp_path, make_run, make_recording, make_
         with sqlite3.connect(tmp_path / FILE_NAME) as database:
             database.execute(f"UPDATE runs SET {column} = ?", (before,))
         database.close()
+
+
+def test_shares_of_the_rows_are_put_together(tmp_path, make_run, make_recording, make_session):
+    """As several processes read a large store, each a part of it."""
+    made = [
+        make_run(
+            update=number, scenario="anon" if number < 5 else "shm",
+            reason=f"r{number}\x1f\n" if number % 3 == 0 else "",
+            vcpu_blackouts_ns=(number,) * (number % 4),
+            spans=(Span("idle" if number < 4 else "load", "old", 0, 9, number),),
+        )
+        for number in range(1, 10)
+    ]  # fmt: skip
+    with open_store(tmp_path) as store:
+        store.add_session(make_session())
+        for run in made:
+            store.add_run(run, make_recording(run))
+        assert store.count_runs([make_session().id]) == (9, 1, 9)
+        whole = read_columns(store, [make_session().id])
+    with patch.object(columns_module, "_RUNS_FOR_WORKERS", 1), open_store(tmp_path) as store:
+        shared = read_columns(store, [make_session().id])
+    for columns in (whole, shared):
+        assert columns.words("reason") == [run.reason for run in made]
+        assert columns.words("scenario") == [run.scenario for run in made]
+        assert lean_runs(columns) == lean_runs(columns_of(made))
+        for i in range(3):
+            assert columns.vcpus[i].tolist() == [n if n % 4 > i else MISSING for n in range(1, 10)]
 
 
 def test_no_run_has_no_cell():

@@ -573,38 +573,47 @@ def test_an_empty_store_says_so(tmp_path, make_session):
             opened.resolve_session("2026")
 
 
-# --- stores of version 1 -------------------------------------------------------------------
+# --- stores of earlier versions ------------------------------------------------------------
 
 
-def as_version_1(path):
-    """Take away what version 2 added."""
+def as_version(path, version):
+    """Take away what later versions added."""
     with closing(sqlite3.connect(path / FILE_NAME)) as database:
-        for name in tables._SINCE_2:
-            database.execute(f"ALTER TABLE runs DROP COLUMN {name}")
-        database.execute("PRAGMA user_version = 1")
+        for later in range(version + 1, tables.VERSION + 1):
+            for name in tables.ADDED[later]:
+                database.execute(f"ALTER TABLE runs DROP COLUMN {name}")
+        database.execute(f"PRAGMA user_version = {version}")
         database.commit()
 
 
 @pytest.mark.parametrize("create", [True, False])
-def test_a_store_of_version_1_is_upgraded(tmp_path, make_run, make_recording, make_session, create):
-    names = ("id", *tables._SINCE_2)
+@pytest.mark.parametrize("version", range(1, tables.VERSION))
+def test_an_older_store_is_upgraded(
+    tmp_path, make_run, make_recording, make_session, version, create
+):
+    names = ('"id"', *(name for columns in tables.ADDED.values() for name in columns))
     with open_store(tmp_path) as store:
         store.add_session(make_session())
-        for update, fields in ((1, {}), (2, {"spans": (), "vcpu_blackouts_ns": ()})):
+        for update, fields in (
+            (1, {"brownout_ns": 7, "brownout_watched_ns": 9}),
+            (2, {"spans": (), "vcpu_blackouts_ns": ()}),
+        ):
             run = make_run(update=update, **fields)
             store.add_run(run, make_recording(run))
         before = list(store.columns(names, [SESSION]))
-    as_version_1(tmp_path)
+    assert before[0][-2:] == (7, 9)
+    as_version(tmp_path, version)
     with open_store(tmp_path, create=create) as store:
         assert list(store.columns(names, [SESSION])) == before
         assert [run.update for run in store.runs()] == [1, 2]
 
 
-def test_a_store_of_version_1_that_cannot_be_written_is_refused(tmp_path):
+@pytest.mark.parametrize("version", range(1, tables.VERSION))
+def test_an_older_store_that_cannot_be_written_is_refused(tmp_path, version):
     open_store(tmp_path).close()
-    as_version_1(tmp_path)
+    as_version(tmp_path, version)
     with (
         patch.object(tables.os, "access", return_value=False),
-        pytest.raises(RecordInvalid, match="store version 1 and cannot be written"),
+        pytest.raises(RecordInvalid, match=f"store version {version} and cannot be written"),
     ):
         open_store(tmp_path, create=False)
