@@ -6,8 +6,10 @@ import gzip
 import os
 import platform
 import re
+import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +25,7 @@ _PROC = Path("/proc")
 _CPUS = _SYS / "devices/system/cpu"
 _TRACEFS = (_SYS / "kernel/tracing", _SYS / "kernel/debug/tracing")
 _TRIED_HUGE_BYTES = 16 << 20
+_LAB_BYTES = 3584 << 20
 LAB_VARIABLE = "PAUSEBENCH_LAB"  # set in the lab: the machine and the QEMU that it runs on
 
 
@@ -170,6 +173,8 @@ class HostFacts:
     iommufd: bool = False
     iommu_groups: int = 0
     vfio_config: str = ""
+    lab: str = ""  # what the lab's root consists of; empty when there is none yet
+    lab_refusal: str = ""  # why there can be no lab here
 
 
 def look() -> HostFacts:
@@ -201,7 +206,29 @@ def look() -> HostFacts:
         iommufd=_there(Path("/dev/iommu")),
         iommu_groups=len(list((_SYS / "kernel/iommu_groups").glob("[0-9]*"))),
         vfio_config=config_value(_kernel_config(), "CONFIG_VFIO"),
+        lab=_lab(),
+        lab_refusal=_lab_refusal(),
     )
+
+
+def _lab() -> str:
+    from .lab.root import current_root, describe
+
+    with suppress(HostUnfit, OSError):
+        root = current_root()
+        return describe(root) if root is not None else ""
+    return ""
+
+
+def _lab_refusal() -> str:
+    if os.environ.get(LAB_VARIABLE):
+        return "this is the lab"
+    if platform.machine() != "x86_64":
+        return f"the lab is for x86_64, not {platform.machine()}"
+    if shutil.which("apt-get") is None:
+        return "no apt-get to fetch its packages with"
+    free = psutil.virtual_memory().available
+    return "" if free >= _LAB_BYTES else f"only {free >> 20} MiB of memory are free"
 
 
 def _there(path: Path) -> bool:
