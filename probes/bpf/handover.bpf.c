@@ -216,7 +216,7 @@ struct dma_map {
     u64 length;
 };
 
-BPF_HASH(in_vfio, u32, u32, 64);   /* thread → command of its ioctl */
+BPF_HASH(in_vfio, u32, u32, 64);    /* thread → command of its ioctl */
 BPF_HASH(interrupts, u32, u32, 64); /* interrupt of an assigned device → 1 */
 
 static inline void vfio_enter(u32 command, u64 where)
@@ -224,12 +224,16 @@ static inline void vfio_enter(u32 command, u64 where)
     u32 tid = (u32)bpf_get_current_pid_tgid();
     struct dma_map map = {};
 
+    if (command != VFIO_IOMMU_MAP_DMA && command != VFIO_IOMMU_UNMAP_DMA &&
+        command != IOMMU_IOAS_CHANGE_PROCESS)
+        return;
     if (!is_watched())
         return;
     if (command != IOMMU_IOAS_CHANGE_PROCESS &&
         bpf_probe_read_user(&map, command == VFIO_IOMMU_MAP_DMA ? 32 : 24, (void *)where))
         count_lost();
-    in_vfio.update(&tid, &command);
+    if (in_vfio.update(&tid, &command))
+        count_lost();
     if (command == VFIO_IOMMU_MAP_DMA)
         emit(KIND_VFIO, EDGE_ENTER, command, map.flags, map.iova, map.length);
     else /* its iova and length lie where the other has address and iova */
@@ -306,15 +310,27 @@ RAW_TRACEPOINT_PROBE(sys_exit)
     guest_left();
     return 0;
 }
+
+#ifdef WITH_VFIO /* few calls, in sessions with assigned devices only */
+TRACEPOINT_PROBE(syscalls, sys_enter_ioctl)
+{
+    vfio_enter(args->cmd, args->arg);
+    return 0;
+}
+
+TRACEPOINT_PROBE(syscalls, sys_exit_ioctl)
+{
+    vfio_return(args->ret);
+    return 0;
+}
+#endif
 #else
 TRACEPOINT_PROBE(syscalls, sys_enter_ioctl)
 {
     if (args->cmd == KVM_RUN)
         guest_entered();
 #ifdef WITH_VFIO
-    else if (args->cmd == VFIO_IOMMU_MAP_DMA || args->cmd == VFIO_IOMMU_UNMAP_DMA ||
-             args->cmd == IOMMU_IOAS_CHANGE_PROCESS)
-        vfio_enter(args->cmd, args->arg);
+    vfio_enter(args->cmd, args->arg);
 #endif
     return 0;
 }
