@@ -4,6 +4,7 @@ SCENARIOS ?= anon hugetlb-2m
 BOOTS ?= 3
 UPDATES ?= 5
 PYTEST_ARGS ?=
+LAB_SCENARIOS ?=
 NIGHTLY ?= bench/examples/nightly.toml
 
 BIN := .venv/bin
@@ -11,7 +12,7 @@ BPF_SOURCES := $(wildcard probes/bpf/*.c probes/bpf/*.h)
 SHELL_SOURCES := runners/setup.sh .ci/run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench nightly test check check-style check-types check-imports check-bpf check-shell clean
+.PHONY: help setup bench lab nightly test check check-style check-types check-imports check-bpf check-shell clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +23,9 @@ setup: ## install what is missing on this host (root), and the venv
 bench: setup ## measure and write an HTML report: SCENARIOS="anon hugetlb-2m" BOOTS=3 UPDATES=5
 	@$(BIN)/pausebench run $(SCENARIOS) --boots $(BOOTS) --updates $(UPDATES); status=$$?; \
 	case $$status in 0|3) printf 'report: '; $(BIN)/pausebench report;; esac; exit $$status
+
+lab: setup ## measure assigned devices (VFIO) in a virtual machine: LAB_SCENARIOS="vfio-type1"
+	@$(BIN)/pausebench lab run $(LAB_SCENARIOS)
 
 nightly: setup ## the nightly job of the example: NIGHTLY=bench/examples/nightly.toml
 	@$(BIN)/pausebench nightly $(NIGHTLY)

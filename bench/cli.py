@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "hand guests over again and again and measure how long they stand still"),
     "compare": ("compare", "is build B worse than build A, and which phase moved"),
     "matrix": ("matrix", "every old build to every new one: blackout or why it does not go"),
+    "lab": ("lab", "measure assigned devices (VFIO) in a virtual machine, on hosts without VFIO"),
     "build": ("build", "QEMU builds to compare: from a Debian suite, a tree or a path"),
     "list": ("list", "the scenarios that can be run"),
     "show": ("show", "one handover as a waterfall, with its evidence"),

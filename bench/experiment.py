@@ -21,10 +21,11 @@ from results.errors import HostUnfit, PausebenchError
 from results.evidence import Control
 from results.guest_clock import Sample, tick_rate
 from results.raw import new_run_id
-from results.records import SCHEMA, ObservedGap, Process, Recording, Run, VcpuBracket
+from results.records import SCHEMA, ObservedGap, Process, Recording, Run, Scenario, VcpuBracket
 from results.scheduling import Scheduling
 from results.store import Store
 from results.timeline import judge
+from runners.device_watch import interrupt_numbers
 from runners.guest import Guest, Place, ram_descriptor
 from runners.host import host_state, load_snapshot
 from runners.observer.process import Observer
@@ -35,6 +36,7 @@ from runners.transfer import Hooks, Transferred, hand_over
 from .controls import run_controls
 from .proving import Prover
 from .schedule import Trial
+from .vfio_control import vfio_control
 
 
 class Progress(Protocol):
@@ -61,14 +63,22 @@ class Experiment:
     observer: Path | None = None  # the observer's program, where guests are to be watched by it
     perf: bool = False  # count perf events of both QEMUs, which lengthens every context switch
     scheduler: SchedulerProbe | None = None  # None when nobody asks why a blackout was long
-    _controls: tuple[Control, ...] | None = None
+    _controls: dict[bool, tuple[Control, ...]] = field(default_factory=dict)
+    _vfio_controls: dict[str, Control] = field(default_factory=dict)
 
-    def controls(self) -> tuple[Control, ...]:
+    def controls(self, scenario: Scenario | None = None) -> tuple[Control, ...]:
         """The controls that must fail, run once, before the session's first proof."""
-        if self._controls is None:
+        if scenario is None or not scenario.vfio:
+            return self._run_controls(stand_in=True)
+        extra = self._vfio_controls.get(scenario.id)
+        return (*self._run_controls(stand_in=False), *([extra] if extra else []))
+
+    def _run_controls(self, *, stand_in: bool) -> tuple[Control, ...]:
+        """Those of every transfer; `stand_in` with that of the process that pins RAM."""
+        if stand_in not in self._controls:
             self.progress.doing("running the controls that must fail")
-            self._controls = run_controls()
-        return self._controls
+            self._controls[stand_in] = run_controls(stand_in=stand_in)
+        return self._controls[stand_in]
 
     async def run(self, trials: Sequence[Trial]) -> list[Run]:
         """Carry the trials out in their order. A failure ends its boot, not the session."""
@@ -101,6 +111,11 @@ class Experiment:
 
     async def boot(self, trial: Trial) -> Booted:
         """Start the guest of a trial; raises GuestLost when it does not come to life."""
+        scenario = trial.scenario
+        if scenario.vfio and self.prove and scenario.id not in self._vfio_controls:
+            self._vfio_controls[scenario.id] = await vfio_control(
+                scenario, trial.old_build, self.place, self.pin_probe
+            )
         guest = await Guest.boot(trial.scenario, trial.old_build, self.place)
         try:
             return Booted(self, trial, guest)
@@ -196,11 +211,12 @@ class Booted:
         prover = None
         if self._experiment.prove:
             seed = zlib.crc32(name.encode())  # another sample each run, the same in a repetition
-            controls = self._experiment.controls()
+            controls = self._experiment.controls(trial.scenario)
             pins = self._experiment.pin_probe
             prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
         before = load_snapshot((self.guest.qemu.pid,))
-        window = _Window(self._experiment, prover, trial.scenario.ram_bytes)
+        devices = [address for address in trial.scenario.devices.split(",") if address]
+        window = _Window(self._experiment, prover, trial.scenario.ram_bytes, devices)
         try:
             with window:
                 seen = await hand_over(self.guest, trial.new_build, window.hooks())
@@ -233,6 +249,7 @@ class Booted:
             perf=window.counts,
             observed=window.gaps,
             host=host_state(before, load_snapshot((seen.new.pid,))),
+            device=seen.device,
             evidence=prover.evidence() if prover is not None else None,
             failure=seen.failure,
             scheduling=window.scheduling,
@@ -279,7 +296,14 @@ def _pooled(samples: list[list[Sample]]) -> list[Sample]:
 class _Window:
     """The observers of one transfer, from its start to old QEMU's end."""
 
-    def __init__(self, experiment: Experiment, prover: Prover | None, ram_bytes: int) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        prover: Prover | None,
+        ram_bytes: int,
+        devices: Sequence[str] = (),
+    ) -> None:
+        self._devices = devices
         self._probe = experiment.probe
         self._ram_bytes = ram_bytes
         self._further = experiment.hooks
@@ -311,6 +335,8 @@ class _Window:
         if self._probe is not None:
             self._probe.watch(old)
             self._probe.watch(new, incoming=True)
+            for address in self._devices:
+                self._probe.watch_interrupts(interrupt_numbers(address))
         if self._prover is not None:
             self._prover.before(old, new)
         self._further.started(old, new)

@@ -52,6 +52,13 @@ def add_scenario_options(parser: argparse.ArgumentParser) -> None:
         help="migration return path: QEMU's `downtime` then reaches new QEMU's vm_start",
     )
     group.add_argument(
+        "--device",
+        action="append",
+        metavar="ADDRESS",
+        help="PCI device to assign in the vfio scenarios, like 0000:01:00.0; repeat for several. "
+        "It is taken from this host while it is measured and given back after",
+    )
+    group.add_argument(
         "--scenarios", type=Path, metavar="FILE.toml", help="file that defines more scenarios"
     )
 
@@ -82,7 +89,26 @@ def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Sce
         "return_path": args.return_path,
     }
     # Named twice is meant once.
-    return [resolve(changed(find_scenario(n, known), changes)) for n in dict.fromkeys(names)]
+    chosen = [changed(find_scenario(n, known), changes) for n in dict.fromkeys(names)]
+    return [resolve(scenario) for scenario in _with_devices(chosen, args.device or ())]
+
+
+def _with_devices(scenarios: Sequence[Scenario], addresses: Sequence[str]) -> list[Scenario]:
+    """Give the devices to the scenarios that assign any. Raises UsageError when none does."""
+    from dataclasses import replace
+
+    from results.errors import UsageError
+    from runners.devices import parse_address
+
+    if not addresses:
+        return list(scenarios)
+    devices = ",".join(dict.fromkeys(map(parse_address, addresses)))
+    if not any(scenario.vfio for scenario in scenarios):
+        raise UsageError(
+            "--device is for scenarios that assign devices (vfio-type1, vfio-iommufd, …): "
+            f"{', '.join(s.id for s in scenarios)} does not"
+        )
+    return [replace(s, devices=devices) if s.vfio else s for s in scenarios]
 
 
 def need_root() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,8 @@ class SessionProgress:
         self._console = Console(stderr=True)
         self._tell_boots = tell_boots
         self._live = self._console.is_terminal
+        # The lab's progress is passed on line by line: each step takes seconds there.
+        self._telling = not self._live and bool(os.environ.get("PAUSEBENCH_LAB"))
         self._bar = Bar(
             SpinnerColumn(),
             BarColumn(bar_width=24),
@@ -56,6 +59,8 @@ class SessionProgress:
 
     def doing(self, what: str) -> None:
         self._bar.update(self._task, description=what)
+        if self._telling:
+            self._console.print(what, markup=False, highlight=False, soft_wrap=True)
 
     def finished(self, run: Run) -> None:
         self._bar.advance(self._task)

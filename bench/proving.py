@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -98,7 +98,7 @@ class Prover:
         """The guest runs in new QEMU and old still lives: the only time to compare descriptors."""
 
         def look() -> None:
-            self._files = tuple(compare_descriptor(old.pid, new.pid, fd) for fd in carried)
+            self._files = compare_descriptors(old.pid, new.pid, carried)
             self._write("resumed", new.pid)
             self._account("resumed", {"old": old.pid, "new": new.pid})
 
@@ -219,6 +219,24 @@ def compare_views(units: Numbers, unit: int, touched: int, old: View, new: View)
         old_address=old.address,
         new_address=new.address,
         duration_ns=old.duration_ns + new.duration_ns,
+    )
+
+
+def compare_descriptors(old: int, new: int, carried: tuple[CarriedFd, ...]) -> tuple[SameFile, ...]:
+    """kcmp of all carried descriptors.
+
+    Old QEMU names the descriptor of a VFIO container once for each group in it, so that SCM_RIGHTS
+    makes several of one; new keeps the first and closes the others, whose numbers are then given
+    to other files ("De-dup it", vfio_cpr_container_match in QEMU's hw/vfio/cpr-legacy.c). Such a
+    one is compared as the one that was kept.
+    """
+    found = [compare_descriptor(old, new, fd) for fd in carried]
+    kept = {file.old_fd: file for file in found if file.same}
+    return tuple(
+        replace(file, new_fd=kept[file.old_fd].new_fd, same=True, missing="")
+        if not file.same and file.old_fd in kept and file.name == kept[file.old_fd].name
+        else file
+        for file in found
     )
 
 

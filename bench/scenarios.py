@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from results.errors import UsageError
-from results.records import GIB, MIB, Accelerator, Backend, Scenario
+from results.records import GIB, MIB, Accelerator, Backend, Scenario, Vfio
 
 BUILTIN: tuple[Scenario, ...] = (
     Scenario("anon", "anon", "anonymous RAM (memory-backend-ram, a memfd behind the scenes)"),
@@ -28,6 +28,27 @@ BUILTIN: tuple[Scenario, ...] = (
         "hugetlb-memfd",
         "like hugetlb-2m, all RAM pinned by an io_uring process",
         pinned=True,
+    ),
+    Scenario("vfio-type1", "anon", "PCI devices assigned by VFIO's type1 container", vfio="type1"),
+    Scenario(
+        "vfio-iommufd",
+        "anon",
+        "PCI devices assigned by iommufd, BARs not mapped",
+        vfio="iommufd",
+        no_mmap=True,
+    ),
+    Scenario(
+        "vfio-type1-2m",
+        "hugetlb-memfd",
+        "like vfio-type1, on 2 MiB huge pages",
+        vfio="type1",
+    ),
+    Scenario(
+        "vfio-iommufd-2m",
+        "hugetlb-memfd",
+        "like vfio-iommufd, on 2 MiB huge pages",
+        vfio="iommufd",
+        no_mmap=True,
     ),
     Scenario("anon-locked", "anon", "like anon, with -overcommit mem-lock=on", mem_lock=True),
 )
@@ -100,7 +121,11 @@ def _told(where: str, read: Callable[[str], _Read], text: str) -> _Read:
 
 
 def _check(where: str, key: str, value: object, base: Scenario) -> None:
-    choices = {"backend": get_args(Backend), "accel": get_args(Accelerator)}.get(key)
+    choices = {
+        "backend": get_args(Backend),
+        "accel": get_args(Accelerator),
+        "vfio": get_args(Vfio),
+    }.get(key)
     if choices is not None and value not in choices:
         raise UsageError(f"{where}: {key} is one of {', '.join(choices)}, not {value!r}")
     expected = type(getattr(base, key))

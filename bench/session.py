@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from probes.scheduling import SchedulerProbe
 from results.errors import HostUnfit, UsageError
 from results.records import Build, Run, Scenario, Session
 from results.store import Store, new_session_id
+from runners import devices
 from runners.command import check_scenario
 from runners.guest import Place
 from runners.host import environment
@@ -82,9 +83,17 @@ def private_place(scenarios: Sequence[Scenario]) -> Iterator[Place]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def _devices(scenarios: Sequence[Scenario]) -> AbstractContextManager[object]:
+    """The assigned devices of all scenarios, lent for the session."""
+    addresses = [address for s in scenarios for address in s.devices.split(",") if address]
+    kinds = [s.vfio for s in scenarios if s.vfio]
+    return devices.lent(list(dict.fromkeys(addresses)), dict.fromkeys(kinds))
+
+
 def clear_leftovers() -> None:
-    """Take away what killed sessions left: huge pages, mounts, private directories."""
+    """Take away what killed sessions left: huge pages, mounts, devices, private directories."""
     give_back_of_the_dead()
+    devices.give_back_of_the_dead()
     for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         match = re.fullmatch(rf"{_PREFIX}(\d+)-(\d+)-\w+", directory.name)
         if match is None or directory.stat(follow_symlinks=False).st_uid != os.getuid():
@@ -146,9 +155,12 @@ def open_session(
         probe_tier=watch.tier if watch is not None else "none",
     )
     clear_leftovers()
-    with _terminate_as_interrupt(), private_place(scenarios) as place:
+    vfio = any(scenario.vfio for scenario in scenarios)
+    for build in builds if vfio else ():
+        devices.check_build(build)
+    with _terminate_as_interrupt(), private_place(scenarios) as place, _devices(scenarios):
         progress.doing("compiling and loading the BPF probes")
-        with _probes(builds, watch) as (probe, pin_probe, scheduler):
+        with _probes(builds, watch, vfio=vfio) as (probe, pin_probe, scheduler):
             store.add_session(session)
             # 130 until told otherwise: what ends a session early is an interrupt.
             experiment = Experiment(
@@ -175,13 +187,13 @@ def open_session(
 
 @contextmanager
 def _probes(
-    builds: Sequence[Build], watch: Watch | None
+    builds: Sequence[Build], watch: Watch | None, *, vfio: bool
 ) -> Iterator[tuple[HandoverProbe | None, PinProbe | None, SchedulerProbe | None]]:
     if watch is None:
         yield None, None, None
         return
     with (
-        HandoverProbe(builds) as probe,
+        HandoverProbe(builds, vfio=vfio) as probe,
         PinProbe() as pin_probe,
         SchedulerProbe() if watch.why else nullcontext() as scheduler,
     ):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from results.errors import HostUnfit
 from results.phases import MARK_NAMES, MARKS, choose_function
@@ -20,7 +20,19 @@ from .program import compile_program
 _RING_PAGES = 256  # 1 MiB holds several hundred transfers' records; it is drained after each
 _DATA_BYTES = 512
 _MAX_FDS = 8
-_KINDS = {1000: "mmap", 1001: "sendmsg", 1002: "recvmsg"}
+_KINDS = {
+    1000: "mmap",
+    1001: "sendmsg",
+    1002: "recvmsg",
+    1003: "vfio_ioctl",
+    1004: "interrupt",
+}
+_FIELDS = {
+    ("mmap", "return"): ("address", "length", "fd", "flags"),
+    ("vfio_ioctl", "enter"): ("command", "flags", "iova", "length"),
+    ("vfio_ioctl", "return"): ("command", "result"),
+    ("interrupt", "enter"): ("number",),
+}
 _WATCHED, _AWAITING = 1, 2
 TRACEFS = Path("/sys/kernel/tracing")
 
@@ -77,11 +89,15 @@ class HandoverProbe:
     guest has resumed. Nothing is read from the kernel in between.
     """
 
-    def __init__(self, builds: Iterable[Build], *, only_bracket: bool = False) -> None:
+    def __init__(
+        self, builds: Iterable[Build], *, only_bracket: bool = False, vfio: bool = False
+    ) -> None:
         """`only_bracket` leaves all out but guest entry and exit: the least that shows a blackout,
-        to see what the rest costs."""
+        to see what the rest costs; `vfio` watches assigned devices too, which takes longer
+        to compile."""
         self._builds = tuple(builds)
         self._only_bracket = only_bracket
+        self._vfio = vfio
         self._bpf: Any = None
         self._records: list[Event] = []
         self._lost_before = 0
@@ -92,6 +108,7 @@ class HandoverProbe:
         flags.append(f"-DRING_PAGES={_RING_PAGES}")
         flags.append(f"-DCPUS={os.sysconf('SC_NPROCESSORS_CONF')}")
         flags += [f"-DWITH_{name}" for name, event in _OPTIONAL.items() if _has(event)]
+        flags += ["-DWITH_VFIO"] if self._vfio else []
         if self._only_bracket:
             flags.append("-DBRACKET_ONLY")
         directory = resources.files(__package__).joinpath("bpf")
@@ -152,6 +169,11 @@ class HandoverProbe:
                     del self._bpf[table][ctypes.c_uint32(key)]
                 except KeyError:
                     continue
+
+    def watch_interrupts(self, numbers: Iterable[int]) -> None:
+        """Record the interrupts of assigned devices, whoever runs when they come."""
+        for number in numbers:
+            self._bpf["interrupts"][ctypes.c_uint32(number)] = ctypes.c_uint32(1)
 
     def watched(self) -> set[int]:
         """Processes that are being watched; the kernel's table of them holds 64."""
@@ -224,8 +246,9 @@ def _has(event: str) -> bool:
 def _as_event(raw: Any) -> Event:
     kind = int(raw.kind)
     args = [int(a) for a in raw.args]
+    edge: Literal["enter", "return"] = "return" if raw.edge else "enter"
     if kind in _KINDS:
-        values = dict(zip(("address", "length", "fd", "flags"), args, strict=True))
+        values = dict(zip(_FIELDS[_KINDS[kind], edge], args, strict=False))
     elif raw.edge:
         values = {"result": ctypes.c_int32(args[0] & 0xFFFFFFFF).value}
     else:
@@ -236,7 +259,7 @@ def _as_event(raw: Any) -> Event:
         pid=int(raw.pid),
         tid=int(raw.tid),
         mark=_KINDS.get(kind) or MARK_NAMES[kind],
-        edge="return" if raw.edge else "enter",
+        edge=edge,
         values=values,
         counters={
             "switches": int(counters.switches),

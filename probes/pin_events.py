@@ -23,6 +23,7 @@ _FUNCTIONS = (
     "unpin_folios",
     "vfio_pin_pages_remote",
     "vfio_unpin_pages_remote",
+    "batch_unpin",
 )
 _IOMMU = ("iommu_map", "iommu_unmap")
 _VFIO = ("vfio_unmap_dma", "ioas_unmap")

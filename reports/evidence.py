@@ -24,6 +24,7 @@ def draw_evidence(page: Page, run: Run) -> None:
     _draw_witnesses(page, run)
     _draw_clock(page, run)
     _draw_brownout(page, run)
+    _draw_device(page, run)
     _draw_fds(page, run)
     _draw_memory(page, run)
     _draw_proof(page, run.proof)
@@ -160,6 +161,19 @@ def _draw_brownout(page: Page, run: Run) -> None:
     if seen:
         text += f" · {', '.join(seen)} of the new vCPU threads meanwhile"
     _labelled(page, "brownout", text)
+
+
+def _draw_device(page: Page, run: Run) -> None:
+    if run.device is None:
+        return
+    found = run.device
+    text = f"{found.address}: {found.operations} operations"
+    if found.during is not None:
+        text += f", {found.during} of them during the blackout"
+    if found.longest_gap_ns is not None:
+        text += f"; longest gap between two {ms(found.longest_gap_ns)}"
+        text += f" (usually {ms(found.usual_gap_ns)}), blackout {ms(run.blackout_ns)}"
+    _labelled(page, "device", text)
 
 
 def _draw_fds(page: Page, run: Run) -> None:

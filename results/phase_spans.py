@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .records import Event, Span
+from .vfio import is_address_call
 
 
 class Marks:
@@ -121,6 +122,7 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
     ended = marks.first("old", "runstate", "enter", after=completed.ns) if completed else None
     # Until new reads the first section the guest waits for old, but not once old has sent all.
     awaited = min(sections.ns, completed.ns) if sections and completed else _ns(sections)
+    unmapped, remap = vfio_bounds(marks)
     # New QEMU waits in accept until old connects: that is not loading.
     begun = waited if waited and save and waited.ns > save.ns else save
     return [
@@ -136,11 +138,30 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
         _Bound("ram_setup", "old", setup, set_up),
         _Bound("state_save", "old", set_up, completed),
         _Bound("state_load", "new", load, loaded, share_from=awaited),
+        _Bound("vfio_remap", "new", *remap),
         _Bound("activation", "new", loaded, vm_start),
         _Bound("vm_start", "new", vm_start, resumed),
         _Bound("first_entry", "new", resumed, first_entry),
+        _Bound("vfio_handover", "both", _ns(unmapped or remap[0]), _ns(remap[1])),
         _Bound("source_end", "old", completed, ended),
     ]
+
+
+def vfio_bounds(marks: Marks) -> tuple[Event | None, tuple[Event | None, Event | None]]:
+    """Where assigned devices change hands: old lets go of its addresses, new gives its own."""
+    # Before the stop QEMU only tries out whether iommufd knows the call.
+    stop = marks.old("vm_stop", "enter") or 0
+    unmapped = next(
+        (e for e in marks.all("old", "vfio_ioctl", "enter") if e.ns > stop and is_address_call(e)),
+        None,
+    )
+    taken = [
+        e for e in marks.all("new", "vfio_ioctl", "enter") if e.ns > stop and is_address_call(e)
+    ]
+    if not taken:
+        return unmapped, (None, None)
+    ends = [e for e in marks.all("new", "vfio_ioctl", "return") if e.ns > taken[-1].ns]
+    return unmapped, (taken[0], ends[0] if ends else None)
 
 
 def _spent(start: Event | int | None, end: Event | int | None) -> dict[str, int]:
@@ -184,4 +205,5 @@ def _owners(
 
 
 # Never what the guest waits for: the controller's hold, and what old QEMU does after the fact.
-_OUTSIDE = frozenset({"hold", "source_end"})
+# The devices' handover spans phases of both sides; its part that only new does is vfio_remap.
+_OUTSIDE = frozenset({"hold", "source_end", "vfio_handover"})

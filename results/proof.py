@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .device import check_device
 from .evidence import (
     Accounts,
     Check,
@@ -20,8 +21,10 @@ from .evidence import (
     SameFile,
     Verdict,
 )
-from .records import MIB, Scenario
+from .records import MIB, DeviceContinuity, Scenario
+from .vfio import VfioCalls, check_vfio
 
+VFIO_CONTROL = "VFIO pins let go"
 CONTROLS = ("private copy", "replaced page", "swapped descriptor", "pins let go")
 
 # A private copy would show as anonymous memory of new QEMU beyond what old QEMU has of its own;
@@ -32,10 +35,29 @@ _OWN_NOISE_BYTES = 8 * MIB
 _ABSENT_SHARE = 0.05
 
 
-def judge_proof(evidence: Evidence, scenario: Scenario) -> Proof:
-    """The verdict over all checks that apply to `scenario`."""
+def needed_controls(scenario: Scenario) -> tuple[str, ...]:
+    """The controls that must be caught; a real device's pins take the stand-in's place."""
+    if not scenario.vfio:
+        return CONTROLS
+    return (*(name for name in CONTROLS if name != "pins let go"), VFIO_CONTROL)
+
+
+def judge_proof(
+    evidence: Evidence,
+    scenario: Scenario,
+    calls: VfioCalls | None = None,
+    device: DeviceContinuity | None = None,
+) -> Proof:
+    """The verdict over all checks that apply to `scenario`.
+
+    `calls` are those by which assigned devices were handed over, where probes could see them;
+    `device` is what became of one that the payload drives.
+    """
     checks = [
-        check_frames(evidence.frames, 0 if scenario.pinned else moved_pages(evidence.accounts)),
+        check_frames(
+            evidence.frames,
+            0 if scenario.pinned or scenario.vfio else moved_pages(evidence.accounts),
+        ),
         check_one_copy(evidence.accounts, scenario),
         check_files(evidence.files),
     ]
@@ -48,18 +70,24 @@ def judge_proof(evidence: Evidence, scenario: Scenario) -> Proof:
         checks.append(check_locked(evidence.accounts, scenario.ram_bytes))
     if evidence.pin_events is not None:
         checks.append(check_pin_events(evidence.pin_events))
-    verdict, reason = _verdict(checks, evidence.controls)
+    if scenario.vfio:
+        checks += check_vfio(evidence, scenario, calls)
+    if device is not None:
+        checks.append(check_device(device))
+    verdict, reason = _verdict(checks, evidence.controls, needed_controls(scenario))
     return Proof(verdict, reason, tuple(checks), evidence.controls, evidence.duration_ns)
 
 
-def _verdict(checks: list[Check], controls: tuple[Control, ...]) -> tuple[Verdict, str]:
+def _verdict(
+    checks: list[Check], controls: tuple[Control, ...], needed: tuple[str, ...]
+) -> tuple[Verdict, str]:
     broken = [c for c in checks if c.state == "broken"]
     if broken:
         return "broken", "; ".join(f"{c.name}: {c.text}" for c in broken)
-    slipped = [c.name for c in controls if not c.caught]
+    slipped = [c.name for c in controls if not c.caught and c.name in needed]
     if slipped:
         return "unproven", f"control not caught: {', '.join(slipped)}"
-    absent = [name for name in CONTROLS if name not in {c.name for c in controls}]
+    absent = [name for name in needed if name not in {c.name for c in controls}]
     if absent:
         return "unproven", f"no passing control for: {', '.join(absent)}"
     # Events on pin paths add to the proof where a kernel has them; no kernel must.

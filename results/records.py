@@ -20,6 +20,7 @@ SCHEMA = 1
 
 Backend = Literal["anon", "memfd", "shm", "hugetlb-memfd", "hugetlbfs"]
 Accelerator = Literal["auto", "kvm", "tcg"]
+Vfio = Literal["", "type1", "iommufd"]
 Side = Literal["old", "new"]
 Outcome = Literal["completed", "failed"]
 
@@ -43,6 +44,9 @@ class Scenario:
     mem_lock: bool = False
     return_path: bool = False
     pinned: bool = False  # a process that stands for a DMA device pins all of guest RAM
+    vfio: Vfio = ""  # how real PCI devices are assigned; empty: none
+    devices: str = ""  # their addresses, separated by commas; named by whoever starts the session
+    no_mmap: bool = False  # BARs are not mapped into QEMU: iommufd's CPR refuses mapped ones (11.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,42 @@ class ObservedGap:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceCounts:
+    """What the payload has counted of the device that it drives by DMA.
+
+    A number goes to the device by one operation and back by the next; `wrong` came back as
+    another. `silent` operations ended without an interrupt, `surplus` interrupts came while one
+    was on its way.
+    """
+
+    operations: int
+    number: int
+    wrong: int
+    wrong_seen: int
+    wrong_expected: int
+    interrupts: int
+    silent: int
+    surplus: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceWork:
+    """A driven device around one transfer: the payload's counts, and the host's.
+
+    `interrupts_before` and `interrupts_after` are the host's own count of the device's interrupts
+    (/proc/interrupts), read together with the payload's. `faults` are IOMMU faults that the kernel
+    logged in between; None where its log cannot be read.
+    """
+
+    address: str
+    before: DeviceCounts
+    after: DeviceCounts
+    interrupts_before: int
+    interrupts_after: int
+    faults: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RamCheck:
     """Guest RAM compared byte by byte with what was written, through new QEMU's descriptor."""
 
@@ -249,6 +289,7 @@ class Recording:
     perf: dict[str, dict[str, int]] = field(default_factory=dict)  # side → perf event → count
     host: HostState = field(default_factory=HostState)
     evidence: Evidence | None = None  # of the proof; None where none was gathered
+    device: DeviceWork | None = None  # None where the payload drives none
     failure: str = ""  # set when the transfer itself failed
     scheduling: Scheduling | None = None  # None where the scheduler was not watched
 
@@ -286,6 +327,27 @@ class RamMap:
     address: int
     length_bytes: int
     ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceContinuity:
+    """How a device that the payload drives came through: what was lost, and its longest gap.
+
+    `operations` ended between the look before and the look after; `during` of them while no vCPU
+    ran, by the host's count of interrupts. `longest_gap_ns` is the longest time between two
+    interrupts of the device around the transfer, `usual_gap_ns` their median.
+    """
+
+    address: str
+    operations: int
+    during: int | None
+    wrong: int
+    silent: int
+    surplus: int
+    faults: int | None
+    longest_gap_ns: int | None
+    usual_gap_ns: int | None
+    troubles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +414,7 @@ class Run:
     warnings: tuple[str, ...] = ()
     log_tail: str = ""
     proof: Proof | None = None
+    device: DeviceContinuity | None = None  # None where the payload drives none
     stop_position: str = "unknown"  # of the VM, relative to old QEMU's save of the CPR state
     attribution: Attribution | None = None  # None where the scheduler was not watched
 
@@ -402,6 +465,9 @@ class Summary:
     brownout_median_ns: int | None = None  # a run that was not back counts with what was watched
     dimensions: str = ""  # tells apart two sizes of one scenario
     proofs: dict[str, int] = field(default_factory=dict)  # verdict → runs, failed ones too
+    device_operations: int = 0  # of the device that the payload drives, over all runs
+    device_troubles: int = 0  # runs in which it lost, repeated or missed something
+    device_gap_ns: int | None = None  # the longest time between two operations of any valid run
 
     @property
     def dimensions_but_id(self) -> str:

@@ -117,15 +117,23 @@ class _Group:
     first_progress: list[int] = field(default_factory=list)
     brownouts: list[int] = field(default_factory=list)
     proofs: dict[str, int] = field(default_factory=dict)
+    operations: int = 0
+    troubles: int = 0
+    device_gaps: list[int] = field(default_factory=list)
 
     def add(self, run: Run) -> None:
         boot = (run.session, run.boot)
         self.counts[boot] = self.counts.get(boot, 0) + 1
         if run.proof is not None:
             self.proofs[run.proof.verdict] = self.proofs.get(run.proof.verdict, 0) + 1
+        if run.device is not None:
+            self.operations += run.device.operations
+            self.troubles += bool(run.device.troubles)
         if run.outcome != "completed":
             self.failed += 1
             return
+        if run.device is not None and run.device.longest_gap_ns is not None:
+            self.device_gaps.append(run.device.longest_gap_ns)
         self.valid += 1
         if run.blackout_ns is not None:
             self._add_blackout(run, boot, run.blackout_ns)
@@ -178,6 +186,9 @@ class _Group:
             brownout_median_ns=median_ns(self.brownouts),
             dimensions=self.dimensions,
             proofs=dict(self.proofs),
+            device_operations=self.operations,
+            device_troubles=self.troubles,
+            device_gap_ns=max(self.device_gaps, default=None),
         )
 
     def _phase_medians(self) -> dict[str, int]:

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from .attribution import attribute
 from .brownout import follow, worst
 from .cpr_stream import carried_descriptors, ram_maps
+from .device import device_continuity
 from .evidence import Proof
 from .guest_clock import GuestView, guest_views
+from .known_failures import explained
 from .phase_spans import Marks, build_spans
 from .phases import MARKS
 from .proof import judge_proof
@@ -23,6 +25,7 @@ from .records import (
     VcpuBracket,
     Witnesses,
 )
+from .vfio import vfio_calls
 
 # How far witnesses may be apart before the run is doubted. A guest whose clock freezes cannot
 # see up to one logging threshold (200 µs) of the pause on top of the sampling noise.
@@ -48,6 +51,10 @@ def dimensions(scenario: Scenario) -> str:
     """All that must be equal for two runs to be compared, as text that sorts and prints."""
     fields = asdict(scenario)
     fields.pop("about")
+    # What earlier versions did not know is told only where it is used: their runs stay comparable.
+    for name in ("vfio", "devices", "no_mmap"):
+        if not fields[name]:
+            fields.pop(name)
     return " ".join(f"{name}={fields[name]}" for name in sorted(fields))
 
 
@@ -93,14 +100,24 @@ def judge(recording: Recording) -> Run:
     run = _with_guest(run, recording, pauses, views)
     run = _with_brownout(run, recording, views)
     run = replace(run, witnesses=_witnesses(run, recording, marks, pauses))
+    run = replace(run, device=device_continuity(recording, _window(run)))
     if recording.evidence is not None:
-        run = replace(run, proof=judge_proof(recording.evidence, recording.scenario))
+        run = replace(
+            run,
+            proof=judge_proof(
+                recording.evidence,
+                recording.scenario,
+                vfio_calls(recording.events, recording.old.pid, recording.new.pid),
+                run.device,
+            ),
+        )
     disagreements = _disagreements(run, recording, marks, pauses, views)
     reasons = [
         *_harm(recording),
         *(gone if recording.probed and not recording.failure else ()),
         *_incomplete(recording, run, descriptor_doubts),
         *disagreements,
+        *(run.device.troubles if run.device is not None else ()),
         *_not_proven(run.proof),
     ]
     warnings = list(_warnings(recording, marks))
@@ -108,14 +125,22 @@ def judge(recording: Recording) -> Run:
         warnings.append("the guest's clock could not be read: the guest does not testify")
     run = replace(run, disagreements=tuple(disagreements), warnings=tuple(warnings))
     if reasons:
-        tails = (f"{side}: {p.log_tail}" for side, p in _sides(recording) if p.log_tail)
+        log = "\n".join(f"{side}: {p.log_tail}" for side, p in _sides(recording) if p.log_tail)
         run = replace(
             run,
             outcome="failed",
-            reason="; ".join(dict.fromkeys(reasons)),
-            log_tail="\n".join(tails),
+            reason=explained(
+                "; ".join(dict.fromkeys(reasons)), log, vfio=bool(recording.scenario.vfio)
+            ),
+            log_tail=log,
         )
     return run
+
+
+def _window(run: Run) -> tuple[int, int] | None:
+    if run.blackout_ns is None or run.blackout_start_ns is None:
+        return None
+    return run.blackout_start_ns, run.blackout_start_ns + run.blackout_ns
 
 
 def _sides(recording: Recording) -> tuple[tuple[str, Process], ...]:

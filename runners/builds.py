@@ -22,6 +22,7 @@ from results.phases import FUNCTIONS, missing_marks
 from results.records import Build
 
 from .elf import read_elf
+from .patience import patient
 
 _MACHINE = platform.machine()
 _NAME = f"qemu-system-{_MACHINE}"
@@ -43,7 +44,7 @@ _FIRMWARE_PLACES = (
     "usr/lib/ipxe/qemu",
     "usr/share/ipxe/qemu",
 )
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = patient(10.0)
 _WHAT = "name a QEMU binary, build directory or unpacked tree"
 _FIRST_MAJOR = 10
 _SINCE = f"cpr-transfer came with QEMU {_FIRST_MAJOR}.0"

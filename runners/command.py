@@ -13,6 +13,8 @@ from .payload import layout
 
 RAM_ID = "ram0"
 HUGE_PAGE_BYTES = 2 * MIB
+FIRST_SLOT = 0x10  # of assigned devices on the root bus
+MAX_DEVICES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,23 @@ def backend_options(scenario: Scenario, hugetlbfs: Path | None) -> str:
             if hugetlbfs is None:
                 raise UsageError(f"scenario {scenario.id} needs a mounted hugetlbfs")
             return f"memory-backend-file,{common},mem-path={_escape(hugetlbfs / 'guest-ram')}"
+
+
+def device_options(scenario: Scenario) -> list[str]:
+    """Assigned devices, each in a fixed slot of the root bus: the payload looks for them there.
+
+    Without an id QEMU has no name for a device's descriptors: "vfio device with fd=%d needs an id
+    property".
+    """
+    argv = ["-object", "iommufd,id=iommufd0"] if scenario.vfio == "iommufd" else []
+    for number, address in enumerate(filter(None, scenario.devices.split(","))):
+        options = f"vfio-pci,host={address},id=vfio{number},addr={FIRST_SLOT + number:#x}.0"
+        if scenario.vfio == "iommufd":
+            options += ",iommufd=iommufd0"
+        if scenario.no_mmap:
+            options += ",x-no-mmap=on"
+        argv += ["-device", options]
+    return argv
 
 
 def _escape(path: Path) -> str:
@@ -88,6 +107,7 @@ def guest_argv(
         *("-chardev", f"socket,id=qmp,fd={monitor_fd}"),
         *("-mon", "chardev=qmp,mode=control"),
     ]
+    argv += device_options(scenario)
     if incoming is None:
         argv.append("-S")
     else:
@@ -129,5 +149,27 @@ def check_scenario(scenario: Scenario, memory_bytes: int, cpus: int) -> None:
             f"{where}: {scenario.vcpus} vCPUs on {cpus} CPUs would measure the scheduler; "
             f"at most {4 * cpus} here (--vcpus)"
         )
+    _check_devices(scenario, where)
     if not 0.0 <= scenario.touched <= 1.0:
         raise UsageError(f"{where}: touched is a share from 0 to 1, not {scenario.touched}")
+
+
+def _check_devices(scenario: Scenario, where: str) -> None:
+    devices = [address for address in scenario.devices.split(",") if address]
+    if devices and not scenario.vfio:
+        raise UsageError(f"{where}: assigns no device; --device is for vfio-type1, vfio-iommufd, …")
+    if not scenario.vfio:
+        return
+    if not devices:
+        raise UsageError(
+            f"{where}: name the PCI device to assign, --device 0000:01:00.0 (it is taken from this "
+            "host meanwhile), or use the lab: pausebench lab run"
+        )
+    if len(devices) > MAX_DEVICES:
+        raise UsageError(f"{where}: {len(devices)} devices; at most {MAX_DEVICES} (--device)")
+    if scenario.accel == "tcg":
+        # Seen with 10.1 to 11.1: SIGSEGV in kvm_irqchip_remove_irqfd_notifier_gsi.
+        raise UsageError(
+            f"{where}: needs KVM: under TCG old QEMU crashes while it hands assigned devices over "
+            "(vfio-under-tcg); `pausebench lab run` has both"
+        )

@@ -6,8 +6,10 @@ import gzip
 import os
 import platform
 import re
+import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +25,8 @@ _PROC = Path("/proc")
 _CPUS = _SYS / "devices/system/cpu"
 _TRACEFS = (_SYS / "kernel/tracing", _SYS / "kernel/debug/tracing")
 _TRIED_HUGE_BYTES = 16 << 20
+_LAB_BYTES = 3584 << 20
+LAB_VARIABLE = "PAUSEBENCH_LAB"  # set in the lab: the machine and the QEMU that it runs on
 
 
 def read_text(path: Path) -> str:
@@ -36,6 +40,8 @@ def read_text(path: Path) -> str:
 def environment() -> dict[str, str]:
     """What may explain a difference between two sessions, as text; what is unknown is left out."""
     cpu = cpu_facts(read_text(_PROC / "cpuinfo"))
+    # In the lab every other fact is the lab's: this one names what it runs on.
+    lab = {"lab": os.environ[LAB_VARIABLE]} if os.environ.get(LAB_VARIABLE) else {}
     uname = os.uname()
     facts = {
         "host": platform.node(),
@@ -65,7 +71,7 @@ def environment() -> dict[str, str]:
         "kvm": kvm_parameters(_SYS / "module"),
         "python": platform.python_version(),
     }
-    return {name: value for name, value in facts.items() if value}
+    return {name: value for name, value in (facts | lab).items() if value}
 
 
 def cpu_facts(cpuinfo: str) -> dict[str, str]:
@@ -167,6 +173,8 @@ class HostFacts:
     iommufd: bool = False
     iommu_groups: int = 0
     vfio_config: str = ""
+    lab: str = ""  # what the lab's root consists of; empty when there is none yet
+    lab_refusal: str = ""  # why there can be no lab here
 
 
 def look() -> HostFacts:
@@ -198,7 +206,29 @@ def look() -> HostFacts:
         iommufd=_there(Path("/dev/iommu")),
         iommu_groups=len(list((_SYS / "kernel/iommu_groups").glob("[0-9]*"))),
         vfio_config=config_value(_kernel_config(), "CONFIG_VFIO"),
+        lab=_lab(),
+        lab_refusal=_lab_refusal(),
     )
+
+
+def _lab() -> str:
+    from .lab.root import current_root, describe
+
+    with suppress(HostUnfit, OSError):
+        root = current_root()
+        return describe(root) if root is not None else ""
+    return ""
+
+
+def _lab_refusal() -> str:
+    if os.environ.get(LAB_VARIABLE):
+        return "this is the lab"
+    if platform.machine() != "x86_64":
+        return f"the lab is for x86_64, not {platform.machine()}"
+    if shutil.which("apt-get") is None:
+        return "no apt-get to fetch its packages with"
+    free = psutil.virtual_memory().available
+    return "" if free >= _LAB_BYTES else f"only {free >> 20} MiB of memory are free"
 
 
 def _there(path: Path) -> bool:

@@ -290,7 +290,8 @@ def _vfio(facts: HostFacts, support: ProbeSupport) -> Need:
             "" if facts.iommu_groups else groups,
             groups,
             consequence,
-            "boot with intel_iommu=on (AMD: on by itself), with the IOMMU on in the firmware",
+            "boot with intel_iommu=on (AMD: on by itself), with the IOMMU on in the firmware; "
+            f"{_LAB}",
         )
     built = {"n": "this kernel was built without CONFIG_VFIO", "m": "not loaded"}
     return Need(
@@ -298,7 +299,21 @@ def _vfio(facts: HostFacts, support: ProbeSupport) -> Need:
         "limited",
         f"no /dev/vfio/vfio: {built.get(facts.vfio_config, 'none')}",
         consequence,
-        "another kernel" if facts.vfio_config == "n" else "modprobe vfio-pci",
+        f"{'another kernel' if facts.vfio_config == 'n' else 'modprobe vfio-pci'}; {_LAB}",
+    )
+
+
+_LAB = "or in a virtual machine: pausebench lab run"
+
+
+def _lab(facts: HostFacts, support: ProbeSupport) -> Need:
+    made = "can be made (a minute, 1 GB in the cache)"
+    return _tried(
+        "VFIO in the lab",
+        facts.lab_refusal,
+        f"ready: {facts.lab}" if facts.lab else made,
+        "assigned devices cannot be measured in the lab either",
+        "an x86_64 Debian with 4 GiB of free memory",
     )
 
 
@@ -386,6 +401,7 @@ NEEDS: tuple[Judge, ...] = (
     _pagemap,
     _io_uring,
     _vfio,
+    _lab,
     _isolation,
     _governor,
     _swap,

@@ -20,9 +20,11 @@ from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
 from results.errors import GuestLost, HostUnfit, TransferRefused
 from results.records import QmpStamp, Side
 
+from .patience import patient
+
 LOG_TAIL_BYTES = 4096
-COMMAND_TIMEOUT_S = 20.0
-_QUIT_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = patient(20.0)
+_QUIT_TIMEOUT_S = patient(5.0)
 
 
 class Qemu:

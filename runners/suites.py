@@ -70,7 +70,7 @@ def unpack(
     """
     if platform.machine() != "x86_64":
         raise HostUnfit(f"{PREFIX}{suite.name}: suites are unpacked on x86_64 only")
-    apt = PrivateApt(PREFIX + suite.name, _sources(suite), work, packages)
+    apt = PrivateApt(PREFIX + suite.name, suite_sources(suite), work, packages)
     progress(f"asking the mirror for {suite.name}")
     apt.run("apt-get", "update")
     version = choose_version(apt.run("apt-cache", "madison", PACKAGE), suite)
@@ -87,7 +87,7 @@ def unpack(
     return version
 
 
-def _sources(suite: Suite) -> str:
+def suite_sources(suite: Suite) -> str:
     lines = []
     for name in filter(None, (suite.name, base_suite(suite.name))):
         source: Source = host_mirror(name)

@@ -21,16 +21,18 @@ from qemu.qmp import Message
 from results.brownout import follow
 from results.errors import GuestLost, PausebenchError, TransferRefused
 from results.guest_clock import tick_difference
-from results.records import Build, Gap, Process, QmpStamp, RamCheck, VcpuBeats
+from results.records import Build, DeviceWork, Gap, Process, QmpStamp, RamCheck, VcpuBeats
 
 from .command import Sockets, channel
+from .device_watch import DeviceWatch
 from .guest import Guest, ram_mapping, start_qemu, vcpu_tids
+from .patience import patient
 from .qemu import Qemu
 
-HANDOVER_TIMEOUT_S = 30.0
-START_TIMEOUT_S = 20.0
-BEAT_TIMEOUT_S = 10.0
-_STATE_TIMEOUT_S = 2.0
+HANDOVER_TIMEOUT_S = patient(30.0)
+START_TIMEOUT_S = patient(20.0)
+BEAT_TIMEOUT_S = patient(10.0)
+_STATE_TIMEOUT_S = patient(2.0)
 RATE_PATIENCE_S = 0.1
 
 
@@ -59,6 +61,7 @@ class Transferred:
     migrate_info: dict[str, int] = field(default_factory=dict)
     beats: tuple[VcpuBeats, ...] = ()
     ram: RamCheck | None = None
+    device: DeviceWork | None = None
     failure: str = ""
 
 
@@ -197,12 +200,15 @@ class _Drive:
         await self._prepare(self.new)
         self.seen.new = Process(self.new.pid, self.new.argv, tids)
         self.hooks.hold(self.old, self.new, self.guest.vcpu_tids, tids)
+        work = DeviceWatch(self.guest) if self.guest.plan.device else None
         before = self._watch_guest()
         self._step("migrate_incoming")
         await self.new.execute("migrate-incoming", uri=f"unix:{self.sockets.main}")
         await self._completed()
         self._step("completed")
         await self._follow_guest(before)
+        if work is not None:
+            self.seen.device = await asyncio.to_thread(work.finished)
         self.hooks.resumed(self.old, self.new)
         self.seen.migrate_info = _numbers(await self.old.execute("query-migrate"))
         self._same_file()

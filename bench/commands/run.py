@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "none to spare",
     )
     parser.add_argument(
+        "--quiet", action="store_true", help="only keep the runs: no table at the end"
+    )
+    parser.add_argument(
         "--perf",
         action="store_true",
         help="count perf events of both QEMUs too (cycles, instructions and misses where there is "
@@ -80,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
             extra = {"seed": str(seed)}
             watch = Watch(why=args.why, observer=args.observer, perf=args.perf)
             outcome = run_session(trials, builds, store, progress, command, extra, watch)
-    _show(args, outcome, scenarios)
+    if not args.quiet:
+        show(args, outcome, scenarios)
     return 0 if all(run.outcome == "completed" for run in outcome.runs) else 3
 
 
@@ -94,7 +98,8 @@ def _builds(args: argparse.Namespace) -> list[Build]:
     return labelled([discover(path, label) for label, path in options])
 
 
-def _show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenario]) -> None:
+def show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenario]) -> None:
+    """Print what a session ended with: a table, or one JSON document with `--json`."""
     from dataclasses import asdict
 
     from reports.why import budget_notes, budget_of

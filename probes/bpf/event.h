@@ -10,6 +10,8 @@
 #define KIND_MMAP 1000
 #define KIND_SENDMSG 1001
 #define KIND_RECVMSG 1002
+#define KIND_VFIO 1003
+#define KIND_INTERRUPT 1004
 
 #define EDGE_ENTER 0
 #define EDGE_RETURN 1

@@ -57,7 +57,6 @@ BPF_HASH(threads, u32, u32, 4096);            /* thread → its watched process 
 BPF_ARRAY(running, struct slice, CPUS);       /* CPU → the watched process on it, if any */
 BPF_HASH(totals, u32, struct counters, 64);   /* process → counters */
 BPF_ARRAY(lost, u64, 1);
-BPF_PERCPU_ARRAY(scratch, struct message, 1);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
 static inline int is_watched(void)
@@ -201,6 +200,66 @@ int return_cpr_load(struct pt_regs *ctx)
     return 0;
 }
 
+/* ---- assigned devices ------------------------------------------------------------------- */
+
+#ifdef WITH_VFIO
+#define VFIO_IOMMU_MAP_DMA 0x3b71
+#define VFIO_IOMMU_UNMAP_DMA 0x3b72
+#define IOMMU_IOAS_CHANGE_PROCESS 0x3b92
+
+/* uapi struct vfio_iommu_type1_dma_map; of dma_unmap, which has no vaddr, the flags only. */
+struct dma_map {
+    u32 size;
+    u32 flags;
+    u64 address;
+    u64 iova;
+    u64 length;
+};
+
+BPF_HASH(in_vfio, u32, u32, 64);    /* thread → command of its ioctl */
+BPF_HASH(interrupts, u32, u32, 64); /* interrupt of an assigned device → 1 */
+
+static inline void vfio_enter(u32 command, u64 where)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    struct dma_map map = {};
+
+    if (command != VFIO_IOMMU_MAP_DMA && command != VFIO_IOMMU_UNMAP_DMA &&
+        command != IOMMU_IOAS_CHANGE_PROCESS)
+        return;
+    if (!is_watched())
+        return;
+    if (command != IOMMU_IOAS_CHANGE_PROCESS &&
+        bpf_probe_read_user(&map, command == VFIO_IOMMU_MAP_DMA ? 32 : 24, (void *)where))
+        count_lost();
+    if (in_vfio.update(&tid, &command))
+        count_lost();
+    if (command == VFIO_IOMMU_MAP_DMA)
+        emit(KIND_VFIO, EDGE_ENTER, command, map.flags, map.iova, map.length);
+    else /* its iova and length lie where the other has address and iova */
+        emit(KIND_VFIO, EDGE_ENTER, command, map.flags, map.address, map.iova);
+}
+
+static inline void vfio_return(s64 result)
+{
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    u32 *command = in_vfio.lookup(&tid);
+
+    if (!command)
+        return;
+    emit(KIND_VFIO, EDGE_RETURN, *command, result, 0, 0);
+    in_vfio.delete(&tid);
+}
+
+TRACEPOINT_PROBE(irq, irq_handler_entry)
+{
+    u32 number = args->irq;
+    if (interrupts.lookup(&number))
+        emit(KIND_INTERRUPT, EDGE_ENTER, number, 0, 0, 0);
+    return 0;
+}
+#endif
+
 /* ---- guest execution -------------------------------------------------------------------- */
 
 static inline void guest_entered(void)
@@ -251,16 +310,36 @@ RAW_TRACEPOINT_PROBE(sys_exit)
     guest_left();
     return 0;
 }
-#else
+
+#ifdef WITH_VFIO /* few calls, in sessions with assigned devices only */
 TRACEPOINT_PROBE(syscalls, sys_enter_ioctl)
 {
-    if (args->cmd == KVM_RUN)
-        guest_entered();
+    vfio_enter(args->cmd, args->arg);
     return 0;
 }
 
 TRACEPOINT_PROBE(syscalls, sys_exit_ioctl)
 {
+    vfio_return(args->ret);
+    return 0;
+}
+#endif
+#else
+TRACEPOINT_PROBE(syscalls, sys_enter_ioctl)
+{
+    if (args->cmd == KVM_RUN)
+        guest_entered();
+#ifdef WITH_VFIO
+    vfio_enter(args->cmd, args->arg);
+#endif
+    return 0;
+}
+
+TRACEPOINT_PROBE(syscalls, sys_exit_ioctl)
+{
+#ifdef WITH_VFIO
+    vfio_return(args->ret);
+#endif
     guest_left();
     return 0;
 }
@@ -314,17 +393,21 @@ RAW_TRACEPOINT_PROBE(kvm_page_fault)
 
 static inline void capture(u64 where, u32 kind, s64 result)
 {
-    u32 zero = 0;
     u64 id = bpf_get_current_pid_tgid();
     struct user_message header = {};
     struct user_iovec part = {};
     struct user_control control = {};
-    struct message *message = scratch.lookup(&zero);
+    struct message *message;
 
-    if (!message)
-        return;
     if (bpf_probe_read_user(&header, sizeof(header), (void *)where) ||
         bpf_probe_read_user(&part, sizeof(part), (void *)header.iov)) {
+        count_lost();
+        return;
+    }
+    /* Not put together in memory of the CPU's: a program that is preempted on a new kernel (seen
+     * on 7.3) would find another one's message there. */
+    message = events.ringbuf_reserve(sizeof(*message));
+    if (!message) {
         count_lost();
         return;
     }
@@ -353,8 +436,7 @@ static inline void capture(u64 where, u32 kind, s64 result)
                                 (void *)(header.control + sizeof(control))))
             count_lost();
     }
-    if (events.ringbuf_output(message, sizeof(*message), 0))
-        count_lost();
+    events.ringbuf_submit(message, 0);
 }
 
 TRACEPOINT_PROBE(syscalls, sys_enter_sendmsg)
@@ -371,8 +453,8 @@ TRACEPOINT_PROBE(syscalls, sys_enter_recvmsg)
     u32 pid = bpf_get_current_pid_tgid() >> 32;
     u32 *role = watched.lookup(&pid);
     u64 where = (u64)args->msg;
-    if (role && *role == AWAITING)
-        receiving.update(&tid, &where);
+    if (role && *role == AWAITING && receiving.update(&tid, &where))
+        count_lost();
     return 0;
 }
 

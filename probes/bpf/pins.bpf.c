@@ -39,6 +39,7 @@ PATH(unpin_user_page_range_dirty_lock)
 PATH(unpin_folios)
 PATH(vfio_pin_pages_remote)
 PATH(vfio_unpin_pages_remote)
+PATH(batch_unpin)
 
 #ifdef WITH_IOMMU
 TRACEPOINT_PROBE(iommu, map)

@@ -20,6 +20,31 @@ C_THRESHOLD = 0x10  # u32: a gap of at least this many ticks is logged
 C_RING_SHIFT = 0x14  # u32: tick >> shift numbers the interval of the beat ring
 C_LOW_PAGES = 0x18  # u32: pages of RAM below the PCI hole; pages beyond lie above 4 GiB
 C_PAGING = 0x1C  # u32: not zero: RAM beyond C_LOW_PAGES exists, switch paging on
+C_DEVICE = 0x20  # u32: address of an edu device's PCI configuration (as port 0xcf8 has it), or 0
+C_DEVICE_BASE = 0x24  # u32: where its BAR goes, in the PCI hole
+C_DEVICE_PACE = 0x28  # u32: ticks between two looks at it
+C_DEVICE_LATE = 0x2C  # u32: ticks after which an operation without an interrupt is looked into
+
+# The device that vCPU 0 drives: a number goes to it by DMA, and back by DMA, for ever.
+DEVICE = 0x40000
+D_READY = 0x00  # u32: DEVICE_READY, or what was found in place of the device
+D_STATE = 0x04  # u32: 0 idle, 1 on the way to the device, 2 on the way back
+D_OPS = 0x08  # u32: DMA operations that have ended
+D_NUMBER = 0x0C  # u32: the number on its way
+D_WRONG = 0x10  # u32: another number came back
+D_SEEN = 0x14  # u32: the first of those
+D_EXPECTED = 0x18  # u32: instead of this one
+D_INTERRUPTS = 0x1C  # u32: interrupts taken
+D_AWAITED = 0x20  # u32: interrupts that operations started so far cause, and those out of turn
+D_SILENT = 0x24  # u32: operations that ended without an interrupt
+D_SURPLUS = 0x28  # u32: interrupts while an operation was still on its way
+D_STARTED = 0x2C  # u32: tick at which the operation began
+D_LOOKED = 0x30  # u32: tick of the last look
+D_OUT = 0x41000  # page that the device reads
+D_IN = 0x42000  # page that the device writes
+DEVICE_READY = 0x45445520
+DEVICE_VECTOR = 0x50
+DEVICE_BASE = 0xE0000000
 
 # Page tables of long mode, only used when C_PAGING is set.
 PAGE_DIRECTORIES = 0x20000  # four page directories of 2 MiB pages

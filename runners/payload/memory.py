@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from results.errors import GuestLost
-from results.records import MIB, Gap, RamCheck, Ring
+from results.records import MIB, DeviceCounts, Gap, RamCheck, Ring
 
 from . import layout as at
 
@@ -40,6 +40,9 @@ class GuestPlan:
     seed: int
     threshold_ticks: int
     ring_shift: int
+    device: int = 0  # address of an edu device's PCI configuration, as port 0xcf8 has it; 0: none
+    device_pace_ticks: int = 0
+    device_late_ticks: int = 0
 
     @property
     def pages(self) -> int:
@@ -109,6 +112,10 @@ class GuestMemory:
             at.C_RING_SHIFT: plan.ring_shift,
             at.C_LOW_PAGES: plan.low_bytes // at.PAGE_BYTES,
             at.C_PAGING: int(plan.low_bytes < plan.ram_bytes),
+            at.C_DEVICE: plan.device,
+            at.C_DEVICE_BASE: at.DEVICE_BASE,
+            at.C_DEVICE_PACE: plan.device_pace_ticks,
+            at.C_DEVICE_LATE: plan.device_late_ticks,
         }
         for offset, value in control.items():
             self.words[(at.CONTROL + offset) // 4] = value
@@ -222,6 +229,30 @@ class GuestMemory:
             f"{word['seen']:#010x} instead of {word['expected']:#010x}"
         )
 
+    # -- the device -----------------------------------------------------------------------
+
+    def device(self) -> DeviceCounts:
+        """What the payload has counted of the device that it drives."""
+        return DeviceCounts(
+            **{
+                name: int(self.words[(at.DEVICE + offset) // 4])
+                for name, offset in _DEVICE_WORDS.items()
+            }
+        )
+
+    def device_ready(self) -> bool:
+        """Whether the payload has found its device and has heard from it twice."""
+        found = int(self.words[(at.DEVICE + at.D_READY) // 4])
+        if found and found != at.DEVICE_READY:
+            raise GuestLost(f"the payload found no edu device in its slot but {found:#x}")
+        return self.device().operations >= 2
+
+    def wait_for_device(self, since: DeviceCounts, timeout_s: float) -> None:
+        """Return once the device has ended two more operations than in `since`, or time is up."""
+        end = time.monotonic() + timeout_s
+        while self.device().operations - since.operations < 2 and time.monotonic() < end:
+            time.sleep(0.005)
+
     # -- every byte -----------------------------------------------------------------------
 
     def check(
@@ -299,6 +330,16 @@ def _read_exactly(fd: int, into: Words, offset: int) -> None:
         raise OSError("guest RAM of new QEMU could not be read to its end")
 
 
+_DEVICE_WORDS: dict[str, int] = {
+    "operations": at.D_OPS,
+    "number": at.D_NUMBER,
+    "wrong": at.D_WRONG,
+    "wrong_seen": at.D_SEEN,
+    "wrong_expected": at.D_EXPECTED,
+    "interrupts": at.D_INTERRUPTS,
+    "silent": at.D_SILENT,
+    "surplus": at.D_SURPLUS,
+}
 _ERROR_WORDS: dict[str, int] = {
     "page": at.S_ERROR_PAGE,
     "word": at.S_ERROR_WORD,

@@ -61,6 +61,7 @@ LIMITED = [
     ("perf, software", replace(GOOD, trials=GOOD.trials | {"perf_software": "no"})),
     ("perf, PMU", replace(GOOD, trials=GOOD.trials | {"perf_hardware": "no"})),
     ("VFIO and IOMMU", replace(GOOD, vfio=False)),
+    ("VFIO in the lab", replace(GOOD, lab_refusal="only 200 MiB of memory are free")),
     ("VFIO and IOMMU", replace(GOOD, iommu_groups=0)),
     ("CPU isolation", replace(GOOD, isolated="")),
     ("CPU isolation", replace(GOOD, isolated="", cpus=2)),

@@ -1,0 +1,88 @@
+"""Failures that are known: by what QEMU says, what they mean, and what to do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One known failure; `said` matches QEMU's words, in an answer or in its log."""
+
+    name: str
+    said: str
+    means: str
+    advice: str
+    vfio: bool = True  # only told of transfers with assigned devices
+
+
+KNOWN: tuple[Known, ...] = (
+    Known(
+        "iommufd-mapped-bars",
+        r"some memory regions do not support IOMMU_IOAS_CHANGE_PROCESS",
+        "iommufd can change the owner of guest RAM, but not of a device's mapped BARs",
+        "assign it with x-no-mmap=on (no_mmap = true in a scenario, as vfio-iommufd has it), or by "
+        "type1",
+    ),
+    Known(
+        "iommufd-too-old",
+        r"does not support IOMMU_IOAS_CHANGE_PROCESS",
+        "this kernel's iommufd cannot change the owner of mappings",
+        "Linux 6.13 or newer, or assign it by type1",
+    ),
+    Known(
+        "type1-without-vaddr",
+        r"does not support VFIO_UPDATE_VADDR",
+        "this container cannot change the addresses of mappings",
+        "Linux 5.12 or newer, and no mediated device in the container",
+    ),
+    Known(
+        "vfio-mdev", r"CPR does not support vfio mdev", "mediated devices are left out of CPR", ""
+    ),
+    Known(
+        "no-vfio-cpr",
+        r"VFIO migration is not supported|vfio-pci: .*migration.* not supported",
+        "this QEMU hands no assigned device over: vfio came to CPR with QEMU 10.1",
+        "a build of 10.1 or newer (pausebench build add debian:trixie-backports)",
+    ),
+    Known(
+        "device-without-reset",
+        r"kvm run failed Bad address",
+        "new QEMU cannot reach the device's memory: seen with devices that have neither a "
+        "function-level nor a bus reset",
+        "a device with FLR, or one behind a root port of its own",
+    ),
+    Known(
+        "private-ram",
+        r"is not compatible with CPR\. share=on is required",
+        "a block of guest RAM is private to old QEMU",
+        "share=on for memory backends, -machine aux-ram-share=on",
+        vfio=False,
+    ),
+    Known(
+        "descriptor-not-saved",
+        r"cannot find saved value for fd",
+        "new QEMU asks for a descriptor that old did not carry: their devices differ",
+        "",
+        vfio=False,
+    ),
+)
+
+
+def recognise(text: str, *, vfio: bool) -> Known | None:
+    """The known failure that `text` tells of, if any; the first that matches, narrow ones first.
+
+    `vfio` is whether the guest had devices assigned.
+    """
+    fit = (known for known in KNOWN if vfio or not known.vfio)
+    return next((known for known in fit if re.search(known.said, text)), None)
+
+
+def explained(reason: str, log: str, *, vfio: bool) -> str:
+    """`reason` with the name and meaning of the known failure that it or the log tells of."""
+    known = recognise(f"{reason}\n{log}", vfio=vfio)
+    if known is None:
+        return reason
+    advice = f": {known.advice}" if known.advice else ""
+    return f"{reason} [{known.name}: {known.means}{advice}]"

@@ -1,0 +1,266 @@
+"""Booting the lab: virtme-ng under TCG with an emulated IOMMU, watched and bounded in time."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib import util
+from pathlib import Path
+from typing import BinaryIO
+
+import psutil
+
+from results.errors import HostUnfit, PausebenchError
+from results.records import MIB
+
+from ..hugepages import start_time
+from . import recipe
+from .root import LabRoot, compile_python
+
+_ROOMS = ("bench", "probes", "runners", "results", "reports")
+_ATTEMPTS = 2  # one boot in some dozens hangs before it runs anything
+_BOOT_LIMIT_S = 60.0
+_PREFIX = "pausebench-"  # what `run` clears away after a killed session
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be run in the lab."""
+
+    arguments: tuple[str, ...]  # the command, with pausebench's packages on Python's path
+    devices: tuple[recipe.LabDevice, ...]
+    environment: Mapping[str, str]
+    limit_s: int
+    files: Mapping[str, str] = field(default_factory=dict)  # name in /lab → content
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What came of it. `store` is a directory that goes when the context ends."""
+
+    status: int
+    store: Path
+    output: str
+    progress: str
+
+
+@contextmanager
+def lab_run(root: LabRoot, job: Job, tell: Callable[[str], None]) -> Iterator[Finished]:
+    """Boot the lab, run the job, and yield what it left; nothing of it stays afterwards.
+
+    Raises HostUnfit when it does not boot or does not end in time.
+    """
+    free = psutil.virtual_memory().available // MIB
+    if free < recipe.MEMORY_MIB + 512:
+        raise HostUnfit(
+            f"the lab takes {recipe.MEMORY_MIB} MiB of memory and {free} MiB are available here: "
+            "end other work"
+        )
+    with _private_directory() as directory:
+        share = directory / "share"
+        share.mkdir()
+        stage_code(root, share / "code")
+        for name, content in job.files.items():
+            (share / name).write_text(content)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                yield _boot_and_wait(root, job, directory, share, tell)
+                return
+            except _NotBooted as error:
+                if attempt == _ATTEMPTS:
+                    raise HostUnfit(str(error)) from error
+                tell(f"{error}; once more")
+
+
+class _NotBooted(PausebenchError):
+    """The lab did not get as far as its job."""
+
+
+def stage_code(root: LabRoot, into: Path) -> None:
+    """This very pausebench, with bytecode for the lab's Python: compiling there takes long."""
+    into.mkdir()
+    for room in _ROOMS:
+        spec = util.find_spec(room)
+        if spec is None or not spec.submodule_search_locations:
+            raise HostUnfit(f"pausebench's own package {room} cannot be found")
+        skipped = shutil.ignore_patterns("__pycache__", "test_*", "conftest.py")
+        shutil.copytree(spec.submodule_search_locations[0], into / room, ignore=skipped)
+    compile_python(root, into, "/lab/code")
+
+
+def _boot_and_wait(
+    root: LabRoot, job: Job, directory: Path, share: Path, tell: Callable[[str], None]
+) -> Finished:
+    for name in ("output", "progress", "status"):
+        (share / name).unlink(missing_ok=True)
+    environment = {
+        "PYTHONPATH": "/opt/pausebench:/lab/code",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": "/root",
+        **job.environment,
+    }
+    script = recipe.job_script(job.arguments, environment, job.limit_s)
+    (share / "job").write_text(script)
+    (share / "job").chmod(0o755)
+    argv = virtme_argv(root, job.devices, directory, ["--script-sh", "/lab/job", "--verbose"])
+    console = directory / "console"
+    with console.open("wb") as output:
+        process = _start(root, argv, directory, output)
+        try:
+            _follow(process, share, job.limit_s, tell, console)
+        finally:
+            end_group(process)
+    status = _text(share / "status").strip()
+    return Finished(
+        int(status), share / "store", _text(share / "output"), _text(share / "progress")
+    )
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    share: Path,
+    limit_s: int,
+    tell: Callable[[str], None],
+    console: Path,
+) -> None:
+    """Pass progress on until the lab has ended. Raises HostUnfit, _NotBooted."""
+    started = time.monotonic()
+    shown = 0
+    while True:
+        ended = process.poll() is not None
+        text = _text(share / "progress")
+        complete = text.rfind("\n") + 1
+        for line in text[shown:complete].splitlines():
+            tell(line)
+        shown = max(shown, complete)
+        if (share / "status").exists():
+            return
+        spent = time.monotonic() - started
+        booted = (share / "progress").exists()
+        if ended:
+            kind = HostUnfit if booted else _NotBooted
+            raise kind(f"the lab ended before its job did: {_last_words(share, console)}")
+        if not booted and spent > _BOOT_LIMIT_S:
+            raise _NotBooted(f"the lab did not boot in {_BOOT_LIMIT_S:.0f} s")
+        if spent > limit_s + _BOOT_LIMIT_S:
+            raise HostUnfit(
+                f"the lab was ended after {spent:.0f} s ({_last_words(share, console)}): give it "
+                "more time with --time-limit, or less to do (--boots, --updates)"
+            )
+        time.sleep(0.1)
+
+
+def _last_words(share: Path, console: Path) -> str:
+    lines = _text(share / "progress").split("\n") + _text(console)[-2000:].splitlines()
+    words = [line.strip() for line in lines if line.strip()]
+    return words[-1][-200:] if words else "it said nothing"
+
+
+def interactive(root: LabRoot, devices: Sequence[recipe.LabDevice]) -> int:
+    """A shell in the lab, with this pausebench in /lab/code; returns its exit status."""
+    with _private_directory() as directory:
+        share = directory / "share"
+        share.mkdir()
+        stage_code(root, share / "code")
+        argv = virtme_argv(root, devices, directory, [])
+        return subprocess.run(argv, env=_environment(root, directory), check=False).returncode
+
+
+def virtme_argv(
+    root: LabRoot, devices: Sequence[recipe.LabDevice], directory: Path, more: Sequence[str]
+) -> list[str]:
+    """argv of virtme-run. The front-end `vng` would pass all of it through a shell."""
+    options = [word for name in recipe.KERNEL_OPTIONS for word in ("-a", name)]
+    return [
+        *(sys.executable, str(root.tools / "bin/virtme-run")),
+        *("--kimg", str(root.kernel_image), "--mods", "auto", "--root", str(root.tree)),
+        *("--busybox", str(root.tree / "usr/bin/busybox")),
+        *("--qemu-bin", str(_qemu(directory)), "--disable-kvm", "--disable-microvm"),
+        *("--force-9p", "--cpus", str(recipe.CPUS), "--memory", f"{recipe.MEMORY_MIB}M"),
+        *("--name", "pausebench-lab", "--user", "root"),
+        *("--rwdir", f"/lab={directory / 'share'}", *options, *more),
+        *(
+            "--qemu-opts",
+            *recipe.root_argv(str(root.tree)),
+            *recipe.device_argv(devices, str(_disk(directory, devices))),
+        ),
+    ]
+
+
+def _disk(directory: Path, devices: Sequence[recipe.LabDevice]) -> Path:
+    disk = directory / "disk"
+    with disk.open("wb") as image:
+        image.truncate(max((d.disk_mib for d in devices), default=0) * MIB)
+    return disk
+
+
+def _qemu(directory: Path) -> Path:
+    """QEMU that ends with us: virtme-run forks it, so that only the kernel can see to that."""
+    found = shutil.which("qemu-system-x86_64")
+    if found is None:
+        raise HostUnfit("the lab needs qemu-system-x86_64 on PATH: make setup")
+    wrapper = directory / "qemu"
+    wrapper.write_text(f'#!/bin/sh\nexec setpriv --pdeathsig KILL -- {shlex.quote(found)} "$@"\n')
+    wrapper.chmod(0o700)
+    return wrapper
+
+
+def _environment(root: LabRoot, directory: Path) -> dict[str, str]:
+    """The root's kmod as `modprobe`, and temporary files where they are taken away."""
+    programs = directory / "bin"
+    programs.mkdir(exist_ok=True)
+    modprobe = programs / "modprobe"
+    modprobe.write_text(
+        f'#!/bin/sh\nexec {shlex.join(root.program("usr/bin/kmod", as_name="modprobe"))} "$@"\n'
+    )
+    modprobe.chmod(0o700)
+    path = f"{programs}:{os.environ.get('PATH', '/usr/bin:/bin')}"
+    own = {"PATH": path, "PYTHONPATH": str(root.tools), "TMPDIR": str(directory)}
+    return dict(os.environ) | own
+
+
+def _start(
+    root: LabRoot, argv: Sequence[str], directory: Path, output: BinaryIO
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=_environment(root, directory),
+        cwd=directory,
+        process_group=0,
+    )
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End virtme-run and the QEMU that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def _private_directory() -> Iterator[Path]:
+    prefix = f"{_PREFIX}{os.getpid()}-{start_time(os.getpid())}-"
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

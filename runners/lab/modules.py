@@ -1,0 +1,133 @@
+"""iommufd for the lab: Debian's amd64 kernels have it off, so its modules are built beside them.
+
+They come from the packaged source of the very same version, against its packaged headers, by the
+root's own compiler. VFIO's modules are built with it: their structures differ when iommufd is on.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from results.errors import HostUnfit
+
+from ..cache import Tell, locked
+from ..private_apt import PrivateApt
+from ..suites import Suite, suite_sources
+from . import recipe
+from .root import LabRoot, archives, index_modules, run_tool
+
+_BUILD = "tmp/iommufd"
+_UPDATES = "updates"  # what depmod prefers to the packaged modules
+_WANTED = ("*/drivers/vfio/*", "*/drivers/iommu/*", "*/lib/interval_tree.c")
+_OBJECTS = (
+    *("device.o", "eventq.o", "hw_pagetable.o", "io_pagetable.o", "ioas.o", "main.o", "pages.o"),
+    *("vfio_compat.o", "viommu.o", "driver.o", "interval_tree.o"),
+)
+# As Kconfig would have set them; driver.c and the spans of interval trees belong to the kernel
+# proper then, and go into the module here.
+_DEFINES = (
+    *("CONFIG_IOMMUFD_MODULE", "CONFIG_IOMMUFD_DRIVER_CORE", "CONFIG_VFIO_DEVICE_CDEV"),
+    "CONFIG_INTERVAL_TREE_SPAN_ITER",
+)
+_SETTINGS = ("CONFIG_IOMMUFD=m", "CONFIG_VFIO_DEVICE_CDEV=y", "CONFIG_VFIO_MDEV=")
+
+
+def has_iommufd(root: LabRoot) -> bool:
+    """Whether the modules are there."""
+    return (_modules(root) / _UPDATES / "iommufd.ko").is_file()
+
+
+def _modules(root: LabRoot) -> Path:
+    return root.tree / "usr/lib/modules" / root.kernel
+
+
+def add_iommufd(root: LabRoot, progress: Tell) -> None:
+    """Build the modules into the root. Raises HostUnfit with the compiler's last words."""
+    with locked(progress) as cache:
+        if has_iommufd(root):
+            return
+        work = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
+        build = root.tree / _BUILD
+        try:
+            _fetch(root, work, progress)
+            progress("building iommufd and VFIO for the lab's kernel")
+            _lay_out(work, build)
+            _make(root)
+            _install(root, build)
+        finally:
+            shutil.rmtree(build, ignore_errors=True)
+            shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(archives(), ignore_errors=True)
+
+
+def _fetch(root: LabRoot, work: Path, progress: Tell) -> None:
+    """The source of the root's kernel, the parts that are wanted, and make."""
+    version = root.kernel_package
+    name = f"linux-source-{'.'.join(version.split('.')[:2])}"
+    apt = PrivateApt("the lab", suite_sources(Suite(recipe.SUITE)), work / "apt", archives())
+    apt.run("apt-get", "update")
+    words = (
+        *("-t", recipe.SUITE, "--no-install-recommends", "-y", "install"),
+        *(f"{name}={version}", "make"),
+    )
+    packages = apt.needed(*words)
+    total = sum(package.size_bytes for package in packages)
+    progress(f"fetching {name} {version}, {total / 1e6:.0f} MB")
+    apt.fetch(packages, *words)
+    for package in packages:
+        if package.name.startswith(name):
+            apt.unpack(package, work / "source")
+        elif package.name.startswith("make_"):
+            apt.unpack(package, root.tree)
+    sources = list((work / "source").glob("usr/src/*.tar.*"))
+    if len(sources) != 1:
+        raise HostUnfit(f"the lab: {name} {version} does not hold one archive of the source")
+    run_tool(["tar", "-C", str(work), "-xf", str(sources[0]), "--wildcards", *_WANTED])
+
+
+def _lay_out(work: Path, build: Path) -> None:
+    """The two directories as one external module tree, in the places their includes expect."""
+    source = next(path.parent for path in work.glob("*/drivers"))
+    shutil.rmtree(build, ignore_errors=True)
+    build.mkdir(parents=True)
+    shutil.copytree(source / "drivers", build / "drivers")
+    iommufd = build / "drivers/iommu/iommufd"
+    tree = (source / "lib/interval_tree.c").read_text()
+    # The kernel exports the others of this file itself.
+    text = re.sub(r"^EXPORT_SYMBOL.*\n", "", tree, flags=re.MULTILINE)
+    (iommufd / "interval_tree.c").write_text(text)
+    (iommufd / "Kbuild").write_text(f"obj-m := iommufd.o\niommufd-y := {' '.join(_OBJECTS)}\n")
+    (build / "Kbuild").write_text("obj-m += drivers/iommu/iommufd/\nobj-m += drivers/vfio/\n")
+
+
+def _make(root: LabRoot) -> None:
+    tree = root.tree
+    run_tool(
+        # A mount namespace of its own: objtool reads /proc, and the host gets no mount to forget.
+        ["unshare", "--mount", "--pid", "--fork", f"--mount-proc={tree}/proc",
+         "chroot", str(tree), "make", "-s", "-j2",
+         "-C", f"/usr/src/linux-headers-{root.kernel}", f"M=/{_BUILD}",
+         "KCFLAGS=" + " ".join(f"-D{name}=1" for name in _DEFINES), *_SETTINGS, "modules"]
+    )  # fmt: skip
+
+
+def _install(root: LabRoot, build: Path) -> None:
+    updates = _modules(root) / _UPDATES
+    made = _modules(root) / f".{_UPDATES}"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    for module in build.rglob("*.ko"):
+        shutil.copy(module, made)
+        run_tool(
+            ["chroot", str(root.tree), "strip", "--strip-debug", _inside(root, made / module.name)]
+        )
+    shutil.rmtree(updates, ignore_errors=True)
+    made.rename(updates)
+    index_modules(root)
+
+
+def _inside(root: LabRoot, path: Path) -> str:
+    return f"/{path.relative_to(root.tree)}"

@@ -1,0 +1,297 @@
+"""The lab's root: packages of one suite unpacked beside the host's own, cached by their versions.
+
+Nothing is installed or configured on the host. What maintainer scripts would do and the lab needs
+(users, the linker's cache, module dependencies, bytecode) is done here, by the root's own programs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+from results.errors import HostUnfit
+
+from ..cache import PACKAGES as ARCHIVES
+from ..cache import Tell, cache_directory, locked
+from ..private_apt import Package, PrivateApt
+from ..suites import Suite, suite_sources
+from . import recipe
+
+_RECORD = "lab.json"
+_TREE = "root"
+_TOOLS = "tools"
+_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class LabRoot:
+    """One root in the cache."""
+
+    path: Path
+    key: str
+    kernel: str  # release
+    kernel_package: str  # version of its package
+    qemu: str  # package version
+    python: str  # 3.13
+    recipe: int
+    python_packages: tuple[str, ...]
+    made: str
+
+    @property
+    def tree(self) -> Path:
+        return self.path / _TREE
+
+    @property
+    def tools(self) -> Path:
+        """Python packages of the host's side: virtme-ng."""
+        return self.path / _TOOLS
+
+    @property
+    def kernel_image(self) -> Path:
+        return self.tree / "usr/lib/modules" / self.kernel / "vmlinuz"
+
+    def program(self, name: str, *words: str, as_name: str = "") -> list[str]:
+        """argv that runs one of the root's programs on the host, by the root's own loader."""
+        libraries = f"{self.tree}/usr/lib/x86_64-linux-gnu:{self.tree}/usr/lib"
+        loader = [str(self.tree / "usr/lib64/ld-linux-x86-64.so.2")]
+        if as_name:
+            loader += ["--argv0", as_name]
+        return [*loader, "--library-path", libraries, str(self.tree / name), *words]
+
+
+def lab_directory() -> Path:
+    return cache_directory() / ".lab"
+
+
+def roots() -> list[LabRoot]:
+    """Whole roots in the cache, newest first."""
+    found = []
+    for record in lab_directory().glob(f"*/{_RECORD}"):
+        try:
+            fields = json.loads(record.read_text())
+            fields["python_packages"] = tuple(fields["python_packages"])
+            found.append(LabRoot(path=record.parent, **fields))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # of another version: `lab clean` takes it away
+    return sorted(found, key=lambda root: root.made, reverse=True)
+
+
+def current_root() -> LabRoot | None:
+    """The newest root that this version of pausebench made with what this host has now."""
+    pins = python_pins()
+    fit = (r for r in roots() if r.recipe == recipe.VERSION and r.python_packages == pins)
+    return next(fit, None)
+
+
+def python_pins() -> tuple[str, ...]:
+    """`name==version` of what pausebench imports in the lab: the versions that it has here."""
+    try:
+        return tuple(f"{name}=={metadata.version(name)}" for name in recipe.PYTHON_PACKAGES)
+    except metadata.PackageNotFoundError as error:
+        raise HostUnfit(f"the Python package {error.name} is not installed: make setup") from error
+
+
+@contextmanager
+def in_use(root: LabRoot) -> Iterator[None]:
+    """Keep `lab clean` and `lab build` from taking the root away meanwhile."""
+    with (root.path / _RECORD).open() as handle:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+
+
+def _remove(path: Path) -> bool:
+    """Take a root away; False when a lab runs on it."""
+    if not (path / _RECORD).exists():
+        shutil.rmtree(path, ignore_errors=True)
+        return True
+    with (path / _RECORD).open() as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        shutil.rmtree(path, ignore_errors=True)
+    return True
+
+
+def build_root(progress: Tell) -> LabRoot:
+    """The root of the newest versions on the mirror, made when it is not there yet.
+
+    All of it is there afterwards or nothing. Raises HostUnfit, UsageError of the mirror.
+    """
+    if os.geteuid() != 0:
+        raise HostUnfit("the lab's root has files of root's: run it with sudo")
+    pins = python_pins()
+    with locked(progress) as cache:
+        lab_directory().mkdir(exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
+        try:
+            return _build(work, pins, progress)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _build(work: Path, pins: tuple[str, ...], progress: Tell) -> LabRoot:
+    apt = PrivateApt("the lab", suite_sources(Suite(recipe.SUITE)), work / "apt", archives())
+    progress(f"asking the mirror for {recipe.SUITE}")
+    apt.run("apt-get", "update")
+    words = ("-t", recipe.SUITE, "--no-install-recommends", "-y", "install", *recipe.PACKAGES)
+    everything = apt.needed(*words)
+    packages = [package for package in everything if recipe.wanted(package)]
+    key = recipe.root_key(packages, (*pins, recipe.VIRTME))
+    for known in roots():
+        if known.key == key:
+            progress(f"the lab is up to date: {describe(known)}")
+            return known
+    total = sum(package.size_bytes for package in everything)
+    progress(f"fetching {len(everything)} packages, {total / 1e6:.0f} MB")
+    apt.fetch(everything, *words)
+    progress(f"unpacking {len(packages)} packages")
+    root = _unpack(apt, packages, work / "made", key, pins)
+    progress("installing Python packages, indexing modules")
+    _finish(root, work)
+    record = {name: value for name, value in asdict(root).items() if name != "path"}
+    (root.path / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    place = lab_directory() / key
+    shutil.rmtree(place, ignore_errors=True)
+    for old in lab_directory().iterdir():  # of other versions; one that is in use stays
+        _remove(old)
+    root.path.rename(place)
+    shutil.rmtree(archives(), ignore_errors=True)  # no use to fetch on from
+    return LabRoot(path=place, **record)
+
+
+def describe(root: LabRoot) -> str:
+    return f"Linux {root.kernel}, QEMU {root.qemu}, Python {root.python}"
+
+
+def archives() -> Path:
+    return cache_directory() / f"{ARCHIVES}-lab"
+
+
+def _unpack(
+    apt: PrivateApt, packages: Sequence[Package], path: Path, key: str, pins: tuple[str, ...]
+) -> LabRoot:
+    tree = path / _TREE
+    tree.mkdir(parents=True)
+    path.chmod(0o755)
+    # Its links /bin -> usr/bin and so on have to be there before anything is put behind them.
+    ordered = sorted(packages, key=lambda p: (not p.name.startswith("base-files_"), p.name))
+    apt.unpack(ordered[0], tree)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda package: apt.unpack(package, tree), ordered[1:]))
+    kernels = [p.parent.name for p in tree.glob("usr/lib/modules/*/vmlinuz")]
+    if len(kernels) != 1:
+        raise HostUnfit(f"the lab: {recipe.SUITE} brought {len(kernels)} kernels, not one")
+    return LabRoot(
+        path=path,
+        key=key,
+        kernel=kernels[0],
+        kernel_package=_version(packages, f"linux-headers-{kernels[0]}"),
+        qemu=_version(packages, "qemu-system-x86").split(":")[-1],
+        python=(tree / "usr/bin/python3").readlink().name.removeprefix("python"),
+        recipe=recipe.VERSION,
+        python_packages=pins,
+        made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+
+
+def _version(packages: Sequence[Package], name: str) -> str:
+    """Version of a package, from its file's name."""
+    found = next(p.name.split("_")[1] for p in packages if p.name.startswith(f"{name}_"))
+    return found.replace("%3a", ":")
+
+
+def _finish(root: LabRoot, work: Path) -> None:
+    """What maintainer scripts would have done, as far as the lab needs it."""
+    tree = root.tree
+    for name in ("passwd", "group"):
+        shutil.copy(tree / f"usr/share/base-passwd/{name}.master", tree / "etc" / name)
+    (tree / "usr/bin/awk").symlink_to("mawk")
+    null = tree / "dev/null"
+    os.mknod(null, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    null.chmod(0o666)
+    for mounted in ("lab", "opt/pausebench"):
+        (tree / mounted).mkdir(parents=True, exist_ok=True)
+    modules = tree / "usr/lib/modules" / root.kernel / "kernel"
+    for name in recipe.UNUSED_MODULES:
+        shutil.rmtree(modules / name, ignore_errors=True)
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [
+            pool.submit(index_modules, root),
+            pool.submit(_python_packages, root, work),
+        ]
+        for job in jobs:
+            job.result()
+
+
+def index_modules(root: LabRoot) -> None:
+    run_tool(root.program("usr/bin/kmod", "-b", str(root.tree), root.kernel, as_name="depmod"))
+    run_tool(["chroot", str(root.tree), "/usr/sbin/ldconfig"])
+
+
+def _python_packages(root: LabRoot, work: Path) -> None:
+    """pausebench's imports for the root's Python, and virtme-ng for this one."""
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "install"]
+    into = root.tree / "opt/pausebench"
+    run_tool(
+        [*pip, "--target", str(into), "--python-version", root.python, "--implementation", "cp",
+         "--only-binary=:all:", "--no-compile", *root.python_packages]
+    )  # fmt: skip
+    run_tool([*pip, "--target", str(root.tools), recipe.VIRTME])
+    compile_python(root, into, "/opt/pausebench")
+    for name in ("python3/dist-packages", f"python{root.python}"):
+        compile_python(root, root.tree / "usr/lib" / name, f"/usr/lib/{name}")
+
+
+def compile_python(root: LabRoot, directory: Path, seen_as: str) -> None:
+    """Bytecode of `directory` by the root's Python: compiling under TCG would take minutes."""
+    argv = root.program(
+        f"usr/bin/python{root.python}",
+        *("-m", "compileall", "-q", "-s", str(directory), "-p", seen_as, str(directory)),
+    )
+    home = {"PYTHONHOME": str(root.tree / "usr"), "PYTHONNOUSERSITE": "1", "PATH": "/usr/bin:/bin"}
+    # Its exit status also tells of files that are meant not to compile, in tests.
+    subprocess.run(argv, env=home, capture_output=True, timeout=_TIMEOUT_S, check=False)
+
+
+def run_tool(argv: Sequence[str], **more: str) -> str:
+    """Run a step of the build. Raises HostUnfit with its last words."""
+    try:
+        done = subprocess.run(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=os.environ | {"LC_ALL": "C"} | more,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HostUnfit(f"the lab could not be made: {Path(argv[0]).name}: {error}") from error
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
+        raise HostUnfit(f"the lab could not be made: {Path(argv[0]).name}: {' / '.join(said)}")
+    return done.stdout
+
+
+def clean() -> list[LabRoot]:
+    """Take every root away; returns those that a lab runs on."""
+    kept = [root for root in roots() if not _remove(root.path)]
+    if not kept:
+        shutil.rmtree(lab_directory(), ignore_errors=True)
+        shutil.rmtree(archives(), ignore_errors=True)
+    return kept

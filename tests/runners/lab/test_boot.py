@@ -1,0 +1,139 @@
+"""Devices taken from a real driver and given back, in the lab, where there are some to take."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.lab import ensure_root
+from results.errors import HostUnfit
+from runners.lab import boot, recipe
+from runners.lab.boot import Job, lab_run, stage_code
+from runners.lab.root import in_use
+
+pytestmark = [pytest.mark.lab, pytest.mark.qemu]
+
+# Runs in the lab. edu has no driver, nvme has one; the SATA controller has no way to be reset.
+SCRIPT = """
+import json, os, subprocess
+from results.errors import PausebenchError
+from runners import devices
+edu, nvme, igb, root_bus = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0", "0000:00:1f.2"
+said = {}
+def driver(address): return devices.look_at(address).driver
+def refused(name, addresses, kinds=("type1",)):
+    try:
+        with devices.lent(addresses, kinds): said[name] = "taken"
+    except PausebenchError as error: said[name] = f"{type(error).__name__}: {error}"
+subprocess.run(["modprobe", "nvme"], check=True)
+devices._becomes(devices._SYS / "bus/pci/devices" / nvme, "nvme")
+said["before"] = [driver(edu), driver(nvme)]
+with devices.lent([edu, nvme], ["type1"]):
+    said["inside"] = [driver(edu), driver(nvme)]
+    group = devices.look_at(edu).group
+    held = os.open(f"/dev/vfio/{group}", os.O_RDWR)
+    refused("busy", [edu])
+    os.close(held)
+said["after"] = [driver(edu), driver(nvme)]
+if os.fork() == 0:
+    devices._take(devices.look_at(nvme))
+    os._exit(0)
+os.wait()
+said["killed"] = driver(nvme)
+said["returned"] = [devices.give_back_of_the_dead(), driver(nvme), devices.give_back_of_the_dead()]
+disk = "/dev/nvme0n1"
+while not os.path.exists(disk): pass
+subprocess.run(["/usr/sbin/mkswap", disk], check=True, stdout=subprocess.DEVNULL)
+subprocess.run(["/usr/sbin/swapon", disk], check=True)
+refused("disk", [nvme])
+said["kept"] = driver(nvme)
+subprocess.run(["modprobe", "igb"], check=True)
+devices._becomes(devices._SYS / "bus/pci/devices" / igb, "igb")
+link = os.listdir(f"/sys/bus/pci/devices/{igb}/net")[0]
+subprocess.run(["ip", "link", "set", link, "up"], check=True)
+refused("card", [igb])
+refused("bridge", ["0000:00:16.0"])
+refused("reset", [root_bus])
+refused("absent", ["0000:7f:00.0"])
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def said() -> dict[str, object]:
+    root = ensure_root(fresh=False, iommufd=False)
+    devices = recipe.chosen_devices(["edu", "nvme", "igb"])
+    job = Job(("python3", "/lab/script.py"), devices, {}, 100, {"script.py": SCRIPT})
+    lines: list[str] = []
+    with in_use(root), lab_run(root, job, lines.append) as finished:
+        assert finished.status == 0, "\n".join(lines)
+        answer: dict[str, object] = json.loads(finished.output)
+    return answer
+
+
+def test_devices_are_taken_from_their_drivers_and_given_back(said: dict[str, object]) -> None:
+    assert said["before"] == ["", "nvme"]
+    assert said["inside"] == ["vfio-pci", "vfio-pci"]
+    assert said["after"] == ["", "nvme"]
+
+
+def test_what_a_killed_session_kept_is_given_back_once(said: dict[str, object]) -> None:
+    assert said["killed"] == "vfio-pci"
+    assert said["returned"] == [1, "nvme", 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("busy", "UsageError: device 0000:01:00.0 is assigned to another virtual machine"),
+        ("disk", "UsageError: device 0000:02:00.0 (1b36:0010) is in use: disk nvme0n1 is "),
+        ("card", "is in use: network interface "),
+        ("bridge", "is a bridge"),
+        ("reset", "(device-without-reset)"),
+        ("absent", "UsageError: no PCI device 0000:7f:00.0"),
+    ],
+)
+def test_a_device_that_must_not_be_taken_is_refused(
+    said: dict[str, object], name: str, words: str
+) -> None:
+    assert words in str(said[name])
+
+
+def test_a_refused_device_stays_with_its_driver(said: dict[str, object]) -> None:
+    assert said["kept"] == "nvme"
+
+
+def test_a_job_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = ensure_root(fresh=False, iommufd=False)
+    monkeypatch.setattr(boot, "_BOOT_LIMIT_S", 0.5)
+    monkeypatch.setattr(boot, "_ATTEMPTS", 1)
+    job = Job(("sleep", "1000"), (), {}, 1)
+    with pytest.raises(HostUnfit, match="the lab did not boot in 0 s"):
+        with in_use(root), lab_run(root, job, lambda line: None):
+            pytest.fail("it finished")
+    left = [
+        path
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if b"pausebench-lab" in _bytes(path) and str(os.getpid()).encode() in _bytes(path)
+    ]
+    assert left == []
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_the_code_that_runs_is_this_code_without_its_tests(tmp_path: Path) -> None:
+    root = ensure_root(fresh=False, iommufd=False)
+    stage_code(root, tmp_path / "code")
+    here = Path(boot.__file__).parents[2]
+    for name in ("bench/cli.py", "probes/bpf/handover.bpf.c", "runners/payload/payload.S"):
+        assert (tmp_path / "code" / name).read_bytes() == (here / name).read_bytes()
+    assert not list((tmp_path / "code").rglob("test_*"))
+    assert list((tmp_path / "code").rglob(f"*.cpython-{root.python.replace('.', '')}.pyc"))
