@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("build", "QEMU builds to compare: from a Debian suite, a tree or a path"),
     "list": ("list", "the scenarios that can be run"),
     "show": ("show", "one handover as a waterfall, with its evidence"),
+    "why": ("why", "why one blackout was as long as it was: its critical path"),
     "report": ("report", "a session as HTML, Markdown, JUnit, JSON, metrics, Parquet or a trace"),
     "nightly": ("nightly", "the job of a night: builds, verdicts, history, reports, a mail"),
     "history": ("history", "a scenario over the nights, and where its level changed"),

@@ -15,12 +15,14 @@ from probes.accounting import thread_faults
 from probes.handover import HandoverProbe, Observed
 from probes.perf import ProcessCounters
 from probes.pin_events import PinProbe
+from probes.scheduling import SchedulerProbe
 from results.cpr_stream import carried_descriptors
 from results.errors import HostUnfit, PausebenchError
 from results.evidence import Control
 from results.guest_clock import Sample, tick_rate
 from results.raw import new_run_id
 from results.records import SCHEMA, ObservedGap, Process, Recording, Run, VcpuBracket
+from results.scheduling import Scheduling
 from results.store import Store
 from results.timeline import judge
 from runners.guest import Guest, Place, ram_descriptor
@@ -58,6 +60,7 @@ class Experiment:
     marked: bool = True  # False: the probe shows guest entry and exit alone, and no marks of QEMU
     observer: Path | None = None  # the observer's program, where guests are to be watched by it
     perf: bool = False  # count perf events of both QEMUs, which lengthens every context switch
+    scheduler: SchedulerProbe | None = None  # None when nobody asks why a blackout was long
     _controls: tuple[Control, ...] | None = None
 
     def controls(self) -> tuple[Control, ...]:
@@ -232,6 +235,7 @@ class Booted:
             host=host_state(before, load_snapshot((seen.new.pid,))),
             evidence=prover.evidence() if prover is not None else None,
             failure=seen.failure,
+            scheduling=window.scheduling,
         )
 
 
@@ -283,12 +287,14 @@ class _Window:
         self._program = experiment.observer
         self._observer: Observer | None = None
         self.gaps: tuple[ObservedGap, ...] | None = None
+        self._scheduler = experiment.scheduler
         self._prover = prover
         self._stack = ExitStack()
         self._counters: dict[str, ProcessCounters] = {}
         self._tids: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
         self._first: Observed = Observed((), (), 0)
         self._faults: dict[int, tuple[int | None, int | None]] = {}  # vCPU thread → host, guest
+        self.scheduling: Scheduling | None = None
         self.counts: dict[str, dict[str, int]] = {}
 
     def __enter__(self) -> None:
@@ -325,8 +331,11 @@ class _Window:
             watching = Observer(self._program, ram, len(old_tids))
             self._observer = self._stack.enter_context(watching)
         self._further.hold(old, new, old_tids, new_tids)
+        if self._scheduler is not None:  # last, so that the ring holds the blackout and little else
+            self._scheduler.open((old.pid, new.pid))
 
     def _resumed(self, old: Qemu, new: Qemu) -> None:
+        self._end_scheduling()
         if self._observer is not None:
             self._observer.close()
             self.gaps = self._observer.gaps()
@@ -336,6 +345,10 @@ class _Window:
             carried, _ = carried_descriptors(self._first.events, old.pid, new.pid)
             self._prover.resumed(old, new, carried)
         self._further.resumed(old, new)
+
+    def _end_scheduling(self) -> None:
+        if self._scheduler is not None and self.scheduling is None:
+            self.scheduling = self._scheduler.close()
 
     def _ended(self, new: Qemu) -> None:
         if self._probe is not None:
@@ -350,6 +363,7 @@ class _Window:
 
     def observed(self, seen: Transferred) -> Observed:
         """What the probes recorded; also ends the watch over old QEMU."""
+        self._end_scheduling()
         if self._probe is None:
             return self._first
         last = self._collect()

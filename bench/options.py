@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from results.records import Build, Scenario
+
+
+_UNITS_NS = {"us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
 def positive(text: str) -> int:
@@ -21,6 +25,15 @@ def positive(text: str) -> int:
     if not 1 <= number <= 1_000_000:
         raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1")
     return number
+
+
+def duration(text: str) -> int:
+    """A time like `10ms`, `500us` or `1.5s` in ns, for argparse."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(us|µs|ms|s)", text)
+    ns = round(float(match[1]) * _UNITS_NS[match[2]]) if match else 0
+    if ns <= 0:
+        raise argparse.ArgumentTypeError(f"`{text}` is no time like 10ms, 500us or 1s")
+    return ns
 
 
 def add_scenario_options(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import psutil
 
 from probes.handover import HandoverProbe
 from probes.pin_events import PinProbe
+from probes.scheduling import SchedulerProbe
 from results.errors import HostUnfit, UsageError
 from results.records import Build, Run, Scenario, Session
 from results.store import Store, new_session_id
@@ -112,13 +113,14 @@ def open_session(
     *,
     perf: bool = False,
     observer: bool = False,
+    why: bool = True,
     load_probes: bool = True,
 ) -> Iterator[LiveSession]:
     """Set up all that a session needs once and take it down again, whatever happens in between.
 
-    `perf` adds counters of perf events, `observer` the witness on a CPU of its own. Without
+    `perf` adds counters of perf events, `observer` the witness on a CPU of its own, `why` watches
+    the scheduler, so that `pausebench why` can tell what a blackout waited for. Without
     `load_probes` the caller loads its own.
-
     Raises HostUnfit when probes cannot be loaded; an interrupt or SIGTERM unwinds through here.
     """
     started = time.time_ns()
@@ -128,18 +130,23 @@ def open_session(
         command=tuple(command),
         builds=tuple(builds),
         environment=environment() | extra,
-        probe_tier="tracepoints+uprobes"
-        + ("+perf" if perf else "")
-        + ("+observer" if observer else ""),
+        probe_tier=_tier(perf=perf, observer=observer, scheduler=why),
     )
     clear_leftovers()
     with _terminate_as_interrupt(), private_place(scenarios) as place:
         progress.doing("compiling and loading the BPF probes")
-        with _probes(builds, load=load_probes) as (probe, pin_probe):
+        with _probes(builds, load=load_probes, why=why) as (probe, pin_probe, scheduler):
             store.add_session(session)
             # 130 until told otherwise: what ends a session early is an interrupt.
             experiment = Experiment(
-                session.id, place, store, probe, progress, pin_probe=pin_probe, perf=perf
+                session.id,
+                place,
+                store,
+                probe,
+                progress,
+                pin_probe=pin_probe,
+                perf=perf,
+                scheduler=scheduler,
             )
             if observer:
                 experiment.observer = build_observer(place.directory)
@@ -153,15 +160,23 @@ def open_session(
                 progress.doing("detaching the probes")
 
 
+def _tier(**more: bool) -> str:
+    return "+".join(("tracepoints", "uprobes", *(name for name, on in more.items() if on)))
+
+
 @contextmanager
 def _probes(
-    builds: Sequence[Build], *, load: bool
-) -> Iterator[tuple[HandoverProbe | None, PinProbe | None]]:
+    builds: Sequence[Build], *, load: bool, why: bool
+) -> Iterator[tuple[HandoverProbe | None, PinProbe | None, SchedulerProbe | None]]:
     if not load:
-        yield None, None
+        yield None, None, None
         return
-    with HandoverProbe(builds) as probe, PinProbe() as pin_probe:
-        yield probe, pin_probe
+    with (
+        HandoverProbe(builds) as probe,
+        PinProbe() as pin_probe,
+        SchedulerProbe() if why else nullcontext() as scheduler,
+    ):
+        yield probe, pin_probe, scheduler
 
 
 def run_session(
@@ -174,6 +189,7 @@ def run_session(
     *,
     perf: bool = False,
     observer: bool = False,
+    why: bool = True,
 ) -> Outcome:
     """Measure `trials`, storing every run as it ends; an interrupt leaves nothing behind.
 
@@ -181,7 +197,7 @@ def run_session(
     """
     scenarios = list({t.scenario.id: t.scenario for t in trials}.values())
     with open_session(
-        scenarios, builds, store, progress, command, extra, perf=perf, observer=observer
+        scenarios, builds, store, progress, command, extra, perf=perf, observer=observer, why=why
     ) as live:
         runs = asyncio.run(live.experiment.run(trials))
         live.status = 0 if all(run.outcome == "completed" for run in runs) else 3

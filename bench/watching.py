@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from probes.handover import HandoverProbe
 from probes.pin_events import PinProbe
+from probes.scheduling import SchedulerProbe
 from results.observer_effect import TIERS, ObserverEffect, Tier, Watched, boot_of, observer_effect
 from results.records import Build, Scenario
 
@@ -36,12 +37,17 @@ def watching(experiment: Experiment, build: Build, tier: Tier) -> Iterator[None]
                     yield
             case "default" | "perf":
                 experiment.perf = tier == "perf"
-                with HandoverProbe([build]) as probe, PinProbe() as pins:
+                with (
+                    HandoverProbe([build]) as probe,
+                    PinProbe() as pins,
+                    SchedulerProbe() as scheduler,
+                ):
                     experiment.probe, experiment.pin_probe = probe, pins
+                    experiment.scheduler = scheduler
                     yield
     finally:
         experiment.prove, experiment.marked, experiment.perf = kept, True, False
-        experiment.probe = experiment.pin_probe = None
+        experiment.probe = experiment.pin_probe = experiment.scheduler = None
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from dataclasses import fields
 from results.evidence import Proof
 from results.records import CarriedFd, Run, Span, Witnesses
 
-from .look import Page, figure, mib, ms, percent
+from .look import STATE_WORDS, Page, figure, mib, ms, percent
 
 _LOG_LINES = 20
 _FDS_SHOWN = 24
@@ -27,6 +27,7 @@ def draw_evidence(page: Page, run: Run) -> None:
     _draw_fds(page, run)
     _draw_memory(page, run)
     _draw_proof(page, run.proof)
+    _draw_attribution(page, run)
     _draw_counters(page, run.spans)
     _draw_perf(page, run)
     host = run.host
@@ -59,6 +60,23 @@ def _draw_proof(page: Page, proof: Proof | None) -> None:
         _labelled(page, "  controls", f"caught when made to fail: {', '.join(caught)}")
     if slipped:
         _labelled(page, "  controls", f"not caught: {', '.join(slipped)}", "red")
+
+
+def _draw_attribution(page: Page, run: Run) -> None:
+    """What the blackout waited for, in one line; `pausebench why` tells more."""
+    found = run.attribution
+    if found is None:
+        return
+    page.line()
+    if found.missing:
+        _labelled(page, "why", f"not known: {found.missing}", "yellow")
+        return
+    spent: dict[str, int] = {}
+    for cause in found.causes:
+        spent[cause.state] = spent.get(cause.state, 0) + cause.ns
+    each = " · ".join(f"{STATE_WORDS[state]} {ms(ns)}" for state, ns in spent.items())
+    left = f"unattributed {ms(found.unattributed_ns)}"
+    _labelled(page, "why", f"critical path: {each} · {left} (`pausebench why {run.id}`)")
 
 
 def draw_failure(page: Page, run: Run) -> None:

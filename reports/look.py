@@ -22,6 +22,16 @@ _UNIT = re.compile(r"(?<=[0-9]) (?=(?:ms|%|GiB|MiB|KiB|B)(?![A-Za-z]))")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
+# States of a thread on the critical path, in words.
+STATE_WORDS = {
+    "on-cpu": "on a CPU",
+    "runnable": "waiting for a CPU",
+    "blocked": "blocked",
+    "stopped": "stopped",
+    "unknown": "unknown",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What the output can show. The default is what a pipe or a file gets."""

@@ -1,13 +1,14 @@
 """Phases of a handover as spans on one clock, and their shares of the blackout.
 
 Old and new QEMU work at the same time, so spans overlap. Shares do not: every instant of the
-blackout belongs to one phase at the most, that of the side the guest is waiting for (old until new
-reads the first section of device state, new from then on). What belongs to none is the residual.
+blackout belongs to one phase at the most, that of the side the guest is waiting for: old until new
+reads the first section of device state or old has sent all, new from then on. What belongs to none
+is the residual.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -88,6 +89,15 @@ def build_spans(
     return _with_shares(spans, from_ns, window)
 
 
+def phase_owners(
+    marks: Marks, steps: Mapping[str, int], window: tuple[int, int]
+) -> tuple[tuple[int, int, str], ...]:
+    """The window cut where its owner changes: (start, end, phase), empty where none claims it."""
+    bounds = _bounds(marks, steps, window[1])
+    spans = build_spans(marks, steps, window)
+    return tuple(_owners(spans, {b.name: b.share_from for b in bounds}, window))
+
+
 def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> list[_Bound]:
     """The table of phases in measurement order, each with the events that bound it."""
     save = marks.first("old", "cpr_save", "enter")
@@ -109,6 +119,8 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
         loaded = None  # the same function also runs once when the machine is made
     resumed = marks.first("new", "resume_vcpus", "return", after=vm_start.ns if vm_start else 0)
     ended = marks.first("old", "runstate", "enter", after=completed.ns) if completed else None
+    # Until new reads the first section the guest waits for old, but not once old has sent all.
+    awaited = min(sections.ns, completed.ns) if sections and completed else _ns(sections)
     # New QEMU waits in accept until old connects: that is not loading.
     begun = waited if waited and save and waited.ns > save.ns else save
     return [
@@ -123,7 +135,7 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
         _Bound("save_start", "old", stopped, setup),
         _Bound("ram_setup", "old", setup, set_up),
         _Bound("state_save", "old", set_up, completed),
-        _Bound("state_load", "new", load, loaded, share_from=_ns(sections)),
+        _Bound("state_load", "new", load, loaded, share_from=awaited),
         _Bound("activation", "new", loaded, vm_start),
         _Bound("vm_start", "new", vm_start, resumed),
         _Bound("first_entry", "new", resumed, first_entry),
@@ -141,6 +153,17 @@ def _spent(start: Event | int | None, end: Event | int | None) -> dict[str, int]
 def _with_shares(
     spans: list[Span], share_from: Mapping[str, int | None], window: tuple[int, int]
 ) -> tuple[Span, ...]:
+    shares: dict[str, int] = {}
+    for start, end, owner in _owners(spans, share_from, window):
+        shares[owner] = shares.get(owner, 0) + end - start
+    return tuple(
+        Span(s.name, s.side, s.start_ns, s.end_ns, shares.get(s.name, 0), s.counters) for s in spans
+    )
+
+
+def _owners(
+    spans: Sequence[Span], share_from: Mapping[str, int | None], window: tuple[int, int]
+) -> Iterator[tuple[int, int, str]]:
     """Give each instant of the window to the last-listed phase that claims it."""
     claims: dict[str, tuple[int, int]] = {}
     for span in spans:
@@ -149,15 +172,15 @@ def _with_shares(
         if end > start and span.name not in _OUTSIDE:
             claims[span.name] = (start, end)
     edges = sorted({window[0], window[1], *(edge for claim in claims.values() for edge in claim)})
-    shares = dict.fromkeys(claims, 0)
-    order = list(claims)
+    begun, owner = window[0], ""
     for start, end in pairwise(edges):
-        owners = [name for name in order if claims[name][0] <= start and claims[name][1] >= end]
-        if owners:
-            shares[owners[-1]] += end - start
-    return tuple(
-        Span(s.name, s.side, s.start_ns, s.end_ns, shares.get(s.name, 0), s.counters) for s in spans
-    )
+        owners = [name for name, claim in claims.items() if claim[0] <= start and claim[1] >= end]
+        owned_by = owners[-1] if owners else ""
+        if owned_by != owner and start > begun:
+            yield begun, start, owner
+            begun = start
+        owner = owned_by
+    yield begun, window[1], owner
 
 
 # Never what the guest waits for: the controller's hold, and what old QEMU does after the fact.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .evidence import Evidence, Proof
+from .scheduling import Attribution, Scheduling
 
 # Schema of Recording and Run as they are stored.
 #   1  first version. Later fields with a default are read in older records as what they were:
@@ -249,6 +250,7 @@ class Recording:
     host: HostState = field(default_factory=HostState)
     evidence: Evidence | None = None  # of the proof; None where none was gathered
     failure: str = ""  # set when the transfer itself failed
+    scheduling: Scheduling | None = None  # None where the scheduler was not watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +353,7 @@ class Run:
     log_tail: str = ""
     proof: Proof | None = None
     stop_position: str = "unknown"  # of the VM, relative to old QEMU's save of the CPR state
+    attribution: Attribution | None = None  # None where the scheduler was not watched
 
     @property
     def phases(self) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
+from .attribution import attribute
 from .brownout import follow, worst
 from .cpr_stream import carried_descriptors, ram_maps
 from .evidence import Proof
@@ -36,6 +37,7 @@ class Pause:
     vcpu: int
     start_ns: int
     end_ns: int
+    new_tid: int  # the thread whose entry into the guest ended it
 
     @property
     def length_ns(self) -> int:
@@ -137,7 +139,7 @@ def _pauses(brackets: tuple[VcpuBracket, ...], vcpus: int) -> tuple[list[Pause],
                 f"vCPU {bracket.index} entered new QEMU {left - entered} ns before it left old"
             )
         else:
-            found.append(Pause(bracket.index, left, entered))
+            found.append(Pause(bracket.index, left, entered, bracket.new_tid))
     unwatched = sorted(set(range(vcpus)) - {bracket.index for bracket in brackets})
     gone += [f"vCPU {vcpu} was not watched" for vcpu in unwatched]
     return found, gone
@@ -165,6 +167,7 @@ def _with_pause(run: Run, recording: Recording, marks: Marks, pauses: list[Pause
         dark_ns=max(0, first_entry - max(pause.start_ns for pause in pauses)),
         handover_ns=first_entry - sent if sent is not None else None,
         residual_ns=worst.length_ns - sum(span.blackout_ns for span in spans),
+        attribution=attribute(recording, (worst.start_ns, worst.end_ns), worst.new_tid),
     )
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from bench.options import add_scenario_options, add_session_options, positive
+from bench.options import add_scenario_options, add_session_options, duration, positive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="count perf events of both QEMUs too (cycles, instructions and misses where there is "
         "a PMU); lengthens the blackout, see `pausebench overhead`",
     )
+    parser.add_argument(
+        "--budget",
+        type=duration,
+        metavar="TIME",
+        help="longest blackout that is welcome, like 10ms: says of each longer run why it was so",
+    )
+    parser.add_argument(
+        "--no-why",
+        dest="why",
+        action="store_false",
+        help="do not watch the scheduler: a little cheaper, but `pausebench why` knows nothing",
+    )
     add_scenario_options(parser)
     add_session_options(parser)
 
@@ -75,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
                 extra,
                 perf=args.perf,
                 observer=args.observer,
+                why=args.why,
             )
     _show(args, outcome, scenarios)
     return 0 if all(run.outcome == "completed" for run in outcome.runs) else 3
@@ -91,6 +104,9 @@ def _builds(args: argparse.Namespace) -> list[Build]:
 
 
 def _show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenario]) -> None:
+    from dataclasses import asdict
+
+    from reports.why import budget_notes, budget_of
     from results.certificates import certificate_lines
     from results.doubts import doubts_of
     from results.statistics import belongs, summarise
@@ -100,16 +116,17 @@ def _show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenar
     runs = sorted(outcome.runs, key=lambda run: order[run.scenario])
     summaries = summarise(runs)
     doubts = [doubts_of(run for run in runs if belongs(run, summary)) for summary in summaries]
+    budget = budget_of(runs, args.budget) if args.budget else None
     if args.json:
         import json
-        from dataclasses import asdict
 
         from reports.document import document
 
         found = document(outcome.session, outcome.runs, summaries)
         for entry, mine in zip(found["summary"], doubts, strict=True):
             entry["doubts"] = [asdict(doubt) for doubt in mine]
-        print(json.dumps(found | {"certificates": certificates}))
+        found |= {"certificates": certificates}
+        print(json.dumps(found | ({"budget": asdict(budget)} if budget else {})))
         return
     import os
 
@@ -121,7 +138,6 @@ def _show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenar
         for summary, mine in zip(summaries, doubts, strict=True)
         for doubt in mine
     ]
-    page = session_page(
-        summaries, runs, args.store, outcome.session.id, look, (*certificates, *notes)
-    )
+    notes = [*certificates, *notes, *(budget_notes(budget, args.store) if budget else ())]
+    page = session_page(summaries, runs, args.store, outcome.session.id, look, notes)
     write(page, sys.stdout, look)

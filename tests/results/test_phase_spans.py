@@ -185,14 +185,18 @@ def test_shares_are_exclusive_and_fill_the_blackout() -> None:
 
 
 def test_loading_takes_over_when_saving_has_ended_early() -> None:
-    """Between old's end of saving and new's first section the guest waits for neither."""
+    """Between old's end of saving and new's first section new takes over its vCPUs' state.
+
+    Seen on real transfers of two vCPUs on a busy host: 0.8 ms in which none but new QEMU's threads
+    were on the critical path.
+    """
     events = tuple(
         event(3_800, OLD, "complete", "return") if e.mark == "complete" else e for e in TRANSFER
     )
     found = shares(spans(events))
     assert found["state_save"] == 300
-    assert found["state_load"] == 1_000
-    assert sum(found.values()) == WINDOW[1] - WINDOW[0] - 200  # 3,800 to 4,000 is the residual
+    assert found["state_load"] == 1_200
+    assert sum(found.values()) == WINDOW[1] - WINDOW[0]
 
 
 def test_without_the_first_section_loading_claims_all_its_time() -> None:
