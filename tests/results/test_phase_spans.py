@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.phase_spans import Marks, build_spans
+from results.phase_spans import Marks, build_spans, phase_owners
 from results.phases import MARK_NAMES, MARKS, choose_function, missing_marks
 from results.records import Event, Span
 
@@ -287,3 +288,15 @@ def test_marks_without_any_name_in_a_build_are_told() -> None:
     everything.pop("vm_start")
     everything.pop("cpu_exec")  # only TCG needs it
     assert missing_marks(everything) == ("vm_start",)
+
+
+def test_owners_fill_the_window_without_gap_and_name_no_neighbour_twice() -> None:
+    owners = phase_owners(Marks(TRANSFER, OLD, NEW), STEPS, WINDOW)
+    assert (owners[0][0], owners[-1][1]) == WINDOW
+    for before, after in pairwise(owners):
+        assert before[1] == after[0]
+        assert before[2] != after[2]
+    owned: dict[str, int] = {}
+    for start, end, name in owners:
+        owned[name] = owned.get(name, 0) + end - start
+    assert owned == shares(spans())
