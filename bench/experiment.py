@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol, Self
 
 from probes.accounting import thread_faults
@@ -19,12 +20,21 @@ from results.errors import HostUnfit, PausebenchError
 from results.evidence import Control
 from results.guest_clock import Sample, tick_rate
 from results.raw import new_run_id
-from results.records import SCHEMA, Process, Recording, Run, Scenario, VcpuBracket
+from results.records import (
+    SCHEMA,
+    ObservedGap,
+    Process,
+    Recording,
+    Run,
+    Scenario,
+    VcpuBracket,
+)
 from results.store import Store
 from results.timeline import judge
 from runners.device_watch import interrupt_numbers
 from runners.guest import Guest, Place, ram_descriptor
 from runners.host import host_state, load_snapshot
+from runners.observer.process import Observer
 from runners.pins import PinHolder
 from runners.qemu import Qemu
 from runners.transfer import Hooks, Transferred, hand_over
@@ -56,6 +66,7 @@ class Experiment:
     prove: bool = True
     pin_probe: PinProbe | None = None
     marked: bool = True  # False: the probe shows guest entry and exit alone, and no marks of QEMU
+    observer: Path | None = None  # the observer's program, where guests are to be watched by it
     perf: bool = False  # count perf events of both QEMUs, which lengthens every context switch
     _controls: dict[bool, tuple[Control, ...]] = field(default_factory=dict)
     _vfio_controls: dict[str, Control] = field(default_factory=dict)
@@ -209,8 +220,7 @@ class Booted:
             pins = self._experiment.pin_probe
             prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
         before = load_snapshot((self.guest.qemu.pid,))
-        devices = [address for address in trial.scenario.devices.split(",") if address]
-        window = _Window(self._experiment, prover, devices)
+        window = _Window(self._experiment, prover, trial.scenario)
         try:
             with window:
                 seen = await hand_over(self.guest, trial.new_build, window.hooks())
@@ -241,6 +251,7 @@ class Booted:
             tick_ns=self._clock.follow(seen),
             ram=seen.ram,
             perf=window.counts,
+            observed=window.gaps,
             host=host_state(before, load_snapshot((seen.new.pid,))),
             device=seen.device,
             evidence=prover.evidence() if prover is not None else None,
@@ -288,13 +299,15 @@ def _pooled(samples: list[list[Sample]]) -> list[Sample]:
 class _Window:
     """The observers of one transfer, from its start to old QEMU's end."""
 
-    def __init__(
-        self, experiment: Experiment, prover: Prover | None, devices: Sequence[str] = ()
-    ) -> None:
-        self._devices = devices
+    def __init__(self, experiment: Experiment, prover: Prover | None, scenario: Scenario) -> None:
+        self._devices = [address for address in scenario.devices.split(",") if address]
         self._probe = experiment.probe
+        self._ram_bytes = scenario.ram_bytes
         self._further = experiment.hooks
         self._perf = experiment.perf
+        self._program = experiment.observer
+        self._observer: Observer | None = None
+        self.gaps: tuple[ObservedGap, ...] | None = None
         self._prover = prover
         self._stack = ExitStack()
         self._counters: dict[str, ProcessCounters] = {}
@@ -334,9 +347,16 @@ class _Window:
                 self._counters[side] = self._stack.enter_context(ProcessCounters(qemu.pid))
         if self._probe is not None:
             self._probe.arm((*old_tids, *new_tids))
+        if self._program is not None:
+            ram = ram_descriptor(old.pid, self._ram_bytes)
+            watching = Observer(self._program, ram, len(old_tids))
+            self._observer = self._stack.enter_context(watching)
         self._further.hold(old, new, old_tids, new_tids)
 
     def _resumed(self, old: Qemu, new: Qemu) -> None:
+        if self._observer is not None:
+            self._observer.close()
+            self.gaps = self._observer.gaps()
         self.counts = {side: counters.read() for side, counters in self._counters.items()}
         self._first = self._collect()
         if self._prover is not None:

@@ -26,6 +26,7 @@ from runners.command import check_scenario
 from runners.guest import Place
 from runners.host import environment
 from runners.hugepages import give_back_of_the_dead, mounted_hugetlbfs, reserve, start_time
+from runners.observer.process import build_observer
 from runners.payload.build import build_payload
 from runners.trials import kvm
 
@@ -119,11 +120,14 @@ def open_session(
     extra: dict[str, str],
     *,
     perf: bool = False,
+    observer: bool = False,
     load_probes: bool = True,
 ) -> Iterator[LiveSession]:
     """Set up all that a session needs once and take it down again, whatever happens in between.
 
-    `perf` adds counters of perf events. Without `load_probes` the caller loads its own.
+    `perf` adds counters of perf events, `observer` the witness on a CPU of its own. Without
+    `load_probes` the caller loads its own.
+
     Raises HostUnfit when probes cannot be loaded; an interrupt or SIGTERM unwinds through here.
     """
     started = time.time_ns()
@@ -133,7 +137,9 @@ def open_session(
         command=tuple(command),
         builds=tuple(builds),
         environment=environment() | extra,
-        probe_tier="tracepoints+uprobes" + ("+perf" if perf else ""),
+        probe_tier="tracepoints+uprobes"
+        + ("+perf" if perf else "")
+        + ("+observer" if observer else ""),
     )
     clear_leftovers()
     vfio = any(scenario.vfio for scenario in scenarios)
@@ -147,6 +153,8 @@ def open_session(
             experiment = Experiment(
                 session.id, place, store, probe, progress, pin_probe=pin_probe, perf=perf
             )
+            if observer:
+                experiment.observer = build_observer(place.directory)
             live = LiveSession(session, experiment, 130)
             try:
                 yield live
@@ -177,13 +185,16 @@ def run_session(
     extra: dict[str, str],
     *,
     perf: bool = False,
+    observer: bool = False,
 ) -> Outcome:
     """Measure `trials`, storing every run as it ends; an interrupt leaves nothing behind.
 
     Raises HostUnfit when probes cannot be loaded, KeyboardInterrupt after an interrupt or SIGTERM.
     """
     scenarios = list({t.scenario.id: t.scenario for t in trials}.values())
-    with open_session(scenarios, builds, store, progress, command, extra, perf=perf) as live:
+    with open_session(
+        scenarios, builds, store, progress, command, extra, perf=perf, observer=observer
+    ) as live:
         runs = asyncio.run(live.experiment.run(trials))
         live.status = 0 if all(run.outcome == "completed" for run in runs) else 3
     return Outcome(live.session, tuple(runs))

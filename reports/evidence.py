@@ -91,15 +91,19 @@ def _draw_vcpus(page: Page, run: Run) -> None:
 
 def _draw_witnesses(page: Page, run: Run) -> None:
     """Side by side, each with its difference to the blackout."""
-    names = [f.name for f in fields(Witnesses)]
-    values: list[int | None] = [getattr(run.witnesses, name) for name in names]
+    found: dict[str, int | None] = {
+        f.name: getattr(run.witnesses, f.name) for f in fields(Witnesses)
+    }
+    if found["observer"] is None:
+        del found["observer"]  # it is asked for, or it had no CPU
+    values = list(found.values())
     rows: list[tuple[str, list[str]]] = [
-        ("witness", names),
+        ("witness", [name.removeprefix("kvm_") for name in found]),
         ("  saw", [ms(value) for value in values]),
     ]
     if run.blackout_ns:
         rows.append(("  off by", [_off(value, run.blackout_ns) for value in values]))
-    width = max(10, *(len(cell) + 1 for _, cells in rows for cell in cells))
+    width = max(9, *(len(cell) + 1 for _, cells in rows for cell in cells))
     for label, cells in rows:
         line = "".join(page.look.say(cell).rjust(width) for cell in cells)
         page.line((label.ljust(_LABEL), "bold"), line)

@@ -206,6 +206,30 @@ class DeviceWork:
 
 
 @dataclass(frozen=True, slots=True)
+class ObservedGap:
+    """A stretch in which the observer saw no beat of a vCPU (host ns).
+
+    The last beat came at most `last_reach_ns` before `last_ns`, the next one at most
+    `first_reach_ns` before `first_ns`: how far the observer's reads lay apart there.
+    """
+
+    vcpu: int
+    last_ns: int
+    last_reach_ns: int
+    first_ns: int
+    first_reach_ns: int
+
+    @property
+    def length_ns(self) -> int:
+        return self.first_ns - self.last_ns
+
+    @property
+    def reach_ns(self) -> int:
+        """How far the true length may lie from `length_ns`, to either side."""
+        return max(self.last_reach_ns, self.first_reach_ns)
+
+
+@dataclass(frozen=True, slots=True)
 class RamCheck:
     """Guest RAM compared byte by byte with what was written, through new QEMU's descriptor."""
 
@@ -260,6 +284,7 @@ class Recording:
     beats: tuple[VcpuBeats, ...] = ()
     tick_ns: float = 0.0  # duration of one payload tick, from this boot's calibration
     ram: RamCheck | None = None
+    observed: tuple[ObservedGap, ...] | None = None  # by the observer; None where it did not run
     perf: dict[str, dict[str, int]] = field(default_factory=dict)  # side → perf event → count
     host: HostState = field(default_factory=HostState)
     evidence: Evidence | None = None  # of the proof; None where none was gathered
@@ -333,6 +358,7 @@ class Witnesses:
     qmp: int | None = None
     qemu: int | None = None
     guest: int | None = None
+    observer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

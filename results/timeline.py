@@ -16,6 +16,7 @@ from .phases import MARKS
 from .proof import judge_proof
 from .records import (
     SCHEMA,
+    ObservedGap,
     Process,
     Recording,
     Run,
@@ -96,7 +97,7 @@ def judge(recording: Recording) -> Run:
     views = _guest_views(recording, pauses)
     run = _with_guest(run, recording, pauses, views)
     run = _with_brownout(run, recording, views)
-    run = replace(run, witnesses=_witnesses(run, recording, marks))
+    run = replace(run, witnesses=_witnesses(run, recording, marks, pauses))
     run = replace(run, device=device_continuity(recording, _window(run)))
     if recording.evidence is not None:
         run = replace(
@@ -257,7 +258,7 @@ def _sum(values: Iterable[int | None]) -> int | None:
 # -- witnesses ------------------------------------------------------------------------------
 
 
-def _witnesses(run: Run, recording: Recording, marks: Marks) -> Witnesses:
+def _witnesses(run: Run, recording: Recording, marks: Marks, pauses: list[Pause]) -> Witnesses:
     entries = [
         bracket.entry_first_entry_ns - bracket.entry_last_exit_ns
         for bracket in recording.brackets
@@ -276,7 +277,38 @@ def _witnesses(run: Run, recording: Recording, marks: Marks) -> Witnesses:
         qmp=(resume - stop) * 1000 if stop is not None and resume is not None else None,
         qemu=downtime * 1_000_000 if downtime is not None else None,
         guest=run.guest_gap_ns,
+        observer=_observer(recording, pauses),
     )
+
+
+def _observer(recording: Recording, pauses: list[Pause]) -> int | None:
+    """The longest gap that the observer saw around a blackout; None where it cannot testify."""
+    if not recording.observed:
+        return None
+    found = [_observed(recording.observed, pause) for pause in pauses]
+    if recording.probed and not found:
+        return None
+    if not found:  # nothing was traced: the longest of each vCPU
+        found = [
+            max((g for g in recording.observed if g.vcpu == v), key=lambda g: g.length_ns)
+            for v in sorted({g.vcpu for g in recording.observed})
+        ]
+    lengths = [gap.length_ns for gap in found if gap is not None]
+    return max(lengths) if len(lengths) == recording.scenario.vcpus else None
+
+
+def _observed(gaps: tuple[ObservedGap, ...], pause: Pause) -> ObservedGap | None:
+    """The observer's gap around a vCPU's blackout, if it was awake at both of its ends.
+
+    An observer that waited for a CPU for longer than the tolerance testifies to nothing.
+    """
+    around = [
+        gap
+        for gap in gaps
+        if gap.vcpu == pause.vcpu and gap.last_ns < pause.end_ns and gap.first_ns > pause.start_ns
+    ]
+    best = max(around, key=lambda gap: gap.length_ns, default=None)
+    return best if best is not None and best.reach_ns <= TOLERANCE_NS else None
 
 
 def _disagreements(
@@ -304,6 +336,7 @@ def _disagreements(
             )
     vm_start, vm_stop = marks.new("vm_start", "enter"), marks.old("vm_stop", "enter")
     for pause in pauses:
+        found += _against_observer(recording, pause, views.get(pause.vcpu))
         if vm_start is not None and pause.end_ns < vm_start:
             found.append(f"vCPU {pause.vcpu} entered the guest before new QEMU's vm_start")
         if vm_stop is not None and pause.start_ns < vm_stop - TOLERANCE_NS:
@@ -321,6 +354,29 @@ def _disagreements(
                 f"vCPU {pause.vcpu}: the guest saw a gap of {view.gap_ns} ns, "
                 f"shorter than its blackout of {pause.length_ns}"
             )
+    return found
+
+
+def _against_observer(recording: Recording, pause: Pause, view: GuestView | None) -> list[str]:
+    """The observer's gap lies around the blackout, and is the guest's own gap seen from outside."""
+    gap = _observed(recording.observed or (), pause)
+    if gap is None:
+        return []
+    found = []
+    allowed = TOLERANCE_NS + gap.reach_ns
+    early, late = gap.last_ns - gap.last_reach_ns, gap.first_ns
+    if early > pause.start_ns + allowed or late < pause.end_ns - allowed:
+        found.append(
+            f"vCPU {pause.vcpu}: the observer saw a gap of {gap.length_ns} ns that does not hold "
+            f"its blackout of {pause.length_ns}"
+        )
+    if view is None or view.clock == "freezes":
+        return found
+    if abs(gap.length_ns - view.gap_ns) > allowed + TOLERANCE_NS:
+        found.append(
+            f"vCPU {pause.vcpu}: the observer saw a gap of {gap.length_ns} ns, the guest one of "
+            f"{view.gap_ns}"
+        )
     return found
 
 

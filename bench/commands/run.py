@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quiet", action="store_true", help="only keep the runs: no table at the end"
     )
     parser.add_argument(
+        "--observer",
+        action="store_true",
+        help="watch the guest's beats from the host too, by a small program that shares nothing "
+        "with the probes; it takes a CPU of its own, and lengthens the blackout where there is "
+        "none to spare",
+    )
+    parser.add_argument(
         "--perf",
         action="store_true",
         help="count perf events of both QEMUs too (cycles, instructions and misses where there is "
@@ -62,7 +69,16 @@ def run(args: argparse.Namespace) -> int:
         with SessionProgress(sum(trial.updates for trial in trials)) as progress:
             command = ["pausebench", *sys.argv[1:]]
             extra = {"seed": str(seed)}
-            outcome = run_session(trials, builds, store, progress, command, extra, perf=args.perf)
+            outcome = run_session(
+                trials,
+                builds,
+                store,
+                progress,
+                command,
+                extra,
+                perf=args.perf,
+                observer=args.observer,
+            )
     if not args.quiet:
         show(args, outcome, scenarios)
     return 0 if all(run.outcome == "completed" for run in outcome.runs) else 3

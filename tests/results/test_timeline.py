@@ -14,6 +14,7 @@ from results.records import (
     SCHEMA,
     Event,
     Gap,
+    ObservedGap,
     Process,
     QmpStamp,
     RamCheck,
@@ -165,6 +166,32 @@ def stamped(name: str, wall_us: int) -> Change:
     return lambda r: replace(
         r, qmp=tuple(replace(q, wall_us=wall_us) if q.name == name else q for q in r.qmp)
     )
+
+
+def observed(late_us: int = 0, end_us: int = 0, reach_us: int = 2) -> Change:
+    """The observer's gaps, shifted by `late_us`, their ends by `end_us` more."""
+    return lambda r: replace(
+        r,
+        observed=tuple(
+            gap
+            for v in (0, 1)
+            for gap in (
+                ObservedGap(v, at(19_000), 2 * US, at(19_500), 2 * US),  # some other stretch
+                ObservedGap(
+                    v,
+                    at(LAST_BEAT[v] + 1 + late_us),
+                    reach_us * US,
+                    at(FIRST_BEAT[v] + 1 + late_us + end_us),
+                    reach_us * US,
+                ),
+            )
+        ),
+    )
+
+
+def observed_by_one(recording: Recording) -> Recording:
+    seen = observed()(recording)
+    return replace(seen, observed=tuple(g for g in seen.observed or () if g.vcpu == 0))
 
 
 # -- the numbers ------------------------------------------------------------------------------
@@ -345,6 +372,16 @@ def test_a_witness_that_did_not_testify_is_none_and_not_zero(recording: Recordin
             "vCPU 0 left the guest for good before old QEMU's vm_stop",
             id="left-before-vm-stop",
         ),
+        pytest.param(observed(late_us=400), "that does not hold its blackout", id="observer-late"),
+        pytest.param(
+            observed(late_us=-400), "that does not hold its blackout", id="observer-early"
+        ),
+        pytest.param(
+            observed(late_us=50, end_us=-450),
+            "that does not hold its blackout",
+            id="observer-short",
+        ),
+        pytest.param(observed(end_us=600), "the guest one of 4210000", id="observer-long"),
         pytest.param(
             without("recvmsg"),
             "descriptor ram0 id 0 was sent and not received",
@@ -377,6 +414,30 @@ def test_run_fails_with_its_reason(recording: Recording, change: Change, reason:
 def test_within_the_noise_of_clocks_nobody_disagrees(recording: Recording, change: Change) -> None:
     run = judge(change(recording))
     assert (run.outcome, run.disagreements) == ("completed", ())
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        pytest.param(observed(), 4_250 * US, id="awake"),
+        pytest.param(observed(late_us=90), 4_250 * US, id="late-within-the-noise"),
+        pytest.param(observed(reach_us=150), None, id="asleep"),
+        pytest.param(observed(late_us=400, reach_us=500), None, id="asleep-and-late"),
+        pytest.param(observed_by_one, None, id="one-vcpu-missing"),
+        pytest.param(lambda r: replace(r, observed=()), None, id="saw-nothing"),
+    ],
+)
+def test_observer_testifies_when_it_was_awake(
+    recording: Recording, change: Change, seen: int | None
+) -> None:
+    run = judge(change(recording))
+    assert (run.outcome, run.disagreements) == ("completed", ())
+    assert run.witnesses.observer == seen
+
+
+def test_observer_without_probes_gives_its_longest_gap(recording: Recording) -> None:
+    bare = replace(recording, probed=False, brackets=(), events=())
+    assert judge(observed()(bare)).witnesses.observer == 4_250 * US
 
 
 def test_only_contradictions_count_as_disagreements(recording: Recording) -> None:

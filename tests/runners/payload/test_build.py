@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from results.errors import HostUnfit
-from runners.payload import build, layout
+from runners import assembly
+from runners.payload import layout
 from runners.payload.build import build_payload
 
 needs_binutils = pytest.mark.skipif(
@@ -77,7 +78,9 @@ def test_missing_binutils_is_named_with_its_package(
     tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     which = shutil.which
-    monkeypatch.setattr(build.shutil, "which", lambda name: None if name == tool else which("true"))
+    monkeypatch.setattr(
+        assembly.shutil, "which", lambda name: None if name == tool else which("true")
+    )
     with pytest.raises(HostUnfit, match=rf"`{tool}` is missing: apt-get install binutils"):
         build_payload(tmp_path)
 
@@ -86,7 +89,7 @@ def test_missing_binutils_is_named_with_its_package(
 def test_assembler_that_refuses_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     symbols = {k: v for k, v in layout.symbols().items() if k != "ROM_BYTES"}
     monkeypatch.setattr(layout, "symbols", lambda: symbols)
-    with pytest.raises(HostUnfit, match=r"as failed on the payload: (?s:.*)ROM_BYTES"):
+    with pytest.raises(HostUnfit, match=r"as failed on payload.S: (?s:.*)ROM_BYTES"):
         build_payload(tmp_path)
 
 

@@ -1,0 +1,41 @@
+"""Assembling our own small programs with binutils, once a session, into a private directory."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from results.errors import HostUnfit
+
+
+def assemble(
+    package: str,
+    source: str,
+    symbols: Mapping[str, int],
+    image: Path,
+    *,
+    assembler: Sequence[str],
+    linker: Sequence[str],
+) -> Path:
+    """Assemble `source` of `package` with `symbols` defined, link it to `image`, return that.
+
+    Raises HostUnfit when binutils is missing or refuses the source.
+    """
+    for tool in ("as", "ld"):
+        if shutil.which(tool) is None:
+            raise HostUnfit(f"`{tool}` is missing: apt-get install binutils")
+    defines = [part for k, v in symbols.items() for part in ("--defsym", f"{k}={v:#x}")]
+    made = image.with_suffix(".o")
+    with resources.as_file(resources.files(package).joinpath(source)) as path:
+        _run(source, "as", *assembler, *defines, "-o", str(made), str(path))
+    _run(source, "ld", *linker, "-o", str(image), str(made))
+    return image
+
+
+def _run(what: str, *argv: str) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode != 0:
+        raise HostUnfit(f"{argv[0]} failed on {what}: {done.stderr.strip()[:400]}")

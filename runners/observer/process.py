@@ -1,0 +1,123 @@
+"""The observer as a process: started beside a handover, read when the guest runs again."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import platform
+import shutil
+import struct
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from results.errors import HostUnfit
+from results.records import ObservedGap
+from runners.assembly import assemble
+from runners.payload import layout as payload
+
+from . import layout as at
+
+THRESHOLD_NS = 200_000  # as the payload's own log of gaps
+_START_TIMEOUT_S = 5.0
+_END_TIMEOUT_S = 2.0
+
+
+def build_observer(directory: Path) -> Path:
+    """Assemble the observer into `directory` and return its path. Raises HostUnfit."""
+    if platform.machine() != "x86_64":
+        raise HostUnfit("the observer is written for x86-64; leave --observer away")
+    return assemble(
+        __package__,
+        "observer.S",
+        payload.symbols() | at.symbols(),
+        directory / "observer",
+        assembler=("--64",),
+        linker=("-m", "elf_x86_64", "-z", "noexecstack"),
+    )
+
+
+class Observer:
+    """Watches `vcpus` vCPUs in the RAM file at `ram` until it is closed; a context manager.
+
+    It needs a CPU of its own. Where it has none it says so, by how late each of its reads was.
+    """
+
+    def __init__(
+        self, program: Path, ram: Path, vcpus: int, threshold_ns: int = THRESHOLD_NS
+    ) -> None:
+        """Raises HostUnfit when it does not come to run."""
+        area = os.memfd_create("pausebench-observer", os.MFD_CLOEXEC)
+        slots = os.open(ram, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.ftruncate(area, at.AREA_BYTES)
+            self._area = mmap.mmap(area, at.AREA_BYTES)
+            struct.pack_into("<IIQ", self._area, at.O_STOP, 0, vcpus, threshold_ns)
+            struct.pack_into("<Q", self._area, at.O_SLOT_BYTES, vcpus << payload.SLOT_SHIFT)
+            self._vcpus = vcpus
+            setpriv = shutil.which("setpriv")
+            if setpriv is None:
+                raise HostUnfit("`setpriv` is missing: apt-get install util-linux")
+            self._process = subprocess.Popen(
+                [setpriv, "--pdeathsig", "KILL", "--", str(program)],
+                stdin=area,
+                stdout=slots,
+                stderr=subprocess.DEVNULL,
+                process_group=0,
+            )
+        finally:
+            os.close(area)
+            os.close(slots)
+        try:
+            self._wait_until_it_runs()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def rounds(self) -> int:
+        """How often it has looked at all vCPUs so far."""
+        return int(struct.unpack_from("<Q", self._area, at.O_LOOPS)[0])
+
+    def _wait_until_it_runs(self) -> None:
+        end = time.monotonic() + _START_TIMEOUT_S
+        while self.rounds() < 2:
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise HostUnfit("the observer does not run; leave --observer away")
+            time.sleep(0.0002)
+
+    def gaps(self) -> tuple[ObservedGap, ...]:
+        """Every logged stretch without a beat, by vCPU, oldest first; at most 32 of each."""
+        found = []
+        for vcpu in range(self._vcpus):
+            count = struct.unpack_from("<I", self._area, at.O_COUNTS + 4 * vcpu)[0]
+            for number in range(max(0, count - at.LOG_ENTRIES), count):
+                place = at.O_LOGS + (vcpu << at.LOG_SHIFT) + (number % at.LOG_ENTRIES) * 32
+                found.append(ObservedGap(vcpu, *struct.unpack_from("<QQQQ", self._area, place)))
+        return tuple(found)
+
+    def close(self) -> None:
+        """End it. May be called twice."""
+        if self._process.poll() is None:
+            struct.pack_into("<I", self._area, at.O_STOP, 1)
+            try:
+                self._process.wait(_END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
