@@ -215,8 +215,7 @@ class Booted:
             pins = self._experiment.pin_probe
             prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
         before = load_snapshot((self.guest.qemu.pid,))
-        devices = [address for address in trial.scenario.devices.split(",") if address]
-        window = _Window(self._experiment, prover, trial.scenario.ram_bytes, devices)
+        window = _Window(self._experiment, prover, trial.scenario)
         try:
             with window:
                 seen = await hand_over(self.guest, trial.new_build, window.hooks())
@@ -296,16 +295,10 @@ def _pooled(samples: list[list[Sample]]) -> list[Sample]:
 class _Window:
     """The observers of one transfer, from its start to old QEMU's end."""
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        prover: Prover | None,
-        ram_bytes: int,
-        devices: Sequence[str] = (),
-    ) -> None:
-        self._devices = devices
+    def __init__(self, experiment: Experiment, prover: Prover | None, scenario: Scenario) -> None:
+        self._devices = [address for address in scenario.devices.split(",") if address]
         self._probe = experiment.probe
-        self._ram_bytes = ram_bytes
+        self._ram_bytes = scenario.ram_bytes
         self._further = experiment.hooks
         self._perf = experiment.perf
         self._program = experiment.observer

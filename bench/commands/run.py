@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             watch = Watch(why=args.why, observer=args.observer, perf=args.perf)
             outcome = run_session(trials, builds, store, progress, command, extra, watch)
     if not args.quiet:
-        show(args, outcome, scenarios)
+        show(args, outcome, scenarios, args.budget)
     return 0 if all(run.outcome == "completed" for run in outcome.runs) else 3
 
 
@@ -98,8 +98,16 @@ def _builds(args: argparse.Namespace) -> list[Build]:
     return labelled([discover(path, label) for label, path in options])
 
 
-def show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenario]) -> None:
-    """Print what a session ended with: a table, or one JSON document with `--json`."""
+def show(
+    args: argparse.Namespace,
+    outcome: Outcome,
+    scenarios: Sequence[Scenario],
+    budget_ns: int | None = None,
+) -> None:
+    """Print what a session ended with: a table, or one JSON document with `--json`.
+
+    Of runs with a blackout beyond `budget_ns` it says why.
+    """
     from dataclasses import asdict
 
     from reports.why import budget_notes, budget_of
@@ -112,7 +120,7 @@ def show(args: argparse.Namespace, outcome: Outcome, scenarios: Sequence[Scenari
     runs = sorted(outcome.runs, key=lambda run: order[run.scenario])
     summaries = summarise(runs)
     doubts = [doubts_of(run for run in runs if belongs(run, summary)) for summary in summaries]
-    budget = budget_of(runs, args.budget) if args.budget else None
+    budget = budget_of(runs, budget_ns) if budget_ns else None
     if args.json:
         import json
 
