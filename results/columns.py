@@ -6,6 +6,7 @@ a million runs the columns take some 200 MB; their records would take ten times 
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import re
@@ -202,6 +203,8 @@ def _read_at(
     path: Path, sessions: Sequence[str], scenario: str | None, within: tuple[int, int]
 ) -> Columns:
     """In another process, which needs a connection of its own."""
+    # Millions of tuples that hold no reference to each other: collecting them is all loss.
+    gc.disable()
     from .store import open_store
 
     with open_store(path, create=False) as store:
