@@ -20,6 +20,7 @@ from results.errors import UsageError
 from results.records import Build, Scenario
 
 from .comparing import Pair, plan_block
+from .reporting import replace_file
 from .schedule import Trial
 
 _SCHEMA = 1
@@ -97,19 +98,18 @@ def begin(path: Path, name: str, plan: str, now_unix_ns: int) -> tuple[Night, bo
 
 def keep(path: Path, night: Night) -> None:
     """Replace the state: whole, and on disk before anything rests on it."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+    def write(part: Path) -> None:
+        with part.open("xb") as file:
+            file.write(msgspec.json.encode(night))
+            file.flush()
+            os.fsync(file.fileno())
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("xb") as file:
-                file.write(msgspec.json.encode(night))
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    replace_file(path, write)
 
 
 def _read(path: Path) -> Night | None:

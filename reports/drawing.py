@@ -100,6 +100,11 @@ def svg(figure: Figure, name: str, label: str) -> str:
     """
     import matplotlib as mpl
 
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        # Once: savefig would lay it out and draw it twice.
+        engine.execute(figure)
+        figure.set_layout_engine("none")
     out = StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -183,12 +183,14 @@ def _sections(cells: Sequence[Cell]) -> tuple[list[Section], list[str]]:
 
 def _section(number: int, key: tuple[str, str], cells: Sequence[Cell]) -> Section:
     anchor = f"s{number}"
+    vcpus = charts.vcpus(cells, f"{anchor}vcpus")
     drawn = [
         charts.ecdf(cells, f"{anchor}ecdf"),
         charts.phases(cells, f"{anchor}phases"),
         charts.run_order(cells, f"{anchor}order"),
-        charts.vcpus(cells, f"{anchor}vcpus"),
-        charts.witnesses(cells, f"{anchor}wit"),
+        vcpus,
+        # Without the vCPUs' it is the fourth of two rows.
+        replace(charts.witnesses(cells, f"{anchor}wit"), wide=vcpus is not None),
     ]
     valid = any(cell.summary.valid for cell in cells)
     kept = tuple(chart for chart in drawn if chart is not None) if valid else ()

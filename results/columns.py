@@ -6,8 +6,10 @@ a million runs the columns take some 200 MB; their records would take ten times 
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -59,6 +61,10 @@ NUMBERS = ("seq", "boot", "update", *TIMES, *WITNESSES)
 _LISTS = ("vcpu_blackouts", "shares")
 
 _CHUNK = 20_000
+_DIGITS = b"0123456789"
+_DIGITS_ONLY = bytes(byte if byte in _DIGITS else ord(" ") for byte in range(256))
+_NAME = re.compile(rb'"([a-z_]+)":')
+_PLAIN = re.compile(rb'\{"[a-z_]+":(?:,"[a-z_]+":)*\}')  # digits taken away
 _RUNS_FOR_WORKERS = 150_000  # below, starting a process takes as long as it saves
 _MOST_WORKERS = 4
 
@@ -197,6 +203,8 @@ def _read_at(
     path: Path, sessions: Sequence[str], scenario: str | None, within: tuple[int, int]
 ) -> Columns:
     """In another process, which needs a connection of its own."""
+    # Millions of tuples that hold no reference to each other: collecting them is all loss.
+    gc.disable()
     from .store import open_store
 
     with open_store(path, create=False) as store:
@@ -291,20 +299,57 @@ def _part(chunk: Sequence[Sequence[Any]]) -> Columns:
     texts, *numbers, vcpu_texts, share_texts = zip(*chunk, strict=True)
     known: dict[str, int] = {}
     codes = np.array([known.setdefault(t, len(known)) for t in texts], dtype=np.int32)
-    shares = _decoded(share_texts, "{}", list[dict[str, int]])
     vcpus = _decoded(vcpu_texts, "[]", list[list[int | None]])
     most = max(map(len, vcpus), default=0)
     return Columns(
         _texts(codes, known),
         {n: np.array(v, dtype=np.int64) for n, v in zip(NUMBERS, numbers, strict=True)},
-        {
-            phase: np.array([share.get(phase, MISSING) for share in shares], dtype=np.int64)
-            for phase in dict.fromkeys(chain.from_iterable(shares))
-        },
+        _shares([(text or "{}").encode() for text in share_texts]),
         tuple(
             _integers([each[i] if i < len(each) else None for each in vcpus]) for i in range(most)
         ),
     )
+
+
+def _shares(texts: Sequence[bytes]) -> dict[str, Integers]:
+    """Shares of the phases by name, from JSON objects of whole numbers.
+
+    A session's runs have a few sets of phases. Objects of one set differ in digits alone, so their
+    digits are read as one stream, five times as fast as object by object.
+    """
+    layouts: dict[bytes, list[int]] = {}
+    for i, text in enumerate(texts):
+        layouts.setdefault(text.translate(None, _DIGITS), []).append(i)
+    found: dict[str, Integers] = {}
+    for layout, rows in layouts.items():
+        mine = [texts[i] for i in rows]
+        joined = b" ".join(mine)
+        names = [name.decode() for name in _NAME.findall(layout)]
+        if _PLAIN.fullmatch(layout) and _has_numbers(joined, len(rows) * len(names)):
+            values = np.fromstring(joined.translate(_DIGITS_ONLY), dtype=np.int64, sep=" ")
+            columns = list(values.reshape(len(rows), -1).T)
+        else:
+            decoded = msgspec.json.decode(b"[" + b",".join(mine) + b"]", type=list[dict[str, int]])
+            names = list(dict.fromkeys(chain.from_iterable(decoded)))
+            columns = [_integers([share.get(name) for share in decoded]) for name in names]
+        at = np.array(rows)
+        for name, column in zip(names, columns, strict=True):
+            whole = found.setdefault(name, np.full(len(texts), MISSING, dtype=np.int64))
+            whole[at] = column
+    return found
+
+
+def _has_numbers(text: bytes, count: int) -> bool:
+    """Whether all digits are `count` numbers that fit, each behind a colon and before , or }."""
+    letters = np.frombuffer(text, dtype=np.uint8)
+    digit = (letters >= ord("0")) & (letters <= ord("9"))
+    edges = np.flatnonzero(np.diff(digit))  # the text begins and ends with a brace
+    before, last = edges[::2], edges[1::2]
+    if len(before) != count or not len(before):
+        return False
+    after = letters[last + 1]
+    closed = (after == ord(",")) | (after == ord("}"))
+    return bool((letters[before] == ord(":")).all() and closed.all() and (last - before).max() < 19)
 
 
 def _decoded(texts: Sequence[str | None], empty: str, kind: Any) -> Any:

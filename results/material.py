@@ -29,7 +29,7 @@ from .summaries import (
 from .verdict import Thresholds
 
 # A comparison weighs boots against boots; beyond so many runs of a side it takes every k-th block.
-MOST_COMPARED = 10_000
+MOST_COMPARED = 5_000
 # Doubts rest on whole records, which are read one by one.
 MOST_DOUBTED = 3_000
 # Cells whose worst and median run are taken out as full records.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import replace
 from unittest.mock import patch
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -201,6 +203,30 @@ def test_shares_of_the_rows_are_put_together(tmp_path, make_run, make_recording,
         assert lean_runs(columns) == lean_runs(columns_of(made))
         for i in range(3):
             assert columns.vcpus[i].tolist() == [n if n % 4 > i else MISSING for n in range(1, 10)]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ['{"a":1,"b":20}', '{"b":3,"a":4}', "{}", None, '{"a":9223372036854775807}'],
+        ['{"a":-5}', '{ "a" : 6 }', '{"p1":7}', '{"p2":8,"p1":9}', '{"a":0}'],
+        ['{"\\u0061":1}', '{"a b":2}', '{"ä":3}'],
+    ],
+)
+def test_shares_are_read_as_json_is(texts):
+    found = columns_module._shares([(text or "{}").encode() for text in texts])
+    for i, text in enumerate(texts):
+        told = {name: values[i] for name, values in found.items() if values[i] != MISSING}
+        assert told == json.loads(text or "{}")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":1', '{"a":}', '{"a":1.5}', '{"a":"1"}', '{"a":null}', '{"a":[1]}', '{"a":1,}',
+             '{"a":1 2}', '{"a":99999999999999999999}', "[]", '{1"a":}', '{"a1":}', '{"a":1}2'],
+)  # fmt: skip
+def test_what_is_no_share_is_refused(text):
+    with pytest.raises((msgspec.MsgspecError, ValueError, OverflowError)):
+        columns_module._shares([b'{"a":1}', text.encode()])
 
 
 def test_no_run_has_no_cell():
