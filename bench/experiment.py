@@ -239,6 +239,7 @@ class Booted:
             events=observed.events,
             brackets=observed.brackets,
             lost=observed.lost,
+            skipped=observed.skipped,
             probed=self._experiment.probe is not None and self._experiment.marked,
             qmp=seen.qmp,
             migrate_info=seen.migrate_info,
@@ -393,6 +394,7 @@ class _Window:
             self._first.events + last.events,
             tuple(map(self._with_faults, self._first.brackets or last.brackets)),
             self._first.lost + last.lost,
+            self._first.skipped + last.skipped,
         )
 
     def _with_faults(self, bracket: VcpuBracket) -> VcpuBracket:

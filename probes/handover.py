@@ -15,7 +15,7 @@ from results.errors import HostUnfit
 from results.phases import MARK_NAMES, MARKS, choose_function
 from results.records import Build, Event, VcpuBracket
 
-from .program import compile_program
+from .program import compile_program, skipped_calls
 
 _RING_PAGES = 256  # 1 MiB holds several hundred transfers' records; it is drained after each
 _DATA_BYTES = 512
@@ -75,11 +75,16 @@ class _Message(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the probes saw of one transfer. `lost` records could not be written."""
+    """What the probes saw of one transfer.
+
+    `lost` records of QEMU's marks could not be written, or the kernel left their probe out;
+    `skipped` are the calls of all other probes that it left out, for whatever process.
+    """
 
     events: tuple[Event, ...]
     brackets: tuple[VcpuBracket, ...]
     lost: int
+    skipped: int = 0
 
 
 class HandoverProbe:
@@ -101,6 +106,9 @@ class HandoverProbe:
         self._bpf: Any = None
         self._records: list[Event] = []
         self._lost_before = 0
+        self._marks: tuple[int, ...] = ()  # descriptors of the programs at QEMU's marks
+        self._others: tuple[int, ...] = ()
+        self._skipped_before = 0
         self.attached: dict[str, dict[str, str]] = {}  # build id → mark → function
 
     def __enter__(self) -> Self:
@@ -119,6 +127,10 @@ class HandoverProbe:
             for binary in {build.binary: build for build in self._builds}.values():
                 self._attach(binary)
             self._bpf["events"].open_ring_buffer(self._receive)
+            fds = {name.decode(): int(f.fd) for name, f in self._bpf.funcs.items()}
+            at_marks = {n for n in fds if n.startswith(("enter_", "return_"))}
+            self._marks = tuple(fds[name] for name in sorted(at_marks))
+            self._others = tuple(fds[name] for name in sorted(fds.keys() - at_marks))
         except BaseException:
             self._bpf.cleanup()
             raise
@@ -191,13 +203,15 @@ class HandoverProbe:
         """Take what was recorded since the last call."""
         self._bpf.ring_buffer_consume()
         events, self._records = tuple(sorted(self._records, key=lambda e: e.ns)), []
-        lost = int(self._bpf["lost"][ctypes.c_int(0)].value)
+        lost = int(self._bpf["lost"][ctypes.c_int(0)].value) + skipped_calls(self._marks)
         missed, self._lost_before = lost - self._lost_before, lost
+        left_out = skipped_calls(self._others)
+        skipped, self._skipped_before = left_out - self._skipped_before, left_out
         brackets = tuple(
             self._bracket(index, old, new)
             for index, (old, new) in enumerate(zip(old_tids, new_tids, strict=True))
         )
-        return Observed(events, brackets, missed)
+        return Observed(events, brackets, missed, skipped)
 
     def _bracket(self, index: int, old_tid: int, new_tid: int) -> VcpuBracket:
         table = self._bpf["vcpus"]

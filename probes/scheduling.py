@@ -15,7 +15,7 @@ from typing import Any, Self
 from results.errors import HostUnfit
 from results.scheduling import Kind, SchedulerEvent, Scheduling, WatchedThread
 
-from .program import compile_program
+from .program import compile_program, skipped_calls
 
 _RING_PAGES = 256  # 1 MiB: 13,000 records, where a quiet transfer leaves some 300
 _KINDS: tuple[Kind, ...] = ("switch", "wake", "fork")
@@ -82,7 +82,7 @@ class SchedulerProbe:
         table.clear()
         self._bpf.ring_buffer_consume()
         self._records, self._threads = [], {}
-        self._skipped_before = self._skipped()
+        self._skipped_before = skipped_calls(self.program_fds())
         self._windows += 1
         self._switch(self._windows)
         # Twice: a thread that began between the first look and the recording is seen by the second.
@@ -103,7 +103,10 @@ class SchedulerProbe:
         missed, self._lost_before = lost - self._lost_before, lost
         events, self._records = tuple(sorted(self._records, key=lambda e: e.ns)), []
         own = tuple(thread.tid for thread in _threads_of(os.getpid()))
-        threads, skipped = tuple(self._threads.values()), self._skipped() - self._skipped_before
+        threads, skipped = (
+            tuple(self._threads.values()),
+            skipped_calls(self.program_fds()) - self._skipped_before,
+        )
         return Scheduling(self._since_ns, events, threads, missed, own=own, skipped=skipped)
 
     def program_fds(self) -> tuple[int, ...]:
@@ -111,20 +114,6 @@ class SchedulerProbe:
         if self._bpf is None:
             return ()
         return tuple(int(function.fd) for function in self._bpf.funcs.values())
-
-    def _skipped(self) -> int:
-        """Times that the kernel left our programs out so far, on any CPU and for any thread.
-
-        It does so while a process on that CPU has been preempted inside a bpf system call
-        (trace_call_bpf in kernel/trace/bpf_trace.c; counted there since Linux 6.7).
-        """
-        total = 0
-        for fd in self.program_fds():
-            for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
-                name, _, value = line.partition(":")
-                if name == "recursion_misses":
-                    total += int(value)
-        return total
 
     def _switch(self, on: int) -> None:
         self._bpf["window"][ctypes.c_int(0)] = ctypes.c_uint64(on)

@@ -279,6 +279,7 @@ class Recording:
     events: tuple[Event, ...] = ()
     brackets: tuple[VcpuBracket, ...] = ()
     lost: int = 0
+    skipped: int = 0  # calls of probes beside QEMU's marks that the kernel left out
     probed: bool = True  # False: nothing was traced, only the guest and QMP witnesses exist
     qmp: tuple[QmpStamp, ...] = ()
     migrate_info: dict[str, int] = field(default_factory=dict)  # query-migrate, numbers only

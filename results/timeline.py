@@ -442,4 +442,10 @@ def _warnings(recording: Recording, marks: Marks) -> tuple[str, ...]:
     if recording.failure or not recording.probed:
         return ()
     silent = [mark.name for mark in MARKS if mark.needed and not marks.fired(mark.name)]
-    return tuple(f"mark {name} never fired" for name in silent)
+    found = [f"mark {name} never fired" for name in silent]
+    if recording.skipped:
+        found.append(
+            f"the kernel left {recording.skipped} probe calls out, of whatever process; a guest "
+            "entry or exit among them would show against the guest's own gap"
+        )
+    return tuple(found)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from probes.handover import HandoverProbe
+from probes.program import skipped_calls
 from results.cpr_stream import carried_descriptors
 from results.records import Scenario
 from runners.builds import default_build
@@ -98,6 +99,16 @@ def test_a_record_that_cannot_be_written_is_counted(probe, mapper):
     assert len(mapped(observed, mapper.pid)) + observed.lost == 20_000
     mapper.run(1)
     assert probe.collect((), ()).lost == 0, "an old loss must not spoil the next run"
+
+
+def test_the_kernel_is_asked_for_every_program_what_it_left_out(probe):
+    """None can be left out on purpose; but each one must have its count."""
+    assert len(probe._marks) > 20
+    assert len(probe._others) > 5
+    assert not set(probe._marks) & set(probe._others)
+    for fd in (*probe._marks, *probe._others):
+        assert "recursion_misses" in Path(f"/proc/self/fdinfo/{fd}").read_text()
+    assert skipped_calls(probe._marks) >= 0
 
 
 def test_attaches_every_needed_mark(probe, build):

@@ -440,6 +440,12 @@ def test_observer_without_probes_gives_its_longest_gap(recording: Recording) -> 
     assert judge(observed()(bare)).witnesses.observer == 4_250 * US
 
 
+def test_probe_calls_that_the_kernel_left_out_are_told(recording: Recording) -> None:
+    run = judge(replace(recording, skipped=3))
+    assert run.outcome == "completed"
+    assert any("left 3 probe calls out" in warning for warning in run.warnings)
+
+
 def test_only_contradictions_count_as_disagreements(recording: Recording) -> None:
     lost = judge(replace(recording, lost=1))
     assert (lost.outcome, lost.disagreements) == ("failed", ())
