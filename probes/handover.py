@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from results.errors import HostUnfit
@@ -136,12 +135,7 @@ class HandoverProbe:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._bpf.cleanup()
 
     def _attach(self, build: Build) -> None:

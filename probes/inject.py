@@ -17,7 +17,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
-from types import TracebackType
 from typing import Any, Self
 
 from results.errors import EventsLost, HostUnfit
@@ -79,12 +78,7 @@ class PauseInjector:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._ending.set()
         self._thread.join()
         self._bpf.cleanup()

@@ -7,7 +7,6 @@ from contextlib import redirect_stderr, suppress
 from importlib import resources
 from io import StringIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from results.evidence import PinEvents
@@ -67,12 +66,7 @@ class PinProbe:
                     found.append(name)
         return tuple(found)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._bpf.cleanup()
 
     def watch(self, pid: int) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from results.errors import HostUnfit
@@ -65,12 +64,7 @@ class SchedulerProbe:
         self._bpf["records"].open_ring_buffer(self._receive)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         if self._bpf is not None:
             self._bpf.cleanup()
 

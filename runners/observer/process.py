@@ -10,7 +10,6 @@ import struct
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from results.errors import HostUnfit
@@ -114,10 +113,5 @@ class Observer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
