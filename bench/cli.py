@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("history", "a scenario over the nights, and where its level changed"),
     "replay": ("replay", "judge stored evidence again; needs no QEMU, root or BPF"),
     "calibrate": ("calibrate", "inject pauses of known length and show how much is recovered"),
+    "sweep": ("sweep", "how the blackout grows with RAM, vCPUs or devices, beside a precopy"),
     "overhead": ("overhead", "how much longer guests stand still because they are watched"),
     "doctor": ("doctor", "what this host can measure, and the fix for what it cannot"),
 }

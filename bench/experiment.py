@@ -192,24 +192,24 @@ class Booted:
             if self._holder is not None:
                 self._holder.close()
 
-    async def update(self, known_as: str = "") -> Run:
+    async def update(self, known_as: str = "", *, precopy: bool = False) -> Run:
         """Hand the guest over once more; the run is judged and stored, whatever came of it.
 
         `known_as` is the scenario it is stored under when it is no ordinary run of this one.
         """
         self._updates += 1
-        recording = await self._record(self._updates, known_as)
+        recording = await self._record(self._updates, known_as, precopy=precopy)
         self.arrived = not recording.failure and _whole(recording)
         return self._experiment.keep(recording)
 
-    async def _record(self, update: int, known_as: str = "") -> Recording:
+    async def _record(self, update: int, known_as: str = "", *, precopy: bool = False) -> Recording:
         trial = self._trial
         scenario = replace(trial.scenario, id=known_as) if known_as else trial.scenario
         started = time.time_ns()
         cell = known_as or trial.cell
         name = new_run_id(self._experiment.session, cell, trial.boot, update)
         prover = None
-        if self._experiment.prove:
+        if self._experiment.prove and not precopy:  # whose RAM is another on purpose
             seed = zlib.crc32(name.encode())  # another sample each run, the same in a repetition
             controls = self._experiment.controls(trial.scenario)
             pins = self._experiment.pin_probe
@@ -218,7 +218,7 @@ class Booted:
         window = _Window(self._experiment, prover, trial.scenario)
         try:
             with window:
-                seen = await hand_over(self.guest, trial.new_build, window.hooks())
+                seen = await hand_over(self.guest, trial.new_build, window.hooks(), precopy=precopy)
         finally:
             if prover is not None:
                 prover.forget()
@@ -240,7 +240,8 @@ class Booted:
             brackets=observed.brackets,
             lost=observed.lost,
             skipped=observed.skipped,
-            probed=self._experiment.probe is not None and self._experiment.marked,
+            # Marks and descriptors of cpr-transfer are not to be looked for in a precopy.
+            probed=self._experiment.probe is not None and self._experiment.marked and not precopy,
             qmp=seen.qmp,
             migrate_info=seen.migrate_info,
             beats=seen.beats,

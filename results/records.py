@@ -46,6 +46,7 @@ class Scenario:
     pinned: bool = False  # a process that stands for a DMA device pins all of guest RAM
     vfio: Vfio = ""  # how real PCI devices are assigned; empty: none
     devices: str = ""  # their addresses, separated by commas; named by whoever starts the session
+    spare_devices: int = 0  # virtio-rng devices that nobody uses: more state to carry
     no_mmap: bool = False  # BARs are not mapped into QEMU: iommufd's CPR refuses mapped ones (11.1)
 
 

@@ -52,7 +52,7 @@ def dimensions(scenario: Scenario) -> str:
     fields = asdict(scenario)
     fields.pop("about")
     # What earlier versions did not know is told only where it is used: their runs stay comparable.
-    for name in ("vfio", "devices", "no_mmap"):
+    for name in ("vfio", "devices", "no_mmap", "spare_devices"):
         if not fields[name]:
             fields.pop(name)
     return " ".join(f"{name}={fields[name]}" for name in sorted(fields))

@@ -13,6 +13,7 @@ from .payload import layout
 
 RAM_ID = "ram0"
 HUGE_PAGE_BYTES = 2 * MIB
+MOST_SPARE_DEVICES = 24  # the root bus has 32 slots, some of them the machine's own
 FIRST_SLOT = 0x10  # of assigned devices on the root bus
 MAX_DEVICES = 8
 
@@ -23,6 +24,7 @@ class Sockets:
 
     cpr: Path
     main: Path
+    precopy: bool = False  # an ordinary migration, which has no cpr channel
 
 
 def low_ram_bytes(machine: str, ram_bytes: int) -> int:
@@ -104,12 +106,17 @@ def guest_argv(
         "-no-user-config",
         "-no-reboot",  # the payload has no IDT: a fault must end the run, not restart the guest
         *("-display", "none"),
+        *(("-object", "rng-builtin,id=rng0") if scenario.spare_devices else ()),
         *("-chardev", f"socket,id=qmp,fd={monitor_fd}"),
         *("-mon", "chardev=qmp,mode=control"),
     ]
     argv += device_options(scenario)
+    for number in range(scenario.spare_devices):
+        argv += ["-device", f"virtio-rng-pci,rng=rng0,id=spare{number}"]
     if incoming is None:
         argv.append("-S")
+    elif incoming.precopy:
+        argv += ["-incoming", "defer"]
     else:
         # The monitor opens while the old guest runs; `migrate-incoming` then starts the blackout.
         argv += ["-incoming", "defer", "-incoming", json.dumps(channel("cpr", incoming.cpr))]
@@ -150,6 +157,10 @@ def check_scenario(scenario: Scenario, memory_bytes: int, cpus: int) -> None:
             f"at most {4 * cpus} here (--vcpus)"
         )
     _check_devices(scenario, where)
+    if not 0 <= scenario.spare_devices <= MOST_SPARE_DEVICES:
+        raise UsageError(
+            f"{where}: {scenario.spare_devices} spare devices; 0 to {MOST_SPARE_DEVICES}"
+        )
     if not 0.0 <= scenario.touched <= 1.0:
         raise UsageError(f"{where}: touched is a share from 0 to 1, not {scenario.touched}")
 

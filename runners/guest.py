@@ -109,6 +109,12 @@ class Guest:
                 )
             await asyncio.sleep(0.002)
 
+    def adopt_ram(self, qemu: Qemu) -> None:
+        """Look at the RAM that `qemu` has copied the guest into, from now on."""
+        copied = GuestMemory(ram_descriptor(qemu.pid, self.scenario.ram_bytes), self.plan)
+        self.memory.close()
+        self.memory = copied
+
     async def end(self) -> None:
         """End the guest in good order, then free its RAM."""
         try:

@@ -67,8 +67,12 @@ class Transferred:
     failure: str = ""
 
 
-async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> Transferred:
+async def hand_over(
+    guest: Guest, build: Build, hooks: Hooks | None = None, *, precopy: bool = False
+) -> Transferred:
     """Move `guest` into a new QEMU of `build`; the guest's QEMU is the new one afterwards.
+
+    By cpr-transfer, or for comparison by a precopy migration, which copies all of RAM.
 
     A failure of the transfer is a value (`failure` is set, both QEMUs are ended by the caller's
     `guest.close()`); only an interrupt is raised.
@@ -78,12 +82,14 @@ async def hand_over(guest: Guest, build: Build, hooks: Hooks | None = None) -> T
     old.side = "old"
     seen = Transferred(Process(old.pid, old.argv, guest.vcpu_tids), Process(0, build.launcher, ()))
     name = secrets.token_hex(4)
-    sockets = Sockets(guest.place.directory / f"{name}.cpr", guest.place.directory / f"{name}.main")
+    place = guest.place.directory
+    sockets = Sockets(place / f"{name}.cpr", place / f"{name}.main", precopy)
+    drive = _Precopy if precopy else _Drive
     old.stamps.clear()
     new = start_qemu(guest.scenario, build, guest.place, sockets)
     new.side = "new"
     try:
-        await _Drive(guest, old, new, sockets, seen, hooks).run()
+        await drive(guest, old, new, sockets, seen, hooks).run()
     except PausebenchError as error:
         seen.failure = str(error)
     except OSError as error:
@@ -326,6 +332,33 @@ class _Drive:
         if mapping.inode != guest.memory.inode or not mapping.shared:
             kind = "another file" if mapping.shared else "a private copy"
             raise GuestLost(f"new QEMU (pid {self.new.pid}) maps {kind} as guest RAM")
+
+
+class _Precopy(_Drive):
+    """The steps of a precopy migration over a unix socket, as fast as it goes."""
+
+    async def run(self) -> None:
+        self.hooks.started(self.old.pid, self.new.pid)
+        await self._prepare(self.old)
+        # Unlimited: the default of 128 MiB/s would measure the limit.
+        await self.old.execute("migrate-set-parameters", mode="normal", max_bandwidth=0)
+        await self.new.connect(START_TIMEOUT_S)
+        self._step("monitor")
+        tids = await vcpu_tids(self.new, self.guest.scenario.vcpus)
+        await self._prepare(self.new)
+        self.seen.new = Process(self.new.pid, self.new.argv, tids)
+        self.hooks.hold(self.old, self.new, self.guest.vcpu_tids, tids)
+        await self.new.execute("migrate-incoming", uri=f"unix:{self.sockets.main}")
+        before = self._watch_guest()
+        self._step("migrate")
+        await self.old.execute("migrate", uri=f"unix:{self.sockets.main}")
+        await self._completed()
+        self._step("completed")
+        self.guest.adopt_ram(self.new)
+        await self._follow_guest(before)
+        self.hooks.resumed(self.old, self.new)
+        self.seen.migrate_info = _numbers(await self.old.execute("query-migrate"))
+        self._step("done")
 
 
 @dataclass(frozen=True, slots=True)
