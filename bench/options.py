@@ -55,7 +55,8 @@ def add_scenario_options(parser: argparse.ArgumentParser) -> None:
         "--device",
         action="append",
         metavar="ADDRESS",
-        help="PCI device to assign in the vfio scenarios, like 0000:01:00.0; repeat for several. "
+        help="PCI device to assign in the vfio scenarios, like 0000:01:00.0, or all of a "
+        "class, like class:0108; repeat for several. "
         "It is taken from this host while it is measured and given back after",
     )
     group.add_argument(
@@ -98,11 +99,11 @@ def _with_devices(scenarios: Sequence[Scenario], addresses: Sequence[str]) -> li
     from dataclasses import replace
 
     from results.errors import UsageError
-    from runners.devices import parse_address
+    from runners.devices import chosen_addresses
 
     if not addresses:
         return list(scenarios)
-    devices = ",".join(dict.fromkeys(map(parse_address, addresses)))
+    devices = ",".join(dict.fromkeys(a for text in addresses for a in chosen_addresses(text)))
     if not any(scenario.vfio for scenario in scenarios):
         raise UsageError(
             "--device is for scenarios that assign devices (vfio-type1, vfio-iommufd, …): "

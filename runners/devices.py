@@ -1,6 +1,6 @@
 """Assigned PCI devices: looked at, refused when in use, lent to vfio-pci and given back.
 
-A device is only ever taken when it was named by its address. What is lent is written down, so that
+A device is only ever taken when it was named by its address or its class. What is lent is written down, so that
 the next session gives back what a killed one kept.
 """
 
@@ -28,6 +28,7 @@ _LENT = Path("/run/pausebench/devices")
 _DRIVER = "vfio-pci"
 _HARMLESS = ("", _DRIVER, "pci-stub", "pcieport")  # what VFIO lets the others of a group have
 _ADDRESS = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])", re.IGNORECASE)
+_CLASS = re.compile(r"class:((?:[0-9a-f]{2}){1,3})", re.IGNORECASE)
 _BRIDGE, _IFF_UP = 0x06, 1
 _SETTLE_S = 5.0
 _VFIO_CPR = b"vfio device with fd=%d needs an id property"  # said by those that have vfio CPR only
@@ -58,6 +59,25 @@ def parse_address(text: str) -> str:
         raise UsageError(f"`{text}` is no PCI address: write it like 0000:01:00.0 (`lspci -D`)")
     domain, bus, slot, function = match.groups()
     return f"{domain or '0000'}:{bus}:{slot}.{function}".lower()
+
+
+def chosen_addresses(text: str, sys: Path = _SYS) -> list[str]:
+    """One address, or those of every device of a class: `class:0108` is all NVMe controllers.
+
+    A class is the first 2, 4 or 6 hexadecimal digits of the PCI class code. Raises UsageError for
+    what is neither, and for a class that no device has.
+    """
+    match = _CLASS.fullmatch(text.strip())
+    if match is None:
+        return [parse_address(text)]
+    wanted = match[1].lower()
+    places = sorted((sys / "bus/pci/devices").glob("*"))
+    found = [p.name for p in places if f"{_hex(p / 'class'):06x}".startswith(wanted)]
+    if not found:
+        raise UsageError(
+            f"no PCI device of class {wanted} here: `lspci -Dnn` shows them (--device)"
+        )
+    return found
 
 
 def look_at(address: str, sys: Path = _SYS) -> PciDevice:

@@ -10,7 +10,15 @@ import pytest
 from results.errors import BuildUnfit, HostUnfit, UsageError
 from results.records import Build
 from runners import devices
-from runners.devices import PciDevice, check_build, lent, look_at, parse_address, refusal
+from runners.devices import (
+    PciDevice,
+    check_build,
+    chosen_addresses,
+    lent,
+    look_at,
+    parse_address,
+    refusal,
+)
 
 ADDRESS = "0000:01:00.0"
 FREE = PciDevice(ADDRESS, "1234:11e8", 0x00FF00, "", "7", (), "bus")
@@ -93,6 +101,29 @@ def test_a_device_is_read_from_sysfs(sys: Path) -> None:
     assert look_at(ADDRESS, sys) == PciDevice(
         ADDRESS, "8086:10c9", 0x020000, "igb", "7", (("0000:01:00.1", ""),), "flr bus"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("01:00.0", [ADDRESS]),
+        ("class:02", [ADDRESS]),
+        ("class:0200", [ADDRESS]),
+        ("CLASS:040300", ["0000:01:00.1"]),
+    ],
+)
+def test_devices_by_address_or_by_class(sys: Path, text: str, found: list[str]) -> None:
+    assert chosen_addresses(text, sys) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("class:0108", "no PCI device of class 0108"), ("class:2", "is no PCI address"),
+     ("class:02000000", "is no PCI address"), ("class:", "is no PCI address")],
+)  # fmt: skip
+def test_a_class_that_nothing_has_or_that_is_none(sys: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        chosen_addresses(text, sys)
 
 
 def test_an_interface_that_is_up_is_a_use_and_one_that_is_down_is_none(sys: Path) -> None:
