@@ -1,7 +1,7 @@
 """Assigned PCI devices: looked at, refused when in use, lent to vfio-pci and given back.
 
-A device is only ever taken when it was named by its address or its class. What is lent is written down, so that
-the next session gives back what a killed one kept.
+A device is only ever taken when it was named by its address or its class. What is lent is written
+down, so that the next session gives back what a killed one kept.
 """
 
 from __future__ import annotations
