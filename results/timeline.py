@@ -420,7 +420,8 @@ def _incomplete(recording: Recording, run: Run, descriptor_doubts: tuple[str, ..
     if recording.failure:
         return []
     if not recording.probed:
-        return [] if run.guest_gap_ns is not None else ["nothing was traced and no gap was seen"]
+        seen = run.guest_gap_ns is not None or run.blackout_ns is not None
+        return [] if seen else ["nothing was traced and no gap was seen"]
     found = []
     if recording.lost:
         found.append(f"{recording.lost} probe records were lost")

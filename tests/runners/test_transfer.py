@@ -23,6 +23,7 @@ from results.errors import GuestLost
 from results.guest_clock import tick_rate
 from results.records import GIB, MIB, SCHEMA, Build, Recording, Scenario
 from results.timeline import FROZEN_TOLERANCE_NS, judge
+from runners import transfer
 from runners.guest import Guest, Place, ram_mapping
 from runners.payload import layout as at
 from runners.payload.build import build_payload
@@ -480,3 +481,42 @@ def test_qemus_die_with_the_process_that_started_them(
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < end, f"QEMU outlived its parent: {pids}"
         time.sleep(0.01)
+
+
+# -- staying away ----------------------------------------------------------------------------------
+
+
+class Beats:
+    """Guest memory by script: at each look the next beat and number of logged gaps."""
+
+    def __init__(self, beats: list[int], gaps: list[int]) -> None:
+        self._beats, self._gaps, self.looks = beats, gaps, 0
+
+    def beats(self) -> tuple[int, ...]:
+        self.looks += 1
+        return (self._beats[min(self.looks, len(self._beats)) - 1],)
+
+    def gaps_logged(self, vcpu: int) -> int:
+        return self._gaps[min(self.looks, len(self._gaps)) - 1]
+
+
+@pytest.mark.parametrize(
+    ("beats", "gaps", "looks"),
+    [
+        pytest.param([1, 2, 3, 4, 5], [7, 7, 7, 8], 4, id="a-gap-was-logged"),
+        pytest.param([1, 2, 2, 2, 9], [7], 5, id="beats-stood-still-and-moved-again"),
+    ],
+)
+def test_stays_away_until_the_guest_is_back(
+    beats: list[int], gaps: list[int], looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "AWAY_S", 60.0)  # a busy machine must not end it
+    memory = Beats(beats, gaps)
+    transfer._stay_away(memory, [7])  # type: ignore[arg-type]
+    assert memory.looks == looks
+
+
+def test_does_not_stay_away_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest whose pause is shorter than a look, or that never pauses."""
+    monkeypatch.setattr(transfer, "AWAY_S", 0.01)
+    transfer._stay_away(Beats(list(range(100_000)), [7]), [7])  # type: ignore[arg-type]
