@@ -6,37 +6,30 @@ import asyncio
 import time
 import zlib
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, Self
 
-from probes.accounting import thread_faults
-from probes.handover import HandoverProbe, Observed
-from probes.perf import ProcessCounters
+from probes.handover import HandoverProbe
 from probes.pin_events import PinProbe
 from probes.scheduling import SchedulerProbe
-from results.cpr_stream import carried_descriptors
 from results.errors import HostUnfit, PausebenchError
 from results.evidence import Control
 from results.guest_clock import Sample, tick_rate
 from results.raw import new_run_id
-from results.records import SCHEMA, ObservedGap, Process, Recording, Run, Scenario, VcpuBracket
-from results.scheduling import Scheduling
+from results.records import SCHEMA, Process, Recording, Run, Scenario
 from results.store import Store
 from results.timeline import judge
-from runners.device_watch import interrupt_numbers
 from runners.guest import Guest, Place, ram_descriptor
 from runners.host import host_state, load_snapshot
-from runners.observer.process import Observer
 from runners.pins import PinHolder
-from runners.qemu import Qemu
 from runners.transfer import Hooks, Transferred, hand_over
 
 from .controls import run_controls
 from .proving import Prover
 from .schedule import Trial
 from .vfio_control import vfio_control
+from .window import Window
 
 
 class Progress(Protocol):
@@ -215,7 +208,7 @@ class Booted:
             pins = self._experiment.pin_probe
             prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
         before = load_snapshot((self.guest.qemu.pid,))
-        window = _Window(self._experiment, prover, trial.scenario)
+        window = Window(self._experiment, prover, trial.scenario)
         try:
             with window:
                 seen = await hand_over(self.guest, trial.new_build, window.hooks(), precopy=precopy)
@@ -292,112 +285,3 @@ class GuestClock:
 
 def _pooled(samples: list[list[Sample]]) -> list[Sample]:
     return [sample for vcpu in samples for sample in vcpu]
-
-
-class _Window:
-    """The observers of one transfer, from its start to old QEMU's end."""
-
-    def __init__(self, experiment: Experiment, prover: Prover | None, scenario: Scenario) -> None:
-        self._devices = [address for address in scenario.devices.split(",") if address]
-        self._probe = experiment.probe
-        self._ram_bytes = scenario.ram_bytes
-        self._further = experiment.hooks
-        self._perf = experiment.perf
-        self._program = experiment.observer
-        self._observer: Observer | None = None
-        self.gaps: tuple[ObservedGap, ...] | None = None
-        self._scheduler = experiment.scheduler
-        self._prover = prover
-        self._stack = ExitStack()
-        self._counters: dict[str, ProcessCounters] = {}
-        self._tids: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
-        self._first: Observed = Observed((), (), 0)
-        self._faults: dict[int, tuple[int | None, int | None]] = {}  # vCPU thread → host, guest
-        self.scheduling: Scheduling | None = None
-        self.counts: dict[str, dict[str, int]] = {}
-
-    def __enter__(self) -> None:
-        self._stack.__enter__()
-
-    def __exit__(self, *exc: object) -> None:
-        self._stack.close()
-
-    def hooks(self) -> Hooks:
-        further = self._further.main_path
-        return Hooks(self._started, self._hold, self._resumed, self._ended, further)
-
-    def _started(self, old: int, new: int) -> None:
-        if self._probe is not None:
-            self._probe.watch(old)
-            self._probe.watch(new, incoming=True)
-            for address in self._devices:
-                self._probe.watch_interrupts(interrupt_numbers(address))
-        if self._prover is not None:
-            self._prover.before(old, new)
-        self._further.started(old, new)
-
-    def _hold(
-        self, old: Qemu, new: Qemu, old_tids: tuple[int, ...], new_tids: tuple[int, ...]
-    ) -> None:
-        self._tids = (old_tids, new_tids)
-        if self._prover is not None:
-            self._prover.hold(old, new)
-        if self._perf:
-            for side, qemu in (("old", old), ("new", new)):
-                self._counters[side] = self._stack.enter_context(ProcessCounters(qemu.pid))
-        if self._probe is not None:
-            self._probe.arm((*old_tids, *new_tids))
-        if self._program is not None:
-            ram = ram_descriptor(old.pid, self._ram_bytes)
-            watching = Observer(self._program, ram, len(old_tids))
-            self._observer = self._stack.enter_context(watching)
-        self._further.hold(old, new, old_tids, new_tids)
-        if self._scheduler is not None:  # last, so that the ring holds the blackout and little else
-            self._scheduler.open((old.pid, new.pid))
-
-    def _resumed(self, old: Qemu, new: Qemu) -> None:
-        self._end_scheduling()
-        if self._observer is not None:
-            self._observer.close()
-            self.gaps = self._observer.gaps()
-        self.counts = {side: counters.read() for side, counters in self._counters.items()}
-        self._first = self._collect()
-        if self._prover is not None:
-            carried, _ = carried_descriptors(self._first.events, old.pid, new.pid)
-            self._prover.resumed(old, new, carried)
-        self._further.resumed(old, new)
-
-    def _end_scheduling(self) -> None:
-        if self._scheduler is not None and self.scheduling is None:
-            self.scheduling = self._scheduler.close()
-
-    def _ended(self, new: Qemu) -> None:
-        if self._probe is not None:
-            for tid in self._tids[1]:
-                self._faults[tid] = thread_faults(new.pid, tid), self._probe.guest_faults(tid)
-        if self._prover is not None:
-            self._prover.ended(new)
-        self._further.ended(new)
-
-    def _collect(self) -> Observed:
-        return self._probe.collect(*self._tids) if self._probe is not None else Observed((), (), 0)
-
-    def observed(self, seen: Transferred) -> Observed:
-        """What the probes recorded; also ends the watch over old QEMU."""
-        self._end_scheduling()
-        if self._probe is None:
-            return self._first
-        last = self._collect()
-        self._probe.forget(seen.old.pid, seen.old.vcpu_tids)
-        if seen.failure:
-            self._probe.forget(seen.new.pid, seen.new.vcpu_tids)
-        return Observed(
-            self._first.events + last.events,
-            tuple(map(self._with_faults, self._first.brackets or last.brackets)),
-            self._first.lost + last.lost,
-            self._first.skipped + last.skipped,
-        )
-
-    def _with_faults(self, bracket: VcpuBracket) -> VcpuBracket:
-        host, guest = self._faults.get(bracket.new_tid, (None, None))
-        return replace(bracket, host_faults=host, guest_faults=guest)

@@ -92,6 +92,7 @@ def _verdict(page: Page, found: Calibration) -> None:
         "error: recovered minus injected, median over shots; scatter: median distance from it; "
         "recovered: from the part of the blackout that holds the pause, less what that part takes "
         "without one; injected: by the injector's own clock; blackout: how much longer all of it "
-        "was than without a pause; guest: how much more the guest's gap grew than the blackout",
+        "was than without a pause; guest: how much more the guest's gap grew than the blackout, "
+        "with an interval that holds for all rows together",
         style="dim",
     )

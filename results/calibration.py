@@ -18,7 +18,7 @@ from typing import Literal
 from .phase_spans import Marks
 from .records import Run
 from .shift import Shift, estimate_shift
-from .statistics import median_ns
+from .statistics import CONFIDENCE, median_ns
 
 # How the pause comes about; see runners.pauses and probes.inject.
 #   new     new QEMU is stopped by a signal when it is about to resume the vCPUs
@@ -56,8 +56,9 @@ class Shot:
 class Level:
     """All shots of one asked length. `error_ns` is recovered minus injected, shot by shot.
 
-    `shift_ns` with its 95 % interval is how much longer the whole blackout was than without,
-    `guest_ns` how much more the guest's gap grew than the blackout (both Hodges-Lehmann).
+    `shift_ns` is how much longer the whole blackout was than without a pause, `guest_ns` how much
+    more the guest's gap grew than the blackout (both Hodges-Lehmann). Their intervals hold for all
+    levels together with 95 %.
     """
 
     cell: str
@@ -144,6 +145,9 @@ def inside(run: Run, start_ns: int, end_ns: int) -> bool:
 
 def calibrate(shots: Sequence[Shot], lost: dict[str, int] | None = None) -> Calibration:
     """Judge shots; every cell and kind needs shots without a pause beside those with one."""
+    # Sixty intervals at 95 % each would contradict one another for nothing: together they hold it.
+    count = len({(shot.cell, shot.kind, shot.asked_ns) for shot in shots if shot.asked_ns})
+    confidence = 1.0 - (1.0 - CONFIDENCE) / max(1, count)
     levels: list[Level] = []
     fits: list[Fit] = []
     faults: list[str] = []
@@ -160,7 +164,8 @@ def calibrate(shots: Sequence[Shot], lost: dict[str, int] | None = None) -> Cali
         fits.append(Fit(cell, kind, slope, offset))
         errors += pairs
         for asked in sorted({shot.asked_ns for shot in mine} - {0}):
-            level = _level([shot for shot in mine if shot.asked_ns == asked], plain, base)
+            ours = [shot for shot in mine if shot.asked_ns == asked]
+            level = _level(ours, plain, base, confidence)
             levels.append(level)
             faults += [f"{cell}, {kind}, {asked / 1e6:g} ms: {fault}" for fault in level.faults]
     if not levels:
@@ -171,14 +176,15 @@ def calibrate(shots: Sequence[Shot], lost: dict[str, int] | None = None) -> Cali
     )
 
 
-def _level(shots: Sequence[Shot], plain: Sequence[Shot], base_ns: int) -> Level:
+def _level(shots: Sequence[Shot], plain: Sequence[Shot], base_ns: int, confidence: float) -> Level:
     recovered = [shot.stretch_ns - base_ns for shot in shots]
     errors = [r - shot.injected_ns for r, shot in zip(recovered, shots, strict=True)]
     error = _median(errors)
     injected = _median([shot.injected_ns for shot in shots])
     allowed = TOLERANCE_NS + round(TOLERANCE_SHARE * injected)
-    shift = estimate_shift([([s.blackout_ns for s in plain], [s.blackout_ns for s in shots])])
-    guest = estimate_shift([(_beyond(plain), _beyond(shots))])
+    sides = [s.blackout_ns for s in plain], [s.blackout_ns for s in shots]
+    shift = estimate_shift([sides], confidence)
+    guest = estimate_shift([(_beyond(plain), _beyond(shots))], confidence)
     return Level(
         cell=shots[0].cell,
         kind=shots[0].kind,

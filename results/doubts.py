@@ -12,7 +12,7 @@ from statistics import median
 
 from .records import HostState, Run
 from .statistics import interval_over_boots, median_ns
-from .timeline import TOLERANCE_NS
+from .witnesses import TOLERANCE_NS
 
 # Boots that the exact interval of a median takes.
 _EXACT_BOOTS = 6

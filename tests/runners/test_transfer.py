@@ -22,7 +22,8 @@ from results.brownout import follow
 from results.errors import GuestLost
 from results.guest_clock import tick_rate
 from results.records import GIB, MIB, SCHEMA, Build, Recording, Scenario
-from results.timeline import FROZEN_TOLERANCE_NS, judge
+from results.timeline import judge
+from results.witnesses import FROZEN_TOLERANCE_NS
 from runners import transfer
 from runners.guest import Guest, Place, ram_mapping
 from runners.payload import layout as at
