@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.scenarios import BUILTIN
+from bench.scenarios import PLAIN
 from bench.session import LiveSession, open_session, resolve
 from results.errors import HostUnfit
 from results.records import Run
@@ -31,7 +31,7 @@ def live() -> Iterator[LiveSession]:
         pytest.skip("BPF probes and guest RAM need root")
     try:
         build = default_build()
-        scenarios = [resolve(scenario) for scenario in BUILTIN]
+        scenarios = [resolve(scenario) for scenario in PLAIN]
     except HostUnfit as error:
         pytest.skip(str(error))
     directory = Path(os.environ.get("PAUSEBENCH_STORE", "out"))

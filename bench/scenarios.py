@@ -53,6 +53,9 @@ BUILTIN: tuple[Scenario, ...] = (
     Scenario("anon-locked", "anon", "like anon, with -overcommit mem-lock=on", mem_lock=True),
 )
 
+# Those that take nothing from the host but RAM and CPUs: no device has to be named.
+PLAIN: tuple[Scenario, ...] = tuple(s for s in BUILTIN if not s.vfio)
+
 _Read = TypeVar("_Read")
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _UNITS = {"": 1, "K": 1 << 10, "M": MIB, "G": GIB, "T": 1 << 40}

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench.scenarios import BUILTIN, changed
+from bench.scenarios import PLAIN, changed
 from bench.schedule import Trial
 from bench.session import LiveSession, resolve
 from results.records import Run, Scenario
@@ -40,7 +40,7 @@ class PauseClock:
 CLOCK = PauseClock()
 
 
-@pytest.mark.parametrize("scenario", BUILTIN, ids=lambda scenario: scenario.id)
+@pytest.mark.parametrize("scenario", PLAIN, ids=lambda scenario: scenario.id)
 @pytest.mark.benchmark(timer=CLOCK, group="blackout")
 def test_blackout(benchmark: Any, live: LiveSession, scenario: Scenario) -> None:
     """Hand one guest over `PAUSEBENCH_UPDATES` times (10)."""

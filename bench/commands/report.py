@@ -67,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     if args.run and args.format != "perfetto":
         raise UsageError("--run goes with --format perfetto; `pausebench show RUN` shows one run")
     asked = asked_of(args)
+    if args.format == "html":
+        _load_meanwhile("reports.html")
     with open_store(args.store, create=False) as store:
         sessions = _sessions(args, store)
         material = gather(store, sessions, asked)
@@ -76,6 +78,14 @@ def run(args: argparse.Namespace) -> int:
     if path is not None:
         print(path)
     return 0
+
+
+def _load_meanwhile(module: str) -> None:
+    """Import what takes most of a second while runs are read by processes of their own."""
+    import threading
+    from importlib import import_module
+
+    threading.Thread(target=import_module, args=(module,), daemon=True).start()
 
 
 def _sessions(args: argparse.Namespace, store: Store) -> list[str]:
