@@ -14,7 +14,7 @@ from results.errors import HostUnfit
 from results.phases import MARK_NAMES, MARKS, choose_function
 from results.records import Build, Event, VcpuBracket
 
-from .program import compile_program, skipped_calls
+from .program import SkippedCalls, compile_program
 
 _RING_PAGES = 256  # 1 MiB holds several hundred transfers' records; it is drained after each
 _DATA_BYTES = 512
@@ -105,8 +105,8 @@ class HandoverProbe:
         self._bpf: Any = None
         self._records: list[Event] = []
         self._lost_before = 0
-        self._marks: tuple[int, ...] = ()  # descriptors of the programs at QEMU's marks
-        self._others: tuple[int, ...] = ()
+        self._marks = SkippedCalls(())  # of the programs at QEMU's marks
+        self._others = SkippedCalls(())
         self._skipped_before = 0
         self.attached: dict[str, dict[str, str]] = {}  # build id → mark → function
 
@@ -128,14 +128,16 @@ class HandoverProbe:
             self._bpf["events"].open_ring_buffer(self._receive)
             fds = {name.decode(): int(f.fd) for name, f in self._bpf.funcs.items()}
             at_marks = {n for n in fds if n.startswith(("enter_", "return_"))}
-            self._marks = tuple(fds[name] for name in sorted(at_marks))
-            self._others = tuple(fds[name] for name in sorted(fds.keys() - at_marks))
+            self._marks = SkippedCalls(fds[name] for name in at_marks)
+            self._others = SkippedCalls(fds[name] for name in fds.keys() - at_marks)
         except BaseException:
             self._bpf.cleanup()
             raise
         return self
 
     def __exit__(self, *exc: object) -> None:
+        for calls in (self._marks, self._others):
+            calls.close()
         self._bpf.cleanup()
 
     def _attach(self, build: Build) -> None:
@@ -197,9 +199,9 @@ class HandoverProbe:
         """Take what was recorded since the last call."""
         self._bpf.ring_buffer_consume()
         events, self._records = tuple(sorted(self._records, key=lambda e: e.ns)), []
-        lost = int(self._bpf["lost"][ctypes.c_int(0)].value) + skipped_calls(self._marks)
+        lost = int(self._bpf["lost"][ctypes.c_int(0)].value) + self._marks.count()
         missed, self._lost_before = lost - self._lost_before, lost
-        left_out = skipped_calls(self._others)
+        left_out = self._others.count()
         skipped, self._skipped_before = left_out - self._skipped_before, left_out
         brackets = tuple(
             self._bracket(index, old, new)

@@ -62,16 +62,25 @@ def stderr_to(fd: int) -> Iterator[None]:
         os.close(kept)
 
 
-def skipped_calls(fds: Iterable[int]) -> int:
-    """How often the kernel left the programs behind `fds` out so far.
+class SkippedCalls:
+    """How often the kernel left the programs behind `fds` out, so far.
 
     It does so on a CPU where something was preempted inside a bpf system call (bpf_prog_active in
     trace_call_bpf); the program itself cannot see it. Source: /proc/PID/fdinfo; counted for these
-    programs since Linux 6.7.
+    programs since Linux 6.7. The files stay open: to open fifty of them took 2 ms of each update.
     """
-    total = 0
-    for fd in fds:
-        for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
-            if line.startswith("recursion_misses:"):
-                total += int(line.partition(":")[2])
-    return total
+
+    def __init__(self, fds: Iterable[int]) -> None:
+        self._files = [os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC) for fd in fds]
+
+    def count(self) -> int:
+        total = 0
+        for file in self._files:
+            _, found, rest = os.pread(file, 4096, 0).partition(b"recursion_misses:")
+            total += int(rest.split(maxsplit=1)[0]) if found else 0
+        return total
+
+    def close(self) -> None:
+        files, self._files = self._files, []
+        for file in files:
+            os.close(file)

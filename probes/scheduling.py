@@ -14,7 +14,7 @@ from typing import Any, Self
 from results.errors import HostUnfit
 from results.scheduling import Kind, SchedulerEvent, Scheduling, WatchedThread
 
-from .program import compile_program, skipped_calls
+from .program import SkippedCalls, compile_program
 
 _RING_PAGES = 256  # 1 MiB: 13,000 records, where a quiet transfer leaves some 300
 _KINDS: tuple[Kind, ...] = ("switch", "wake", "fork")
@@ -49,6 +49,7 @@ class SchedulerProbe:
         self._threads: dict[int, WatchedThread] = {}
         self._since_ns = 0
         self._lost_before = 0
+        self._skipped = SkippedCalls(())
         self._skipped_before = 0
         self._windows = 0
 
@@ -62,9 +63,11 @@ class SchedulerProbe:
                 self.missing = str(error)
                 return self
         self._bpf["records"].open_ring_buffer(self._receive)
+        self._skipped = SkippedCalls(self.program_fds())
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._skipped.close()
         if self._bpf is not None:
             self._bpf.cleanup()
 
@@ -76,7 +79,7 @@ class SchedulerProbe:
         table.clear()
         self._bpf.ring_buffer_consume()
         self._records, self._threads = [], {}
-        self._skipped_before = skipped_calls(self.program_fds())
+        self._skipped_before = self._skipped.count()
         self._windows += 1
         self._switch(self._windows)
         # Twice: a thread that began between the first look and the recording is seen by the second.
@@ -99,7 +102,7 @@ class SchedulerProbe:
         own = tuple(thread.tid for thread in _threads_of(os.getpid()))
         threads, skipped = (
             tuple(self._threads.values()),
-            skipped_calls(self.program_fds()) - self._skipped_before,
+            self._skipped.count() - self._skipped_before,
         )
         return Scheduling(self._since_ns, events, threads, missed, own=own, skipped=skipped)
 
