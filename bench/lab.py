@@ -102,7 +102,6 @@ def _arguments(scenarios: Sequence[Scenario], wishes: Wishes, devices: int) -> t
         "--store",
         "/run/store",
         "--quiet",
-        "--no-why",  # under TCG its BPF program takes some 20 s to compile
     ]
     words += ["--boots", str(wishes.boots), "--updates", str(wishes.updates)]
     if wishes.scenario_file:

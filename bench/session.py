@@ -119,7 +119,7 @@ class Watch:
     `observer` is the witness on a CPU of its own, `perf` counts perf events of both QEMUs.
     """
 
-    why: bool = True
+    why: bool = False
     observer: bool = False
     perf: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from probes.handover import HandoverProbe
@@ -40,7 +40,7 @@ def watching(experiment: Experiment, build: Build, tier: Tier) -> Iterator[None]
                 with (
                     HandoverProbe([build]) as probe,
                     PinProbe() as pins,
-                    SchedulerProbe() as scheduler,
+                    SchedulerProbe() if tier == "perf" else nullcontext() as scheduler,
                 ):
                     experiment.probe, experiment.pin_probe = probe, pins
                     experiment.scheduler = scheduler

@@ -16,7 +16,7 @@ _TEXTS: dict[Tier, str] = {
     "none": "nothing",
     "bracket": "entry and exit",
     "default": "default",
-    "perf": "and perf events",
+    "perf": "--why and --perf",
 }
 _HEADER = ("watched by", "boots", "guest gap", "longer by [95 %]", "", "handover longer by")
 

@@ -16,7 +16,7 @@ from .shift import Shift, Stratum, estimate_shift
 from .statistics import median_ns
 
 # none: nothing is loaded. bracket: guest entry and exit alone. default: what `run` does.
-# perf: default and perf events of both processes.
+# perf: default, the scheduler (`run --why`) and perf events of both processes (`run --perf`).
 Tier = Literal["none", "bracket", "default", "perf"]
 TIERS: tuple[Tier, ...] = ("none", "bracket", "default", "perf")
 GOAL = 0.02

@@ -56,10 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="longest blackout that is welcome, like 10ms: says of each longer run why it was so",
     )
     parser.add_argument(
-        "--no-why",
-        dest="why",
-        action="store_false",
-        help="do not watch the scheduler: a little cheaper, but `pausebench why` knows nothing",
+        "--why",
+        action=argparse.BooleanOptionalAction,
+        help="watch the scheduler, so that `pausebench why` can tell what each blackout waited for "
+        "(default: with --budget)",
     )
     add_scenario_options(parser)
     add_session_options(parser)
@@ -81,7 +81,11 @@ def run(args: argparse.Namespace) -> int:
         with SessionProgress(sum(trial.updates for trial in trials)) as progress:
             command = ["pausebench", *sys.argv[1:]]
             extra = {"seed": str(seed)}
-            watch = Watch(why=args.why, observer=args.observer, perf=args.perf)
+            watch = Watch(
+                why=bool(args.budget) if args.why is None else args.why,
+                observer=args.observer,
+                perf=args.perf,
+            )
             outcome = run_session(trials, builds, store, progress, command, extra, watch)
     if not args.quiet:
         show(args, outcome, scenarios, args.budget)

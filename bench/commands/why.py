@@ -69,7 +69,7 @@ def check_attributed(run: Run) -> None:
     from results.errors import UsageError
 
     if run.attribution is None:
-        what = "has no blackout" if run.blackout_ns is None else "was measured with --no-why"
+        what = "has no blackout" if run.blackout_ns is None else "was measured without --why"
         raise UsageError(f"run {run.id} {what}: nothing is known of its causes")
     if run.attribution.missing:
         raise UsageError(f"run {run.id} has no attribution: {run.attribution.missing}")

@@ -19,7 +19,7 @@ import pytest
 from bench.cli import main
 from bench.scenarios import BUILTIN, changed, find_scenario
 from bench.schedule import Trial
-from bench.session import LiveSession, open_session, resolve
+from bench.session import LiveSession, Watch, open_session, resolve
 from probes.inject import PauseInjector
 from reports.why import reasons, sentence
 from results.attribution import OURSELVES
@@ -59,7 +59,9 @@ def live(directory: Path) -> Iterator[LiveSession]:
     scenarios = [resolve(changed(find_scenario("anon", BUILTIN), {"ram_bytes": 64 * MIB}))]
     with (
         open_store(directory) as store,
-        open_session(scenarios, [default_build()], store, Silent(), ["pytest"], {}) as live,
+        open_session(
+            scenarios, [default_build()], store, Silent(), ["pytest"], {}, Watch(why=True)
+        ) as live,
     ):
         yield live
 
@@ -213,4 +215,4 @@ def test_a_run_without_it_says_so(
     assert main(["why", run.id, "--store", str(directory)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "was measured with --no-why" in said
+    assert "was measured without --why" in said
