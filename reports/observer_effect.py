@@ -85,8 +85,7 @@ def _verdict(cost: TierCost) -> str:
         case "beyond":
             return (
                 f"{cost.cell}: beyond {goal}, by {percent((cost.percent or 0) - GOAL * 100)} of "
-                "the gap. A trap costs more under a nested hypervisor; comparisons between builds "
-                "are not touched, as both sides pay the same"
+                "the gap; both sides of a comparison pay it"
             )
         case _:
             return f"{cost.cell}: undecided against {goal}; more --boots narrow the interval"
