@@ -20,6 +20,7 @@ from results.raw import new_run_id
 from results.records import SCHEMA, Process, Recording, Run, Scenario
 from results.store import Store
 from results.timeline import judge
+from runners.command import AS_IT_IS, Variation
 from runners.guest import Guest, Place, ram_descriptor
 from runners.host import host_state, load_snapshot
 from runners.pins import PinHolder
@@ -102,14 +103,14 @@ class Experiment:
         self.store.sync()
         return runs
 
-    async def boot(self, trial: Trial) -> Booted:
+    async def boot(self, trial: Trial, variation: Variation = AS_IT_IS) -> Booted:
         """Start the guest of a trial; raises GuestLost when it does not come to life."""
         scenario = trial.scenario
         if scenario.vfio and self.prove and scenario.id not in self._vfio_controls:
             self._vfio_controls[scenario.id] = await vfio_control(
                 scenario, trial.old_build, self.place, self.pin_probe
             )
-        guest = await Guest.boot(trial.scenario, trial.old_build, self.place)
+        guest = await Guest.boot(trial.scenario, trial.old_build, self.place, variation)
         try:
             return Booted(self, trial, guest)
         except BaseException:
@@ -185,17 +186,24 @@ class Booted:
             if self._holder is not None:
                 self._holder.close()
 
-    async def update(self, known_as: str = "", *, precopy: bool = False) -> Run:
+    async def update(
+        self, known_as: str = "", *, precopy: bool = False, variation: Variation | None = None
+    ) -> Run:
         """Hand the guest over once more; the run is judged and stored, whatever came of it.
 
-        `known_as` is the scenario it is stored under when it is no ordinary run of this one.
+        `known_as` is the scenario it is stored under when it is no ordinary run of this one,
+        `variation` how new QEMU's command line departs from the scenario (None: as old's does).
         """
         self._updates += 1
-        recording = await self._record(self._updates, known_as, precopy=precopy)
+        recording = await self._record(
+            self._updates, known_as, precopy=precopy, variation=variation
+        )
         self.arrived = not recording.failure and _whole(recording)
         return self._experiment.keep(recording)
 
-    async def _record(self, update: int, known_as: str = "", *, precopy: bool = False) -> Recording:
+    async def _record(
+        self, update: int, known_as: str, *, precopy: bool, variation: Variation | None
+    ) -> Recording:
         trial = self._trial
         scenario = replace(trial.scenario, id=known_as) if known_as else trial.scenario
         started = time.time_ns()
@@ -211,7 +219,13 @@ class Booted:
         window = Window(self._experiment, prover, trial.scenario)
         try:
             with window:
-                seen = await hand_over(self.guest, trial.new_build, window.hooks(), precopy=precopy)
+                seen = await hand_over(
+                    self.guest,
+                    trial.new_build,
+                    window.hooks(),
+                    precopy=precopy,
+                    variation=variation,
+                )
         finally:
             if prover is not None:
                 prover.forget()

@@ -27,6 +27,17 @@ class Sockets:
     precopy: bool = False  # an ordinary migration, which has no cpr channel
 
 
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """How one QEMU's command line departs from what its scenario says."""
+
+    arguments: tuple[str, ...] = ()  # further ones, at the end
+    aux_ram_share: bool = True  # False: RAM without a backend of its own cannot be handed over
+
+
+AS_IT_IS = Variation()
+
+
 def low_ram_bytes(machine: str, ram_bytes: int) -> int:
     """RAM below the PCI hole, as QEMU lays it out: the rest starts at 4 GiB.
 
@@ -85,13 +96,16 @@ def guest_argv(
     monitor_fd: int,
     hugetlbfs: Path | None = None,
     incoming: Sockets | None = None,
+    variation: Variation = AS_IT_IS,
 ) -> tuple[str, ...]:
     """Full argv of one QEMU. With `incoming` it takes the guest over, else it starts it paused.
 
     `monitor_fd` is an inherited, connected socket: the greeting on it says that the monitor is
     open, so nobody polls for a socket file.
     """
-    machine = f"{scenario.machine},accel={scenario.accel},memory-backend={RAM_ID},aux-ram-share=on"
+    machine = f"{scenario.machine},accel={scenario.accel},memory-backend={RAM_ID}"
+    if variation.aux_ram_share:
+        machine += ",aux-ram-share=on"
     argv = [
         *build.launcher,
         *("-name", f"pausebench-{scenario.id},debug-threads=on"),
@@ -113,6 +127,7 @@ def guest_argv(
     argv += device_options(scenario)
     for number in range(scenario.spare_devices):
         argv += ["-device", f"virtio-rng-pci,rng=rng0,id=spare{number}"]
+    argv += variation.arguments
     if incoming is None:
         argv.append("-S")
     elif incoming.precopy:

@@ -12,7 +12,7 @@ from pathlib import Path
 from results.errors import GuestLost, TransferRefused
 from results.records import Build, Scenario
 
-from .command import FIRST_SLOT, Sockets, guest_argv, low_ram_bytes
+from .command import AS_IT_IS, FIRST_SLOT, Sockets, Variation, guest_argv, low_ram_bytes
 from .devices import EDU, look_at
 from .patience import patient
 from .payload.memory import GuestMemory, GuestPlan, plan_guest
@@ -49,9 +49,12 @@ class Guest:
         self.vcpu_tids: tuple[int, ...] = ()
         self.first_beat_s = 0.0
         self.update = 0
+        self.variation = AS_IT_IS  # of the QEMU that it is in now
 
     @classmethod
-    async def boot(cls, scenario: Scenario, build: Build, place: Place) -> Guest:
+    async def boot(
+        cls, scenario: Scenario, build: Build, place: Place, variation: Variation = AS_IT_IS
+    ) -> Guest:
         """Start a guest and return once every vCPU beats and has touched its share of RAM.
 
         Raises GuestLost when QEMU ends or the guest stays silent.
@@ -67,9 +70,10 @@ class Guest:
         plan = replace(plan, **device_plan(scenario))
         if place.hugetlbfs is not None:
             (place.hugetlbfs / "guest-ram").unlink(missing_ok=True)
-        qemu = start_qemu(scenario, build, place)
+        qemu = start_qemu(scenario, build, place, variation=variation)
         try:
             guest = cls(scenario, build, place, plan, qemu)
+            guest.variation = variation
             await qemu.connect()
             guest.vcpu_tids = await vcpu_tids(qemu, scenario.vcpus)
             guest.memory = GuestMemory(ram_descriptor(qemu.pid, scenario.ram_bytes), plan)
@@ -154,7 +158,11 @@ def device_plan(scenario: Scenario) -> dict[str, int]:
 
 
 def start_qemu(
-    scenario: Scenario, build: Build, place: Place, incoming: Sockets | None = None
+    scenario: Scenario,
+    build: Build,
+    place: Place,
+    incoming: Sockets | None = None,
+    variation: Variation = AS_IT_IS,
 ) -> Qemu:
     """Start a QEMU for `scenario`, to run the guest afresh or to take it over."""
     number = secrets.token_hex(4)
@@ -166,6 +174,7 @@ def start_qemu(
             monitor_fd=fd,
             hugetlbfs=place.hugetlbfs,
             incoming=incoming,
+            variation=variation,
         ),
         place.directory / f"qemu-{number}.log",
     )

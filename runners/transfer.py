@@ -23,7 +23,7 @@ from results.errors import GuestLost, PausebenchError, TransferRefused
 from results.guest_clock import tick_difference
 from results.records import Build, DeviceWork, Gap, Process, QmpStamp, RamCheck, VcpuBeats
 
-from .command import Sockets, channel
+from .command import Sockets, Variation, channel
 from .device_watch import DeviceWatch
 from .guest import Guest, ram_mapping, start_qemu, vcpu_tids
 from .patience import patient
@@ -68,11 +68,17 @@ class Transferred:
 
 
 async def hand_over(
-    guest: Guest, build: Build, hooks: Hooks | None = None, *, precopy: bool = False
+    guest: Guest,
+    build: Build,
+    hooks: Hooks | None = None,
+    *,
+    precopy: bool = False,
+    variation: Variation | None = None,
 ) -> Transferred:
     """Move `guest` into a new QEMU of `build`; the guest's QEMU is the new one afterwards.
 
-    By cpr-transfer, or for comparison by a precopy migration, which copies all of RAM.
+    By cpr-transfer, or for comparison by a precopy migration, which copies all of RAM. New QEMU's
+    command line varies as old's does, or as `variation` says.
 
     A failure of the transfer is a value (`failure` is set, both QEMUs are ended by the caller's
     `guest.close()`); only an interrupt is raised.
@@ -86,7 +92,8 @@ async def hand_over(
     sockets = Sockets(place / f"{name}.cpr", place / f"{name}.main", precopy)
     drive = _Precopy if precopy else _Drive
     old.stamps.clear()
-    new = start_qemu(guest.scenario, build, guest.place, sockets)
+    variation = guest.variation if variation is None else variation
+    new = start_qemu(guest.scenario, build, guest.place, sockets, variation)
     new.side = "new"
     try:
         await drive(guest, old, new, sockets, seen, hooks).run()
@@ -115,6 +122,7 @@ async def hand_over(
     # Read and compared without Python's lock, while old QEMU ends, which takes as long.
     await asyncio.gather(old.quit(), _check_ram(guest, new, seen))
     guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
+    guest.variation = variation
     guest.update += 1
     await _follow_rate(guest, seen)
     hooks.ended(new)

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import subprocess
 import time
+from typing import Any
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -299,8 +300,8 @@ def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     started: list[int] = []
     start = runners.guest.start_qemu
 
-    def noting(*given: object) -> object:
-        qemu = start(*given)  # type: ignore[arg-type]
+    def noting(*given: Any, **named: Any) -> object:
+        qemu = start(*given, **named)
         started.append(qemu.pid)
         return qemu
 
