@@ -6,11 +6,11 @@ import asyncio
 import shutil
 import subprocess
 import time
-from typing import Any
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
