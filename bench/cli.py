@@ -17,6 +17,7 @@ from results.errors import HostUnfit, PausebenchError
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "hand guests over again and again and measure how long they stand still"),
     "compare": ("compare", "is build B worse than build A, and which phase moved"),
+    "claims": ("claims", "the claims made for cpr-transfer, each shown or refuted here"),
     "matrix": ("matrix", "every old build to every new one: blackout or why it does not go"),
     "lab": ("lab", "measure assigned devices (VFIO) in a virtual machine, on hosts without VFIO"),
     "build": ("build", "QEMU builds to compare: from a Debian suite, a tree or a path"),

@@ -7,17 +7,14 @@ refused with its name.
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
+from .beside import read_beside, write_beside
 from .calibration import Calibration
-from .errors import RecordInvalid, UsageError
+from .errors import RecordInvalid
 from .observer_effect import ObserverEffect
 from .records import Build, Session
 
@@ -99,36 +96,15 @@ def write_certificate(directory: Path, certificate: Certificate) -> Path:
     Raises UsageError when it cannot be written.
     """
     path = certificate_path(directory, certificate.host, certificate.kernel, certificate.build_id)
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("xb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(certificate), indent=1))
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return write_beside(path, certificate)
 
 
 def read_certificate(directory: Path, host: str, kernel: str, build_id: str) -> Certificate | None:
     """The certificate of a build on a host; None where there is none. Raises RecordInvalid."""
     path = certificate_path(directory, host, kernel, build_id)
-    try:
-        with path.open("rb") as file:
-            payload = file.read(_MAX_BYTES + 1)
-    except FileNotFoundError:
+    found = read_beside(path, Certificate, "certificate", _MAX_BYTES)
+    if found is None:
         return None
-    except OSError as error:
-        raise RecordInvalid(str(path), f"cannot be read: {error.strerror or error}") from error
-    try:
-        found = msgspec.json.decode(payload, type=Certificate)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordInvalid(str(path), f"is no certificate: {error}") from error
     if found.schema != SCHEMA:
         raise RecordInvalid(str(path), f"has schema {found.schema}; this pausebench reads {SCHEMA}")
     if (found.host, found.kernel, found.build_id) != (host, kernel, build_id):

@@ -50,8 +50,10 @@ class TimelineCheck:
     breaking: Callable[[Recording], Recording]
 
 
-def decide(check: TimelineCheck, build: str, recordings: Sequence[Recording]) -> Finding:
-    """One finding from the valid transfers of a build; all of them must hold.
+def decide(
+    check: TimelineCheck, build: str, recordings: Sequence[Recording], test: str = ""
+) -> Finding:
+    """One finding from the valid transfers of a build, called `test`; all of them must hold.
 
     Nothing is decided without a valid transfer, where one does not tell, or where the check does
     not notice the recording that was broken on purpose.
@@ -61,7 +63,9 @@ def decide(check: TimelineCheck, build: str, recordings: Sequence[Recording]) ->
 
     def found(state: CheckState, detail: str) -> Finding:
         evidence = tuple(one.run.id for one in valid or seen)
-        return Finding("claim", check.claim, build, check.test, _FOUND[state], detail, evidence)
+        return Finding(
+            "claim", check.claim, build, test or check.test, _FOUND[state], detail, evidence
+        )
 
     if not valid:
         why = seen[0].run.reason if seen else "none was made"
@@ -217,6 +221,19 @@ def found_by_name_and_id(seen: Seen) -> Check:
     )
 
 
+def devices_by_name_and_id(seen: Seen) -> Check:
+    """The descriptors of assigned devices are found again under their own names and ids."""
+    found = found_by_name_and_id(seen)
+    if found.state != "held":
+        return found
+    fds, _ = _carried(seen.recording)
+    regions = {m.name for m in seen.run.ram_maps}
+    devices = dict.fromkeys(f"{f.name} {f.id}" for f in fds if f.name not in regions)
+    if not devices:
+        return Check(found.name, "broken", "no descriptor of an assigned device was carried")
+    return Check(found.name, "held", f"beside RAM: {', '.join(devices)}")
+
+
 def _other_id(recording: Recording) -> Recording:
     """The last descriptor arrives under another id."""
     at = [i for i, e in enumerate(recording.events) if _brings_descriptor(e, recording.new.pid)]
@@ -343,6 +360,7 @@ CHECKS: tuple[TimelineCheck, ...] = (
 )
 PINS = TimelineCheck(3, "pins of a process", pins_held, _let_go)
 VFIO_PINS = TimelineCheck(3, "pins of a VFIO device", pins_held, _let_go)
+VFIO_IDS = TimelineCheck(11, "names and ids of a device", devices_by_name_and_id, _other_id)
 
 
 def timeline_findings(build: str, recordings: Iterable[Recording]) -> list[Finding]:

@@ -1,0 +1,187 @@
+"""Every claim put to the test on the builds of one session, step by step, in limited time."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from results.claim_checks import PINS, decide, timeline_findings
+from results.claims import Finding, Topic, pair_name
+from results.errors import PausebenchError
+from results.growth import boot_of, growth
+from results.records import GIB, MIB, Build, Recording, Run, Scenario
+from results.stays import ram_growth
+
+from .experiment import Experiment
+from .schedule import Trial
+
+TOUCHED_BYTES = 64 * MIB
+_COPIED_BYTES = 64 * MIB
+SIZES = (256 * MIB, 1 * GIB, 2 * GIB)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The build that a guest is started with, and the one that it is handed to."""
+
+    old: Build
+    new: Build
+
+    @property
+    def name(self) -> str:
+        return pair_name(self.old.label, self.new.label)
+
+    @property
+    def cell(self) -> str:
+        """Part of a run's id."""
+        upgrade = self.old.label != self.new.label
+        return f"{self.old.label}-to-{self.new.label}" if upgrade else self.old.label
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that is tried on every pair of builds; `upgrades` whether between builds too."""
+
+    name: str
+    about: str
+    topic: Topic
+    claims: tuple[int, ...]
+    try_on: Callable[[Attempt, Pair], Awaitable[list[Finding]]]
+    upgrades: bool = True
+    expected_s: float = 10.0  # is not begun with less time left
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What the steps share."""
+
+    experiment: Experiment
+    scenario: Scenario  # the guest of most steps, on a machine that all builds know
+    boots: int
+    updates: int
+    seed: int
+
+
+def copy_ns_per_gib() -> float:
+    """How long one CPU of this host takes to copy a GiB of RAM that is mapped already, ns."""
+    source = np.ones(_COPIED_BYTES, dtype=np.uint8)
+    target = np.zeros_like(source)
+    best = float("inf")
+    for _ in range(3):
+        start = time.monotonic_ns()
+        np.copyto(target, source)
+        best = min(best, time.monotonic_ns() - start)
+    return best * GIB / _COPIED_BYTES
+
+
+async def ordinary(attempt: Attempt, pair: Pair) -> list[Finding]:
+    """Plain transfers of guests of three sizes: what shows in each of them, and how they grow.
+
+    All of them write to the same amount of RAM: what grows is RAM alone.
+    """
+    order = random.Random(attempt.seed)  # noqa: S311 - a schedule, stored to be repeated
+    runs: dict[int, list[list[Run]]] = {size: [] for size in SIZES}
+    for boot in range(1, attempt.boots + 1):
+        for size in order.sample(SIZES, len(SIZES)):
+            touched = TOUCHED_BYTES / size
+            name = "claims" if size == SIZES[0] else f"claims-{size // MIB}m"
+            scenario = replace(attempt.scenario, id=name, ram_bytes=size, touched=touched)
+            cell = f"{name}+{pair.cell}"
+            trial = Trial(scenario, pair.old, pair.new, boot, attempt.updates, cell)
+            runs[size].append(await attempt.experiment.run([trial]))
+    plain = _recordings(attempt, [run for boot in runs[SIZES[0]] for run in boot], pair)
+    boots = [
+        found
+        for size, all_boots in runs.items()
+        for boot in all_boots
+        if (found := boot_of("anon", "cpr-transfer", size / GIB, boot)) is not None
+    ]
+    ids = tuple(run.id for all_boots in runs.values() for boot in all_boots for run in boot)
+    grown = ram_growth(pair.name, growth("ram", boots), ids, copy_ns_per_gib())
+    return [*timeline_findings(pair.name, plain), grown]
+
+
+async def pinned(attempt: Attempt, pair: Pair) -> list[Finding]:
+    """A guest whose RAM a process has pinned, with the whole proof."""
+    scenario = replace(attempt.scenario, id="claims-pinned", pinned=True)
+    trial = Trial(scenario, pair.old, pair.new, 1, 2, f"{scenario.id}+{pair.cell}")
+    runs = await attempt.experiment.run([trial])
+    return [decide(PINS, pair.name, _recordings(attempt, runs, pair))]
+
+
+def _recordings(attempt: Attempt, runs: Iterable[Run], pair: Pair) -> list[Recording]:
+    """The evidence of the runs that went from one of the builds to the other.
+
+    After its first update a guest goes on within the new build.
+    """
+    return [
+        attempt.experiment.store.recording(run.id)
+        for run in runs
+        if (run.old_build, run.new_build) == (pair.old.label, pair.new.label)
+    ]
+
+
+STEPS: tuple[Step, ...] = (
+    Step(
+        "transfers",
+        "plain transfers of guests of three sizes",
+        "claim",
+        (2, 4, 5, 9, 10, 11),
+        ordinary,
+        expected_s=20.0,
+    ),
+    Step("pins", "transfers of a guest with pinned RAM", "claim", (3,), pinned),
+)
+
+
+async def try_all(
+    attempt: Attempt,
+    pairs: Sequence[Pair],
+    steps: Sequence[Step],
+    deadline: float,
+    note: Callable[[str], None] = lambda text: None,
+) -> tuple[list[Finding], list[str]]:
+    """Carry out `steps` on every pair until `deadline` (time.monotonic).
+
+    Returns the findings and a note on each step that was left out. What goes wrong in a step is
+    said of the claims that it was to decide; the other steps go on.
+    """
+    findings: list[Finding] = []
+    notes: list[str] = []
+    for pair in pairs:
+        for step in steps:
+            if pair.old.label != pair.new.label and not step.upgrades:
+                continue
+            if time.monotonic() + step.expected_s > deadline:
+                notes.append(f"no time was left for {step.about} on {pair.name}")
+                findings += not_tried(step, pair.name, "no time was left: --limit")
+                continue
+            began = time.monotonic()
+            try:
+                found = await step.try_on(attempt, pair)
+            except PausebenchError as error:
+                found = not_tried(step, pair.name, f"{step.about} went wrong: {error}")
+            findings += found
+            said = ", ".join(f"{f.found} {f.test}" for f in found if f.found != "shown")
+            took = time.monotonic() - began
+            note(f"{pair.name}: {step.about}, {took:.0f} s: {said or 'as claimed'}")
+            attempt.experiment.store.sync()
+    return findings, notes
+
+
+def not_tried(step: Step, build: str, why: str) -> list[Finding]:
+    """The findings of a step that did not come to its end."""
+    return [
+        Finding(step.topic, claim, build, step.about, "not testable", why)
+        for claim in step.claims or (0,)
+    ]
+
+
+def steps_for(claims: Iterable[int]) -> list[Step]:
+    """The steps that decide any of these claims."""
+    wanted = set(claims)
+    return [step for step in STEPS if not wanted or wanted & set(step.claims)]

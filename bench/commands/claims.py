@@ -1,0 +1,207 @@
+"""`pausebench claims`: the twelve claims of cpr-transfer, each shown or refuted on this host."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from bench.options import add_session_options, positive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.claiming import Pair
+    from results.claims import Finding
+    from results.claims_document import ClaimsDocument
+    from results.records import Build
+    from results.store import Store
+
+_EPILOG = """\
+Builds: the system's and all of the catalogue (`pausebench build list`; `pausebench build add
+debian:trixie-backports` brings a newer one), and every upgrade from an older to a newer of them.
+Claims about assigned devices are tried in the lab when it has been made (`make lab`).
+
+verdicts: shown, refuted, not testable here (and why). Each names the runs that it rests on:
+`pausebench show RUN`. What was tried to be refused, or to go wrong, is stored as failed and is in
+no statistic.
+
+exit status: 0 nothing refuted, 2 usage, 3 a claim is refuted, 4 host unfit, 130 interrupted
+
+examples:
+  pausebench claims                           all of it, in at most 15 minutes
+  pausebench claims --claim 6 --claim 7       some of it, on the system's build alone:
+                     --build system
+  pausebench claims --json > claims.json
+  pausebench claims --stored last             the table once more, without measuring
+  pausebench report                           the same as a part of the HTML report"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _EPILOG
+    parser.description = (
+        "Puts the claims that are made for cpr-transfer to the test on real guests: every claim, "
+        "how it was tested, the verdict and the runs it rests on, for every QEMU build."
+    )
+    parser.add_argument("--list", action="store_true", help="the claims, and how each is tested")
+    parser.add_argument(
+        "--claim", type=positive, action="append", default=[], metavar="N", help="only claim N"
+    )
+    parser.add_argument(
+        "--build",
+        action="append",
+        metavar="BUILD",
+        help="system, LABEL=PATH, or one of `build list`; repeat for several (default: all)",
+    )
+    parser.add_argument(
+        "--no-upgrades",
+        dest="upgrades",
+        action="store_false",
+        help="each build with itself, not from older to newer ones",
+    )
+    parser.add_argument(
+        "--no-lab", dest="lab", action="store_false", help="leave assigned devices out"
+    )
+    parser.add_argument("--boots", type=positive, default=3, help="per cell (default 3)")
+    parser.add_argument("--updates", type=positive, default=2, help="per boot (default 2)")
+    parser.add_argument(
+        "--limit", type=positive, default=840, metavar="S", help="seconds it may take (840)"
+    )
+    parser.add_argument(
+        "--stored", metavar="SESSION", help="show what a session found; `last` for the latest"
+    )
+    add_session_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from results.claims import CLAIMS
+    from results.errors import UsageError
+    from results.store import open_store
+
+    unknown = [n for n in args.claim if n > len(CLAIMS)]
+    if unknown:
+        raise UsageError(
+            f"--claim {unknown[0]}: there are {len(CLAIMS)} claims (pausebench claims --list)"
+        )
+    if args.list:
+        for claim in CLAIMS:
+            print(f"{claim.number:2}  {claim.title}\n    tested by: {claim.how}")
+        return 0
+    if args.stored:
+        with open_store(args.store, create=False) as store:
+            document = _stored(store, args.stored)
+    else:
+        from bench.options import need_root
+
+        need_root()
+        with open_store(args.store) as store:
+            document = _measured(args, store)
+    _show(args, document)
+    return document.exit_code
+
+
+def _stored(store: Store, session: str) -> ClaimsDocument:
+    from results.claims_document import latest_claims, read_claims
+    from results.errors import UsageError
+
+    named = latest_claims(store.path) if session == "last" else store.resolve_session(session)
+    found = read_claims(store.path, named) if named else None
+    if found is None:
+        raise UsageError(
+            f"no claims are stored of session {session} in {store.path}: run `pausebench claims`"
+        )
+    return found
+
+
+def _measured(args: argparse.Namespace, store: Store) -> ClaimsDocument:
+    import asyncio
+    import time
+
+    from bench.claiming import Attempt, steps_for, try_all
+    from bench.comparing import on_common_machine
+    from bench.options import seed_of
+    from bench.progress import SessionProgress
+    from bench.scenarios import BUILTIN, find_scenario
+    from bench.session import open_session, resolve
+    from results.claims_document import SCHEMA, ClaimsDocument, write_claims
+
+    began = time.monotonic()
+    builds = _builds(args.build)
+    base = [resolve(find_scenario("anon", BUILTIN))]
+    (scenario,), machine = on_common_machine(base, builds, None)
+    pairs = _pairs(builds, upgrades=args.upgrades)
+    steps = steps_for(args.claim)
+    seed = seed_of(args)
+    command = ["pausebench", *sys.argv[1:]]
+    findings: list[Finding] = []
+    lab = ""
+    notes: list[str] = []
+    with SessionProgress(len(pairs) * len(steps), tell_boots=False) as progress:
+        if args.lab and (not args.claim or {3, 11} & set(args.claim)):
+            from bench.lab_claims import in_the_lab
+
+            findings, lab, notes = in_the_lab(store, builds, command, progress.note)
+        extra = {"seed": str(seed), "machine": machine, "purpose": "claims"}
+        with open_session([scenario], builds, store, progress, command, extra) as live:
+            attempt = Attempt(live.experiment, scenario, args.boots, args.updates, seed)
+            found, left_out = asyncio.run(
+                try_all(attempt, pairs, steps, began + args.limit, progress.note)
+            )
+            document = ClaimsDocument(
+                schema=SCHEMA,
+                session=live.session.id,
+                made_unix_ns=time.time_ns(),
+                took_s=round(time.monotonic() - began),
+                builds={build.label: build.version for build in builds},
+                columns=tuple(pair.name for pair in pairs),
+                findings=(*findings, *found),
+                claims=tuple(args.claim),
+                lab=lab,
+                notes=(*notes, *left_out),
+            )
+            write_claims(store.path, document)
+            live.status = document.exit_code
+    return document
+
+
+def _builds(named: Sequence[str] | None) -> list[Build]:
+    """The builds that were asked for, or all that this host has, from old to new."""
+    from bench.options import labelled
+    from runners.catalogue import list_builds, resolve_build
+
+    names = named or ["system", *(entry.label for entry in list_builds())]
+    return sorted(labelled([resolve_build(name) for name in names]), key=_version)
+
+
+def _version(build: Build) -> tuple[int, ...]:
+    import re
+
+    return tuple(map(int, re.findall(r"\d+", build.version.split()[0])[:3]))
+
+
+def _pairs(builds: Sequence[Build], *, upgrades: bool) -> list[Pair]:
+    """Each build with itself, then every upgrade."""
+    from itertools import combinations
+
+    from bench.claiming import Pair
+
+    pairs = [Pair(build, build) for build in builds]
+    return pairs + [Pair(old, new) for old, new in combinations(builds, 2) if upgrades]
+
+
+def _show(args: argparse.Namespace, document: ClaimsDocument) -> None:
+    if args.json:
+        import json
+
+        from results.claims_document import as_json
+
+        print(json.dumps(as_json(document)))
+        return
+    import os
+
+    from reports.claims import claims_page
+    from reports.terminal import closing_lines, look_for, write
+
+    look = look_for(sys.stdout, os.environ)
+    write(claims_page(document, look), sys.stdout, look)
+    write(closing_lines(args.store, document.session, look), sys.stdout, look)

@@ -1,0 +1,68 @@
+"""The claims about assigned devices, put to the test in the lab where it has been made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from results.claim_checks import VFIO_IDS, VFIO_PINS, TimelineCheck, decide
+from results.claims import Finding
+from results.errors import PausebenchError
+from results.records import Build, Recording
+from results.store import Store
+
+from . import lab
+from .scenarios import BUILTIN, find_scenario
+
+SCENARIOS = ("vfio-type1", "vfio-iommufd")
+_LIMIT_S = 200
+_CHECKS: tuple[TimelineCheck, ...] = (VFIO_PINS, VFIO_IDS)
+
+
+def in_the_lab(
+    store: Store, builds: Sequence[Build], command: Sequence[str], note: Callable[[str], None]
+) -> tuple[list[Finding], str, list[str]]:
+    """Findings, the lab's session, and what was left out and why.
+
+    A build that the lab does not have is told of as not testable: QEMU in the lab is that of the
+    suite the lab is made of.
+    """
+    root = lab.made_root()
+    if root is None:
+        return _untested(builds, "no lab has been made here: make lab"), "", []
+    version = _release(root.qemu)
+    meant = [build for build in builds if build.version.split()[0] == version]
+    others = [build for build in builds if build not in meant]
+    findings = _untested(others, f"the lab has QEMU {version} alone")
+    if not meant:
+        return findings, "", [f"the lab has QEMU {version}, which is none of these builds"]
+    note(f"the lab: transfers with an assigned device, QEMU {version}")
+    wishes = lab.Wishes(("edu",), 1, 2, None, None, None, _LIMIT_S)
+    scenarios = [
+        find_scenario(name, BUILTIN)
+        for name in SCENARIOS
+        if name != "vfio-iommufd" or lab.has_iommufd(root)
+    ]
+    try:
+        session, runs = lab.measure(scenarios, wishes, store, command)
+    except PausebenchError as error:
+        return [*findings, *_untested(meant, f"the lab: {error}")], "", []
+    for scenario in scenarios:
+        ids = [run.id for run in runs if run.scenario == scenario.id]
+        recordings: list[Recording] = [store.recording(run_id) for run_id in ids]
+        for check in _CHECKS:
+            test = f"{check.test} ({scenario.vfio}, in the lab)"
+            findings.append(decide(check, meant[0].label, recordings, test))
+    return findings, session.id, []
+
+
+def _untested(builds: Sequence[Build], why: str) -> list[Finding]:
+    return [
+        Finding("claim", check.claim, build.label, check.test, "not testable", why)
+        for build in builds
+        for check in _CHECKS
+    ]
+
+
+def _release(package: str) -> str:
+    """`11.1.3` of a package's version `1:11.1.3+ds-1~bpo13+1`."""
+    return package.partition(":")[2].partition("+")[0] or package
