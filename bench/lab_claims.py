@@ -9,6 +9,7 @@ from results.claims import Finding
 from results.errors import PausebenchError
 from results.records import Build, Recording
 from results.store import Store
+from runners.lab.modules import has_iommufd
 
 from . import lab
 from .scenarios import BUILTIN, find_scenario
@@ -40,7 +41,7 @@ def in_the_lab(
     scenarios = [
         find_scenario(name, BUILTIN)
         for name in SCENARIOS
-        if name != "vfio-iommufd" or lab.has_iommufd(root)
+        if name != "vfio-iommufd" or has_iommufd(root)
     ]
     try:
         session, runs = lab.measure(scenarios, wishes, store, command)
