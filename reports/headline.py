@@ -7,16 +7,28 @@ from dataclasses import dataclass
 from typing import Literal
 
 from results import comparison as judged
+from results.claims_document import ClaimsDocument
 from results.material import Cell, Material
 from results.verdict import INVALID, REGRESSED, SAME, UNDECIDED
 
+from .claims import summary_line as claims_summary
 from .look import figure, ms, percent
 
 Word = Literal[
-    "broken", "regressed", "over budget", "failed", "undecided", "improved", "same", "measured"
+    "refuted",
+    "shown",
+    "broken",
+    "regressed",
+    "over budget",
+    "failed",
+    "undecided",
+    "improved",
+    "same",
+    "measured",
 ]
 # Whether a word is bad news (red), needs a look (amber) or is fine (green).
 TONES: dict[Word, Literal["bad", "doubt", "good"]] = {
+    "refuted": "bad",
     "broken": "bad",
     "regressed": "bad",
     "over budget": "bad",
@@ -25,6 +37,7 @@ TONES: dict[Word, Literal["bad", "doubt", "good"]] = {
     "improved": "good",
     "same": "good",
     "measured": "good",
+    "shown": "good",
 }
 
 
@@ -56,6 +69,8 @@ def headline(material: Material, *, strict: bool = False) -> Headline:
     0 fine, 1 regressed, more failures or over budget, 3 a run failed where nothing was compared, a
     proof is broken or a cell has no valid run, 5 undecided when strict.
     """
+    if material.claims is not None:
+        return _of_claims(material.claims)
     findings = [
         *(found for cell in material.cells for found in _of_cell(cell)),
         *(
@@ -75,6 +90,17 @@ def headline(material: Material, *, strict: bool = False) -> Headline:
         strict=strict,
     )
     return Headline(worst.word, worst.cell, worst.sentence, code)
+
+
+def _of_claims(claims: ClaimsDocument) -> Headline:
+    """Of a session that put claims to the test the claims are the verdict."""
+    wrong = [row for row in claims.rows if row.found == "refuted"]
+    if wrong:
+        row = wrong[0]
+        text = f"claim {row.claim.number} is refuted on {row.build}: {row.claim.title}"
+        return Headline("refuted", f"claim {row.claim.number} on {row.build}", text, INVALID)
+    text = f"claims made for cpr-transfer: {claims_summary(claims)}"
+    return Headline("shown", "claims", text, SAME)
 
 
 def exit_code(words: Iterable[Word], material: Material, *, strict: bool) -> int:

@@ -17,6 +17,7 @@ from results.comparison import Cell as Shift
 from results.material import Cell, Material, total_runs
 
 from . import charts
+from . import claims as told
 from .bars import HEADER, Handover, handover
 from .drawing import Chart
 from .forest import forest
@@ -64,6 +65,7 @@ def html_report(material: Material, *, strict: bool = False) -> str:
         tiles=_tiles(material),
         cells=[_row(cell, material) for cell in material.cells],
         budgets=any(cell.budget for cell in material.cells),
+        claims=_claims(material),
         forests=[
             (forest(c, f"forest{i}"), [_note(cell) for cell in c.cells])
             for i, c in enumerate(material.comparisons)
@@ -106,6 +108,27 @@ def template(name: str) -> Template:
 def style() -> str:
     """The CSS of every page."""
     return resources.files("reports").joinpath("templates", "report.css").read_text("utf-8")
+
+
+def _claims(material: Material) -> dict[str, Any] | None:
+    """The table of claims, a part for each, and what else was found."""
+    document = material.claims
+    if document is None:
+        return None
+    rows = document.rows
+    numbers = list(dict.fromkeys(row.claim.number for row in rows))
+    return {
+        "document": document,
+        "summary": told.summary_line(document),
+        "short": told.letters(document),
+        "groups": [[row for row in rows if row.claim.number == n] for n in numbers],
+        "topics": [
+            (title, told.alike(document.others((topic,))))
+            for topic, title in told.TOPICS
+            if document.others((topic,))
+        ],
+        "evidence": told.evidence_text,
+    }
 
 
 def _tiles(material: Material) -> list[tuple[str, str, str]]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .certificates import certificate_lines
+from .claims import SET_ASIDE
+from .claims_document import ClaimsDocument, read_claims
 from .columns import Columns, Integers, lean_runs, read_columns
 from .comparison import Comparison, blocks_by_boot, compare
 from .compatibility import doubts
@@ -106,6 +108,7 @@ class Material:
     changed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     certificates: tuple[str, ...] = ()
+    claims: ClaimsDocument | None = None  # None where the session tried none
     store: str = "out"
 
     @property
@@ -122,6 +125,9 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
     if not len(columns):
         raise UsageError(f"session {sessions[-1]} holds no run yet: nothing to report")
     notes: list[str] = []
+    claims = read_claims(store.path, sessions[-1])
+    if claims is not None:
+        columns = _statistical(columns)
     found = failure_groups(columns)
     reference = _reference(store, records, columns)
     return Material(
@@ -129,14 +135,25 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
         end=store.session_end(sessions[-1]),
         columns=columns,
         cells=_cells(store, columns, asked, _labels(records), notes),
-        comparisons=_comparisons(store, records, columns, asked, notes),
+        # Claims are tried with few boots: enough for their verdicts, not to compare builds.
+        comparisons=()
+        if claims is not None
+        else _comparisons(store, records, columns, asked, notes),
         failures=tuple((group, _records(store, columns, group.first)) for group in found),
         reference=reference,
         changed=environment_changes(reference, records[-1]) if reference else (),
         notes=tuple(notes),
         certificates=tuple(certificate_lines(store.path, records[-1], records[-1].builds)),
+        claims=claims,
         store=str(store.path),
     )
+
+
+def _statistical(columns: Columns) -> Columns:
+    """The runs without those that were tried to see them refused or go wrong."""
+    codes, words = columns.texts["scenario"]
+    aside = [code for code, word in enumerate(words) if word.startswith(SET_ASIDE)]
+    return columns.where(~np.isin(codes, aside))
 
 
 def _labels(sessions: Sequence[Session]) -> list[str]:
