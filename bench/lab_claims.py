@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from results.claim_checks import VFIO_IDS, VFIO_PINS, TimelineCheck, decide
@@ -30,7 +31,7 @@ def in_the_lab(
     root = lab.made_root()
     if root is None:
         return _untested(builds, "no lab has been made here: make lab"), "", []
-    version = _release(root.qemu)
+    version = release(root.qemu)
     meant = [build for build in builds if build.version.split()[0] == version]
     others = [build for build in builds if build not in meant]
     findings = _untested(others, f"the lab has QEMU {version} alone")
@@ -64,6 +65,7 @@ def _untested(builds: Sequence[Build], why: str) -> list[Finding]:
     ]
 
 
-def _release(package: str) -> str:
-    """`11.1.3` of a package's version `1:11.1.3+ds-1~bpo13+1`."""
-    return package.partition(":")[2].partition("+")[0] or package
+def release(package: str) -> str:
+    """`11.1.3` of a package's version like `1:11.1.3+ds-1~bpo13+1`, with or without the epoch."""
+    match = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", package)
+    return match[1] if match else package
