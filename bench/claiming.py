@@ -88,7 +88,7 @@ async def ordinary(attempt: Attempt, pair: Pair) -> list[Finding]:
     for boot in range(1, attempt.boots + 1):
         for size in order.sample(SIZES, len(SIZES)):
             touched = TOUCHED_BYTES / size
-            name = "claims" if size == SIZES[0] else f"claims-{size // MIB}m"
+            name = f"plain-{size // MIB}m"
             scenario = replace(attempt.scenario, id=name, ram_bytes=size, touched=touched)
             cell = f"{name}+{pair.cell}"
             trial = Trial(scenario, pair.old, pair.new, boot, attempt.updates, cell)
@@ -107,7 +107,7 @@ async def ordinary(attempt: Attempt, pair: Pair) -> list[Finding]:
 
 async def pinned(attempt: Attempt, pair: Pair) -> list[Finding]:
     """A guest whose RAM a process has pinned, with the whole proof."""
-    scenario = replace(attempt.scenario, id="claims-pinned", pinned=True)
+    scenario = replace(attempt.scenario, id="plain-pinned", pinned=True)
     trial = Trial(scenario, pair.old, pair.new, 1, 2, f"{scenario.id}+{pair.cell}")
     runs = await attempt.experiment.run([trial])
     return [decide(PINS, pair.name, _recordings(attempt, runs, pair))]

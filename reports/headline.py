@@ -17,6 +17,7 @@ from .look import figure, ms, percent
 Word = Literal[
     "refuted",
     "shown",
+    "partly shown",
     "broken",
     "regressed",
     "over budget",
@@ -34,6 +35,7 @@ TONES: dict[Word, Literal["bad", "doubt", "good"]] = {
     "over budget": "bad",
     "failed": "bad",
     "undecided": "doubt",
+    "partly shown": "doubt",
     "improved": "good",
     "same": "good",
     "measured": "good",
@@ -100,7 +102,8 @@ def _of_claims(claims: ClaimsDocument) -> Headline:
         text = f"claim {row.claim.number} is refuted on {row.build}: {row.claim.title}"
         return Headline("refuted", f"claim {row.claim.number} on {row.build}", text, INVALID)
     text = f"claims made for cpr-transfer: {claims_summary(claims)}"
-    return Headline("shown", "claims", text, SAME)
+    whole = all(row.found == "shown" for row in claims.rows)
+    return Headline("shown" if whole else "partly shown", "claims", text, SAME)
 
 
 def exit_code(words: Iterable[Word], material: Material, *, strict: bool) -> int:

@@ -78,8 +78,15 @@ def decide(
                 return found(state, f"{result.text} ({one.run.id})")
     if check.look(see(check.breaking(valid[0].recording))).state != "broken":
         return found("missing", "the check did not notice a transfer broken on purpose")
-    count = f"{len(valid)} transfer{'s' if len(valid) > 1 else ''}"
-    return found("held", f"{looked[-1].text} ({count})")
+    return found("held", f"{looked[-1].text} ({_counted(len(valid), seen)})")
+
+
+def _counted(valid: int, seen: Sequence[Seen]) -> str:
+    """How many transfers it rests on, and what befell the others."""
+    failed = [one for one in seen if one.run.outcome != "completed"]
+    if not failed:
+        return f"{valid} transfer{'s' if valid > 1 else ''}"
+    return f"{valid} of {len(seen)} transfers, the others failed: {failed[0].run.reason}"
 
 
 # -- 2: RAM in place ----------------------------------------------------------------------------
