@@ -35,6 +35,7 @@ class Refusal:
     since: Version = _FIRST
     until: Version | None = None  # the first release that does it
     topic: Topic = "refusal"
+    quoted: bool = True  # the words are QEMU's own, not a description of what it did
 
     def belongs(self, version: Version) -> bool:
         """Whether a build of `version` is to refuse it."""
@@ -76,10 +77,10 @@ REFUSALS: tuple[Refusal, ...] = (
     ),
     Refusal(
         "no-main-channel",
-        4,
+        0,
         "migrate with a cpr channel alone",
         r"Channel list has no main entry",
-        "device state goes over the main channel",
+        "QEMU reads the main channel's address before it asks whether there is one",
         "never send `migrate` without a channel of channel-type main",
     ),
     Refusal(
@@ -175,32 +176,10 @@ REFUSALS: tuple[Refusal, ...] = (
         "cpr-exec-without-command",
         0,
         "mode cpr-exec without cpr-exec-command",
-        r"cpr-exec mode requires setting cpr-exec-command",
+        r"cpr-exec mode requires setting cpr-exec-command",  # heard from 11.1
         "QEMU does not know what to become",
         "set cpr-exec-command by migrate-set-parameters first",
         since=(10, 2),
-    ),
-)
-
-HAZARDS: tuple[Refusal, ...] = (
-    Refusal(
-        "new-dies-before-hang-up",
-        0,
-        "new QEMU is killed while old waits for its hang-up",
-        r"(Failed to connect to|Unable to (connect|write)|Channel error).*",
-        "the hang-up of a QEMU that died looks like that of one that is ready: old then finds "
-        "nobody on the main channel and goes on",
-        "start another new QEMU and migrate again",
-        topic="hazard",
-    ),
-    Refusal(
-        "new-never-hangs-up",
-        0,
-        "new QEMU never closes the cpr channel; after a while migrate_cancel",
-        r"setup until it was cancelled.*",
-        "old waits without a bound in `setup`, its guest runs",
-        "bound the wait, then migrate_cancel, end new QEMU and migrate again",
-        topic="hazard",
     ),
 )
 
@@ -208,15 +187,79 @@ EPC = Refusal(
     "epc-backend",
     7,
     "memory-backend-epc",
-    r".*",
+    r"Memory region .* is not compatible with CPR\..*",
     "SGX memory cannot be shared between two QEMUs",
     "no SGX memory in guests that are to be updated",
+)
+VFIO = Refusal(
+    "vfio-too-old",
+    0,
+    "an assigned device on a build that cannot hand one over",
+    r".*migration.* not supported.*",
+    "vfio came to CPR with QEMU 10.1",
+    "a build of 10.1 or newer (pausebench build add debian:trixie-backports)",
+    until=(10, 1),
+)
+# Of QEMU's hw/vfio/cpr-legacy.c and cpr-iommufd.c: both came with the feature.
+VFIO_FUNCTIONS = ("vfio_legacy_cpr_register_container", "vfio_iommufd_cpr_register_container")
+
+HAZARDS: tuple[Refusal, ...] = (
+    Refusal(
+        "new-waits",
+        0,
+        "new QEMU is started and nobody migrates",
+        r"no monitor in .*",
+        "new QEMU waits on its cpr channel without a bound, and its monitor does not open",
+        "bound the wait and end new QEMU by a signal",
+        topic="hazard",
+        quoted=False,
+    ),
+    Refusal(
+        "new-dies-before-hang-up",
+        0,
+        "new QEMU is killed while old waits for its hang-up",
+        r"Failed to connect to .*",
+        "its death looks like its hang-up: old finds nobody on the main channel and goes on",
+        "start another new QEMU and migrate again",
+        topic="hazard",
+    ),
+    Refusal(
+        "new-never-hangs-up",
+        0,
+        "new QEMU never closes the cpr channel, until migrate_cancel on old",
+        r"setup for .*, then cancelled",
+        "old waits in `setup` without a bound; migrate_cancel ends that",
+        "bound the wait, migrate_cancel, end new QEMU and migrate again",
+        topic="hazard",
+        quoted=False,
+    ),
+    Refusal(
+        "new-dies-after-completion",
+        0,
+        "new QEMU is killed after it has taken the guest over",
+        r"completed, new QEMU ran the guest and is gone",
+        "old keeps the guest in `postmigrate` and does not start it by itself",
+        "quit old QEMU only when new has been seen to run the guest",
+        topic="hazard",
+        quoted=False,
+    ),
+    Refusal(
+        "cont-in-postmigrate",
+        0,
+        "`cont` on old QEMU after the guest has run in new, which is dead by now",
+        r"cont was accepted",
+        "old starts the guest again, with CPUs and devices as they were and RAM as new left it",
+        "end an old QEMU that completed; never `cont` it while new may live, for both would write "
+        "the same RAM",
+        topic="hazard",
+        quoted=False,
+    ),
 )
 
 
 def find(name: str) -> Refusal:
     """The refusal or hazard called `name`. Raises KeyError."""
-    return {each.name: each for each in (*REFUSALS, *HAZARDS, EPC)}[name]
+    return {each.name: each for each in (*REFUSALS, *HAZARDS, EPC, VFIO)}[name]
 
 
 def release(version: str) -> Version:
@@ -233,16 +276,44 @@ def decide(
     Shown: QEMU refused in the words that are known of it and the guest runs on unharmed in old
     QEMU, and where it was handed over `afterwards`, with the cause removed, that went well.
     """
-    quote = "" if attempt.failure.startswith(ACCEPTED) else attempt.failure
     troubles = [*_wrong_words(refusal, attempt), *harm(attempt.aftermath)]
     if afterwards is not None and afterwards.outcome != "completed":
         troubles.append(f"handed over afterwards it failed: {afterwards.reason}")
-    detail = "; ".join(troubles) or f"{refusal.means}; {fared(attempt.aftermath, afterwards)}"
+    fine = fared(attempt.aftermath, afterwards)
+    detail = f"{refusal.means}; {'; '.join(troubles) or fine}"
     evidence = (attempt.id, *((afterwards.id,) if afterwards is not None else ()))
     found: Found = "refuted" if troubles else "shown"
     return Finding(
-        refusal.topic, refusal.claim, build, refusal.tried, found, detail, evidence, quote,
-        refusal.fix,
+        refusal.topic, refusal.claim, build, refusal.tried, found, detail, evidence,
+        _quote(refusal, attempt), refusal.fix,
+    )  # fmt: skip
+
+
+def _quote(refusal: Refusal, attempt: Recording) -> str:
+    own = refusal.quoted and not attempt.failure.startswith(ACCEPTED)
+    return attempt.failure if own else ""
+
+
+def decide_after_completion(refusal: Refusal, attempt: Recording, build: str) -> Finding:
+    """What an attempt says in which the guest had left old QEMU: it must stand still there."""
+    seen = attempt.aftermath
+    troubles = _wrong_words(refusal, attempt)
+    if seen is None or seen.ram is None:
+        troubles.append("nobody looked at old QEMU afterwards")
+    else:
+        if seen.runstate != "postmigrate":
+            troubles.append(f"old QEMU is {seen.runstate} afterwards, not postmigrate")
+        if seen.beats_before != seen.beats_after:
+            troubles.append("the guest beats though nobody runs it")
+        if seen.ram.bad_pages or not seen.ram.pages or seen.pattern_errors:
+            troubles.append(f"{seen.ram.bad_pages} of {seen.ram.pages} pages of guest RAM changed")
+    detail = f"{refusal.means}; " + (
+        "; ".join(troubles) or f"{seen.ram.pages if seen and seen.ram else 0} pages of RAM whole"
+    )
+    found: Found = "refuted" if troubles else "shown"
+    return Finding(
+        refusal.topic, refusal.claim, build, refusal.tried, found, detail, (attempt.id,),
+        _quote(refusal, attempt), refusal.fix,
     )  # fmt: skip
 
 
@@ -282,7 +353,7 @@ def harm(aftermath: Aftermath | None) -> list[str]:
     moved = list(zip(aftermath.beats_before, aftermath.beats_after, strict=True))
     still = [str(vcpu) for vcpu, (then, now) in enumerate(moved) if then == now]
     if still or not moved:
-        found.append(f"vCPU {', '.join(still)} stands still" if still else "no vCPU was seen")
+        found.append(f"no beat of vCPU {' and '.join(still)}" if still else "no vCPU was seen")
     if aftermath.pattern_errors:
         found.append(f"the guest found {aftermath.pattern_errors} changed words in its RAM")
     if aftermath.ram is None:
@@ -301,7 +372,7 @@ def fared(aftermath: Aftermath | None, afterwards: Run | None = None) -> str:
     beats = zip(aftermath.beats_before, aftermath.beats_after, strict=True)
     gained = ", ".join(f"+{(now - then) & 0xFFFFFFFF}" for then, now in beats)
     text = (
-        f"refused by {aftermath.said_by}; old QEMU {aftermath.runstate}, beats {gained}, "
+        f"told by {aftermath.said_by}; old QEMU {aftermath.runstate}, beats {gained}, "
         f"{aftermath.ram.pages} pages of RAM unchanged"
     )
     return text + ("; then handed over properly" if afterwards is not None else "")
