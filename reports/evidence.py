@@ -20,6 +20,7 @@ _LABEL = 11
 def draw_evidence(page: Page, run: Run) -> None:
     """Everything of `run` but its spans and its failure; what is absent is left out."""
     page.line()
+    _draw_aftermath(page, run)
     _draw_vcpus(page, run)
     _draw_witnesses(page, run)
     _draw_clock(page, run)
@@ -98,6 +99,22 @@ def _labelled(page: Page, label: str, text: str, style: str = "") -> None:
     page.line((label.ljust(_LABEL), "bold"), (lines[0][_LABEL:], style))
     for line in lines[1:]:
         page.line((line, style))
+
+
+def _draw_aftermath(page: Page, run: Run) -> None:
+    """How the guest fared in old QEMU when the transfer was refused."""
+    found = run.aftermath
+    if found is None:
+        return
+    migration = f", migration {found.migration}" if found.migration else ""
+    _labelled(page, "refusal", f"by {found.said_by}")
+    _labelled(page, "  old QEMU", f"{found.runstate}{migration}")
+    moved = zip(found.beats_before, found.beats_after, strict=True)
+    each = " · ".join(f"vCPU {i} {then} → {now}" for i, (then, now) in enumerate(moved))
+    _labelled(page, "  beats", each or "none was looked for")
+    if found.ram is not None:
+        text = f"{found.ram.pages} pages compared, {found.ram.bad_pages} changed"
+        _labelled(page, "  RAM", f"{text} · the guest found {found.pattern_errors} changed words")
 
 
 def _draw_vcpus(page: Page, run: Run) -> None:

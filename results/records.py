@@ -243,6 +243,23 @@ class RamCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Aftermath:
+    """Old QEMU and its guest after a transfer that was refused or given up.
+
+    `beats_before` and `beats_after` are counts per vCPU at two looks after it; `migration` is the
+    status of query-migrate, empty where it tells none.
+    """
+
+    said_by: str  # who refused: `old, asked to migrate`, `new, at its start`, ...
+    runstate: str
+    migration: str = ""
+    beats_before: tuple[int, ...] = ()
+    beats_after: tuple[int, ...] = ()
+    pattern_errors: int = 0  # words that the guest itself found changed
+    ram: RamCheck | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HostState:
     """Load and CPU use around one run (psutil), from its start to old QEMU's end.
 
@@ -294,6 +311,7 @@ class Recording:
     device: DeviceWork | None = None  # None where the payload drives none
     failure: str = ""  # set when the transfer itself failed
     scheduling: Scheduling | None = None  # None where the scheduler was not watched
+    aftermath: Aftermath | None = None  # None where no refusal was being tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,6 +437,7 @@ class Run:
     device: DeviceContinuity | None = None  # None where the payload drives none
     stop_position: str = "unknown"  # of the VM, relative to old QEMU's save of the CPR state
     attribution: Attribution | None = None  # None where the scheduler was not watched
+    aftermath: Aftermath | None = None  # None where no refusal was being tried
 
     @property
     def phases(self) -> dict[str, int]:

@@ -63,6 +63,7 @@ def judge(recording: Recording) -> Run:
         host=recording.host,
         migrate_ns=recording.steps.get("migrate"),
         perf=recording.perf,
+        aftermath=recording.aftermath,
     )
     marks = Marks(recording.events, recording.old.pid, recording.new.pid)
     fds, descriptor_doubts = carried_descriptors(

@@ -20,6 +20,18 @@ from results.known_failures import explained, recognise
         ("0000:01:00.0: VFIO migration is not supported in kernel", "no-vfio-cpr"),
         ("error: kvm run failed Bad address", "device-without-reset"),
         ("cannot find saved value for fd vfio_group", "descriptor-not-saved"),
+        ("missing 'cpr' migration channel", "no-cpr-channel"),
+        ("Channel list has more than one cpr entry", "channel-twice"),
+        ("bad cpr channel address; must be unix", "cpr-channel-not-unix"),
+        ("qemu-system-x86_64: bad cpr channel socket type; must be unix", "cpr-channel-not-unix"),
+        ("Cannot use background snapshot with CPR", "capability-conflict"),
+        ("State blocked by non-migratable CPU device (invtsc flag)", "invtsc"),
+        ("State blocked by non-migratable device '0000:00:01.0/nvme'", "device-not-migratable"),
+        (
+            "Migration is disabled when using feature 'peer mode' in device 'ivshmem'",
+            "device-not-migratable",
+        ),
+        ("cpr-exec mode requires setting cpr-exec-command", "cpr-exec-command"),
     ],
 )
 def test_each_is_recognised(said: str, name: str) -> None:
