@@ -17,6 +17,8 @@ from results.records import GIB, MIB, Build, Recording, Run, Scenario
 from results.stays import ram_growth
 
 from .experiment import Experiment
+from .hazards import try_hazards
+from .refusals import try_refusals
 from .schedule import Trial
 
 TOUCHED_BYTES = 64 * MIB
@@ -113,6 +115,16 @@ async def pinned(attempt: Attempt, pair: Pair) -> list[Finding]:
     return [decide(PINS, pair.name, _recordings(attempt, runs, pair))]
 
 
+async def refusals(attempt: Attempt, pair: Pair) -> list[Finding]:
+    """What is to be refused, each attempt on a real guest."""
+    return await try_refusals(attempt.experiment, pair.old, pair.new)
+
+
+async def hazards(attempt: Attempt, pair: Pair) -> list[Finding]:
+    """What is to leave the guest unharmed when new QEMU waits or dies."""
+    return await try_hazards(attempt.experiment, pair.old, pair.new)
+
+
 def _recordings(attempt: Attempt, runs: Iterable[Run], pair: Pair) -> list[Recording]:
     """The evidence of the runs that went from one of the builds to the other.
 
@@ -135,6 +147,8 @@ STEPS: tuple[Step, ...] = (
         expected_s=20.0,
     ),
     Step("pins", "transfers of a guest with pinned RAM", "claim", (3,), pinned),
+    Step("refusals", "attempts that are to be refused", "refusal", (4, 6, 7, 8), refusals),
+    Step("hazards", "hazards", "hazard", (), hazards, upgrades=False),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ TOPICS: tuple[tuple[Topic, str], ...] = (
 WORDS: dict[Found, str] = {"shown": "shown", "refuted": "REFUTED", "not testable": "-"}
 _STYLES: dict[Found, str] = {"shown": "green", "refuted": "bold red", "not testable": "yellow"}
 _TITLE_WIDTH = 34
+_FIGURE = re.compile(r"0x[0-9a-f]+|\d[\d.]*|(?<=beats )[-+N, ]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,23 @@ class Alike:
     evidence: tuple[str, ...]
 
 
+def folded(text: str) -> str:
+    """`text` without its figures: what two builds have in common."""
+    return _FIGURE.sub("N", text)
+
+
 def alike(findings: Iterable[Finding]) -> list[Alike]:
-    """Findings that say the same of several builds, once; in the order of the tests."""
+    """Findings that say the same of several builds, once; in the order of the tests.
+
+    They may differ in figures, of which the first one's are shown, but where figures are what was
+    asked for.
+    """
     groups: dict[tuple[str, ...], list[Finding]] = {}
     known = list(findings)
     tests = list(dict.fromkeys(f.test for f in known))
     for finding in sorted(known, key=lambda f: tests.index(f.test)):
         text = finding.quote or finding.detail
+        text = text if finding.topic in ("mode", "device") else folded(text)
         groups.setdefault((finding.test, finding.found, text), []).append(finding)
     return [
         Alike(
@@ -49,6 +61,17 @@ def alike(findings: Iterable[Finding]) -> list[Alike]:
             tuple(dict.fromkeys(f.build for f in group)),
             tuple(dict.fromkeys(run for f in group for run in f.evidence)),
         )
+        for group in groups.values()
+    ]
+
+
+def rows_alike(rows: Sequence[Row]) -> list[tuple[Row, tuple[str, ...], int]]:
+    """Rows of one claim that say the same: the first, all their builds, and how many runs."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.found, folded(row.why or row.detail)), []).append(row)
+    return [
+        (group[0], tuple(row.build for row in group), sum(len(row.evidence) for row in group))
         for group in groups.values()
     ]
 
@@ -66,9 +89,11 @@ def letters(document: ClaimsDocument) -> dict[str, str]:
 def summary_line(document: ClaimsDocument) -> str:
     """`70 of 72 shown, 1 refuted, 1 not testable here`."""
     found = [row.found for row in document.rows]
+    wrong = sum(f.found == "refuted" and not f.claim for f in document.findings)
+    beside = f"; beyond them {wrong} went wrong" if wrong else ""
     return (
         f"{found.count('shown')} of {len(found)} shown, {found.count('refuted')} refuted, "
-        f"{found.count('not testable')} not testable here"
+        f"{found.count('not testable')} not testable here{beside}"
     )
 
 
@@ -123,14 +148,15 @@ def _claim(page: Page, rows: Sequence[Row], short: dict[str, str]) -> None:
     claim = rows[0].claim
     page.paragraph(f"{claim.number:2}  {claim.title}", indent=4, first=0, style="bold")
     page.paragraph(f"tested by: {claim.how}", indent=4, style="dim")
-    for row in rows:
+    for row, builds, runs in rows_alike(rows):
         text = row.why if row.found == "not testable" else row.detail
         verdict = row.found if row.found != "not testable" else "not testable here"
-        page.paragraph(
-            f"{short[row.build]}  {verdict}: {text}", indent=7, first=4, style=_STYLES[row.found]
-        )
+        where = ", ".join(short[build] for build in builds)
+        page.paragraph(f"{where}  {verdict}", indent=7, first=4, style=_STYLES[row.found])
+        page.paragraph(f"{text}{f' [{short[row.build]}]' if len(builds) > 1 else ''}", indent=7)
         if row.evidence:
-            page.paragraph(f"evidence: {evidence_text(row.evidence)}", indent=7, style="dim")
+            more = f" and {runs - 1} more" if runs > 1 else ""
+            page.paragraph(f"evidence: {row.evidence[0]}{more}", indent=7, style="dim")
     page.line()
 
 

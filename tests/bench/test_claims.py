@@ -1,0 +1,120 @@
+"""`pausebench claims` on real guests: verdicts, evidence that is there, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+from bench.lab_claims import release
+from results.claims_document import read_claims
+from results.store import open_store
+
+ROOT = Path(__file__).parents[2]
+
+
+def pausebench(*words: str, expect: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == expect, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_list_names_all_claims(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["claims", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 24
+    assert lines[0].startswith(" 1  least guest pause")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--claim", "13"], "there are 12 claims"),
+        (["--claim", "0"], "no whole number from 1"),
+        (["--build", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    try:
+        status = main(["claims", *words, "--store", str(tmp_path / "out")])
+    except SystemExit as error:
+        status = int(str(error.code))
+    printed = capsys.readouterr().err
+    assert (status, printed.count("\n")) == (2, 1)
+    assert said in printed
+
+
+def test_nothing_is_stored_yet(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with open_store(tmp_path):
+        pass
+    assert main(["claims", "--stored", "last", "--store", str(tmp_path)]) == 2
+    assert "run `pausebench claims`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("package", "expected"),
+    [("1:11.1.3+ds-1~bpo13+1", "11.1.3"), ("11.1.3+ds-1", "11.1.3"), ("odd", "odd")],
+)
+def test_release_of_a_package(package: str, expected: str) -> None:
+    assert release(package) == expected
+
+
+@pytest.mark.qemu
+@pytest.mark.kvm
+@pytest.mark.bpf
+def test_claims_that_show_in_transfers(tmp_path: Path) -> None:
+    """All that a transfer shows is shown on the system's build, and kept with its evidence."""
+    chosen = [word for n in (2, 3, 4, 5, 9, 10, 11) for word in ("--claim", str(n))]
+    words = ["claims", *chosen, "--build", "system", "--no-lab", "--updates", "1"]
+    found = json.loads(pausebench(*words, "--json", "--store", str(tmp_path)))
+    verdicts = {row["claim"]: row["verdict"] for row in found["claims"]}
+    assert verdicts == dict.fromkeys((2, 3, 4, 5, 9, 10, 11), "shown"), found["findings"]
+    assert {row["build"] for row in found["claims"]} == {"system"}
+    with open_store(tmp_path, create=False) as store:
+        for row in found["claims"]:
+            assert row["evidence"]
+            for run in row["evidence"]:
+                store.run(run)
+        document = read_claims(tmp_path, found["session"])
+        assert document is not None
+        assert document.exit_code == 0
+    again = json.loads(pausebench("claims", "--stored", "last", "--json", "--store", str(tmp_path)))
+    assert again == found
+    page = tmp_path / "page.html"
+    pausebench("report", "--store", str(tmp_path), "-o", str(page))
+    text = page.read_text()
+    assert "Claims made for cpr-transfer" in text
+    assert found["claims"][0]["evidence"][0] in text
+
+
+@pytest.mark.qemu
+@pytest.mark.kvm
+@pytest.mark.bpf
+def test_without_time_nothing_is_tried(tmp_path: Path) -> None:
+    words = [
+        "claims",
+        "--claim",
+        "2",
+        "--build",
+        "system",
+        "--limit",
+        "1",
+        "--store",
+        str(tmp_path),
+    ]
+    found = json.loads(pausebench(*words, "--json"))
+    assert found["claims"][0]["verdict"] == "not testable here: no time was left: --limit"
+    assert found["notes"]
