@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from results.claim_checks import VFIO_IDS, VFIO_PINS, TimelineCheck, decide
 from results.claims import Finding
 from results.errors import PausebenchError
-from results.records import Build, Recording
+from results.records import Build, Run
 from results.store import Store
 from runners.lab.modules import has_iommufd
 
@@ -48,13 +48,19 @@ def in_the_lab(
         session, runs = lab.measure(scenarios, wishes, store, command)
     except PausebenchError as error:
         return [*findings, *_untested(meant, f"the lab: {error}")], "", []
-    for scenario in scenarios:
-        ids = [run.id for run in runs if run.scenario == scenario.id]
-        recordings: list[Recording] = [store.recording(run_id) for run_id in ids]
-        for check in _CHECKS:
-            test = f"{check.test} ({scenario.vfio}, in the lab)"
-            findings.append(decide(check, meant[0].label, recordings, test))
-    return findings, session.id, []
+    return [*findings, *judged(runs, store, meant[0].label)], session.id, []
+
+
+def judged(runs: Iterable[Run], store: Store, build: str) -> list[Finding]:
+    """What transfers with assigned devices say, by the way in which they were assigned."""
+    found = []
+    recordings = [store.recording(run.id) for run in runs]
+    for vfio in dict.fromkeys(r.scenario.vfio for r in recordings):
+        mine = [r for r in recordings if r.scenario.vfio == vfio]
+        found += [
+            decide(check, build, mine, f"{check.test} ({vfio}, in the lab)") for check in _CHECKS
+        ]
+    return found
 
 
 def _untested(builds: Sequence[Build], why: str) -> list[Finding]:

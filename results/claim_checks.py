@@ -243,13 +243,20 @@ def devices_by_name_and_id(seen: Seen) -> Check:
 
 def _other_id(recording: Recording) -> Recording:
     """The last descriptor arrives under another id."""
-    at = [i for i, e in enumerate(recording.events) if _brings_descriptor(e, recording.new.pid)]
-    if not at:
-        return recording
+    pid = recording.new.pid
     events = list(recording.events)
-    data = bytearray.fromhex(events[at[-1]].data)
-    data[-2] ^= 1  # the id ends just before the byte that the descriptor rides on
-    events[at[-1]] = replace(events[at[-1]], data=bytes(data).hex())
+    at = [i for i, e in enumerate(events) if _brings_descriptor(e, pid)]
+    # The id ends just before the byte that the descriptor rides on, which may come by itself.
+    behind = 2
+    for i in range(at[-1] if at else -1, -1, -1):
+        if events[i].pid != pid or events[i].mark != "recvmsg":
+            continue
+        data = bytearray.fromhex(events[i].data)
+        if len(data) >= behind:
+            data[-behind] ^= 1
+            events[i] = replace(events[i], data=bytes(data).hex())
+            break
+        behind -= len(data)
     return replace(recording, events=tuple(events))
 
 

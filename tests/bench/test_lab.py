@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from bench.cli import main
+from bench.lab_claims import judged
+from results.claim_checks import VFIO_IDS, VFIO_PINS, see
 from results.store import open_store
 
 MAPPED = '[scenario.mapped]\nlike = "vfio-iommufd"\nno_mmap = false\n'
@@ -68,6 +70,22 @@ def test_the_device_goes_on(document: dict[str, Any], scenario: str) -> None:
     assert device["troubles"] == []
     # edu takes 100 ms for each, so that a gap is no shorter whatever the guest does.
     assert device["longest_gap_ns"] >= 90_000_000
+
+
+@pytest.mark.lab
+@pytest.mark.qemu
+def test_claims_about_devices_are_shown(document: dict[str, Any]) -> None:
+    with open_store(document["store"], create=False) as store:
+        runs = [store.run(run_of(document, name)["id"]) for name in ("vfio-type1", "vfio-iommufd")]
+        found = judged(runs, store, "system")
+        assert [(f.claim, f.found) for f in found] == [(3, "shown"), (11, "shown")] * 2, found
+        # type1 alone has descriptors under other ids than 0: those of the group.
+        assert "vfio_group" in found[1].detail
+        assert "iommufd0 0" in found[3].detail
+        for run in runs:
+            for check in (VFIO_PINS, VFIO_IDS):
+                broken = check.breaking(store.recording(run.id))
+                assert check.look(see(broken)).state == "broken"
 
 
 @pytest.mark.lab
