@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from results.claims import pair_name
 from results.errors import GuestLost, PausebenchError, TransferRefused
 from results.raw import new_run_id
 from results.records import MIB, SCHEMA, Aftermath, Build, Process, Recording, Run, Scenario
@@ -64,9 +65,7 @@ class Attempts:
     @property
     def label(self) -> str:
         """What a finding calls the builds."""
-        if self.old_build.label == self.new_build.label:
-            return self.old_build.label
-        return f"{self.old_build.label} -> {self.new_build.label}"
+        return pair_name(self.old_build.label, self.new_build.label)
 
     def cell(self, name: str) -> str:
         """The middle of a run's id; other builds in the same session have another."""

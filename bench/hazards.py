@@ -12,7 +12,14 @@ from qemu.qmp import Message
 from results.claims import Finding
 from results.errors import GuestLost
 from results.records import Build, Recording, Run
-from results.refusals import ACCEPTED, Refusal, decide, decide_after_completion, find
+from results.refusals import (
+    ACCEPTED,
+    Refusal,
+    decide,
+    decide_after_completion,
+    decide_restarted,
+    find,
+)
 from runners.guest import Guest, start_qemu
 from runners.patience import patient
 from runners.qemu import Qemu
@@ -100,7 +107,7 @@ async def _after_completion(attempts: Attempts) -> list[Finding]:
         went_on = await attempts.attempt(goes_on, guest, partial(_cont, guest.qemu))
     return [
         decide_after_completion(dies, died, attempts.label),
-        decide(goes_on, went_on, attempts.label),
+        decide_restarted(goes_on, went_on, attempts.label),
     ]
 
 

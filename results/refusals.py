@@ -317,6 +317,27 @@ def decide_after_completion(refusal: Refusal, attempt: Recording, build: str) ->
     )  # fmt: skip
 
 
+def decide_restarted(refusal: Refusal, attempt: Recording, build: str) -> Finding:
+    """What an attempt says in which a guest that had gone on elsewhere was started again in old.
+
+    The hazard is shown when old does start it; whether the guest already met a word that its CPUs
+    do not expect is a matter of the moment, and told.
+    """
+    seen = attempt.aftermath
+    troubles = _wrong_words(refusal, attempt)
+    if seen is None or seen.runstate != "running":
+        troubles.append(f"old QEMU is {seen.runstate if seen else 'not looked at'} afterwards")
+    harmed = "; ".join(what for what in harm(seen) if "changed" in what)
+    detail = f"{refusal.means}; " + (
+        "; ".join(troubles) or harmed or "no word out of place was met within some milliseconds"
+    )
+    found: Found = "refuted" if troubles else "shown"
+    return Finding(
+        refusal.topic, refusal.claim, build, refusal.tried, found, detail, (attempt.id,),
+        _quote(refusal, attempt), refusal.fix,
+    )  # fmt: skip
+
+
 def positive(refusal: Refusal, run: Run, build: str, tried: str) -> Finding:
     """What a hand-over of the same guest says, once the cause of its refusal is left out."""
     fine = run.outcome == "completed"

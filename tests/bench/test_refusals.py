@@ -7,6 +7,7 @@ import itertools
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -252,6 +253,21 @@ def test_ram_that_was_changed_is_seen(live: LiveSession) -> None:
     finding = broken(live, meddle)
     assert finding.found == "refuted"
     assert "1 of 4096 pages of guest RAM changed" in finding.detail
+
+
+def test_what_the_guest_itself_finds_changed_is_seen(live: LiveSession) -> None:
+    async def meddle(attempts: Attempts, guest: Guest) -> Said:
+        said = await refused(attempts, guest)
+        memory = guest.memory
+        memory.words[(at.FIRST_PAGE + 77) * at.PAGE_WORDS + 1] ^= 1  # one of the guest's own
+        end = time.monotonic() + 10
+        while not any(memory.errors(vcpu)[0] for vcpu in range(2)) and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        return said
+
+    finding = broken(live, meddle)
+    assert finding.found == "refuted"
+    assert "changed words in its RAM" in finding.detail
 
 
 def test_a_qemu_that_died_is_seen(live: LiveSession) -> None:

@@ -24,6 +24,7 @@ from results.refusals import (
     VFIO,
     decide,
     decide_after_completion,
+    decide_restarted,
     find,
     harm,
     positive,
@@ -139,6 +140,29 @@ def test_after_completion_the_guest_stands_still_in_old(
     failed = replace(seen, failure="failed, new QEMU ran the guest and is gone")
     other = decide_after_completion(find("new-dies-after-completion"), failed, "system")
     assert other.found == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("changes", "found", "told"),
+    [
+        ({}, "shown", "no word out of place"),
+        ({"pattern_errors": 1}, "shown", "found 1 changed words"),
+        ({"ram": RamCheck(4096, 1, 2)}, "shown", "2 of 4096 pages"),
+        ({"runstate": "postmigrate"}, "refuted", "old QEMU is postmigrate"),
+    ],
+)
+def test_a_guest_that_is_started_again_in_old_is_a_hazard_harmed_or_not(
+    attempt: Make, changes: dict[str, Any], found: str, told: str
+) -> None:
+    hazard = find("cont-in-postmigrate")
+    seen = attempt(failure="cont was accepted", aftermath=replace(FINE, **changes))
+    finding = decide_restarted(hazard, seen, "system")
+    assert (finding.found, finding.quote) == (found, "")
+    assert told in finding.detail
+    refused = decide_restarted(hazard, replace(seen, failure="Permission denied"), "system")
+    assert refused.found == "refuted"
+    unseen = decide_restarted(hazard, replace(seen, aftermath=None), "system")
+    assert unseen.found == "refuted"
 
 
 def test_what_cannot_be_tried_says_why_and_decides_nothing() -> None:
