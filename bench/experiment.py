@@ -17,7 +17,7 @@ from results.errors import HostUnfit, PausebenchError
 from results.evidence import Control
 from results.guest_clock import Sample, tick_rate
 from results.raw import new_run_id
-from results.records import SCHEMA, Process, Recording, Run, Scenario
+from results.records import SCHEMA, Mode, Process, Recording, Run, Scenario
 from results.store import Store
 from results.timeline import judge
 from runners.command import AS_IT_IS, Variation
@@ -187,43 +187,44 @@ class Booted:
                 self._holder.close()
 
     async def update(
-        self, known_as: str = "", *, precopy: bool = False, variation: Variation | None = None
+        self, known_as: str = "", *, mode: Mode | None = None, variation: Variation | None = None
     ) -> Run:
         """Hand the guest over once more; the run is judged and stored, whatever came of it.
 
-        `known_as` is the scenario it is stored under when it is no ordinary run of this one,
+        `known_as` is the scenario it is stored under when it is no ordinary run of this one, `mode`
+        another mode than the scenario's,
         `variation` how new QEMU's command line departs from the scenario (None: as old's does).
         """
         self._updates += 1
-        recording = await self._record(
-            self._updates, known_as, precopy=precopy, variation=variation
-        )
+        recording = await self._record(self._updates, known_as, mode, variation)
         self.arrived = not recording.failure and _whole(recording)
         return self._experiment.keep(recording)
 
     async def _record(
-        self, update: int, known_as: str, *, precopy: bool, variation: Variation | None
+        self, update: int, known_as: str, mode: Mode | None, variation: Variation | None
     ) -> Recording:
         trial = self._trial
-        scenario = replace(trial.scenario, id=known_as) if known_as else trial.scenario
+        scenario = replace(
+            trial.scenario, id=known_as or trial.scenario.id, mode=mode or trial.scenario.mode
+        )
         started = time.time_ns()
         cell = known_as or trial.cell
         name = new_run_id(self._experiment.session, cell, trial.boot, update)
         prover = None
-        if self._experiment.prove and not precopy:  # whose RAM is another on purpose
+        if self._experiment.prove and scenario.mode == "cpr-transfer":  # what the proof is of
             seed = zlib.crc32(name.encode())  # another sample each run, the same in a repetition
             controls = self._experiment.controls(trial.scenario)
             pins = self._experiment.pin_probe
             prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
         before = load_snapshot((self.guest.qemu.pid,))
-        window = Window(self._experiment, prover, trial.scenario)
+        window = Window(self._experiment, prover, scenario)
         try:
             with window:
                 seen = await hand_over(
                     self.guest,
                     trial.new_build,
                     window.hooks(),
-                    precopy=precopy,
+                    mode=scenario.mode,
                     variation=variation,
                 )
         finally:
@@ -247,8 +248,7 @@ class Booted:
             brackets=observed.brackets,
             lost=observed.lost,
             skipped=observed.skipped,
-            # Marks and descriptors of cpr-transfer are not to be looked for in a precopy.
-            probed=self._experiment.probe is not None and self._experiment.marked and not precopy,
+            probed=self._experiment.probe is not None and self._experiment.marked,
             qmp=seen.qmp,
             migrate_info=seen.migrate_info,
             beats=seen.beats,

@@ -60,6 +60,16 @@ def add_scenario_options(parser: argparse.ArgumentParser) -> None:
         "It is taken from this host while it is measured and given back after",
     )
     group.add_argument(
+        "--mode",
+        action="append",
+        metavar="MODE",
+        help="how the guest gets into new QEMU (default cpr-transfer); repeat to measure several "
+        "in turns, as anon@precopy and so on. "
+        "cpr-transfer, cpr-exec (QEMU 10.2 and later): RAM and descriptors stay; "
+        "precopy, precopy-multifd, postcopy: RAM is copied to a second QEMU over a socket; "
+        "cpr-reboot, snapshot: old QEMU saves to a file and ends, a new one loads it",
+    )
+    group.add_argument(
         "--scenarios", type=Path, metavar="FILE.toml", help="file that defines more scenarios"
     )
 
@@ -91,7 +101,30 @@ def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Sce
     }
     # Named twice is meant once.
     chosen = [changed(find_scenario(n, known), changes) for n in dict.fromkeys(names)]
+    chosen = in_modes(chosen, args.mode or ())
     return [resolve(scenario) for scenario in _with_devices(chosen, args.device or ())]
+
+
+def in_modes(scenarios: Sequence[Scenario], names: Sequence[str]) -> list[Scenario]:
+    """Every scenario in every named mode; with none named as it is. Raises UsageError.
+
+    A mode other than cpr-transfer is in the scenario's name: anon@precopy.
+    """
+    import difflib
+    from dataclasses import replace
+
+    from results.errors import UsageError
+    from results.modes import MODES, named
+
+    found = []
+    for name in dict.fromkeys(names):
+        mode = next((mode for mode in MODES if mode == name), None)
+        if mode is None:
+            near = difflib.get_close_matches(name, MODES, 1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(MODES)}"
+            raise UsageError(f"unknown mode `{name}` (--mode); {hint}")
+        found += [named(replace(scenario, mode=mode)) for scenario in scenarios]
+    return found or list(scenarios)
 
 
 def _with_devices(scenarios: Sequence[Scenario], addresses: Sequence[str]) -> list[Scenario]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from results.errors import UsageError
-from results.records import GIB, MIB, Accelerator, Backend, Scenario, Vfio
+from results.records import GIB, MIB, Accelerator, Backend, Mode, Scenario, Vfio
 
 BUILTIN: tuple[Scenario, ...] = (
     Scenario("anon", "anon", "anonymous RAM (memory-backend-ram, a memfd behind the scenes)"),
@@ -128,6 +128,7 @@ def _check(where: str, key: str, value: object, base: Scenario) -> None:
         "backend": get_args(Backend),
         "accel": get_args(Accelerator),
         "vfio": get_args(Vfio),
+        "mode": get_args(Mode),
     }.get(key)
     if choices is not None and value not in choices:
         raise UsageError(f"{where}: {key} is one of {', '.join(choices)}, not {value!r}")

@@ -20,6 +20,7 @@ from probes.handover import HandoverProbe
 from probes.pin_events import PinProbe
 from probes.scheduling import SchedulerProbe
 from results.errors import HostUnfit, UsageError
+from results.modes import check_builds, promise
 from results.records import Build, Run, Scenario, Session
 from results.store import Store, new_session_id
 from runners import devices
@@ -72,7 +73,11 @@ def private_place(scenarios: Sequence[Scenario]) -> Iterator[Place]:
         if len(str(directory)) > 80:  # a unix socket's path has at most 107 bytes
             raise UsageError(f"{directory} is too long for sockets: set TMPDIR to a shorter path")
         firmware = build_payload(directory)
-        huge = [s.ram_bytes for s in scenarios if s.backend in HUGE_BACKENDS]
+        huge = [
+            s.ram_bytes * (2 if promise(s).ram != "stays" else 1)  # old and new each have their own
+            for s in scenarios
+            if s.backend in HUGE_BACKENDS
+        ]
         with ExitStack() as stack:
             stack.enter_context(reserve(max(huge, default=0)))
             mounted = None
@@ -145,6 +150,7 @@ def open_session(
     With `watch` None the caller loads probes of its own. Raises HostUnfit when probes cannot be
     loaded; an interrupt or SIGTERM unwinds through here.
     """
+    check_builds(scenarios, builds)
     started = time.time_ns()
     session = Session(
         id=new_session_id(started),

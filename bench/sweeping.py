@@ -77,7 +77,7 @@ class Sweeper:
             while booted.arrived and len(runs) < trial.updates:
                 runs.append(await booted.update(trial.cell))
             if precopy and booted.arrived:
-                last.append(await booted.update(f"{trial.cell}.precopy", precopy=True))
+                last.append(await booted.update(f"{trial.cell}.precopy", mode="precopy"))
         self.failed += sum(run.outcome == "failed" for run in (*runs, *last))
         for found in (
             boot_of(scenario, "cpr-transfer", amount, runs),

@@ -20,8 +20,8 @@ from bench.schedule import Trial
 from bench.session import LiveSession, resolve
 from results.records import Scenario
 from runners.command import Sockets, channel
+from runners.drive import listens
 from runners.guest import Guest, start_qemu, vcpu_tids
-from runners.transfer import _listens
 
 PAIRS = int(os.environ.get("PAUSEBENCH_PAIRS", "15"))
 
@@ -37,7 +37,8 @@ async def bare_update(guest: Guest) -> None:
         "migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}]
     )
     await old.execute("migrate-set-parameters", mode="cpr-transfer")
-    while not _listens(sockets.cpr):
+    assert sockets.cpr is not None
+    while not listens(sockets.cpr):
         await asyncio.sleep(0.001)
     await old.execute(
         "migrate", channels=[channel("main", sockets.main), channel("cpr", sockets.cpr)]

@@ -10,6 +10,7 @@ from probes.accounting import thread_faults
 from probes.handover import Observed
 from probes.perf import ProcessCounters
 from results.cpr_stream import carried_descriptors
+from results.modes import promise
 from results.records import ObservedGap, Scenario, VcpuBracket
 from results.scheduling import Scheduling
 from runners.device_watch import interrupt_numbers
@@ -33,10 +34,13 @@ class Window:
         self._ram_bytes = scenario.ram_bytes
         self._further = experiment.hooks
         self._perf = experiment.perf
-        self._program = experiment.observer
         self._observer: Observer | None = None
         self.gaps: tuple[ObservedGap, ...] | None = None
-        self._scheduler = experiment.scheduler
+        mode = promise(scenario)
+        self._held = mode.held
+        # The scheduler's ring holds a blackout of milliseconds; the observer looks at old's RAM.
+        self._scheduler = experiment.scheduler if mode.descriptors else None
+        self._program = experiment.observer if mode.ram == "stays" else None
         self._prover = prover
         self._stack = ExitStack()
         self._counters: dict[str, ProcessCounters] = {}
@@ -54,7 +58,38 @@ class Window:
 
     def hooks(self) -> Hooks:
         further = self._further.main_path
-        return Hooks(self._started, self._hold, self._resumed, self._ended, further)
+        return Hooks(
+            started=self._started,
+            hold=self._hold,
+            leaving=self._leaving,
+            spawned=self._spawned,
+            arrived=self._arrived,
+            resumed=self._resumed,
+            ended=self._ended,
+            main_path=further,
+        )
+
+    def _leaving(self, old: Qemu, old_tids: tuple[int, ...]) -> None:
+        """In a mode without a hold: new QEMU's threads are not known before it runs the guest."""
+        self._tids = (old_tids, (0,) * len(old_tids))
+        if self._probe is not None:
+            self._probe.watch(old.pid)
+            self._probe.arm(old_tids)
+        if self._program is not None:
+            ram = ram_descriptor(old.pid, self._ram_bytes)
+            watching = Observer(self._program, ram, len(old_tids))
+            self._observer = self._stack.enter_context(watching)
+        self._further.leaving(old, old_tids)
+
+    def _spawned(self, pid: int) -> None:
+        if self._probe is not None:
+            self._probe.watch(pid)
+            self._probe.open_brackets(pid)
+        self._further.spawned(pid)
+
+    def _arrived(self, new: Qemu, new_tids: tuple[int, ...]) -> None:
+        self._tids = (self._tids[0], new_tids)
+        self._further.arrived(new, new_tids)
 
     def _started(self, old: int, new: int) -> None:
         if self._probe is not None:
@@ -86,6 +121,8 @@ class Window:
             self._scheduler.open((old.pid, new.pid))
 
     def _resumed(self, old: Qemu, new: Qemu) -> None:
+        if self._probe is not None and not self._held:
+            self._probe.close_brackets(new.pid)  # every vCPU has beaten, so has entered
         self._end_scheduling()
         if self._observer is not None:
             self._observer.close()
@@ -118,9 +155,12 @@ class Window:
         if self._probe is None:
             return self._first
         last = self._collect()
-        self._probe.forget(seen.old.pid, seen.old.vcpu_tids)
+        if seen.old.pid != seen.new.pid:  # else it goes on as new QEMU
+            self._probe.forget(seen.old.pid, seen.old.vcpu_tids)
         if seen.failure:
             self._probe.forget(seen.new.pid, seen.new.vcpu_tids)
+        if not self._held:
+            self._probe.forget_ended()
         return Observed(
             self._first.events + last.events,
             tuple(map(self._with_faults, self._first.brackets or last.brackets)),

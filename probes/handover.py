@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -25,12 +26,14 @@ _KINDS = {
     1002: "recvmsg",
     1003: "vfio_ioctl",
     1004: "interrupt",
+    1005: "exec",
 }
 _FIELDS = {
     ("mmap", "return"): ("address", "length", "fd", "flags"),
     ("vfio_ioctl", "enter"): ("command", "flags", "iova", "length"),
     ("vfio_ioctl", "return"): ("command", "result"),
     ("interrupt", "enter"): ("number",),
+    ("exec", "enter"): (),
 }
 _WATCHED, _AWAITING = 1, 2
 TRACEFS = Path("/sys/kernel/tracing")
@@ -108,6 +111,7 @@ class HandoverProbe:
         self._marks = SkippedCalls(())  # of the programs at QEMU's marks
         self._others = SkippedCalls(())
         self._skipped_before = 0
+        self._opening: set[int] = set()  # processes whose vCPU threads are not known yet
         self.attached: dict[str, dict[str, str]] = {}  # build id → mark → function
 
     def __enter__(self) -> Self:
@@ -177,6 +181,31 @@ class HandoverProbe:
                     del self._bpf[table][ctypes.c_uint32(key)]
                 except KeyError:
                     continue
+        if pid in self._opening:
+            self.close_brackets(pid)
+
+    def open_brackets(self, pid: int) -> None:
+        """Give every thread of `pid` that enters the guest a bracket when it first does.
+
+        For a QEMU that runs the guest before anyone could ask it for its vCPU threads.
+        """
+        self._opening.add(pid)
+        self._bpf["opening"][ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
+        self._bpf["any_opening"][ctypes.c_int(0)] = ctypes.c_uint32(1)
+
+    def close_brackets(self, pid: int) -> None:
+        """No further thread of `pid` gets one."""
+        self._opening.discard(pid)
+        self._bpf["any_opening"][ctypes.c_int(0)] = ctypes.c_uint32(bool(self._opening))
+        with suppress(KeyError):
+            del self._bpf["opening"][ctypes.c_uint32(pid)]
+
+    def forget_ended(self) -> None:
+        """Drop the brackets of threads that have ended, whoever opened them."""
+        table = self._bpf["vcpus"]
+        for key in [key for key in table if not Path(f"/proc/{key.value}").exists()]:
+            with suppress(KeyError):
+                del table[key]
 
     def watch_interrupts(self, numbers: Iterable[int]) -> None:
         """Record the interrupts of assigned devices, whoever runs when they come."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from results.modes import mode_of
 from results.records import Run, Summary
 from results.statistics import locking_costs
 
@@ -77,7 +78,7 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
         return page.text()
     pairs = {(s.old_build, s.new_build) for s in summaries}
     if len(pairs) == 1:
-        page.paragraph(f"VM blackout by cpr-transfer, {_pair(summaries[0])}", style="bold")
+        page.paragraph(f"VM blackout by {_modes(summaries)}, {_pair(summaries[0])}", style="bold")
         page.line()
     # Without a proof in any run its column is left out.
     columns = len(_HEADER) - (0 if any(s.proofs for s in summaries) else 1)
@@ -103,6 +104,12 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
             page.paragraph(device, indent=4 if stacked else widths[0] + _GAP, style="dim")
     _footnotes(page, summaries)
     return page.text()
+
+
+def _modes(summaries: Sequence[Summary]) -> str:
+    """`cpr-transfer`, or all modes of the table."""
+    found = list(dict.fromkeys(mode_of(s.dimensions) for s in summaries))
+    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"
 
 
 def _pair(summary: Summary) -> str:

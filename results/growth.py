@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 from warnings import catch_warnings, simplefilter
 
-from .records import Run
+from .records import Mode, Run
 from .statistics import median_ns
 
 Dimension = Literal["ram", "vcpus", "devices"]
 UNITS: dict[Dimension, str] = {"ram": "GiB", "vcpus": "vCPU", "devices": "device"}
-Mode = Literal["cpr-transfer", "precopy"]
 METRICS = ("blackout", "handover", "first_progress", "brownout")
 # A slope needs values to be told from one another, and boots at each of them.
 LEAST_VALUES = 3

@@ -9,11 +9,29 @@ is the residual.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from .records import Event, Span
+from .records import Event, Recording, Span
 from .vfio import is_address_call
+
+
+def sided_events(recording: Recording) -> tuple[tuple[Event, ...], int, int]:
+    """The events with the ids of old and of new QEMU.
+
+    Where they are one process, what it did from its execve on is new QEMU's, under an id that no
+    process has.
+    """
+    old, new = recording.old.pid, recording.new.pid
+    if old != new:
+        return recording.events, old, new
+    begun = min((e.ns for e in recording.events if e.mark == "exec"), default=None)
+    if begun is None:
+        return recording.events, old, -old
+    events = tuple(
+        replace(e, pid=-old) if e.pid == old and e.ns >= begun else e for e in recording.events
+    )
+    return events, old, -old
 
 
 class Marks:
@@ -110,6 +128,11 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
     stop = marks.first("old", "vm_stop", "enter")
     paused = marks.first("old", "pause_vcpus", "return", after=stop.ns if stop else 0)
     stopped = marks.first("old", "vm_stop", "return")
+    gone = steps.get("old_gone")
+    if gone is not None and (asked := marks.first("old", "pause_vcpus", "enter")):
+        # A guest that was told to stop stands still before its QEMU is told to save it.
+        stop, paused = asked, marks.first("old", "pause_vcpus", "return")
+    begun_anew = marks.first("new", "exec", "enter") if gone is None else None
     setup, set_up = (marks.first("old", "setup", edge) for edge in ("enter", "return"))
     completed = marks.first("old", "complete", "return")
     load = marks.first("new", "load", "enter")
@@ -122,6 +145,10 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
     ended = marks.first("old", "runstate", "enter", after=completed.ns) if completed else None
     # Until new reads the first section the guest waits for old, but not once old has sent all.
     awaited = min(sections.ns, completed.ns) if sections and completed else _ns(sections)
+    saving = set_up
+    if setup and stopped and setup.ns < stopped.ns:
+        # RAM was copied while the guest ran: new QEMU has been reading since, and waits for old.
+        saving, awaited = stopped, _ns(completed)
     unmapped, remap = vfio_bounds(marks)
     # New QEMU waits in accept until old connects: that is not loading.
     begun = waited if waited and save and waited.ns > save.ns else save
@@ -136,7 +163,9 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
         _Bound("quiesce", "old", paused, stopped),
         _Bound("save_start", "old", stopped, setup),
         _Bound("ram_setup", "old", setup, set_up),
-        _Bound("state_save", "old", set_up, completed),
+        _Bound("state_save", "old", saving, completed),
+        _Bound("source_quit", "old", completed, gone if begun_anew is None else _ns(begun_anew)),
+        _Bound("target_start", "new", gone if begun_anew is None else _ns(begun_anew), _ns(load)),
         _Bound("state_load", "new", load, loaded, share_from=awaited),
         _Bound("vfio_remap", "new", *remap),
         _Bound("activation", "new", loaded, vm_start),

@@ -28,7 +28,7 @@ MAX_BYTES = 64 << 20
 SESSION_PATTERN = r"\d{8}-\d{6}-[0-9a-f]{4}"
 # The scenario part may hold dots, but no slash can get in and the file gets a fixed suffix, so no
 # id names another directory. 80 keeps the name below the 255 bytes of a file name.
-SCENARIO_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}"
+SCENARIO_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+@-]{0,79}"
 _SESSION_ID = re.compile(SESSION_PATTERN)
 _RUN_ID = re.compile(rf"({SESSION_PATTERN})\.{SCENARIO_PATTERN}\.b\d{{1,9}}\.u\d{{1,9}}")
 
@@ -52,7 +52,7 @@ def new_run_id(session: str, scenario: str, boot: int, update: int) -> str:
     run_id = f"{session}.{scenario}.b{boot:02d}.u{update:02d}"
     if _RUN_ID.fullmatch(run_id) is None:
         raise UsageError(
-            f"{run_id!r} cannot name a run: scenario ids are letters, digits and _ . + - "
+            f"{run_id!r} cannot name a run: scenario ids are letters, digits and _ . + @ - "
             "(80 at most, a letter or digit first)"
         )
     return run_id

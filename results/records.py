@@ -21,6 +21,15 @@ SCHEMA = 1
 Backend = Literal["anon", "memfd", "shm", "hugetlb-memfd", "hugetlbfs"]
 Accelerator = Literal["auto", "kvm", "tcg"]
 Vfio = Literal["", "type1", "iommufd"]
+Mode = Literal[
+    "cpr-transfer",
+    "precopy",
+    "precopy-multifd",
+    "postcopy",
+    "cpr-reboot",
+    "cpr-exec",
+    "snapshot",
+]  # how the guest gets into new QEMU; results.modes says what each promises
 Side = Literal["old", "new"]
 Outcome = Literal["completed", "failed"]
 
@@ -48,6 +57,7 @@ class Scenario:
     devices: str = ""  # their addresses, separated by commas; named by whoever starts the session
     spare_devices: int = 0  # virtio-rng devices that nobody uses: more state to carry
     no_mmap: bool = False  # BARs are not mapped into QEMU: iommufd's CPR refuses mapped ones (11.1)
+    mode: Mode = "cpr-transfer"  # how the guest gets into new QEMU
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from .device import device_continuity
 from .evidence import Proof
 from .guest_clock import GuestView, guest_views
 from .known_failures import explained
-from .phase_spans import Marks, build_spans
+from .modes import broken_promises, old_must_end, promise
+from .phase_spans import Marks, build_spans, sided_events
 from .phases import MARKS
 from .proof import judge_proof
 from .records import (
@@ -35,6 +36,8 @@ def dimensions(scenario: Scenario) -> str:
     for name in ("vfio", "devices", "no_mmap", "spare_devices"):
         if not fields[name]:
             fields.pop(name)
+    if fields["mode"] == "cpr-transfer":
+        fields.pop("mode")
     return " ".join(f"{name}={fields[name]}" for name in sorted(fields))
 
 
@@ -65,14 +68,13 @@ def judge(recording: Recording) -> Run:
         perf=recording.perf,
         aftermath=recording.aftermath,
     )
-    marks = Marks(recording.events, recording.old.pid, recording.new.pid)
-    fds, descriptor_doubts = carried_descriptors(
-        recording.events, recording.old.pid, recording.new.pid
-    )
+    events, old_pid, new_pid = sided_events(recording)
+    marks = Marks(events, old_pid, new_pid)
+    fds, descriptor_doubts = carried_descriptors(events, old_pid, new_pid)
     run = replace(
         run,
         fds=fds,
-        ram_maps=ram_maps(recording.events, recording.new.pid, fds),
+        ram_maps=ram_maps(events, new_pid, fds),
         stop_position=marks.stop_position(),
     )
     pauses, gone = _pauses(recording.brackets, recording.scenario.vcpus)
@@ -96,6 +98,7 @@ def judge(recording: Recording) -> Run:
     reasons = [
         *_harm(recording),
         *(gone if recording.probed and not recording.failure else ()),
+        *(broken_promises(recording, run) if not recording.failure else ()),
         *_incomplete(recording, run, descriptor_doubts),
         *disagreements,
         *(run.device.troubles if run.device is not None else ()),
@@ -247,8 +250,9 @@ def _harm(recording: Recording) -> list[str]:
     if recording.failure:
         return [recording.failure]
     found = []
-    if recording.old.runstate != "postmigrate":
-        found.append(f"old QEMU ended {recording.old.runstate or 'unknown'}, not postmigrate")
+    ends = old_must_end(recording.scenario.mode)
+    if recording.old.runstate != ends:
+        found.append(f"old QEMU ended {recording.old.runstate or 'unknown'}, not {ends}")
     if recording.new.runstate != "running":
         found.append(f"new QEMU ended {recording.new.runstate or 'unknown'}, not running")
     for beats in recording.beats:
@@ -282,7 +286,7 @@ def _incomplete(recording: Recording, run: Run, descriptor_doubts: tuple[str, ..
     if recording.lost:
         found.append(f"{recording.lost} probe records were lost")
     found += descriptor_doubts
-    if not run.fds:
+    if not run.fds and promise(recording.scenario).descriptors:
         found.append("no descriptor was seen on the cpr channel")
     return found
 
@@ -294,11 +298,20 @@ def _not_proven(proof: Proof | None) -> list[str]:
     return [f"proof broken: {proof.reason}"]
 
 
+# Of cpr-transfer: its two channels.
+_CPR_MARKS = frozenset({"cpr_save", "cpr_load", "cpr_close", "main_listen", "outgoing"})
+
+
 def _warnings(recording: Recording, marks: Marks) -> tuple[str, ...]:
     """What did not fire although it was probed; it makes phases missing, not numbers wrong."""
     if recording.failure or not recording.probed:
         return ()
-    silent = [mark.name for mark in MARKS if mark.needed and not marks.fired(mark.name)]
+    cpr = promise(recording.scenario).descriptors
+    silent = [
+        mark.name
+        for mark in MARKS
+        if mark.needed and not marks.fired(mark.name) and (cpr or mark.name not in _CPR_MARKS)
+    ]
     found = [f"mark {name} never fired" for name in silent]
     if recording.skipped:
         found.append(

@@ -105,6 +105,8 @@ def contradictions(
                 f"{name} saw a pause of {value} ns, longer than the blackout of {run.blackout_ns}"
             )
     vm_start, vm_stop = marks.new("vm_start", "enter"), marks.old("vm_stop", "enter")
+    if recording.scenario.mode == "snapshot":  # `stop` is another function than the save's own
+        vm_stop = marks.old("pause_vcpus", "enter")
     for pause in pauses:
         found += _against_observer(recording, pause, views.get(pause.vcpu))
         if vm_start is not None and pause.end_ns < vm_start:

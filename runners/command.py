@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from results.errors import UsageError
+from results.modes import check_mode, ram_needed
 from results.records import MIB, Build, Scenario
 
 from .payload import layout
@@ -22,9 +23,10 @@ MAX_DEVICES = 8
 class Sockets:
     """Private socket paths of one hand-over; `None` for a guest that starts afresh."""
 
-    cpr: Path
+    cpr: Path | None  # None: no cpr channel
     main: Path
-    precopy: bool = False  # an ordinary migration, which has no cpr channel
+    uri: str = ""  # loaded at once, instead of awaiting `migrate-incoming`
+    monitor: Path | None = None  # listened on, instead of an inherited descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Variation:
     """How one QEMU's command line departs from what its scenario says."""
 
     arguments: tuple[str, ...] = ()  # further ones, at the end
+    more_memory: str = ""  # of -m, like ",slots=1,maxmem=1G": room for RAM that is plugged in
     aux_ram_share: bool = True  # False: RAM without a backend of its own cannot be handed over
 
 
@@ -112,7 +115,7 @@ def guest_argv(
         *("-machine", machine),
         *("-cpu", scenario.cpu),
         *("-smp", str(scenario.vcpus)),
-        *("-m", f"{scenario.ram_bytes // MIB}M"),
+        *("-m", f"{scenario.ram_bytes // MIB}M{variation.more_memory}"),
         *("-object", backend_options(scenario, hugetlbfs)),
         *("-overcommit", f"mem-lock={'on' if scenario.mem_lock else 'off'}"),
         *("-bios", str(firmware)),
@@ -121,7 +124,7 @@ def guest_argv(
         "-no-reboot",  # the payload has no IDT: a fault must end the run, not restart the guest
         *("-display", "none"),
         *(("-object", "rng-builtin,id=rng0") if scenario.spare_devices else ()),
-        *("-chardev", f"socket,id=qmp,fd={monitor_fd}"),
+        *("-chardev", f"socket,id=qmp,{_monitor(monitor_fd, incoming)}"),
         *("-mon", "chardev=qmp,mode=control"),
     ]
     argv += device_options(scenario)
@@ -130,12 +133,20 @@ def guest_argv(
     argv += variation.arguments
     if incoming is None:
         argv.append("-S")
-    elif incoming.precopy:
+    elif incoming.uri:
+        argv += ["-incoming", incoming.uri]
+    elif incoming.cpr is None:
         argv += ["-incoming", "defer"]
     else:
         # The monitor opens while the old guest runs; `migrate-incoming` then starts the blackout.
         argv += ["-incoming", "defer", "-incoming", json.dumps(channel("cpr", incoming.cpr))]
     return tuple(argv)
+
+
+def _monitor(fd: int, incoming: Sockets | None) -> str:
+    if incoming is None or incoming.monitor is None:
+        return f"fd={fd}"
+    return f"path={_escape(incoming.monitor)},server=on,wait=off"
 
 
 def channel(kind: str, path: Path) -> dict[str, object]:
@@ -159,9 +170,10 @@ def check_scenario(scenario: Scenario, memory_bytes: int, cpus: int) -> None:
         )
     if scenario.ram_bytes % HUGE_PAGE_BYTES:
         raise UsageError(f"{where}: RAM must be a multiple of 2 MiB (--ram)")
-    if scenario.ram_bytes > memory_bytes:
+    check_mode(scenario)
+    if (needed := ram_needed(scenario)) > memory_bytes:
         raise UsageError(
-            f"{where}: {scenario.ram_bytes // MIB} MiB of RAM, but the host has only "
+            f"{where}: {needed // MIB} MiB of RAM, but the host has only "
             f"{memory_bytes // MIB} MiB available: choose less (--ram)"
         )
     if not 1 <= scenario.vcpus <= layout.MAX_VCPUS:

@@ -105,13 +105,16 @@ class Qemu:
             await asyncio.sleep(0.01)
         return self.lost(what)
 
-    async def connect(self, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
-        """Wait for the monitor to open and negotiate; events are kept from here on."""
-        assert self._monitor is not None
+    async def connect(self, timeout_s: float = COMMAND_TIMEOUT_S, path: Path | None = None) -> None:
+        """Wait for the monitor to open and negotiate; events are kept from here on.
+
+        Over the inherited socket, or over the one that QEMU listens on at `path`.
+        """
         listener = EventListener(event_filter=self._stamp)
         self.client.register_listener(listener)
         monitor, self._monitor = self._monitor, None
-        connecting = asyncio.ensure_future(self.client.connect(monitor))
+        assert (monitor is None) != (path is None)
+        connecting = asyncio.ensure_future(self.client.connect(monitor or str(path)))
         try:
             await self._bounded(connecting, timeout_s, "its monitor was opening")
         except (QMPError, OSError, EOFError) as error:
@@ -187,6 +190,10 @@ class Qemu:
         while self.alive() and time.monotonic() < end:
             await asyncio.sleep(0.002)
         self.kill()
+        await self.disconnect()
+
+    async def disconnect(self) -> None:
+        """Close the monitor and leave QEMU alone."""
         with suppress(QMPError, OSError, EOFError, TimeoutError):
             await asyncio.wait_for(self.client.disconnect(), 2.0)
 

@@ -12,6 +12,7 @@
 #define KIND_RECVMSG 1002
 #define KIND_VFIO 1003
 #define KIND_INTERRUPT 1004
+#define KIND_EXEC 1005
 
 #define EDGE_ENTER 0
 #define EDGE_RETURN 1

@@ -50,6 +50,8 @@ struct mmap_call {
 
 BPF_HASH(watched, u32, u32, 64);              /* process → WATCHED or AWAITING */
 BPF_HASH(vcpus, u32, struct bracket, 1024);   /* thread → bracket */
+BPF_HASH(opening, u32, u32, 64);              /* process whose vCPU threads are not known yet */
+BPF_ARRAY(any_opening, u32, 1);               /* whether `opening` has any: costs next to nothing */
 BPF_HASH(in_cpr, u32, u32, 64);               /* thread that saves CPR state */
 BPF_HASH(receiving, u32, u64, 64);            /* thread → user_message of its recvmsg */
 BPF_HASH(mapping, u32, struct mmap_call, 64); /* thread → its mmap call */
@@ -262,10 +264,36 @@ TRACEPOINT_PROBE(irq, irq_handler_entry)
 
 /* ---- guest execution -------------------------------------------------------------------- */
 
+/* Whether the thread belongs to a QEMU that runs the guest before its threads could be asked for:
+ * each gets its bracket when it enters the guest for the first time. */
+static inline int may_open(void)
+{
+    u32 zero = 0;
+    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    u32 *any = any_opening.lookup(&zero);
+
+    return any && *any && opening.lookup(&pid);
+}
+
+static inline struct bracket *open_bracket(u32 tid)
+{
+    struct bracket none = {};
+    struct bracket *bracket;
+
+    if (!may_open())
+        return 0;
+    bracket = vcpus.lookup_or_try_init(&tid, &none);
+    if (!bracket)
+        count_lost();
+    return bracket;
+}
+
 static inline void guest_entered(void)
 {
     u32 tid = (u32)bpf_get_current_pid_tgid();
     struct bracket *bracket = vcpus.lookup(&tid);
+    if (!bracket)
+        bracket = open_bracket(tid);
     if (!bracket)
         return;
     if (!bracket->run_first_entry)
@@ -296,7 +324,7 @@ RAW_TRACEPOINT_PROBE(sys_enter)
     struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
     u64 command = 0;
 
-    if (ctx->args[1] != IOCTL_NUMBER || !vcpus.lookup(&tid))
+    if (ctx->args[1] != IOCTL_NUMBER || (!vcpus.lookup(&tid) && !may_open()))
         return 0;
     if (bpf_probe_read_kernel(&command, sizeof(command), &regs->si))
         count_lost();
@@ -387,6 +415,15 @@ RAW_TRACEPOINT_PROBE(kvm_page_fault)
     return 0;
 }
 #endif
+
+/* ---- one QEMU becomes another ------------------------------------------------------------ */
+
+TRACEPOINT_PROBE(sched, sched_process_exec)
+{
+    if (is_watched())
+        emit(KIND_EXEC, EDGE_ENTER, 0, 0, 0, 0);
+    return 0;
+}
 
 #ifndef BRACKET_ONLY
 /* ---- descriptors over the cpr channel --------------------------------------------------- */

@@ -24,7 +24,7 @@ from results.guest_clock import tick_rate
 from results.records import GIB, MIB, SCHEMA, Build, Recording, Scenario
 from results.timeline import judge
 from results.witnesses import FROZEN_TOLERANCE_NS
-from runners import transfer
+from runners import drive
 from runners.guest import Guest, Place, ram_mapping
 from runners.payload import layout as at
 from runners.payload.build import build_payload
@@ -511,13 +511,13 @@ class Beats:
 def test_stays_away_until_the_guest_is_back(
     beats: list[int], gaps: list[int], looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "AWAY_S", 60.0)  # a busy machine must not end it
+    monkeypatch.setattr(drive, "AWAY_S", 60.0)  # a busy machine must not end it
     memory = Beats(beats, gaps)
-    transfer._stay_away(memory, [7])  # type: ignore[arg-type]
+    drive.stay_away(memory, [7])  # type: ignore[arg-type]
     assert memory.looks == looks
 
 
 def test_does_not_stay_away_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest whose pause is shorter than a look, or that never pauses."""
-    monkeypatch.setattr(transfer, "AWAY_S", 0.01)
-    transfer._stay_away(Beats(list(range(100_000)), [7]), [7])  # type: ignore[arg-type]
+    monkeypatch.setattr(drive, "AWAY_S", 0.01)
+    drive.stay_away(Beats(list(range(100_000)), [7]), [7])  # type: ignore[arg-type]
