@@ -36,6 +36,7 @@ class Variation:
     arguments: tuple[str, ...] = ()  # further ones, at the end
     more_memory: str = ""  # of -m, like ",slots=1,maxmem=1G": room for RAM that is plugged in
     aux_ram_share: bool = True  # False: RAM without a backend of its own cannot be handed over
+    descriptors: tuple[int, ...] = ()  # of ours that QEMU inherits under the same numbers
 
 
 AS_IT_IS = Variation()

@@ -177,6 +177,7 @@ def start_qemu(
             variation=variation,
         ),
         place.directory / f"qemu-{number}.log",
+        variation.descriptors,
     )
 
 

@@ -41,8 +41,15 @@ class Qemu:
         self.side: Side = "old"
 
     @classmethod
-    def start(cls, make_argv: Callable[[int], tuple[str, ...]], log: Path) -> Qemu:
+    def start(
+        cls,
+        make_argv: Callable[[int], tuple[str, ...]],
+        log: Path,
+        descriptors: tuple[int, ...] = (),
+    ) -> Qemu:
         """Start QEMU with the argv that `make_argv` builds around the monitor's descriptor.
+
+        `descriptors` of ours it inherits too.
 
         The monitor is one end of a socket pair: no path, no polling, and nobody else can reach it.
         """
@@ -61,7 +68,7 @@ class Qemu:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=(theirs.fileno(), *descriptors),
                     process_group=0,
                 )
         except BaseException:

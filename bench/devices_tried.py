@@ -1,0 +1,103 @@
+"""Ordinary devices in a transfer: which go through, how long the pause is, who refuses what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from results.claims import Finding, Found
+from results.errors import HostUnfit, PausebenchError
+from results.records import MIB, Build, Run, Scenario
+from runners.device_settings import ORDINARY, OrdinaryDevice, Settings
+from runners.machines import common_machine
+
+from .experiment import Experiment
+from .schedule import Trial
+from .session import resolve
+
+_RAM_BYTES = 64 * MIB
+_LARGEST = 3
+_COMPLAINTS = 3
+
+
+async def try_devices(
+    experiment: Experiment,
+    old_build: Build,
+    new_build: Build,
+    devices: Sequence[OrdinaryDevice] = ORDINARY,
+) -> list[Finding]:
+    """Hand a guest with each device over from `old_build` to `new_build`; one finding each.
+
+    The guest is the payload, for which the device is there and idle. Its runs are stored as
+    device.NAME.
+    """
+    return [await _tried(experiment, old_build, new_build, device) for device in devices]
+
+
+async def _tried(experiment: Experiment, old: Build, new: Build, device: OrdinaryDevice) -> Finding:
+    experiment.progress.doing(f"{device.what}, {builds_of(old, new)}")
+    async with AsyncExitStack() as stack:
+        try:
+            settings = await device.set_up(stack, experiment.place.directory, old)
+        except HostUnfit as error:
+            return _finding(device, old, new, "not testable", str(error))
+        return await _transferred(experiment, old, new, device, settings)
+
+
+async def _transferred(
+    experiment: Experiment, old: Build, new: Build, device: OrdinaryDevice, settings: Settings
+) -> Finding:
+    name = f"device.{device.name}"
+    machine = common_machine([old, new]) if old != new else "q35"
+    scenario = Scenario(name, "anon", device.what, ram_bytes=_RAM_BYTES, machine=machine)
+    trial = Trial(resolve(scenario), old, new, 1, 1, f"{name}+{old.label}+{new.label}")
+    try:
+        booted = await experiment.boot(trial, settings.old)
+    except PausebenchError as error:
+        words = complaint(getattr(error, "log_tail", ""))
+        if device.needs is not None and not device.needs.exists():
+            return _finding(device, old, new, "not testable", f"no {device.needs} here", words)
+        return _finding(device, old, new, "refuted", f"the guest did not start: {error}", words)
+    async with booted:
+        run = await booted.update(variation=settings.new)
+    if run.outcome == "failed":
+        words = complaint(run.log_tail.rpartition("new: ")[2])
+        return _finding(device, old, new, "refuted", run.reason, words, run)
+    return _finding(device, old, new, "shown", figures(run), run=run)
+
+
+def _finding(
+    device: OrdinaryDevice,
+    old: Build,
+    new: Build,
+    found: Found,
+    detail: str,
+    quote: str = "",
+    run: Run | None = None,
+) -> Finding:
+    evidence = (run.id,) if run is not None else ()
+    fix = device.fix if found == "refuted" else ""
+    builds = builds_of(old, new)
+    return Finding("device", 0, builds, device.what, found, detail, evidence, quote, fix)
+
+
+def builds_of(old: Build, new: Build) -> str:
+    """The build, or OLD -> NEW for an upgrade."""
+    return old.label if old.label == new.label else f"{old.label} -> {new.label}"
+
+
+def figures(run: Run) -> str:
+    """Blackout, the guest's own gap and the largest phases in ms."""
+    words = [f"blackout {run.blackout_ns / 1e6:.2f} ms"] if run.blackout_ns is not None else []
+    if run.guest_gap_ns is not None:
+        words.append(f"guest's gap {run.guest_gap_ns / 1e6:.2f}")
+    largest = sorted(run.phases.items(), key=lambda phase: -phase[1])[:_LARGEST]
+    words += [f"{name} {ns / 1e6:.2f}" for name, ns in largest]
+    return ", ".join(words)
+
+
+def complaint(log: str) -> str:
+    """What a QEMU complained of in its log, without its name; warnings are none."""
+    lines = [line for line in log.splitlines() if re.match(r"[\w.-]+: (?!.*warning: )", line)]
+    return "; ".join(line.partition(": ")[2] for line in lines[-_COMPLAINTS:])

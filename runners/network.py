@@ -1,0 +1,144 @@
+"""A private network namespace with taps in it, and what arrives there.
+
+The namespace has no name: it lives as long as a descriptor or process of it does, and a tap as
+long as a descriptor of it is open. So nothing of it can be left behind, not even by a kill.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Self, TypeVar
+
+from results.errors import HostUnfit
+
+_CLONE_NEWNET = 0x40000000
+_TUNSETIFF = 0x400454CA
+_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+_ETH_P_ALL = 3
+
+T = TypeVar("T")
+
+
+class PrivateNetwork:
+    """A network namespace of its own; a context manager.
+
+    Raises HostUnfit where the host does not let us make one, or has no /dev/net/tun.
+    """
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._namespace = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self._namespace = _in_thread(_new_namespace)
+        except OSError as error:
+            raise HostUnfit(f"no network namespace can be made: {error.strerror}") from error
+        self._stack.callback(os.close, self._namespace)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def tap(self, name: str, *, vnet_header: bool = True) -> int:
+        """A tap called `name`, up, as a descriptor of ours, open until the context ends.
+
+        `vnet_header`: each frame has the header of virtio in front, as QEMU makes its own taps.
+        """
+        try:
+            descriptor = self._inside(lambda: _open_tap(name, vnet_header=vnet_header))
+        except OSError as error:
+            raise HostUnfit(f"/dev/net/tun gives no tap: {error.strerror}") from error
+        self._stack.callback(os.close, descriptor)
+        return descriptor
+
+    def listener(self, ether_type: int = _ETH_P_ALL) -> socket.socket:
+        """A packet socket that sees the frames of every interface in the namespace."""
+
+        def opened() -> socket.socket:
+            return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ether_type))
+
+        try:
+            return self._stack.enter_context(self._inside(opened))
+        except OSError as error:
+            raise HostUnfit(f"no packet socket can be opened: {error.strerror}") from error
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """The calling thread is in the namespace, and so is what it starts meanwhile."""
+        with Path("/proc/thread-self/ns/net").open("rb") as before:
+            _set_namespace(self._namespace)
+            try:
+                yield
+            finally:
+                _set_namespace(before.fileno())
+
+    def _inside(self, work: Callable[[], T]) -> T:
+        with self.entered():
+            return work()
+
+
+def _in_thread(work: Callable[[], T]) -> T:
+    """Run `work` in a thread of its own: a namespace is a thread's, and this one ends."""
+    found: list[T] = []
+    failed: list[OSError] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except OSError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+def _new_namespace() -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _set_namespace(descriptor: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _open_tap(name: str, *, vnet_header: bool) -> int:
+    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        flags = _IFF_TAP | _IFF_NO_PI | (_IFF_VNET_HDR if vnet_header else 0)
+        fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+        _bring_up(name)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _bring_up(name: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        request = struct.pack("16sH22x", name.encode(), 0)
+        answer = fcntl.ioctl(control, _SIOCGIFFLAGS, request)
+        flags = struct.unpack_from("H", answer, 16)[0]
+        if flags & _IFF_UP:
+            raise OSError(errno.EEXIST, f"{name} is up already")
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", name.encode(), flags | _IFF_UP))
