@@ -149,6 +149,7 @@ class Attempts:
         return new, paths
 
     async def _migrate_once_it_listens(self, old: Qemu, new: Qemu, paths: Sockets) -> None:
+        assert paths.cpr is not None  # `paths` names both
         channels = [channel("main", paths.main), channel("cpr", paths.cpr)]
         end = time.monotonic() + _START_S
         while True:

@@ -89,6 +89,7 @@ _CAPABILITIES = {
 
 def _nowhere(paths: Sockets) -> dict[str, list[dict[str, object]]]:
     """The channels of every attempt that is decided by them."""
+    assert paths.cpr is not None  # `Attempts.paths` names both
     main, cpr = channel("main", paths.main), channel("cpr", paths.cpr)
     tcp: dict[str, object] = {"transport": "socket", "type": "inet"}
     return {
