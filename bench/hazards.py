@@ -9,17 +9,11 @@ from functools import partial
 
 from qemu.qmp import Message
 
+from results.aftermath import decide, decide_after_completion, decide_restarted
 from results.claims import Finding
 from results.errors import GuestLost
 from results.records import Build, Recording, Run
-from results.refusals import (
-    ACCEPTED,
-    Refusal,
-    decide,
-    decide_after_completion,
-    decide_restarted,
-    find,
-)
+from results.refusals import ACCEPTED, Refusal, find
 from runners.guest import Guest, start_qemu
 from runners.patience import patient
 from runners.qemu import Qemu

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from results.aftermath import decide, positive, untestable
 from results.claims import Finding
 from results.errors import GuestLost, PausebenchError
 from results.records import MIB, Build, Process, Recording
@@ -24,11 +25,8 @@ from results.refusals import (
     VFIO,
     VFIO_FUNCTIONS,
     Refusal,
-    decide,
     find,
-    positive,
     release,
-    untestable,
 )
 from runners.command import AS_IT_IS, Sockets, Variation, channel
 from runners.elf import read_elf

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from results.evidence import Proof
-from results.records import CarriedFd, Run, Span, Witnesses
+from results.records import Aftermath, CarriedFd, Run, Span, Witnesses
 
 from .look import STATE_WORDS, Page, figure, mib, ms, percent
 
@@ -20,7 +20,9 @@ _LABEL = 11
 def draw_evidence(page: Page, run: Run) -> None:
     """Everything of `run` but its spans and its failure; what is absent is left out."""
     page.line()
-    _draw_aftermath(page, run)
+    if run.aftermath is not None:  # nothing was handed over that could be measured
+        _draw_aftermath(page, run.aftermath)
+        return
     _draw_vcpus(page, run)
     _draw_witnesses(page, run)
     _draw_clock(page, run)
@@ -101,11 +103,8 @@ def _labelled(page: Page, label: str, text: str, style: str = "") -> None:
         page.line((line, style))
 
 
-def _draw_aftermath(page: Page, run: Run) -> None:
+def _draw_aftermath(page: Page, found: Aftermath) -> None:
     """How the guest fared in old QEMU when the transfer was refused."""
-    found = run.aftermath
-    if found is None:
-        return
     migration = f", migration {found.migration}" if found.migration else ""
     _labelled(page, "refusal", f"by {found.said_by}")
     _labelled(page, "  old QEMU", f"{found.runstate}{migration}")

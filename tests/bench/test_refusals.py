@@ -21,10 +21,11 @@ from bench.hazards import try_hazards
 from bench.refusals import _migrate, _nowhere, try_refusals
 from bench.scenarios import BUILTIN, find_scenario
 from bench.session import LiveSession, open_session, resolve
+from results.aftermath import decide
 from results.claims import Finding
 from results.raw import read_recording
 from results.records import Run
-from results.refusals import ACCEPTED, HAZARDS, REFUSALS, decide, find, release
+from results.refusals import ACCEPTED, HAZARDS, REFUSALS, find, release
 from results.store import open_store
 from results.timeline import judge
 from runners.builds import default_build

@@ -13,6 +13,14 @@ import pytest
 
 from reports.look import look_for
 from reports.terminal import waterfall, write
+from results.aftermath import (
+    decide,
+    decide_after_completion,
+    decide_restarted,
+    harm,
+    positive,
+    untestable,
+)
 from results.claims import SET_ASIDE, Claim, rows
 from results.raw import new_run_id, read_recording, write_recording
 from results.records import Aftermath, RamCheck, Recording, Run
@@ -22,14 +30,8 @@ from results.refusals import (
     HAZARDS,
     REFUSALS,
     VFIO,
-    decide,
-    decide_after_completion,
-    decide_restarted,
     find,
-    harm,
-    positive,
     release,
-    untestable,
 )
 from results.statistics import summarise
 from results.timeline import judge
@@ -266,6 +268,7 @@ def test_show_tells_how_the_guest_fared(attempt: Make) -> None:
     assert "old QEMU running" in re.sub(r" +", " ", text)
     assert "vCPU 0 100 -> 170" in text or "vCPU 0 100 → 170" in text
     assert "4096 pages compared, 0 changed" in text
+    assert "witness" not in text, "nothing was handed over that could be measured"
     assert "pages compared" not in shown(judge(attempt(aftermath=None)))
     silent = replace(FINE, beats_before=(), beats_after=(), ram=None, migration="setup")
     assert "running, migration setup" in shown(judge(attempt(aftermath=silent)))
