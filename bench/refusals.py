@@ -120,7 +120,7 @@ async def try_refusals(
     found = await _on_one_guest(attempts)
     for name, variation in _STARTED.items():
         found += await _on_a_guest_of_its_own(attempts, find(name), variation)
-    found += [await _epc(attempts), _vfio(attempts)]
+    found += [await _epc(attempts), *_vfio(attempts)]
     order = {each.tried: number for number, each in enumerate((*REFUSALS, EPC, VFIO))}
     return sorted(found, key=lambda finding: order.get(finding.test, len(order)))
 
@@ -261,15 +261,17 @@ async def _epc(attempts: Attempts) -> Finding:
     return decide(EPC, recording, attempts.label)
 
 
-def _vfio(attempts: Attempts) -> Finding:
-    """Whether the build can hand assigned devices over at all, which its functions tell."""
+def _vfio(attempts: Attempts) -> list[Finding]:
+    """Whether a build from before vfio's CPR has it all the same, which its functions tell."""
     build = attempts.old_build
+    if not VFIO.belongs(release(build.version)):
+        return []
     there = read_elf(Path(build.binary), VFIO_FUNCTIONS).functions
-    able = f"this build can hand assigned devices over ({', '.join(sorted(there))})"
+    able = f"this build has it ({', '.join(sorted(there))})"
     if not there:
-        able = f"this build cannot ({', '.join(VFIO_FUNCTIONS)} are not in it; QEMU 10.1 has them)"
+        able = f"this build has no {' and no '.join(VFIO_FUNCTIONS)}, which it takes"
     if Path("/dev/vfio/vfio").exists():
         missing = "a device is to be named for that: `pausebench run vfio-type1 --device ADDRESS`"
     else:
         missing = "this host has no VFIO (no /dev/vfio/vfio), so no device can be assigned"
-    return untestable(VFIO, attempts.label, f"{missing}; {able}")
+    return [untestable(VFIO, attempts.label, f"{missing}; {able}")]
