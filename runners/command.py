@@ -34,7 +34,6 @@ class Variation:
     """How one QEMU's command line departs from what its scenario says."""
 
     arguments: tuple[str, ...] = ()  # further ones, at the end
-    more_memory: str = ""  # of -m, like ",slots=1,maxmem=1G": room for RAM that is plugged in
     aux_ram_share: bool = True  # False: RAM without a backend of its own cannot be handed over
     descriptors: tuple[int, ...] = ()  # of ours that QEMU inherits under the same numbers
 
@@ -116,7 +115,7 @@ def guest_argv(
         *("-machine", machine),
         *("-cpu", scenario.cpu),
         *("-smp", str(scenario.vcpus)),
-        *("-m", f"{scenario.ram_bytes // MIB}M{variation.more_memory}"),
+        *("-m", f"{scenario.ram_bytes // MIB}M"),
         *("-object", backend_options(scenario, hugetlbfs)),
         *("-overcommit", f"mem-lock={'on' if scenario.mem_lock else 'off'}"),
         *("-bios", str(firmware)),
