@@ -307,10 +307,13 @@ def _warnings(recording: Recording, marks: Marks) -> tuple[str, ...]:
     if recording.failure or not recording.probed:
         return ()
     cpr = promise(recording.scenario).descriptors
+    others = frozenset() if cpr else _CPR_MARKS
+    if recording.scenario.mode == "postcopy":
+        others |= {"complete"}  # another function ends the source
     silent = [
         mark.name
         for mark in MARKS
-        if mark.needed and not marks.fired(mark.name) and (cpr or mark.name not in _CPR_MARKS)
+        if mark.needed and not marks.fired(mark.name) and mark.name not in others
     ]
     found = [f"mark {name} never fired" for name in silent]
     if recording.skipped:

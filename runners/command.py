@@ -23,8 +23,9 @@ MAX_DEVICES = 8
 class Sockets:
     """Private socket paths of one hand-over; `None` for a guest that starts afresh."""
 
-    cpr: Path | None  # None: no cpr channel
+    cpr: Path
     main: Path
+    plain: bool = False  # an ordinary migration, which has no cpr channel
     uri: str = ""  # loaded at once, instead of awaiting `migrate-incoming`
     monitor: Path | None = None  # listened on, instead of an inherited descriptor
 
@@ -135,7 +136,7 @@ def guest_argv(
         argv.append("-S")
     elif incoming.uri:
         argv += ["-incoming", incoming.uri]
-    elif incoming.cpr is None:
+    elif incoming.plain:
         argv += ["-incoming", "defer"]
     else:
         # The monitor opens while the old guest runs; `migrate-incoming` then starts the blackout.
