@@ -75,7 +75,9 @@ def judge(recording: Recording) -> Run:
         run,
         fds=fds,
         ram_maps=ram_maps(events, new_pid, fds),
-        stop_position=marks.stop_position(),
+        stop_position=marks.stop_position()
+        if promise(recording.scenario).descriptors
+        else "unknown",
     )
     pauses, gone = _pauses(recording.brackets, recording.scenario.vcpus)
     run = _with_pause(run, recording, marks, pauses)
