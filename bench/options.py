@@ -60,6 +60,12 @@ def add_scenario_options(parser: argparse.ArgumentParser) -> None:
         "It is taken from this host while it is measured and given back after",
     )
     group.add_argument(
+        "--scenarios", type=Path, metavar="FILE.toml", help="file that defines more scenarios"
+    )
+
+
+def add_mode_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--mode",
         action="append",
         metavar="MODE",
@@ -68,9 +74,6 @@ def add_scenario_options(parser: argparse.ArgumentParser) -> None:
         "cpr-transfer, cpr-exec (QEMU 10.2 and later): RAM and descriptors stay; "
         "precopy, precopy-multifd, postcopy: RAM is copied to a second QEMU over a socket; "
         "cpr-reboot, snapshot: old QEMU saves to a file and ends, a new one loads it",
-    )
-    group.add_argument(
-        "--scenarios", type=Path, metavar="FILE.toml", help="file that defines more scenarios"
     )
 
 
@@ -101,8 +104,21 @@ def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Sce
     }
     # Named twice is meant once.
     chosen = [changed(find_scenario(n, known), changes) for n in dict.fromkeys(names)]
-    chosen = in_modes(chosen, args.mode or ())
+    chosen = in_modes(chosen, args.mode or ()) if hasattr(args, "mode") else only_transfers(chosen)
     return [resolve(scenario) for scenario in _with_devices(chosen, args.device or ())]
+
+
+def only_transfers(scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """For commands that are about cpr-transfer alone. Raises UsageError for another mode."""
+    from results.errors import UsageError
+
+    for scenario in scenarios:
+        if scenario.mode != "cpr-transfer":
+            raise UsageError(
+                f"scenario {scenario.id}: this command measures cpr-transfer, not {scenario.mode}; "
+                "`run` and `compare` take any mode"
+            )
+    return list(scenarios)
 
 
 def in_modes(scenarios: Sequence[Scenario], names: Sequence[str]) -> list[Scenario]:

@@ -37,7 +37,6 @@ async def bare_update(guest: Guest) -> None:
         "migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}]
     )
     await old.execute("migrate-set-parameters", mode="cpr-transfer")
-    assert sockets.cpr is not None
     while not listens(sockets.cpr):
         await asyncio.sleep(0.001)
     await old.execute(

@@ -38,6 +38,7 @@ class Window:
         self.gaps: tuple[ObservedGap, ...] | None = None
         mode = promise(scenario)
         self._held = mode.held
+        self._cpr = mode.descriptors
         # The scheduler's ring holds a blackout of milliseconds; the observer looks at old's RAM.
         self._scheduler = experiment.scheduler if mode.descriptors else None
         self._program = experiment.observer if mode.ram == "stays" else None
@@ -94,7 +95,7 @@ class Window:
     def _started(self, old: int, new: int) -> None:
         if self._probe is not None:
             self._probe.watch(old)
-            self._probe.watch(new, incoming=True)
+            self._probe.watch(new, incoming=self._cpr)  # else it would await CPR state for ever
             for address in self._devices:
                 self._probe.watch_interrupts(interrupt_numbers(address))
         if self._prover is not None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from results.evidence import Proof
+from results.modes import mode_of
 from results.records import Aftermath, CarriedFd, Run, Span, Witnesses
 
 from .look import STATE_WORDS, Page, figure, mib, ms, percent
@@ -193,6 +194,8 @@ def _draw_device(page: Page, run: Run) -> None:
 
 
 def _draw_fds(page: Page, run: Run) -> None:
+    if not run.fds and mode_of(run.dimensions) != "cpr-transfer":
+        return
     if not run.fds:
         _labelled(page, "fds", "none was seen on the cpr channel")
         return

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from results.modes import mode_of
 from results.records import Run, Span
 
 from .evidence import draw_evidence, draw_failure
@@ -65,8 +66,10 @@ def _draw_head(page: Page, run: Run) -> None:
     say = page.look.say
     style = "bold green" if run.outcome == "completed" else "bold red"
     page.line((say(run.id), "bold"), "  ", (run.outcome.upper(), style))
+    mode = mode_of(run.dimensions)
+    by = "" if mode == "cpr-transfer" else f" by {mode}"
     page.paragraph(
-        f"{run.scenario}, boot {run.boot}, update {run.update}: old QEMU {run.old_build} "
+        f"{run.scenario}, boot {run.boot}, update {run.update}{by}: old QEMU {run.old_build} "
         f"(pid {run.old_pid}) → new QEMU {run.new_build} (pid {run.new_pid})"
     )
     if run.outcome == "failed":

@@ -132,7 +132,9 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
     if gone is not None and (asked := marks.first("old", "pause_vcpus", "enter")):
         # A guest that was told to stop stands still before its QEMU is told to save it.
         stop, paused = asked, marks.first("old", "pause_vcpus", "return")
-    begun_anew = marks.first("new", "exec", "enter") if gone is None else None
+    # A process that is started before the guest stops is none that it waits for.
+    execve = marks.first("new", "exec", "enter", after=stopped.ns) if stopped else None
+    followed_at = gone if gone is not None else _ns(execve)
     setup, set_up = (marks.first("old", "setup", edge) for edge in ("enter", "return"))
     completed = marks.first("old", "complete", "return")
     load = marks.first("new", "load", "enter")
@@ -148,11 +150,15 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
     saving = set_up
     if setup and stopped and setup.ns < stopped.ns:
         # RAM was copied while the guest ran: new QEMU has been reading since, and waits for old.
-        saving, awaited = stopped, _ns(completed)
+        sent = completed is not None and (first_entry is None or completed.ns <= first_entry)
+        saving, awaited = stopped, _ns(completed if sent else stopped)  # postcopy: not all is sent
     unmapped, remap = vfio_bounds(marks)
     # New QEMU waits in accept until old connects: that is not loading.
     begun = waited if waited and save and waited.ns > save.ns else save
     return [
+        # Without a hold QEMU starts in the blackout; what it is known to do meanwhile comes later.
+        _Bound("source_quit", "old", completed, followed_at),
+        _Bound("target_start", "new", followed_at, _ns(load)),
         _Bound("cpr_save", "old", save, marks.first("old", "cpr_save", "return")),
         _Bound("cpr_load", "new", _ns(begun), loaded_cpr),
         _Bound("target_init", "new", loaded_cpr, steps.get("monitor")),
@@ -164,8 +170,6 @@ def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> 
         _Bound("save_start", "old", stopped, setup),
         _Bound("ram_setup", "old", setup, set_up),
         _Bound("state_save", "old", saving, completed),
-        _Bound("source_quit", "old", completed, gone if begun_anew is None else _ns(begun_anew)),
-        _Bound("target_start", "new", gone if begun_anew is None else _ns(begun_anew), _ns(load)),
         _Bound("state_load", "new", load, loaded, share_from=awaited),
         _Bound("vfio_remap", "new", *remap),
         _Bound("activation", "new", loaded, vm_start),

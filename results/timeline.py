@@ -75,7 +75,9 @@ def judge(recording: Recording) -> Run:
         run,
         fds=fds,
         ram_maps=ram_maps(events, new_pid, fds),
-        stop_position=marks.stop_position(),
+        stop_position=marks.stop_position()
+        if promise(recording.scenario).descriptors
+        else "unknown",
     )
     pauses, gone = _pauses(recording.brackets, recording.scenario.vcpus)
     run = _with_pause(run, recording, marks, pauses)
@@ -307,10 +309,13 @@ def _warnings(recording: Recording, marks: Marks) -> tuple[str, ...]:
     if recording.failure or not recording.probed:
         return ()
     cpr = promise(recording.scenario).descriptors
+    others = frozenset() if cpr else _CPR_MARKS
+    if recording.scenario.mode == "postcopy":
+        others |= {"complete"}  # another function ends the source
     silent = [
         mark.name
         for mark in MARKS
-        if mark.needed and not marks.fired(mark.name) and (cpr or mark.name not in _CPR_MARKS)
+        if mark.needed and not marks.fired(mark.name) and mark.name not in others
     ]
     found = [f"mark {name} never fired" for name in silent]
     if recording.skipped:

@@ -23,8 +23,9 @@ MAX_DEVICES = 8
 class Sockets:
     """Private socket paths of one hand-over; `None` for a guest that starts afresh."""
 
-    cpr: Path | None  # None: no cpr channel
+    cpr: Path
     main: Path
+    plain: bool = False  # an ordinary migration, which has no cpr channel
     uri: str = ""  # loaded at once, instead of awaiting `migrate-incoming`
     monitor: Path | None = None  # listened on, instead of an inherited descriptor
 
@@ -34,7 +35,6 @@ class Variation:
     """How one QEMU's command line departs from what its scenario says."""
 
     arguments: tuple[str, ...] = ()  # further ones, at the end
-    more_memory: str = ""  # of -m, like ",slots=1,maxmem=1G": room for RAM that is plugged in
     aux_ram_share: bool = True  # False: RAM without a backend of its own cannot be handed over
     descriptors: tuple[int, ...] = ()  # of ours that QEMU inherits under the same numbers
 
@@ -116,7 +116,7 @@ def guest_argv(
         *("-machine", machine),
         *("-cpu", scenario.cpu),
         *("-smp", str(scenario.vcpus)),
-        *("-m", f"{scenario.ram_bytes // MIB}M{variation.more_memory}"),
+        *("-m", f"{scenario.ram_bytes // MIB}M"),
         *("-object", backend_options(scenario, hugetlbfs)),
         *("-overcommit", f"mem-lock={'on' if scenario.mem_lock else 'off'}"),
         *("-bios", str(firmware)),
@@ -136,7 +136,7 @@ def guest_argv(
         argv.append("-S")
     elif incoming.uri:
         argv += ["-incoming", incoming.uri]
-    elif incoming.cpr is None:
+    elif incoming.plain:
         argv += ["-incoming", "defer"]
     else:
         # The monitor opens while the old guest runs; `migrate-incoming` then starts the blackout.

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from qemu.qmp import Message
 
@@ -119,6 +120,9 @@ class Drive:
     new: Qemu | None = None
     cpr: Path = field(init=False)
     main: Path = field(init=False)
+    looks_s: ClassVar[float] = (
+        0.0  # at a new guest's clock, where the pause is long and must not be misread
+    )
     old_state: str = ""  # of a QEMU that cannot be asked any more at the end
 
     def __post_init__(self) -> None:
@@ -242,6 +246,8 @@ class Drive:
 
     def _watch_guest(self) -> list[VcpuView]:
         """Last look at the beats before the guest is taken away."""
+        if self.looks_s and not self.guest.update:
+            time.sleep(self.looks_s)
         memory = self.guest.memory
         samples = memory.sample_ticks()
         # Counted last: a busy host fills the log with gaps that are none of the blackout's.

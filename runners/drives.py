@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from results.errors import TransferRefused
 from results.records import Mode, Process
@@ -28,16 +28,19 @@ from .qemu import Qemu
 MULTIFD_CHANNELS = 4
 _FASTEST = 0  # max-bandwidth: the default of 128 MiB/s would measure the limit
 _STILL_S = 0.001
+# 25 us that a sample may be late are 40 us of a pause of half a second then.
+_LOOKS_S = 0.3
 
 
 class Precopy(Drive):
     """RAM is copied over a unix socket while the guest runs, as fast as it goes."""
 
-    capabilities: tuple[str, ...] = ()
-    parameters: dict[str, Any] = {}  # noqa: RUF012 - of the class, never changed
+    looks_s: ClassVar[float] = _LOOKS_S
+    capabilities: ClassVar[tuple[str, ...]] = ()
+    parameters: ClassVar[dict[str, Any]] = {}
 
     def sockets(self) -> Sockets:
-        return Sockets(None, self.main)
+        return Sockets(self.cpr, self.main, plain=True)
 
     async def _ready(self, qemu: Qemu) -> None:
         await self._prepare(qemu)
@@ -103,7 +106,7 @@ class PrecopyMultifd(Precopy):
     """A precopy over several channels at once."""
 
     capabilities = ("multifd",)
-    parameters = {"multifd-channels": MULTIFD_CHANNELS}  # noqa: RUF012
+    parameters: ClassVar[dict[str, Any]] = {"multifd-channels": MULTIFD_CHANNELS}
 
 
 class Postcopy(Precopy):
@@ -131,11 +134,12 @@ class Snapshot(Drive):
     The file is a memfd of this process: tmpfs, without a name that could be left behind.
     """
 
-    mode: str = "normal"
+    looks_s: ClassVar[float] = _LOOKS_S
+    mode: ClassVar[str] = "normal"
     state: int = -1
 
     def sockets(self) -> Sockets:
-        return Sockets(None, self.main)
+        return Sockets(self.cpr, self.main, plain=True)
 
     def begin(self) -> None:
         self.state = os.memfd_create("guest-state")
@@ -221,7 +225,7 @@ class CprExec(Snapshot):
     mode = "cpr-exec"
 
     def sockets(self) -> Sockets:
-        return Sockets(None, self.main, uri=self.uri, monitor=self.cpr)
+        return Sockets(self.cpr, self.main, uri=self.uri, monitor=self.cpr)
 
     async def run(self) -> None:
         guest, old = self.guest, self.old

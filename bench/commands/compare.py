@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from bench.options import add_scenario_options, add_session_options, positive
+from bench.options import add_mode_option, add_scenario_options, add_session_options, positive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  pausebench compare system next=/src/qemu/build\n"
         "  pausebench compare system debian:trixie-backports anon --boots 12 --upgrade\n"
+        "  pausebench compare system next=/src/qemu/build anon --mode cpr-transfer --mode precopy\n"
         "  pausebench compare --aa system            how far is a build from itself here?\n"
         "  pausebench compare --stored 20261123-221500-3f2a last"
     )
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit 5 when undecided")
     parser.add_argument("--bisect", action="store_true", help="exit status for `git bisect run`")
+    add_mode_option(parser)
     add_scenario_options(parser)
     add_session_options(parser)
 

@@ -6,7 +6,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from bench.options import add_scenario_options, add_session_options, duration, positive
+from bench.options import (
+    add_mode_option,
+    add_scenario_options,
+    add_session_options,
+    duration,
+    positive,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="watch the scheduler, so that `pausebench why` can tell what each blackout waited for "
         "(default: with --budget)",
     )
+    add_mode_option(parser)
     add_scenario_options(parser)
     add_session_options(parser)
 

@@ -416,6 +416,7 @@ RAW_TRACEPOINT_PROBE(kvm_page_fault)
 }
 #endif
 
+#ifndef BRACKET_ONLY
 /* ---- one QEMU becomes another ------------------------------------------------------------ */
 
 TRACEPOINT_PROBE(sched, sched_process_exec)
@@ -425,7 +426,6 @@ TRACEPOINT_PROBE(sched, sched_process_exec)
     return 0;
 }
 
-#ifndef BRACKET_ONLY
 /* ---- descriptors over the cpr channel --------------------------------------------------- */
 
 static inline void capture(u64 where, u32 kind, s64 result)

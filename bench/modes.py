@@ -1,0 +1,121 @@
+"""All modes of update in turns in one session: has cpr-transfer the least guest pause?"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from results.claims import Finding, Found
+from results.least_pause import LEAST_BOOTS, REFERENCE, Least, ModePause, least_pause
+from results.modes import MODES, PROMISES, known_modes, lacks, named
+from results.records import Build, Run, Scenario
+from runners.machines import common_machine
+
+from .experiment import Experiment
+from .scenarios import BUILTIN, find_scenario
+from .schedule import Trial
+from .session import resolve
+
+_FOUND: dict[Least, Found] = {
+    "shown": "shown",
+    "refuted": "refuted",
+    "undecided": "not testable",
+}
+
+
+async def measure_modes(
+    experiment: Experiment,
+    old_build: Build,
+    new_build: Build,
+    boots: int,
+    updates: int,
+    seed: int,
+) -> list[Finding]:
+    """Measure every mode that both builds know, in a fresh order each round, and judge claim 1.
+
+    A Finding of topic `mode` for each mode, and one of topic `claim` over all of them. Fewer boots
+    than LEAST_BOOTS would decide nothing, so there are never fewer; of an upgrade only a boot's
+    first update is one.
+    """
+    runs = await experiment.run(plan(old_build, new_build, boots, updates, seed))
+    same = old_build.label == new_build.label
+    label = old_build.label if same else f"{old_build.label} -> {new_build.label}"
+    found = least_pause(runs)
+    findings = []
+    for mode in MODES:
+        pause = next((p for p in found.modes if p.mode == mode), None)
+        if pause is None:
+            why = lacks(old_build, mode) or lacks(new_build, mode)
+            findings.append(Finding("mode", 0, label, mode, "not testable", why))
+        else:
+            findings.append(_of_mode(pause, label, runs))
+    findings.append(
+        Finding(
+            "claim",
+            1,
+            label,
+            "the pause of every mode against cpr-transfer",
+            _FOUND[found.least],
+            _said(found.least) + found.detail,
+            tuple(run.id for run in runs),
+        )
+    )
+    return findings
+
+
+def plan(
+    old_build: Build, new_build: Build, boots: int, updates: int, seed: int
+) -> tuple[Trial, ...]:
+    """Boots of all modes in turns, so that a host that drifts drifts through all alike."""
+    upgrade = old_build.label != new_build.label
+    anon = find_scenario("anon", BUILTIN)
+    if old_build.version != new_build.version:
+        anon = replace(anon, machine=common_machine((old_build, new_build)))
+    scenarios = [
+        resolve(named(replace(anon, mode=mode))) for mode in known_modes(old_build, new_build)
+    ]
+    order = random.Random(seed)  # noqa: S311 - a schedule, stored to be repeated
+    trials: list[Trial] = []
+    for boot in range(1, max(boots, LEAST_BOOTS) + 1):
+        order.shuffle(scenarios)
+        trials += [
+            Trial(
+                s,
+                old_build,
+                new_build,
+                boot,
+                1 if upgrade else updates,
+                _cell(s, old_build, new_build),
+            )
+            for s in scenarios
+        ]
+    return tuple(trials)
+
+
+def _cell(scenario: Scenario, old: Build, new: Build) -> str:
+    return "+".join(dict.fromkeys((scenario.id, old.label, new.label)))
+
+
+def _of_mode(pause: ModePause, label: str, runs: list[Run]) -> Finding:
+    cells = {run.id for run in runs if run.scenario.partition("@")[2] == _suffix(pause)}
+    evidence = tuple(run.id for run in runs if run.id in cells)
+    about = PROMISES[pause.mode].about
+    if not pause.valid:
+        return Finding(
+            "mode", 0, label, f"{pause.mode}: {about}", "not testable", pause.detail, evidence,
+            quote=pause.reason,
+        )  # fmt: skip
+    against = "" if pause.mode == REFERENCE else _said(pause.least)
+    found: Found = "shown" if pause.mode == REFERENCE else _FOUND[pause.least]
+    return Finding(
+        "mode", 0, label, f"{pause.mode}: {about}", found, against + pause.detail, evidence
+    )
+
+
+def _suffix(pause: ModePause) -> str:
+    return "" if pause.mode == REFERENCE else pause.mode
+
+
+def _said(least: Least) -> str:
+    """What a Finding's words leave open: undecided is a result too."""
+    return "undecided: " if least == "undecided" else ""
