@@ -12,6 +12,7 @@ from typing import Literal
 
 from .evidence import Evidence, Proof
 from .scheduling import Attribution, Scheduling
+from .streams import Stream, StreamLog
 
 # Schema of Recording and Run as they are stored.
 #   1  first version. Later fields with a default are read in older records as what they were:
@@ -294,6 +295,9 @@ class Recording:
     device: DeviceWork | None = None  # None where the payload drives none
     failure: str = ""  # set when the transfer itself failed
     scheduling: Scheduling | None = None  # None where the scheduler was not watched
+    # Of a guest that drives ordinary devices: it has no beats and no pattern in its RAM. None: the
+    # payload.
+    streams: tuple[StreamLog, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,6 +423,7 @@ class Run:
     device: DeviceContinuity | None = None  # None where the payload drives none
     stop_position: str = "unknown"  # of the VM, relative to old QEMU's save of the CPR state
     attribution: Attribution | None = None  # None where the scheduler was not watched
+    streams: tuple[Stream, ...] = ()  # of a guest that drives ordinary devices
 
     @property
     def phases(self) -> dict[str, int]:
