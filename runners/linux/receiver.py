@@ -9,6 +9,7 @@ connections by number, and "net".
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import sys
@@ -35,7 +36,7 @@ class _Receiver:
             now = time.monotonic_ns()
             for number, _ in ready:
                 if number == 0:
-                    if not sys.stdin.buffer.raw.read(1):  # type: ignore[attr-defined]
+                    if not os.read(0, 1):
                         return
                     print(json.dumps(self.last), flush=True)
                 elif number == self._server.fileno():
