@@ -8,16 +8,17 @@ from contextlib import AsyncExitStack
 
 from results.claims import Finding, Found
 from results.errors import HostUnfit, PausebenchError
+from results.figures import figures
 from results.records import MIB, Build, Run, Scenario
 from runners.device_settings import ORDINARY, OrdinaryDevice, Settings
 from runners.machines import common_machine
 
 from .experiment import Experiment
+from .linux_tried import try_linux
 from .schedule import Trial
 from .session import resolve
 
 _RAM_BYTES = 64 * MIB
-_LARGEST = 3
 _COMPLAINTS = 3
 
 
@@ -26,13 +27,19 @@ async def try_devices(
     old_build: Build,
     new_build: Build,
     devices: Sequence[OrdinaryDevice] = ORDINARY,
+    *,
+    linux: bool = True,
 ) -> list[Finding]:
     """Hand a guest with each device over from `old_build` to `new_build`; one finding each.
 
-    The guest is the payload, for which the device is there and idle. Its runs are stored as
-    device.NAME.
+    The guest is the payload, for which the device is there and idle; then Linux, which works with
+    devices all the while. Their runs are stored as device.NAME and device.linux-NAME.
     """
-    return [await _tried(experiment, old_build, new_build, device) for device in devices]
+    found = [await _tried(experiment, old_build, new_build, device) for device in devices]
+    if linux:
+        builds = builds_of(old_build, new_build)
+        found += await try_linux(experiment, old_build, new_build, builds)
+    return found
 
 
 async def _tried(experiment: Experiment, old: Build, new: Build, device: OrdinaryDevice) -> Finding:
@@ -85,16 +92,6 @@ def _finding(
 def builds_of(old: Build, new: Build) -> str:
     """The build, or OLD -> NEW for an upgrade."""
     return old.label if old.label == new.label else f"{old.label} -> {new.label}"
-
-
-def figures(run: Run) -> str:
-    """Blackout, the guest's own gap and the largest phases in ms."""
-    words = [f"blackout {run.blackout_ns / 1e6:.2f} ms"] if run.blackout_ns is not None else []
-    if run.guest_gap_ns is not None:
-        words.append(f"guest's gap {run.guest_gap_ns / 1e6:.2f}")
-    largest = sorted(run.phases.items(), key=lambda phase: -phase[1])[:_LARGEST]
-    words += [f"{name} {ns / 1e6:.2f}" for name, ns in largest]
-    return ", ".join(words)
 
 
 def complaint(log: str) -> str:

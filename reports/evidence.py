@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from results.evidence import Proof
+from results.figures import stream_line
 from results.modes import mode_of
 from results.records import Aftermath, CarriedFd, Run, Span, Witnesses
 
@@ -29,6 +30,7 @@ def draw_evidence(page: Page, run: Run) -> None:
     _draw_clock(page, run)
     _draw_brownout(page, run)
     _draw_device(page, run)
+    _draw_streams(page, run)
     _draw_fds(page, run)
     _draw_memory(page, run)
     _draw_proof(page, run.proof)
@@ -178,6 +180,12 @@ def _draw_brownout(page: Page, run: Run) -> None:
     if seen:
         text += f" · {', '.join(seen)} of the new vCPU threads meanwhile"
     _labelled(page, "brownout", text)
+
+
+def _draw_streams(page: Page, run: Run) -> None:
+    for stream in run.streams:
+        after = f", {stream.after} came in new QEMU"
+        _labelled(page, "stream", stream_line(stream) + after, "red" if stream.troubles else "")
 
 
 def _draw_device(page: Page, run: Run) -> None:

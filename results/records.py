@@ -12,6 +12,7 @@ from typing import Literal
 
 from .evidence import Evidence, Proof
 from .scheduling import Attribution, Scheduling
+from .streams import Stream, StreamLog
 
 # Schema of Recording and Run as they are stored.
 #   1  first version. Later fields with a default are read in older records as what they were:
@@ -322,6 +323,9 @@ class Recording:
     failure: str = ""  # set when the transfer itself failed
     scheduling: Scheduling | None = None  # None where the scheduler was not watched
     aftermath: Aftermath | None = None  # None where no refusal was being tried
+    # Of a guest that drives ordinary devices: it has no beats and no pattern in its RAM. None: the
+    # payload.
+    streams: tuple[StreamLog, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,6 +452,7 @@ class Run:
     stop_position: str = "unknown"  # of the VM, relative to old QEMU's save of the CPR state
     attribution: Attribution | None = None  # None where the scheduler was not watched
     aftermath: Aftermath | None = None  # None where no refusal was being tried
+    streams: tuple[Stream, ...] = ()  # of a guest that drives ordinary devices
 
     @property
     def phases(self) -> dict[str, int]:

@@ -24,6 +24,7 @@ from .records import (
     Scenario,
     VcpuBracket,
 )
+from .streams import Stream, judge_stream
 from .vfio import vfio_calls
 from .witnesses import Pause, contradictions, testify
 
@@ -86,6 +87,7 @@ def judge(recording: Recording) -> Run:
     run = _with_brownout(run, recording, views)
     run = replace(run, witnesses=testify(run, recording, marks, pauses))
     run = replace(run, device=device_continuity(recording, _window(run)))
+    run = replace(run, streams=_streams(recording, run))
     if recording.evidence is not None:
         run = replace(
             run,
@@ -104,6 +106,7 @@ def judge(recording: Recording) -> Run:
         *_incomplete(recording, run, descriptor_doubts),
         *disagreements,
         *(run.device.troubles if run.device is not None else ()),
+        *_stream_troubles(recording, run),
         *_not_proven(run.proof),
     ]
     warnings = list(_warnings(recording, marks))
@@ -244,6 +247,22 @@ def _sum(values: Iterable[int | None]) -> int | None:
     return sum(v for v in known if v is not None) if known and None not in known else None
 
 
+# -- a guest that drives ordinary devices -----------------------------------------------------
+
+
+def _streams(recording: Recording, run: Run) -> tuple[Stream, ...]:
+    resumed = recording.steps.get("completed", 0)
+    return tuple(judge_stream(log, _window(run), resumed) for log in recording.streams or ())
+
+
+def _stream_troubles(recording: Recording, run: Run) -> list[str]:
+    if recording.streams is None or recording.failure:
+        return []
+    if not recording.streams:
+        return ["no stream of the guest was seen"]
+    return [trouble for stream in run.streams for trouble in stream.troubles]
+
+
 # -- what makes a run invalid ----------------------------------------------------------------
 
 
@@ -257,6 +276,8 @@ def _harm(recording: Recording) -> list[str]:
         found.append(f"old QEMU ended {recording.old.runstate or 'unknown'}, not {ends}")
     if recording.new.runstate != "running":
         found.append(f"new QEMU ended {recording.new.runstate or 'unknown'}, not running")
+    if recording.streams is not None:  # which testify instead of the payload
+        return found
     for beats in recording.beats:
         if beats.beats_after == beats.beats_before:
             found.append(f"vCPU {beats.index} stands still in new QEMU")

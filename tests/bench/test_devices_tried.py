@@ -44,7 +44,7 @@ def live(store: Store) -> Iterator[LiveSession]:
 def test_what_this_host_s_qemu_makes_of_each_device(live: LiveSession, store: Store) -> None:
     build = default_build()
     network = Path("/proc/thread-self/ns/net").readlink()
-    found = asyncio.run(try_devices(live.experiment, build, build))
+    found = asyncio.run(try_devices(live.experiment, build, build, linux=False))
     by_device = {d.name: f for d, f in zip(ORDINARY, found, strict=True)}
     named = by_device.pop("virtio-net-name")
     assert named.found == "refuted"
@@ -77,7 +77,7 @@ def test_a_device_that_new_qemu_lacks_is_refuted(live: LiveSession) -> None:
 
     build = default_build()
     lacking = OrdinaryDevice("lacking", "a disk that new QEMU lacks", set_up)
-    (finding,) = asyncio.run(try_devices(live.experiment, build, build, [lacking]))
+    (finding,) = asyncio.run(try_devices(live.experiment, build, build, [lacking], linux=False))
     assert finding.found == "refuted"
     assert "virtio-blk" in finding.quote
     assert len(finding.evidence) == 1

@@ -1,0 +1,299 @@
+"""The Linux guest: booted under TCG, handed over by cpr-transfer, heard by the receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from results.errors import GuestLost, PausebenchError, TransferRefused
+from results.records import MIB, Build, Process, Scenario
+from results.streams import StreamLog
+
+from ..command import AS_IT_IS, RAM_ID, Sockets, Variation, backend_options, channel
+from ..guest import vcpu_tids
+from ..patience import patient
+from ..qemu import Qemu
+from ..transfer import HANDOVER_TIMEOUT_S, START_TIMEOUT_S, Hooks, Transferred
+
+LETTERS = {"S": "virtio-serial", "B": "virtio-blk", "N": "virtio-net"}
+_BOOT_TIMEOUT_S = patient(60.0)
+_AWAKE = 50  # numbers of each stream, before and after
+# idle=poll: a vCPU that sleeps leaves cpu_exec long before it is stopped, and its last return would
+# tell nothing.
+_APPEND = "console=ttyS0 panic=-1 mitigations=off net.ifnames=0 idle=poll quiet"
+_LINE_BYTES = 10
+
+
+class Receiver:
+    """The process that stamps what arrives; see runners/linux/receiver.py."""
+
+    def __init__(self, path: Path, packets: socket.socket | None) -> None:
+        self.path = path
+        with ExitStack() as stack:
+            server = stack.enter_context(socket.socket(socket.AF_UNIX))
+            server.bind(str(path))
+            server.listen(4)
+            fds = [server.fileno()] + ([packets.fileno()] if packets else [])
+            words = [str(server.fileno()), str(packets.fileno() if packets else -1)]
+            program = str(Path(__file__).with_name("receiver.py"))
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-ISu", program, *words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=fds,
+                process_group=0,
+            )
+
+    def last(self) -> dict[str, int]:
+        """The last number of each letter so far."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"?")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline() or b"{}")
+        return {letter: _number(text) for letter, text in answer.items()}
+
+    def finish(self) -> list[tuple[int, str, str]]:
+        """End it and return all that came: (host ns, source, text)."""
+        out, _ = self._process.communicate(timeout=patient(20.0))
+        return [(int(ns), str(source), str(text)) for ns, source, text in json.loads(out or b"[]")]
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self.path.unlink(missing_ok=True)
+
+
+def stream_logs(
+    records: Iterable[tuple[int, str, str]], letters: Mapping[str, str]
+) -> tuple[StreamLog, ...]:
+    """The streams in what the receiver kept; a line counts when its last byte arrives."""
+    arrivals: dict[str, list[tuple[int, int]]] = {letter: [] for letter in (*letters, "W", "E")}
+    rests: dict[str, str] = {}
+    for ns, source, text in records:
+        *lines, rests[source] = (rests.get(source, "") + text).split("\n")
+        for line in lines:
+            arrivals.setdefault(line[:1], []).append((ns, _number(line[1:])))
+    wrong = len(arrivals["W"]) + len(arrivals["E"])
+    torn = sum(map(len, rests.values()))
+    return tuple(
+        StreamLog(
+            name,
+            tuple(arrivals[letter]),
+            wrong if letter == "B" else 0,
+            torn if letter == "S" else 0,
+        )
+        for letter, name in letters.items()
+    )
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        return 0
+
+
+class LinuxGuest:
+    """A Linux guest and the QEMU that it is in now."""
+
+    def __init__(self, scenario: Scenario, directory: Path, kernel: Path, initrd: Path) -> None:
+        self.scenario = scenario
+        self.directory = directory
+        self._boot = ("-kernel", str(kernel), "-initrd", str(initrd), "-append", _APPEND)
+        self._console = directory / f"linux-{secrets.token_hex(4)}.console"
+        self.qemu: Qemu
+        self.vcpu_tids: tuple[int, ...] = ()
+
+    def start_qemu(
+        self, build: Build, variation: Variation, incoming: Sockets | None = None
+    ) -> Qemu:
+        log = self.directory / f"qemu-{secrets.token_hex(4)}.log"
+        return Qemu.start(
+            lambda fd: self._argv(build, variation, fd, incoming), log, variation.descriptors
+        )
+
+    def _argv(
+        self, build: Build, variation: Variation, monitor_fd: int, incoming: Sockets | None
+    ) -> tuple[str, ...]:
+        scenario = self.scenario
+        machine = f"{scenario.machine},accel=tcg,memory-backend={RAM_ID},aux-ram-share=on"
+        argv = [
+            *build.launcher,
+            *("-name", f"pausebench-{scenario.id},debug-threads=on"),
+            *("-machine", machine, "-cpu", scenario.cpu, "-smp", str(scenario.vcpus)),
+            *("-m", f"{scenario.ram_bytes // MIB}M", "-object", backend_options(scenario, None)),
+            *self._boot,
+            *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+            *("-chardev", f"file,id=console0,path={self._console},append=on"),
+            *("-serial", "chardev:console0"),
+            *("-chardev", f"socket,id=qmp,fd={monitor_fd}", "-mon", "chardev=qmp,mode=control"),
+            *variation.arguments,
+        ]
+        if incoming is not None:
+            cpr = json.dumps(channel("cpr", incoming.cpr))
+            argv += ["-incoming", "defer", "-incoming", cpr]
+        return tuple(argv)
+
+    async def boot(
+        self, build: Build, variation: Variation, receiver: Receiver, letters: Iterable[str]
+    ) -> None:
+        """Start it and return once every stream flows. Raises GuestLost."""
+        self.qemu = self.start_qemu(build, variation)
+        await self.qemu.connect()
+        self.vcpu_tids = await vcpu_tids(self.qemu, self.scenario.vcpus)
+        end = time.monotonic() + _BOOT_TIMEOUT_S
+        while not all(receiver.last().get(letter, 0) > _AWAKE for letter in letters):
+            if not self.qemu.alive():
+                raise self.qemu.lost("Linux booted")
+            if time.monotonic() > end:
+                raise GuestLost(
+                    f"Linux did not come to send in {_BOOT_TIMEOUT_S:.0f} s: {self._last_words()}",
+                    self.qemu.argv,
+                )
+            await asyncio.sleep(0.02)
+
+    def _last_words(self) -> str:
+        try:
+            lines = self._console.read_text(errors="replace").split("\n")
+        except OSError:
+            lines = []
+        words = [line.strip() for line in lines if line.strip()]
+        return words[-1] if words else "its console is empty"
+
+    async def hand_over(
+        self, build: Build, hooks: Hooks, receiver: Receiver, variation: Variation = AS_IT_IS
+    ) -> Transferred:
+        """Move it into a new QEMU of `build` by cpr-transfer; a failure is a value."""
+        old = self.qemu
+        old.side = "old"
+        old.stamps.clear()
+        name = secrets.token_hex(4)
+        sockets = Sockets(self.directory / f"{name}.cpr", self.directory / f"{name}.main")
+        seen = Transferred(
+            Process(old.pid, old.argv, self.vcpu_tids), Process(0, build.launcher, ())
+        )
+        new = self.start_qemu(build, variation, sockets)
+        new.side = "new"
+        try:
+            await self._steps(old, new, sockets, seen, hooks, receiver)
+        except (PausebenchError, OSError) as error:
+            seen.failure = str(error)
+        except BaseException:
+            new.kill()
+            raise
+        finally:
+            for path in (sockets.cpr, sockets.main):
+                path.unlink(missing_ok=True)
+        await _describe(old, new, seen)
+        if seen.failure:
+            await new.reap()
+            return seen
+        await old.quit()
+        self.qemu, self.vcpu_tids = new, seen.new.vcpu_tids
+        hooks.ended(new)
+        return seen
+
+    async def _steps(
+        self,
+        old: Qemu,
+        new: Qemu,
+        sockets: Sockets,
+        seen: Transferred,
+        hooks: Hooks,
+        receiver: Receiver,
+    ) -> None:
+        steps = seen.steps
+        hooks.started(old.pid, new.pid)
+        events = [{"capability": "events", "state": True}]
+        await old.execute("migrate-set-capabilities", capabilities=events)
+        await old.execute("migrate-set-parameters", mode="cpr-transfer")
+        await _listening(new, sockets.cpr)
+        steps["migrate"] = time.monotonic_ns()
+        channels = [channel("main", hooks.main_path(sockets.main)), channel("cpr", sockets.cpr)]
+        await old.execute("migrate", channels=channels)
+        await new.connect(START_TIMEOUT_S)
+        steps["monitor"] = time.monotonic_ns()
+        tids = await vcpu_tids(new, self.scenario.vcpus)
+        await new.execute("migrate-set-capabilities", capabilities=events)
+        seen.new = Process(new.pid, new.argv, tids)
+        hooks.hold(old, new, self.vcpu_tids, tids)
+        steps["migrate_incoming"] = time.monotonic_ns()
+        await new.execute("migrate-incoming", uri=f"unix:{sockets.main}")
+        ended = ("completed", "failed")
+        _, last = await old.wait_for(
+            lambda m: _status(m) in ended, "the end of the migration", HANDOVER_TIMEOUT_S
+        )
+        info = await old.execute("query-migrate")
+        if _status(last) == "failed":
+            raise TransferRefused(
+                f"old QEMU reports a failed migration: {info.get('error-desc', 'no reason given')}"
+            )
+        resumed = await new.wait_for(
+            lambda m: m.get("event") == "RESUME", "that the guest resumed", HANDOVER_TIMEOUT_S
+        )
+        steps["completed"] = resumed[0]
+        seen.migrate_info = {
+            k: v for k, v in info.items() if isinstance(v, int) and not isinstance(v, bool)
+        }
+        await _flowing(receiver)
+        hooks.resumed(old, new)
+        steps["done"] = time.monotonic_ns()
+
+    def close(self) -> None:
+        if hasattr(self, "qemu"):
+            self.qemu.kill()
+
+
+def _status(message: Mapping[str, object]) -> str:
+    data = message.get("data")
+    if message.get("event") == "MIGRATION" and isinstance(data, dict):
+        return str(data.get("status"))
+    return ""
+
+
+async def _listening(new: Qemu, path: Path) -> None:
+    """Wait until new QEMU listens at `path`: flag __SO_ACCEPTCON in /proc/net/unix."""
+    end = time.monotonic() + START_TIMEOUT_S
+    while True:
+        for line in Path("/proc/net/unix").read_text().splitlines():
+            if line.endswith(str(path)) and line.split()[3] == "00010000":
+                return
+        if not new.alive():
+            raise new.lost("it opened the cpr socket")
+        if time.monotonic() > end:
+            raise TransferRefused(f"new QEMU (pid {new.pid}) did not listen on its cpr socket")
+        await asyncio.sleep(0.002)
+
+
+async def _flowing(receiver: Receiver) -> None:
+    """Give every stream time for more numbers; one that stands still is judged afterwards."""
+    before = receiver.last()
+    end = time.monotonic() + patient(1.0)
+    while time.monotonic() < end:
+        await asyncio.sleep(0.05)
+        now = receiver.last()
+        if all(now[letter] > before[letter] + _AWAKE for letter in before if letter in LETTERS):
+            return
+
+
+async def _describe(old: Qemu, new: Qemu, seen: Transferred) -> None:
+    """Both QEMUs' states, logs and events."""
+    states = []
+    for qemu in (old, new):
+        try:
+            states.append(str((await qemu.execute("query-status"))["status"]))
+        except PausebenchError:
+            states.append("gone")
+    seen.old = Process(old.pid, old.argv, seen.old.vcpu_tids, states[0], old.log_tail())
+    seen.new = Process(new.pid, new.argv, seen.new.vcpu_tids, states[1], new.log_tail())
+    stamps = (*old.qmp_stamps("old"), *new.qmp_stamps("new"))
+    seen.qmp = tuple(sorted(stamps, key=lambda stamp: stamp.ns))

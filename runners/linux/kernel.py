@@ -1,0 +1,99 @@
+"""Debian's kernel for virtual machines, of this host's own release, kept in the cache.
+
+Nothing is installed: the package is unpacked, and the kernel and its modules are kept.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from results.errors import HostUnfit
+
+from ..cache import PACKAGES, Tell, cache_directory, locked
+from ..private_apt import PrivateApt
+from ..suites import Suite, suite_sources
+
+_PACKAGE = "linux-image-cloud-amd64"
+_IMAGE = "linux-image-"
+_KERNEL, _MODULES = "vmlinuz", "modules"
+_DIRECTORY = ".linux"
+_WHAT = "the Linux guest"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel in the cache; its directory's name is the package's file name."""
+
+    path: Path
+
+    @property
+    def image(self) -> Path:
+        return self.path / _KERNEL
+
+    @property
+    def modules(self) -> Path:
+        return self.path / _MODULES
+
+
+def guest_kernel(progress: Tell) -> Kernel:
+    """The kernel in the cache, fetched where there is none. Raises HostUnfit, UsageError."""
+    known = _known()
+    if known is not None:
+        return known
+    with locked(progress) as cache:
+        known = _known()
+        if known is not None:  # another was quicker
+            return known
+        work = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
+        try:
+            work.chmod(0o755)  # apt fetches as a user of its own
+            return _fetch(work, progress)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _known() -> Kernel | None:
+    found = sorted((cache_directory() / _DIRECTORY).glob(f"*/{_KERNEL}"))
+    return Kernel(found[-1].parent) if found else None
+
+
+def own_suite() -> str:
+    """The release of Debian that this host runs. Raises HostUnfit for another system."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    name = release.get("VERSION_CODENAME", "")
+    if release.get("ID") != "debian" or not name:
+        raise HostUnfit(f"{_WHAT}: its kernel is fetched on a release of Debian only")
+    return name
+
+
+def _fetch(work: Path, progress: Tell) -> Kernel:
+    suite = own_suite()
+    progress(f"fetching the kernel of {suite} for the Linux guest")
+    apt = PrivateApt(_WHAT, suite_sources(Suite(suite)), work / "apt", work / PACKAGES)
+    apt.run("apt-get", "update")
+    words = ("-t", suite, "--no-install-recommends", "-y", "install", _PACKAGE)
+    needed = apt.needed(*words)
+    images = [p for p in needed if p.name.startswith(_IMAGE) and not p.name.startswith(_PACKAGE)]
+    if len(images) != 1:
+        raise HostUnfit(f"{_WHAT}: {_PACKAGE} brings {len(images)} kernels, not one")
+    apt.fetch(needed, *words)
+    tree = work / "tree"
+    apt.unpack(images[0], tree)
+    made = work / "made"
+    made.mkdir(mode=0o755)
+    kernels, modules = list(tree.glob("boot/vmlinuz-*")), list(tree.glob("**/lib/modules/*"))
+    if len(kernels) != 1 or len(modules) != 1:
+        raise HostUnfit(f"{_WHAT}: {images[0].name} holds no kernel with its modules")
+    modules[0].rename(made / _MODULES)
+    kernels[0].rename(made / _KERNEL)
+    place = cache_directory() / _DIRECTORY / images[0].name.removesuffix(".deb")
+    place.parent.mkdir(exist_ok=True)
+    made.rename(place)
+    return Kernel(place)
