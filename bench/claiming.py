@@ -13,11 +13,15 @@ from results.claim_checks import PINS, decide, timeline_findings
 from results.claims import Finding, Topic, pair_name
 from results.errors import PausebenchError
 from results.growth import boot_of, growth
+from results.modes import lacks
 from results.records import GIB, MIB, Build, Recording, Run, Scenario
 from results.stays import ram_growth
 
+from .devices_tried import try_devices
 from .experiment import Experiment
 from .hazards import try_hazards
+from .modes import measure_modes
+from .private_ram import lose_private_ram
 from .refusals import try_refusals
 from .schedule import Trial
 
@@ -125,6 +129,21 @@ async def hazards(attempt: Attempt, pair: Pair) -> list[Finding]:
     return await try_hazards(attempt.experiment, pair.old, pair.new)
 
 
+async def modes(attempt: Attempt, pair: Pair) -> list[Finding]:
+    """All modes that both builds know, in turns; and what cpr-exec does to private RAM."""
+    found = await measure_modes(
+        attempt.experiment, pair.old, pair.new, attempt.boots, attempt.updates, attempt.seed
+    )
+    if pair.old == pair.new and not lacks(pair.old, "cpr-exec"):
+        found.append(await lose_private_ram(attempt.experiment, pair.old))
+    return found
+
+
+async def devices(attempt: Attempt, pair: Pair) -> list[Finding]:
+    """Guests with ordinary devices, idle and at work."""
+    return await try_devices(attempt.experiment, pair.old, pair.new)
+
+
 def _recordings(attempt: Attempt, runs: Iterable[Run], pair: Pair) -> list[Recording]:
     """The evidence of the runs that went from one of the builds to the other.
 
@@ -148,7 +167,9 @@ STEPS: tuple[Step, ...] = (
     ),
     Step("pins", "transfers of a guest with pinned RAM", "claim", (3,), pinned),
     Step("refusals", "attempts that are to be refused", "refusal", (4, 6, 7, 8), refusals),
+    Step("modes", "every mode of update", "claim", (1,), modes, expected_s=45.0),
     Step("hazards", "hazards", "hazard", (), hazards, upgrades=False),
+    Step("devices", "guests with ordinary devices", "device", (), devices, expected_s=20.0),
 )
 
 

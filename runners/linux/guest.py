@@ -18,10 +18,10 @@ from results.records import MIB, Build, Process, Scenario
 from results.streams import StreamLog
 
 from ..command import AS_IT_IS, RAM_ID, Sockets, Variation, backend_options, channel
+from ..drive import HANDOVER_TIMEOUT_S, START_TIMEOUT_S, Hooks, Transferred
 from ..guest import vcpu_tids
 from ..patience import patient
 from ..qemu import Qemu
-from ..transfer import HANDOVER_TIMEOUT_S, START_TIMEOUT_S, Hooks, Transferred
 
 LETTERS = {"S": "virtio-serial", "B": "virtio-blk", "N": "virtio-net"}
 _BOOT_TIMEOUT_S = patient(60.0)
