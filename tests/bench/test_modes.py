@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -210,13 +211,17 @@ def test_private_ram_is_lost_by_cpr_exec(live: LiveSession, build: Build) -> Non
     assert "4096 of 4096 pages" in found.detail
 
 
-def test_rounds_hold_every_mode_once_in_another_order(build: Build) -> None:
+def test_rounds_hold_every_mode_in_another_order(build: Build) -> None:
     trials = plan(build, build, 3, 2, 1)
     modes = known_modes(build)
-    rounds = [[t.scenario.mode for t in trials if t.boot == boot] for boot in range(1, 6)]
-    assert all(sorted(each) == sorted(modes) for each in rounds)
-    assert len({tuple(each) for each in rounds}) > 1
-    assert len({(t.cell, t.boot) for t in trials}) == len(trials) == 5 * len(modes)
+    each = Counter(trial.scenario.mode for trial in trials)
+    # Short pauses lie close together: they get more boots, in the same rounds.
+    assert each == {mode: 15 if mode in ("cpr-transfer", "postcopy") else 5 for mode in modes}
+    size = len(trials) // 5
+    rounds = [[t.scenario.mode for t in trials[n : n + size]] for n in range(0, len(trials), size)]
+    assert len({tuple(sorted(one)) for one in rounds}) == 1
+    assert len({tuple(one) for one in rounds}) > 1
+    assert len({(t.cell, t.boot) for t in trials}) == len(trials)
 
 
 def test_a_mode_that_the_build_lacks_ends_with_one_line(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
