@@ -90,7 +90,7 @@ def summary_line(document: ClaimsDocument) -> str:
     """`70 of 72 shown, 1 refuted, 1 not testable here`."""
     found = [row.found for row in document.rows]
     wrong = sum(f.found == "refuted" and not f.claim for f in document.findings)
-    beside = f"; beyond them {wrong} went wrong" if wrong else ""
+    beside = f"; of what was tried beside them {wrong} went wrong" if wrong else ""
     return (
         f"{found.count('shown')} of {len(found)} shown, {found.count('refuted')} refuted, "
         f"{found.count('not testable')} not testable here{beside}"

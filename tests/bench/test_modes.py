@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
-from bench.modes import plan
+from bench.modes import SHORT, plan
 from bench.private_ram import lose_private_ram
 from bench.scenarios import BUILTIN, find_scenario
 from bench.schedule import Trial
@@ -216,7 +216,7 @@ def test_rounds_hold_every_mode_in_another_order(build: Build) -> None:
     modes = known_modes(build)
     each = Counter(trial.scenario.mode for trial in trials)
     # Short pauses lie close together: they get more boots, in the same rounds.
-    assert each == {mode: 15 if mode in ("cpr-transfer", "postcopy") else 5 for mode in modes}
+    assert each == {mode: 10 if mode in SHORT else 5 for mode in modes}
     size = len(trials) // 5
     rounds = [[t.scenario.mode for t in trials[n : n + size]] for n in range(0, len(trials), size)]
     assert len({tuple(sorted(one)) for one in rounds}) == 1

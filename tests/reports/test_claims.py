@@ -67,7 +67,7 @@ def test_refusals_are_quoted_with_the_builds_that_said_so() -> None:
     assert "no channel (A, B): shown" in text
     assert "no channel (A>B): refuted" in text
     assert text.count(f"QEMU: {said}") == 1
-    assert "beyond them 1 went wrong" in " ".join(text.split())
+    assert "of what was tried beside them 1 went wrong" in " ".join(text.split())
 
 
 def test_figures_that_were_asked_for_are_all_told() -> None:
