@@ -14,6 +14,7 @@ from results.claims import Finding, Topic, pair_name
 from results.errors import PausebenchError
 from results.growth import boot_of, growth
 from results.modes import lacks
+from results.plugging import ANSWER
 from results.records import GIB, MIB, Build, Recording, Run, Scenario
 from results.stays import ram_growth
 
@@ -21,6 +22,7 @@ from .devices_tried import try_devices
 from .experiment import Experiment
 from .hazards import try_hazards
 from .modes import measure_modes
+from .plugging import try_plugging
 from .private_ram import lose_private_ram
 from .refusals import try_refusals
 from .schedule import Trial
@@ -139,6 +141,15 @@ async def modes(attempt: Attempt, pair: Pair) -> list[Finding]:
     return found
 
 
+async def plugging(attempt: Attempt, pair: Pair) -> list[Finding]:
+    """Devices and memory plugged, unplugged and plugged again before a transfer."""
+    found = await try_plugging(attempt.experiment, pair.old, pair.new, attempt.scenario)
+    if not any(f.test == ANSWER for f in found):
+        return found
+    # The answer decides; the cases that it is taken from stand beside it.
+    return [replace(f, claim=0) if f.claim == 12 and f.test != ANSWER else f for f in found]
+
+
 async def devices(attempt: Attempt, pair: Pair) -> list[Finding]:
     """Guests with ordinary devices, idle and at work."""
     return await try_devices(attempt.experiment, pair.old, pair.new)
@@ -169,6 +180,7 @@ STEPS: tuple[Step, ...] = (
     Step("refusals", "attempts that are to be refused", "refusal", (4, 6, 7, 8), refusals),
     Step("modes", "every mode of update", "claim", (1,), modes, expected_s=45.0),
     Step("hazards", "hazards", "hazard", (), hazards, upgrades=False),
+    Step("ids", "hot-plug and unplug", "ids", (12,), plugging, expected_s=30.0),
     Step("devices", "guests with ordinary devices", "device", (), devices, expected_s=20.0),
 )
 

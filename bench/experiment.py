@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, Self
@@ -16,6 +16,7 @@ from probes.scheduling import SchedulerProbe
 from results.errors import HostUnfit, PausebenchError
 from results.evidence import Control
 from results.guest_clock import Sample, tick_rate
+from results.plugging import Plugging
 from results.raw import new_run_id
 from results.records import SCHEMA, Mode, Process, Recording, Run, Scenario
 from results.store import Store
@@ -187,16 +188,24 @@ class Booted:
                 self._holder.close()
 
     async def update(
-        self, known_as: str = "", *, mode: Mode | None = None, variation: Variation | None = None
+        self,
+        known_as: str = "",
+        *,
+        mode: Mode | None = None,
+        variation: Variation | None = None,
+        plugged: Callable[[str], Awaitable[Plugging]] | None = None,
     ) -> Run:
         """Hand the guest over once more; the run is judged and stored, whatever came of it.
 
         `known_as` is the scenario it is stored under when it is no ordinary run of this one, `mode`
         another mode than the scenario's,
         `variation` how new QEMU's command line departs from the scenario (None: as old's does).
+        `plugged` looks at what was plugged, after the transfer, given why it failed.
         """
         self._updates += 1
         recording = await self._record(self._updates, known_as, mode, variation)
+        if plugged is not None:
+            recording = replace(recording, plugging=await plugged(recording.failure))
         self.arrived = not recording.failure and _whole(recording)
         return self._experiment.keep(recording)
 

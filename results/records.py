@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .evidence import Evidence, Proof
+from .plugging import Plugging
 from .scheduling import Attribution, Scheduling
 from .streams import Stream, StreamLog
 
@@ -323,6 +324,7 @@ class Recording:
     failure: str = ""  # set when the transfer itself failed
     scheduling: Scheduling | None = None  # None where the scheduler was not watched
     aftermath: Aftermath | None = None  # None where no refusal was being tried
+    plugging: Plugging | None = None  # None where nothing was plugged
     # Of a guest that drives ordinary devices: it has no beats and no pattern in its RAM. None: the
     # payload.
     streams: tuple[StreamLog, ...] | None = None
@@ -452,6 +454,7 @@ class Run:
     stop_position: str = "unknown"  # of the VM, relative to old QEMU's save of the CPR state
     attribution: Attribution | None = None  # None where the scheduler was not watched
     aftermath: Aftermath | None = None  # None where no refusal was being tried
+    plugging: Plugging | None = None  # None where nothing was plugged
     streams: tuple[Stream, ...] = ()  # of a guest that drives ordinary devices
 
     @property

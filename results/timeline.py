@@ -68,6 +68,7 @@ def judge(recording: Recording) -> Run:
         migrate_ns=recording.steps.get("migrate"),
         perf=recording.perf,
         aftermath=recording.aftermath,
+        plugging=recording.plugging,
     )
     events, old_pid, new_pid = sided_events(recording)
     marks = Marks(events, old_pid, new_pid)

@@ -1,0 +1,525 @@
+"""Names and ids after hot-plug and unplug: devices and memory plugged, taken away, transferred."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from probes.frames import PAGE_BYTES, read_frames
+from results.claims import Finding, pair_name
+from results.errors import PausebenchError
+from results.plugging import Expected, PluggedMemory, Plugging, answer, finding_of, found_again
+from results.records import MIB, Build, Run, Scenario
+from runners.command import Variation
+from runners.patience import patient
+from runners.plugging import (
+    ROOM,
+    Part,
+    Unit,
+    host_address,
+    names_asked,
+    names_kept,
+    placed,
+    plug,
+    shared_mappings,
+    unplug,
+)
+from runners.qemu import Qemu
+
+from .comparing import on_common_machine
+from .experiment import Booted, Experiment
+from .scenarios import BUILTIN, find_scenario
+from .schedule import Trial
+from .session import resolve
+
+RAM_BYTES = 64 * MIB
+MEMORY_BYTES = 8 * MIB  # of one plugged backend: not the size of guest RAM, nor of a ROM
+_BEAT_S = 0.5
+_FREE_S = patient(1.0)
+_PAGES = MEMORY_BYTES // PAGE_BYTES
+_WORDS = PAGE_BYTES // 8
+
+Make = Callable[[int, str, Path], Unit]  # place (1 or 2), name, private directory
+
+
+def net(place: int, name: str, directory: Path) -> Unit:
+    """A virtio-net device in a slot of its own; without a name QEMU gives it none."""
+    hub, device = name or f"unnamed{place}", {"id": name} if name else {}
+    return Unit(
+        hub,
+        (
+            Part("netdev_add", {"type": "hubport", "id": f"{hub}-hub", "hubid": place}),
+            Part(
+                "device_add",
+                {"driver": "virtio-net-pci", **device, "bus": f"slot{place}"}
+                | {"netdev": f"{hub}-hub", "mac": f"52:54:00:12:34:0{place}"},
+            ),
+        ),
+    )
+
+
+def net_without_rom(place: int, name: str, directory: Path) -> Unit:
+    """As `net`, without the boot ROM, which is the only memory of its own."""
+    unit = net(place, name, directory)
+    backend, device = unit.parts
+    return replace(unit, parts=(backend, Part(device.command, {**device.arguments, "romfile": ""})))
+
+
+def disk(place: int, name: str, directory: Path) -> Unit:
+    """A virtio-blk device on a raw file."""
+    node, device = f"{name or f'unnamed{place}'}-file", {"id": name} if name else {}
+    image = directory / f"disk{place}.img"
+    if not image.exists():
+        image.touch()
+        os.truncate(image, MIB)
+    return Unit(
+        name or f"unnamed{place}",
+        (
+            Part("blockdev-add", {"driver": "file", "node-name": node, "filename": str(image)}),
+            Part(
+                "device_add",
+                {"driver": "virtio-blk-pci", **device, "bus": f"slot{place}", "drive": node},
+            ),
+        ),
+    )
+
+
+def _backend(kind: str, name: str) -> Part:
+    return Part("object-add", {"qom-type": kind, "id": name, "size": MEMORY_BYTES, "share": True})
+
+
+def dimm(place: int, name: str, directory: Path, kind: str = "memory-backend-ram") -> Unit:
+    """A pc-dimm; where it lies is QEMU's choice when it is plugged."""
+    device = {"driver": "pc-dimm", "id": f"dimm-{name}", "memdev": name}
+    return Unit(name, (_backend(kind, name), Part("device_add", device)), name)
+
+
+def memfd_dimm(place: int, name: str, directory: Path) -> Unit:
+    return dimm(place, name, directory, "memory-backend-memfd")
+
+
+def backend(place: int, name: str, directory: Path) -> Unit:
+    """A memory backend that no device uses."""
+    return Unit(name, (_backend("memory-backend-ram", name),), name)
+
+
+def port(place: int, name: str, directory: Path) -> Unit:
+    """A port of virtio-serial on a socket that it connects to; its number is `place`."""
+    address = {"type": "unix", "data": {"path": str(directory / "peer")}}
+    socket = {"type": "socket", "data": {"addr": address, "server": False}}
+    device = {"driver": "virtserialport", "id": name, "bus": "serial.0", "nr": place}
+    return Unit(
+        name,
+        (
+            Part("chardev-add", {"id": f"{name}-socket", "backend": socket}),
+            Part("device_add", {**device, "chardev": f"{name}-socket"}),
+        ),
+    )
+
+
+KINDS: dict[str, tuple[str, Make]] = {
+    "net": ("virtio-net", net),
+    "net-norom": ("virtio-net without ROM", net_without_rom),
+    "blk": ("virtio-blk", disk),
+    "dimm": ("pc-dimm of memory-backend-ram", dimm),
+    "dimm-memfd": ("pc-dimm of memory-backend-memfd", memfd_dimm),
+    "backend": ("memory backend without a device", backend),
+    "port": ("virtio-serial port on a socket", port),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is done around one transfer. Units are named by (place, name).
+
+    `placed` tells new QEMU where each pc-dimm lies, as an operator must.
+    """
+
+    kind: str
+    name: str
+    about: str
+    expected: Expected
+    start: tuple[tuple[int, str], ...]
+    replug: tuple[int, str] | None = None
+    plug: tuple[tuple[int, str], ...] = ((1, "one"), (2, "two"))
+    unplug: tuple[tuple[int, str], ...] = ((1, "one"),)
+    placed: bool = True
+    fix: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"ids.{self.kind}.{self.name}"
+
+    @property
+    def test(self) -> str:
+        return f"{KINDS[self.kind][0]}: {self.about}"
+
+
+_SECOND = ("second", "two plugged, the first unplugged, new with the second alone")
+_BOTH = ("both", "two plugged, the first unplugged, new with both as at first")
+_AGAIN = ("again", "the first plugged again under another id, new with what there is")
+_OTHER = ("other-id", "the second under another id in new than in old")
+_NO_ROM = "plug virtio-net with romfile= (without a ROM, it has no memory of its own)"
+_AS_IS = "start new QEMU with the devices that old has now, under the same ids"
+
+
+def cases() -> Iterator[Case]:
+    """All that is tried, kind by kind."""
+    for kind in KINDS:
+        fix = _NO_ROM if kind == "net" else ""
+        yield Case(kind, *_SECOND, "kept", ((2, "two"),), fix=fix)
+        both: Expected = "refused" if kind == "port" else "told"
+        yield Case(kind, *_BOTH, both, ((1, "one"), (2, "two")), fix=_AS_IS)
+        again = ((1, "three"), (2, "two"))
+        if kind == "dimm":  # in the order of the command line the slots are as old has them
+            again = ((2, "two"), (1, "three"))
+        yield Case(kind, *_AGAIN, "kept", again, replug=(1, "three"), fix=fix)
+        other: Expected = "refused" if kind.startswith("dimm") else "told"
+        yield Case(kind, *_OTHER, other, ((2, "other"),), fix=_AS_IS)
+    for kind in ("net-norom", "blk"):
+        nameless = ((1, ""), (2, ""))
+        about = "two without ids plugged, the first unplugged, new with the second alone"
+        yield Case(kind, "unnamed", about, "kept", ((2, ""),), plug=nameless, unplug=((1, ""),))
+    yield Case(
+        "dimm",
+        "unplaced",
+        "two plugged, the first unplugged, new with the second and no address given",
+        "told",
+        ((2, "two"),),
+        placed=False,
+        fix="give each pc-dimm its addr and slot (query-memory-devices)",
+    )
+    yield Case(
+        "dimm",
+        "swapped",
+        "both stay, new has each at the other's address",
+        "told",
+        ((1, "two"), (2, "one")),
+        unplug=(),
+        fix="give each pc-dimm its own memdev",
+    )
+    yield Case(
+        "backend",
+        "left-out",
+        "both stay, new with the second alone",
+        "told",
+        ((2, "two"),),
+        unplug=(),
+        fix=_AS_IS,
+    )
+
+
+class Peer:
+    """A listener for the chardevs of both QEMUs that counts who connects."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._server: asyncio.Server | None = None
+        self.count = 0
+
+    async def __aenter__(self) -> Peer:
+        def came(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.count += 1
+
+        self._server = await asyncio.start_unix_server(came, self._path)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self._path.unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class _Filled:
+    """Memory that was filled in old QEMU, with the frames that it had."""
+
+    name: str
+    number: int
+    address: int | None
+    frames: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def pattern(number: int) -> bytes:
+    """The bytes of backend `number`: each word tells the backend and its own place."""
+    words = np.arange(_PAGES * _WORDS, dtype="<u8") | np.uint64((number + 1) << 48)
+    return words.tobytes()
+
+
+def read_memory(pid: int, address: int, length: int) -> bytes:
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123 - unbuffered
+        return os.pread(memory.fileno(), length, address)
+
+
+def fill(pid: int, address: int, content: bytes) -> None:
+    with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123 - unbuffered
+        os.pwrite(memory.fileno(), content, address)
+
+
+def pages_alike(content: bytes, expected: bytes) -> int:
+    """How many pages of 4 KiB have the expected bytes."""
+    if len(content) != len(expected):
+        return 0
+    both = [np.frombuffer(data, dtype="<u8").reshape(-1, _WORDS) for data in (content, expected)]
+    return int((both[0] == both[1]).all(axis=1).sum())
+
+
+@dataclass(slots=True)
+class _Look:
+    """One attempt's looks at both QEMUs, to become a record."""
+
+    booted: Booted
+    case: Case
+    directory: Path
+    old: Qemu
+    filled: list[_Filled] = field(default_factory=list)
+    kept_before: tuple[str, ...] = ()
+    files: dict[str, int] = field(default_factory=dict)  # while all was plugged
+    kept: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    new_log: Path | None = None
+    peer: Peer | None = None
+
+    def unit(self, which: tuple[int, str]) -> Unit:
+        return KINDS[self.case.kind][1](*which, self.directory)
+
+    async def plugged(self) -> None:
+        """Plug, fill, unplug and plug again, as the case says."""
+        names = [*self.case.plug, *([self.case.replug] if self.case.replug else [])]
+        for which in self.case.plug:
+            await self._plug(which, names.index(which))
+        log = self.old.log.read_text()
+        self.kept_before = names_kept(log)
+        self.files = _files(self.old.pid, log)
+        for which in self.case.unplug:
+            closing = self._owned(which)
+            await unplug(self.old, self.unit(which))
+            await self._freed(closing)
+            self.filled = [f for f in self.filled if f.name != which[1]]
+        if self.case.replug is not None:
+            await self._plug(self.case.replug, len(names) - 1)
+        log = self.old.log.read_text()
+        self.kept = names_kept(log)
+        now = _files(self.old.pid, log)
+        self.stale = tuple(
+            pair for pair in self.kept if pair in self.files and self.files[pair] != now.get(pair)
+        )
+
+    async def _freed(self, closing: Mapping[str, int]) -> None:
+        """Wait until old QEMU has closed the files of memory that was unplugged: it is freed a
+        moment after its device (RCU)."""
+        end = time.monotonic() + _FREE_S
+        while set(closing.values()) & set(_open_files(self.old.pid)) and time.monotonic() < end:
+            await asyncio.sleep(0.005)
+
+    def _owned(self, which: tuple[int, str]) -> dict[str, int]:
+        """`NAME ID` → file of the memory that a unit brought."""
+        unit = self.unit(which)
+        mine = (f"{unit.memory} ", f"0000:00:0{which[0]}.0:00.0/")
+        return {pair: file for pair, file in self.files.items() if pair.startswith(mine)}
+
+    async def _plug(self, which: tuple[int, str], number: int) -> None:
+        unit = self.unit(which)
+        before = {m.start for m in shared_mappings(self.old.pid)}
+        await plug(self.old, unit)
+        if not unit.memory:
+            return
+        fresh = [
+            m
+            for m in shared_mappings(self.old.pid)
+            if m.start not in before and m.length == MEMORY_BYTES
+        ]
+        fill(self.old.pid, fresh[0].start, pattern(number))
+        at = (await placed(self.old)).get(unit.memory)
+        frames = read_frames(self.old.pid, fresh[0].start, np.arange(_PAGES), PAGE_BYTES)
+        self.filled.append(_Filled(unit.memory, number, at["addr"] if at else None, frames))
+
+    async def options(self) -> tuple[str, ...]:
+        """What new QEMU is started with."""
+        found: list[str] = []
+        where = await placed(self.old)
+        for position, name in self.case.start:
+            unit = self.unit((position, name))
+            asked = where.get(unit.memory) or where.get(self.case.plug[position - 1][1])
+            if self.case.name == "swapped":
+                asked = where[self.case.plug[position - 1][1]]
+            if asked is not None and self.case.placed:
+                *behind, device = unit.parts
+                device = Part(device.command, {**device.arguments, **asked})
+                unit = replace(unit, parts=(*behind, device))
+            found += unit.options()
+        return tuple(found)
+
+    async def after(self, failure: str) -> Plugging:
+        """What is there after the transfer."""
+        guest = self.booted.guest
+        asked = names_asked(self.new_log.read_text()) if self.new_log is not None else {}
+        memory = [] if failure else [await self._memory(guest.qemu, f) for f in self.filled]
+        state = await _state(self.old) if failure else ""
+        beats = await self._beats()
+        revived = None
+        if failure and not beats:
+            with suppress(PausebenchError):
+                await self.old.execute("cont")
+            revived = beats = await self._beats()
+        return Plugging(
+            plugged=tuple(_called(w) for w in (*self.case.plug, self.case.replug) if w),
+            unplugged=tuple(map(_called, self.case.unplug)),
+            started=tuple(map(_called, self.case.start)),
+            kept_before=self.kept_before,
+            kept=self.kept,
+            stale=self.stale,
+            asked=tuple(asked),
+            afresh=tuple(pair for pair, there in asked.items() if not there),
+            memory=tuple(memory),
+            connections=self.peer.count if self.peer is not None else None,
+            old_state=state,
+            beats=beats,
+            revived=revived,
+        )
+
+    async def _beats(self) -> bool:
+        memory = self.booted.guest.memory
+        with suppress(PausebenchError):
+            await asyncio.to_thread(memory.wait_for_beats, memory.beats(), _BEAT_S)
+            return True
+        return False
+
+    async def _memory(self, new: Qemu, filled: _Filled) -> PluggedMemory:
+        """Where the guest saw it in old QEMU; without a device, wherever its bytes are now."""
+        if filled.address is not None:
+            at = await host_address(new, filled.address)
+            starts = [at] if at is not None else []
+        else:
+            starts = [m.start for m in shared_mappings(new.pid) if m.length == MEMORY_BYTES]
+        best = PluggedMemory(filled.name, filled.address, _PAGES, 0, 0, "no memory there")
+        for start in starts:
+            content = read_memory(new.pid, start, MEMORY_BYTES)
+            kept = pages_alike(content, pattern(filled.number))
+            frames = read_frames(new.pid, start, np.arange(_PAGES), PAGE_BYTES)
+            same = int(((frames == filled.frames) & (frames != 0)).sum()) if kept else 0
+            found = "" if kept == _PAGES else self._instead(content)
+            best = max(best, replace(best, kept=kept, same_frames=same, found=found),
+                       key=lambda m: (m.kept, m.found != "no memory there"))  # fmt: skip
+        return best
+
+    def _instead(self, content: bytes) -> str:
+        if not any(content):
+            return "zeros instead"
+        for other in self.filled:
+            if pages_alike(content, pattern(other.number)):
+                return f"the bytes of {other.name} instead"
+        return "other bytes instead"
+
+
+def _called(which: tuple[int, str]) -> str:
+    return which[1] or f"unnamed{which[0]}"
+
+
+def _files(pid: int, log: str) -> dict[str, int]:
+    """`NAME ID` that a QEMU keeps → the file (inode) behind its descriptor, 0 for a closed one."""
+    saved = re.findall(r"^cpr_save_fd (.*?), id (-?\d+), fd (-?\d+)", log, re.MULTILINE)
+    numbers = {f"{name} {number}": fd for name, number, fd in saved}
+    found = {}
+    for pair in names_kept(log):
+        found[pair] = 0
+        with suppress(OSError):
+            found[pair] = Path(f"/proc/{pid}/fd/{numbers[pair]}").stat().st_ino
+    return found
+
+
+def _open_files(pid: int) -> Iterator[int]:
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            yield entry.stat().st_ino
+
+
+async def _state(qemu: Qemu) -> str:
+    with suppress(PausebenchError):
+        return str((await qemu.execute("query-status"))["status"])
+    return "gone"
+
+
+@contextmanager
+def _noting_new(experiment: Experiment, look: _Look) -> Iterator[None]:
+    """Note new QEMU's log while the transfer is on its way; hooks are put back after."""
+    before = experiment.hooks
+
+    def started(old: int, new: int) -> None:
+        before.started(old, new)
+        look.new_log = _log_of(new)
+
+    experiment.hooks = replace(before, started=started)
+    try:
+        yield
+    finally:
+        experiment.hooks = before
+
+
+def _log_of(pid: int) -> Path:
+    return Path(f"/proc/{pid}/fd/2").readlink()
+
+
+async def attempt(experiment: Experiment, trial: Trial, case: Case) -> tuple[Run, Plugging]:
+    """One guest, plugged and handed over as the case says; the run is stored.
+
+    Raises TransferRefused when QEMU does not plug or unplug what it is asked to.
+    """
+    directory = experiment.place.directory
+    async with (
+        Peer(directory / "peer") as peer,
+        await experiment.boot(trial, Variation(ROOM)) as booted,
+    ):
+        look = _Look(booted, case, directory, booted.guest.qemu)
+        look.peer = peer if case.kind == "port" else None
+        await look.plugged()
+        variation = Variation((*ROOM, *await look.options()))
+        with _noting_new(experiment, look):
+            run = await booted.update(trial.cell, variation=variation, plugged=look.after)
+    assert run.plugging is not None
+    return run, run.plugging
+
+
+async def try_plugging(
+    experiment: Experiment,
+    old_build: Build,
+    new_build: Build,
+    scenario: Scenario | None = None,
+    only: Callable[[Case], bool] = lambda case: True,
+) -> list[Finding]:
+    """Every case on one pair of builds, each a stored run, with the answer to the worry last."""
+    if scenario is None:
+        anon = resolve(find_scenario("anon", BUILTIN))
+        (scenario,), _ = on_common_machine([anon], [old_build, new_build], None)
+    scenario = replace(scenario, ram_bytes=RAM_BYTES)
+    pair = pair_name(old_build.label, new_build.label)
+    upgrade = old_build.label != new_build.label
+    suffix = f"{old_build.label}-to-{new_build.label}" if upgrade else old_build.label
+    findings: list[Finding] = []
+    attempts: list[tuple[Plugging, Run]] = []
+    for case in filter(only, cases()):
+        cell = f"{case.id}+{suffix}"
+        stored = sum(1 for _ in experiment.store.iter_runs(experiment.session, cell))
+        trial = Trial(scenario, old_build, new_build, stored + 1, 1, cell)
+        experiment.progress.doing(f"{case.test} on {pair}")
+        try:
+            run, seen = await attempt(experiment, trial, case)
+        except PausebenchError as error:
+            findings.append(
+                Finding("ids", 12, pair, case.test, "not testable", str(error), quote=str(error))
+            )
+            continue
+        attempts.append((seen, run))
+        findings.append(finding_of(case.test, pair, case.expected, seen, run, case.fix))
+    again = found_again(pair, attempts)
+    findings += [again] if again is not None else []
+    worry = answer(findings, pair)
+    return [*findings, *([worry] if worry is not None else [])]
