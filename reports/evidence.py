@@ -9,6 +9,7 @@ from dataclasses import fields
 from results.evidence import Proof
 from results.figures import stream_line
 from results.modes import mode_of
+from results.plugging import outcome_line
 from results.records import Aftermath, CarriedFd, Run, Span, Witnesses
 
 from .look import STATE_WORDS, Page, figure, mib, ms, percent
@@ -22,6 +23,7 @@ _LABEL = 11
 def draw_evidence(page: Page, run: Run) -> None:
     """Everything of `run` but its spans and its failure; what is absent is left out."""
     page.line()
+    _draw_plugging(page, run)
     if run.aftermath is not None:  # nothing was handed over that could be measured
         _draw_aftermath(page, run.aftermath)
         return
@@ -117,6 +119,20 @@ def _draw_aftermath(page: Page, found: Aftermath) -> None:
     if found.ram is not None:
         text = f"{found.ram.pages} pages compared, {found.ram.bad_pages} changed"
         _labelled(page, "  RAM", f"{text} · the guest found {found.pattern_errors} changed words")
+
+
+def _draw_plugging(page: Page, run: Run) -> None:
+    """What was plugged before the transfer, and what came of it."""
+    seen = run.plugging
+    if seen is None:
+        return
+    gone = f", unplugged {', '.join(seen.unplugged)}" if seen.unplugged else ""
+    _labelled(page, "plugged", f"{', '.join(seen.plugged)}{gone}; new with {_list(seen.started)}")
+    _labelled(page, "  outcome", outcome_line(seen, run))
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _draw_vcpus(page: Page, run: Run) -> None:

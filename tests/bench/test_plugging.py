@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.plugging import KINDS, cases, pages_alike, pattern
+from bench.plug_cases import KINDS, cases
+from bench.plugging import pages_alike, pattern
 from results.plugging import ANSWER
 from results.store import open_store
 
