@@ -55,7 +55,7 @@ NETWORKS = (
         "Linux at work, one tap for both",
         shared=True,
         fix="give each QEMU a tap of its own, or share one without virtio's header "
-        "(IFF_VNET_HDR): new QEMU resets its length while old QEMU still sends",
+        "(IFF_VNET_HDR), by which no frame was lost",
     ),
 )
 
