@@ -133,8 +133,9 @@ async def hazards(attempt: Attempt, pair: Pair) -> list[Finding]:
 
 async def modes(attempt: Attempt, pair: Pair) -> list[Finding]:
     """All modes that both builds know, in turns; and what cpr-exec does to private RAM."""
+    live = attempt.experiment
     found = await measure_modes(
-        attempt.experiment, pair.old, pair.new, attempt.boots, attempt.updates, attempt.seed
+        live, pair.old, pair.new, attempt.boots, attempt.updates, attempt.seed, attempt.scenario
     )
     if pair.old == pair.new and not lacks(pair.old, "cpr-exec"):
         found.append(await lose_private_ram(attempt.experiment, pair.old))

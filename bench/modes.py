@@ -35,6 +35,7 @@ async def measure_modes(
     boots: int,
     updates: int,
     seed: int,
+    scenario: Scenario | None = None,
 ) -> list[Finding]:
     """Measure every mode that both builds know, in a fresh order each round, and judge claim 1.
 
@@ -42,7 +43,7 @@ async def measure_modes(
     than LEAST_BOOTS would decide nothing, so there are never fewer; of an upgrade only a boot's
     first update is one.
     """
-    runs = await experiment.run(plan(old_build, new_build, boots, updates, seed))
+    runs = await experiment.run(plan(old_build, new_build, boots, updates, seed, scenario))
     same = old_build.label == new_build.label
     label = old_build.label if same else f"{old_build.label} -> {new_build.label}"
     found = least_pause(runs)
@@ -69,12 +70,20 @@ async def measure_modes(
 
 
 def plan(
-    old_build: Build, new_build: Build, boots: int, updates: int, seed: int
+    old_build: Build,
+    new_build: Build,
+    boots: int,
+    updates: int,
+    seed: int,
+    scenario: Scenario | None = None,
 ) -> tuple[Trial, ...]:
-    """Boots of all modes in turns, so that a host that drifts drifts through all alike."""
+    """Boots of all modes in turns, so that a host that drifts drifts through all alike.
+
+    `scenario` is the guest, on a machine that both builds know; None: anon on one of those.
+    """
     upgrade = old_build.label != new_build.label
-    anon = find_scenario("anon", BUILTIN)
-    if old_build.version != new_build.version:
+    anon = scenario or find_scenario("anon", BUILTIN)
+    if scenario is None and old_build.version != new_build.version:
         anon = replace(anon, machine=common_machine((old_build, new_build)))
     scenarios = [
         resolve(named(replace(anon, mode=mode))) for mode in known_modes(old_build, new_build)
