@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from .refusals import try_refusals
 from .schedule import Trial
 
 TOUCHED_BYTES = 64 * MIB
+_GRACE_S = 30.0  # for a step that was begun in time
 _COPIED_BYTES = 64 * MIB
 SIZES = (256 * MIB, 1 * GIB, 2 * GIB)
 
@@ -186,39 +188,49 @@ STEPS: tuple[Step, ...] = (
 )
 
 
+@dataclass(slots=True)
+class Tried:
+    """What was found so far, and a note on each step that was left out."""
+
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
 async def try_all(
     attempt: Attempt,
     pairs: Sequence[Pair],
     steps: Sequence[Step],
     deadline: float,
+    tried: Tried,
     note: Callable[[str], None] = lambda text: None,
-) -> tuple[list[Finding], list[str]]:
-    """Carry out `steps` on every pair until `deadline` (time.monotonic).
+) -> None:
+    """Carry out `steps` on every pair until `deadline` (time.monotonic), into `tried`.
 
-    Returns the findings and a note on each step that was left out. What goes wrong in a step is
-    said of the claims that it was to decide; the other steps go on.
+    What goes wrong in a step is said of the claims that it was to decide; the other steps go on.
+    One that is at work beyond the deadline is cut off.
     """
-    findings: list[Finding] = []
-    notes: list[str] = []
     for pair in pairs:
         for step in steps:
             if pair.old.label != pair.new.label and not step.upgrades:
                 continue
             if time.monotonic() + step.expected_s > deadline:
-                notes.append(f"no time was left for {step.about} on {pair.name}")
-                findings += not_tried(step, pair.name, "no time was left: --limit")
+                tried.notes.append(f"no time was left for {step.about} on {pair.name}")
+                tried.findings += not_tried(step, pair.name, "no time was left: --limit")
                 continue
             began = time.monotonic()
             try:
-                found = await step.try_on(attempt, pair)
+                async with asyncio.timeout(deadline + _GRACE_S - began):
+                    found = await step.try_on(attempt, pair)
+            except TimeoutError:
+                tried.notes.append(f"{step.about} on {pair.name} took too long and was cut off")
+                found = not_tried(step, pair.name, "it took too long and was cut off: --limit")
             except PausebenchError as error:
                 found = not_tried(step, pair.name, f"{step.about} went wrong: {error}")
-            findings += found
+            tried.findings += found
             said = ", ".join(f"{f.found} {f.test}" for f in found if f.found != "shown")
             took = time.monotonic() - began
             note(f"{pair.name}: {step.about}, {took:.0f} s: {said or 'as claimed'}")
             attempt.experiment.store.sync()
-    return findings, notes
 
 
 def not_tried(step: Step, build: str, why: str) -> list[Finding]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from results.records import Build
     from results.store import Store
 
+_INTERRUPTED = "interrupted: what was not tried yet is missing"
 _EPILOG = """\
 Builds: the system's and all of the catalogue (`pausebench build list`; `pausebench build add
 debian:trixie-backports` brings a newer one), and every upgrade from an older to a newer of them.
@@ -116,8 +117,9 @@ def _stored(store: Store, session: str) -> ClaimsDocument:
 def _measured(args: argparse.Namespace, store: Store) -> ClaimsDocument:
     import asyncio
     import time
+    from dataclasses import replace
 
-    from bench.claiming import Attempt, steps_for, try_all
+    from bench.claiming import Attempt, Tried, steps_for, try_all
     from bench.comparing import on_common_machine
     from bench.options import seed_of
     from bench.progress import SessionProgress
@@ -144,22 +146,30 @@ def _measured(args: argparse.Namespace, store: Store) -> ClaimsDocument:
         extra = {"seed": str(seed), "machine": machine, "purpose": "claims"}
         with open_session([scenario], builds, store, progress, command, extra) as live:
             attempt = Attempt(live.experiment, scenario, args.boots, args.updates, seed)
-            found, left_out = asyncio.run(
-                try_all(attempt, pairs, steps, began + args.limit, progress.note)
-            )
+            tried = Tried(findings, [*notes, _INTERRUPTED])
             document = ClaimsDocument(
                 schema=SCHEMA,
                 session=live.session.id,
                 made_unix_ns=time.time_ns(),
-                took_s=round(time.monotonic() - began),
+                took_s=0,
                 builds={build.label: build.version for build in builds},
                 columns=tuple(pair.name for pair in pairs),
-                findings=(*findings, *found),
+                findings=(),
                 claims=tuple(args.claim),
                 lab=lab,
-                notes=(*notes, *left_out),
             )
-            write_claims(store.path, document)
+            try:
+                deadline = began + args.limit
+                asyncio.run(try_all(attempt, pairs, steps, deadline, tried, progress.note))
+                tried.notes.remove(_INTERRUPTED)
+            finally:  # after an interrupt too: what was found is kept
+                document = replace(
+                    document,
+                    took_s=round(time.monotonic() - began),
+                    findings=tuple(tried.findings),
+                    notes=tuple(tried.notes),
+                )
+                write_claims(store.path, document)
             live.status = document.exit_code
     return document
 

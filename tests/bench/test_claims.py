@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,24 @@ def test_without_time_nothing_is_tried(tmp_path: Path) -> None:
     found = json.loads(pausebench(*words, "--json"))
     assert found["claims"][0]["verdict"] == "not testable here: no time was left: --limit"
     assert found["notes"]
+
+
+@pytest.mark.qemu
+@pytest.mark.kvm
+@pytest.mark.bpf
+def test_what_was_found_before_an_interrupt_is_kept(tmp_path: Path) -> None:
+    words = ("--claim", "2", "--claim", "12", "--build", "system", "--no-lab")
+    argv = [sys.executable, "-m", "bench", "claims", *words, "--store", str(tmp_path)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "plain transfers" in line:  # has ended, and the next step is at work
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+        assert process.wait(timeout=120) == 130, rest
+    assert rest.strip().splitlines()[-1] == "pausebench: interrupted; what was finished is kept"
+    found = json.loads(pausebench("claims", "--stored", "last", "--json", "--store", str(tmp_path)))
+    verdicts = {row["claim"]: row["verdict"] for row in found["claims"]}
+    assert verdicts == {2: "shown", 12: "not testable here: nothing was tried"}
+    assert any(note.startswith("interrupted") for note in found["notes"])
