@@ -66,7 +66,7 @@ print(json.dumps(said))
 def said() -> dict[str, object]:
     root = ensure_root(fresh=False, iommufd=False)
     devices = recipe.chosen_devices(["edu", "nvme", "igb"])
-    job = Job(("python3", "/lab/script.py"), devices, {}, 100, {"script.py": SCRIPT})
+    job = Job(("python3", "/lab/script.py"), devices, {}, 240, {"script.py": SCRIPT})
     lines: list[str] = []
     with in_use(root), lab_run(root, job, lines.append) as finished:
         assert finished.status == 0, "\n".join(lines)
