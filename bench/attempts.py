@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from results.claims import pair_name
 from results.errors import GuestLost, PausebenchError, TransferRefused
@@ -17,13 +16,14 @@ from results.raw import new_run_id
 from results.records import MIB, SCHEMA, Aftermath, Build, Process, Recording, Run, Scenario
 from results.refusals import ACCEPTED, Refusal
 from runners.command import AS_IT_IS, Sockets, Variation, channel
+from runners.drive import runstate
 from runners.guest import Guest, start_qemu
-from runners.machines import common_machine
 from runners.patience import patient
 from runners.qemu import Qemu
 
+from .comparing import on_common_machine
 from .experiment import Booted, Experiment
-from .scenarios import BUILTIN, changed, find_scenario
+from .scenarios import BUILTIN, find_scenario
 from .schedule import Trial
 from .session import resolve
 
@@ -57,10 +57,9 @@ class Attempts:
     scenario: Scenario = field(init=False)
 
     def __post_init__(self) -> None:
-        changes: dict[str, Any] = {"ram_bytes": RAM_BYTES, "vcpus": _VCPUS}
-        if self.old_build.version != self.new_build.version:
-            changes["machine"] = common_machine((self.old_build, self.new_build))
-        self.scenario = resolve(changed(find_scenario("anon", BUILTIN), changes))
+        anon = replace(find_scenario("anon", BUILTIN), ram_bytes=RAM_BYTES, vcpus=_VCPUS)
+        (common,), _ = on_common_machine([anon], (self.old_build, self.new_build), None)
+        self.scenario = resolve(common)
 
     @property
     def label(self) -> str:
@@ -149,7 +148,6 @@ class Attempts:
         return new, paths
 
     async def _migrate_once_it_listens(self, old: Qemu, new: Qemu, paths: Sockets) -> None:
-        assert paths.cpr is not None  # `paths` names both
         channels = [channel("main", paths.main), channel("cpr", paths.cpr)]
         end = time.monotonic() + _START_S
         while True:
@@ -202,14 +200,6 @@ async def end_qemu(qemu: Qemu) -> Process:
     return Process(qemu.pid, qemu.argv, (), "gone", qemu.log_tail())
 
 
-async def runstate(qemu: Qemu) -> str:
-    """The state of query-status, `gone`, or `silent` where a QEMU does not answer."""
-    try:
-        return str((await qemu.execute("query-status"))["status"])
-    except PausebenchError:
-        return "silent" if qemu.alive() else "gone"
-
-
 async def look_after(guest: Guest, said_by: str, patience_s: float = _BEAT_S) -> Aftermath:
     """Whether the guest runs on in its QEMU: runstate, every vCPU's beats, every byte of RAM."""
     qemu, memory = guest.qemu, guest.memory
@@ -240,10 +230,3 @@ async def handed_over(booted: Booted) -> Run:
         if run.outcome == "completed" or not booted.arrived:
             break
     return run
-
-
-def last_words(log: str) -> str:
-    """The last complaint in a QEMU's log, without its program's name."""
-    lines = [line for line in log.splitlines() if ": warning: " not in line and line.strip()]
-    said = [line for line in lines if re.match(r"[\w.-]+: ", line)] or lines
-    return re.sub(r"^[\w.-]+: ", "", said[-1]) if said else ""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from results.claims import Finding, Found
+from results.claims import Finding, Found, pair_name
 from results.errors import HostUnfit, PausebenchError
 from results.figures import figures
+from results.qemu_log import complaints, of_side
 from results.records import MIB, Build, Run, Scenario
 from runners.device_settings import ORDINARY, OrdinaryDevice, Settings
-from runners.machines import common_machine
 
+from .comparing import on_common_machine
 from .experiment import Experiment
 from .linux_tried import try_linux
 from .schedule import Trial
@@ -37,13 +37,13 @@ async def try_devices(
     """
     found = [await _tried(experiment, old_build, new_build, device) for device in devices]
     if linux:
-        builds = builds_of(old_build, new_build)
+        builds = pair_name(old_build.label, new_build.label)
         found += await try_linux(experiment, old_build, new_build, builds)
     return found
 
 
 async def _tried(experiment: Experiment, old: Build, new: Build, device: OrdinaryDevice) -> Finding:
-    experiment.progress.doing(f"{device.what}, {builds_of(old, new)}")
+    experiment.progress.doing(f"{device.what}, {pair_name(old.label, new.label)}")
     async with AsyncExitStack() as stack:
         try:
             settings = await device.set_up(stack, experiment.place.directory, old)
@@ -56,20 +56,20 @@ async def _transferred(
     experiment: Experiment, old: Build, new: Build, device: OrdinaryDevice, settings: Settings
 ) -> Finding:
     name = f"device.{device.name}"
-    machine = common_machine([old, new]) if old != new else "q35"
-    scenario = Scenario(name, "anon", device.what, ram_bytes=_RAM_BYTES, machine=machine)
+    plain = Scenario(name, "anon", device.what, ram_bytes=_RAM_BYTES)
+    (scenario,), _ = on_common_machine([plain], (old, new), None)
     trial = Trial(resolve(scenario), old, new, 1, 1, f"{name}+{old.label}+{new.label}")
     try:
         booted = await experiment.boot(trial, settings.old)
     except PausebenchError as error:
-        words = complaint(getattr(error, "log_tail", ""))
+        words = _complaint(getattr(error, "log_tail", ""))
         if device.needs is not None and not device.needs.exists():
             return _finding(device, old, new, "not testable", f"no {device.needs} here", words)
         return _finding(device, old, new, "refuted", f"the guest did not start: {error}", words)
     async with booted:
         run = await booted.update(variation=settings.new)
     if run.outcome == "failed":
-        words = complaint(run.log_tail.rpartition("new: ")[2])
+        words = _complaint(of_side(run.log_tail, "new"))
         return _finding(device, old, new, "refuted", run.reason, words, run)
     return _finding(device, old, new, "shown", figures(run), run=run)
 
@@ -85,16 +85,9 @@ def _finding(
 ) -> Finding:
     evidence = (run.id,) if run is not None else ()
     fix = device.fix if found == "refuted" else ""
-    builds = builds_of(old, new)
+    builds = pair_name(old.label, new.label)
     return Finding("device", 0, builds, device.what, found, detail, evidence, quote, fix)
 
 
-def builds_of(old: Build, new: Build) -> str:
-    """The build, or OLD -> NEW for an upgrade."""
-    return old.label if old.label == new.label else f"{old.label} -> {new.label}"
-
-
-def complaint(log: str) -> str:
-    """What a QEMU complained of in its log, without its name; warnings are none."""
-    lines = [line for line in log.splitlines() if re.match(r"[\w.-]+: (?!.*warning: )", line)]
-    return "; ".join(line.partition(": ")[2] for line in lines[-_COMPLAINTS:])
+def _complaint(log: str) -> str:
+    return "; ".join(complaints(log)[-_COMPLAINTS:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -14,16 +13,16 @@ from results.claims import Finding
 from results.errors import GuestLost
 from results.records import Build, Recording, Run
 from results.refusals import ACCEPTED, Refusal, find
+from runners.drive import runstate
 from runners.guest import Guest, start_qemu
 from runners.patience import patient
 from runners.qemu import Qemu
 
-from .attempts import Attempts, Said, end_qemu, handed_over, migration_end, runstate
+from .attempts import Attempts, Said, end_qemu, handed_over, migration_end
 from .experiment import Experiment
 
 _WAIT_S = 0.3  # how long a QEMU that would wait for ever is left waiting
 _RESUME_S = patient(10.0)
-_STATE_S = patient(2.0)
 
 
 async def try_hazards(
@@ -118,16 +117,8 @@ async def _new_dies_late(attempts: Attempts, guest: Guest) -> Said:
         status, _ = await migration_end(guest.qemu)
     finally:
         ended = await end_qemu(new)
-    await _leaves(guest.qemu, "finish-migrate")
     words = f"{status}, new QEMU ran the guest and is gone"
     return Said(words, "old QEMU, in query-migrate", ended)
-
-
-async def _leaves(qemu: Qemu, state: str) -> None:
-    """The migration is reported as completed a moment before the runstate follows."""
-    end = time.monotonic() + _STATE_S
-    while await runstate(qemu) == state and time.monotonic() < end:
-        await asyncio.sleep(0.002)
 
 
 async def _cont(qemu: Qemu) -> Said:

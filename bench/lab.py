@@ -70,11 +70,6 @@ def ensure_root(*, fresh: bool, iommufd: bool) -> LabRoot:
     return root
 
 
-def made_root() -> LabRoot | None:
-    """The lab's root where there is one; nothing is made."""
-    return current_root()
-
-
 def measure(
     scenarios: Sequence[Scenario], wishes: Wishes, store: Store, command: Sequence[str]
 ) -> tuple[Session, list[Run]]:

@@ -11,6 +11,7 @@ from results.errors import PausebenchError
 from results.records import Build, Run
 from results.store import Store
 from runners.lab.modules import has_iommufd
+from runners.lab.root import current_root
 
 from . import lab
 from .scenarios import BUILTIN, find_scenario
@@ -21,14 +22,18 @@ _CHECKS: tuple[TimelineCheck, ...] = (VFIO_PINS, VFIO_IDS)
 
 
 def in_the_lab(
-    store: Store, builds: Sequence[Build], command: Sequence[str], note: Callable[[str], None]
+    store: Store,
+    builds: Sequence[Build],
+    command: Sequence[str],
+    limit_s: int,
+    note: Callable[[str], None],
 ) -> tuple[list[Finding], str, list[str]]:
-    """Findings, the lab's session, and what was left out and why.
+    """Findings, the lab's session, and what was left out and why; it takes `limit_s` at the most.
 
     A build that the lab does not have is told of as not testable: QEMU in the lab is that of the
     suite the lab is made of.
     """
-    root = lab.made_root()
+    root = current_root()
     if root is None:
         return _untested(builds, "no lab has been made here: make lab"), "", []
     version = release(root.qemu)
@@ -38,7 +43,7 @@ def in_the_lab(
     if not meant:
         return findings, "", [f"the lab has QEMU {version}, which is none of these builds"]
     note(f"the lab: transfers with an assigned device, QEMU {version}")
-    wishes = lab.Wishes(("edu",), 1, 2, None, None, None, _LIMIT_S)
+    wishes = lab.Wishes(("edu",), 1, 2, None, None, None, min(limit_s, _LIMIT_S))
     scenarios = [
         find_scenario(name, BUILTIN)
         for name in SCENARIOS

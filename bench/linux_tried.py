@@ -21,9 +21,9 @@ from runners.images import raw_image
 from runners.linux.guest import LETTERS, LinuxGuest, Receiver, stream_logs
 from runners.linux.initrd import BLOCKS, ETHER_TYPE, build_initrd
 from runners.linux.kernel import guest_kernel
-from runners.machines import common_machine
 from runners.network import PrivateNetwork
 
+from .comparing import on_common_machine
 from .experiment import Experiment
 from .window import Window
 
@@ -96,8 +96,8 @@ async def _transferred(
 ) -> Run:
     directory = experiment.place.directory
     name = f"device.linux-{network.name}"
-    machine = common_machine([old, new]) if old != new else "q35"
-    scenario = Scenario(name, "anon", network.what, _RAM_BYTES, 0.0, accel="tcg", machine=machine)
+    plain = Scenario(name, "anon", network.what, _RAM_BYTES, 0.0, accel="tcg")
+    (scenario,), _ = on_common_machine([plain], (old, new), None)
     with ExitStack() as stack:
         net = stack.enter_context(PrivateNetwork())
         taps = [net.tap("tap0", vnet_header=network.vnet_header)]

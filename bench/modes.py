@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from results.claims import Finding, Found
+from results.claims import Finding, Found, pair_name
 from results.least_pause import LEAST_BOOTS, REFERENCE, Least, ModePause, least_pause
 from results.modes import MODES, PROMISES, known_modes, lacks, named
 from results.records import Build, Mode, Run, Scenario
-from runners.machines import common_machine
 
+from .comparing import on_common_machine
 from .experiment import Experiment
 from .scenarios import BUILTIN, find_scenario
 from .schedule import Trial
@@ -44,8 +44,7 @@ async def measure_modes(
     first update is one.
     """
     runs = await experiment.run(plan(old_build, new_build, boots, updates, seed, scenario))
-    same = old_build.label == new_build.label
-    label = old_build.label if same else f"{old_build.label} -> {new_build.label}"
+    label = pair_name(old_build.label, new_build.label)
     found = least_pause(runs)
     findings = []
     for mode in MODES:
@@ -82,11 +81,11 @@ def plan(
     `scenario` is the guest, on a machine that both builds know; None: anon on one of those.
     """
     upgrade = old_build.label != new_build.label
-    anon = scenario or find_scenario("anon", BUILTIN)
-    if scenario is None and old_build.version != new_build.version:
-        anon = replace(anon, machine=common_machine((old_build, new_build)))
+    if scenario is None:
+        anon = find_scenario("anon", BUILTIN)
+        (scenario,), _ = on_common_machine([anon], (old_build, new_build), None)
     scenarios = [
-        resolve(named(replace(anon, mode=mode))) for mode in known_modes(old_build, new_build)
+        resolve(named(replace(scenario, mode=mode))) for mode in known_modes(old_build, new_build)
     ]
     order = random.Random(seed)  # noqa: S311 - a schedule, stored to be repeated
     trials: list[Trial] = []
@@ -95,14 +94,14 @@ def plan(
         order.shuffle(turns)
         trials += [
             Trial(
-                scenario,
+                each,
                 old_build,
                 new_build,
-                (boot - 1) * _turns(scenario.mode) + turn + 1,
+                (boot - 1) * _turns(each.mode) + turn + 1,
                 1 if upgrade else updates,
-                _cell(scenario, old_build, new_build),
+                _cell(each, old_build, new_build),
             )
-            for scenario, turn in turns
+            for each, turn in turns
         ]
     return tuple(trials)
 

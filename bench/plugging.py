@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +31,7 @@ from runners.plugging import (
     shared_mappings,
     unplug,
 )
+from runners.process_memory import read_memory, write_memory
 from runners.qemu import Qemu
 
 from .comparing import on_common_machine
@@ -83,16 +83,6 @@ def pattern(number: int) -> bytes:
     """The bytes of backend `number`: each word tells the backend and its own place."""
     words = np.arange(_PAGES * _WORDS, dtype="<u8") | np.uint64((number + 1) << 48)
     return words.tobytes()
-
-
-def read_memory(pid: int, address: int, length: int) -> bytes:
-    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123 - unbuffered
-        return os.pread(memory.fileno(), length, address)
-
-
-def fill(pid: int, address: int, content: bytes) -> None:
-    with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123 - unbuffered
-        os.pwrite(memory.fileno(), content, address)
 
 
 def pages_alike(content: bytes, expected: bytes) -> int:
@@ -168,7 +158,7 @@ class _Look:
             for m in shared_mappings(self.old.pid)
             if m.start not in before and m.length == MEMORY_BYTES
         ]
-        fill(self.old.pid, fresh[0].start, pattern(number))
+        write_memory(self.old.pid, fresh[0].start, pattern(number))
         at = (await placed(self.old)).get(unit.memory)
         frames = read_frames(self.old.pid, fresh[0].start, np.arange(_PAGES), PAGE_BYTES)
         self.filled.append(_Filled(unit.memory, number, at["addr"] if at else None, frames))
@@ -335,6 +325,7 @@ async def try_plugging(
     upgrade = old_build.label != new_build.label
     suffix = f"{old_build.label}-to-{new_build.label}" if upgrade else old_build.label
     findings: list[Finding] = []
+    kept: list[Finding] = []  # of cases in which all must come through
     attempts: list[tuple[Plugging, Run]] = []
     for case in filter(only, cases()):
         cell = f"{case.id}+{suffix}"
@@ -344,13 +335,13 @@ async def try_plugging(
         try:
             run, seen = await attempt(experiment, trial, case)
         except PausebenchError as error:
-            findings.append(
-                Finding("ids", 12, pair, case.test, "not testable", str(error), quote=str(error))
-            )
-            continue
-        attempts.append((seen, run))
-        findings.append(finding_of(case.test, pair, case.expected, seen, run, case.fix))
+            words = str(error)
+            found = Finding("ids", 0, pair, case.test, "not testable", words, quote=words)
+        else:
+            attempts.append((seen, run))
+            found = finding_of(case.test, pair, case.expected, seen, run, case.fix)
+        findings.append(found)
+        kept += [found] if case.expected == "kept" else []
     again = found_again(pair, attempts)
     findings += [again] if again is not None else []
-    worry = answer(findings, pair)
-    return [*findings, *([worry] if worry is not None else [])]
+    return [*findings, answer(pair, kept, again)]

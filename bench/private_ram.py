@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 
@@ -12,13 +11,16 @@ from results.modes import lacks
 from results.records import MIB, Build, Run
 from runners.command import Variation
 from runners.guest import Guest
+from runners.plugging import host_address, placed
+from runners.process_memory import read_memory, write_memory
 
 from .attempts import RAM_BYTES, Attempts
 from .experiment import Experiment
 
 DIMM_BYTES = 16 * MIB
 _PAGE = 4096
-_ADDRESS = re.compile(r"Host virtual address for .* is (0x[0-9a-f]+)")
+_PAGES = DIMM_BYTES // _PAGE
+_BACKEND = "dimm0"
 _WARNING = re.compile(r"\b(cpr|share|private|dimm0)\b", re.IGNORECASE)
 _REFUSED = "is not compatible with CPR"
 TEST = "RAM of a private backend across cpr-exec"
@@ -29,7 +31,7 @@ class _Tried:
     """One update of a guest with a DIMM: pages lost of it, None where it could not be read."""
 
     run: Run
-    pages: int = DIMM_BYTES // _PAGE
+    pages: int = _PAGES
     lost: int | None = None
     log: str = ""
 
@@ -73,8 +75,8 @@ def plugged(share: str) -> Variation:
     return Variation(
         (
             *("-m", f"size={RAM_BYTES // MIB}M,slots=2,maxmem=256M"),
-            *("-object", f"memory-backend-ram,id=dimm0,size={DIMM_BYTES},share={share}"),
-            *("-device", "pc-dimm,id=plugged0,memdev=dimm0"),
+            *("-object", f"memory-backend-ram,id={_BACKEND},size={DIMM_BYTES},share={share}"),
+            *("-device", f"pc-dimm,id=plugged0,memdev={_BACKEND}"),
         )
     )
 
@@ -90,45 +92,19 @@ async def _tried(attempts: Attempts, share: str) -> _Tried:
     async with attempts.booted(name, plugged(share)) as booted:
         guest = booted.guest
         wanted = [number.to_bytes(8, "little") * (_PAGE // 8) for number in range(1, 1 + _PAGES)]
-        _write(guest.qemu.pid, await dimm_address(guest), b"".join(wanted))
+        write_memory(guest.qemu.pid, await _address(guest), b"".join(wanted))
         run = await booted.update(name, mode="cpr-exec")
         if not booted.arrived:
             return _Tried(run)
-        found = _read(guest.qemu.pid, await dimm_address(guest))
+        found = read_memory(guest.qemu.pid, await _address(guest), DIMM_BYTES)
         lost = sum(found[i * _PAGE : (i + 1) * _PAGE] != page for i, page in enumerate(wanted))
         return _Tried(run, lost=lost, log=guest.qemu.log_tail())
 
 
-_PAGES = DIMM_BYTES // _PAGE
-
-
-async def dimm_address(guest: Guest) -> int:
+async def _address(guest: Guest) -> int:
     """Where the guest's QEMU has the DIMM in its own memory."""
-    devices = await guest.qemu.execute("query-memory-devices")
-    physical = next((d["data"]["addr"] for d in devices if d.get("type") == "dimm"), None)
-    if physical is None:
-        raise GuestLost("QEMU has no DIMM", guest.qemu.argv)
-    said = await guest.qemu.execute(
-        "human-monitor-command", {"command-line": f"gpa2hva {physical:#x}"}
-    )
-    match = _ADDRESS.search(str(said))
-    if match is None:
-        raise GuestLost(f"QEMU does not tell where its DIMM lies: {said}", guest.qemu.argv)
-    return int(match[1], 16)
-
-
-def _write(pid: int, address: int, data: bytes) -> None:
-    fd = os.open(f"/proc/{pid}/mem", os.O_RDWR)
-    try:
-        if os.pwrite(fd, data, address) != len(data):
-            raise GuestLost("the DIMM could not be written to its end")
-    finally:
-        os.close(fd)
-
-
-def _read(pid: int, address: int) -> bytes:
-    fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
-    try:
-        return os.pread(fd, DIMM_BYTES, address)
-    finally:
-        os.close(fd)
+    at = (await placed(guest.qemu)).get(_BACKEND)
+    address = await host_address(guest.qemu, at["addr"]) if at is not None else None
+    if address is None:
+        raise GuestLost("QEMU does not tell where its DIMM lies", guest.qemu.argv)
+    return address

@@ -16,6 +16,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
+from results.claims import SET_ASIDE
 from results.records import Run
 from results.statistics import median_ns
 
@@ -23,7 +24,8 @@ from results.statistics import median_ns
 class SessionProgress:
     """Shows what is being done and how much is left."""
 
-    def __init__(self, total: int, *, tell_boots: bool = True) -> None:
+    def __init__(self, total: int | None, *, tell_boots: bool = True) -> None:
+        """`total` runs are to come, None where their number is not known beforehand."""
         self._console = Console(stderr=True)
         self._tell_boots = tell_boots
         self._live = self._console.is_terminal
@@ -58,7 +60,7 @@ class SessionProgress:
 
     def finished(self, run: Run) -> None:
         self._bar.advance(self._task)
-        if self._live and run.outcome == "failed":
+        if self._live and run.outcome == "failed" and not run.scenario.startswith(SET_ASIDE):
             self._console.print(f"failed {run.id}: {run.reason}", markup=False, highlight=False)
         if not self._tell_boots:
             return

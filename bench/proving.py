@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +27,7 @@ from results.evidence import (
 from results.records import CarriedFd, Scenario
 from runners.guest import Guest, ram_mapping
 from runners.pins import DMA_OFFSET, PinHolder
+from runners.process_memory import read_memory
 from runners.qemu import Qemu
 
 _SHOWN = 8  # differing pages that are kept by number
@@ -170,11 +170,7 @@ def unit_bytes(scenario: Scenario) -> int:
 
 def read_word(pid: int, address: int) -> int:
     """Eight bytes of a process's memory, little endian. Raises OSError."""
-    fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return int.from_bytes(os.pread(fd, 8, address), "little")
-    finally:
-        os.close(fd)
+    return int.from_bytes(read_memory(pid, address, 8), "little")
 
 
 def look_at(pid: int, ram_bytes: int, units: Numbers, unit: int) -> View:

@@ -17,6 +17,7 @@ from pathlib import Path
 from results.aftermath import decide, positive, untestable
 from results.claims import Finding
 from results.errors import GuestLost, PausebenchError
+from results.qemu_log import last_words
 from results.records import MIB, Build, Process, Recording
 from results.refusals import (
     ACCEPTED,
@@ -41,7 +42,6 @@ from .attempts import (
     asked,
     end_qemu,
     handed_over,
-    last_words,
 )
 from .experiment import Experiment
 
@@ -87,7 +87,6 @@ _CAPABILITIES = {
 
 def _nowhere(paths: Sockets) -> dict[str, list[dict[str, object]]]:
     """The channels of every attempt that is decided by them."""
-    assert paths.cpr is not None  # `Attempts.paths` names both
     main, cpr = channel("main", paths.main), channel("cpr", paths.cpr)
     tcp: dict[str, object] = {"transport": "socket", "type": "inet"}
     return {

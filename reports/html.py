@@ -127,7 +127,6 @@ def _claims(material: Material) -> dict[str, Any] | None:
             for topic, title in told.TOPICS
             if document.others((topic,))
         ],
-        "evidence": told.evidence_text,
     }
 
 

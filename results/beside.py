@@ -1,4 +1,4 @@
-"""JSON documents that lie beside the store: whole or not there, and checked when they are read."""
+"""Files of the store: whole or not there; and the JSON documents that lie beside it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,24 @@ T = TypeVar("T")
 
 def write_beside(path: Path, document: object) -> Path:
     """Put `document` at `path` in place of an older one. Raises UsageError when that cannot be."""
+    payload = msgspec.json.format(msgspec.json.encode(document), indent=1)
+    return write_whole(path, payload, synced=True)
+
+
+def write_whole(path: Path, payload: bytes, *, synced: bool) -> Path:
+    """Write a file so that its name only ever means all of it; `synced` also after a power cut.
+
+    Raises UsageError when it cannot be written.
+    """
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("xb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(document), indent=1))
-                file.flush()
-                os.fsync(file.fileno())
+                file.write(payload)
+                if synced:
+                    file.flush()
+                    os.fsync(file.fileno())
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

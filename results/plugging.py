@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from .claims import Finding, Found
+from .qemu_log import complaints, of_side
 
 if TYPE_CHECKING:
     from .records import CarriedFd, Run
@@ -153,12 +153,10 @@ def qemus_words(run: Run) -> str:
     """Why a transfer failed: the first complaint of new QEMU, else of old, else the reason."""
     if run.outcome == "completed":
         return ""
-    old, _, new = run.log_tail.partition("new: ")
-    for log in (new, old):
-        found = re.findall(r"qemu-system[\w.-]*: (.+)", log)
-        errors = [line for line in found if "warning: " not in line]
-        if errors:
-            return str(errors[0])
+    for side in ("new", "old"):
+        found = complaints(of_side(run.log_tail, side))
+        if found:
+            return found[0]
     return run.reason.partition(" [")[0]  # without our own advice
 
 
@@ -193,7 +191,7 @@ def finding_of(
         found, wrong = "not testable", f"the run is not valid: {run.reason}"
     return Finding(
         "ids",
-        12,
+        0,
         build,
         test,
         found,
@@ -233,18 +231,22 @@ def found_again(build: str, attempts: Iterable[tuple[Plugging, Run]]) -> Finding
     )
 
 
-def answer(findings: Sequence[Finding], build: str) -> Finding | None:
-    """The reviewer's worry, answered from the findings of one pair of builds; None without any."""
-    mine = [f for f in findings if (f.topic, f.claim, f.build) == ("ids", 12, build)]
-    decided = [f for f in mine if f.found != "not testable"]
+def answer(build: str, kept: Sequence[Finding], again: Finding | None) -> Finding:
+    """Claim 12: the reviewer's worry, answered from what was to be `kept` on one pair of builds.
+
+    `again` is what was found of claim 11.
+    """
+    decided = [f for f in kept if f.found != "not testable"]
     if not decided:
-        return None
+        why = "; ".join(dict.fromkeys(f.detail for f in kept)) or "nothing could be plugged"
+        return Finding("ids", 12, build, ANSWER, "not testable", why)
     broken = [f.test for f in decided if f.found == "refuted"]
     said = [f for f in decided if f.found == "refuted"] or decided
     evidence = tuple(dict.fromkeys(run for f in said for run in f.evidence))
     if broken:
         detail = f"did not hold in {len(broken)} of {len(decided)}: {'; '.join(broken)}"
-        if _not_by_ids(findings, build, decided):
+        found_all = again is not None and again.found == "shown"
+        if found_all and any("kept after it was closed" in f.detail for f in decided):
             detail += (
                 ". Ids are not the cause, all look-ups were answered: a name outlived its file"
             )
@@ -255,9 +257,3 @@ def answer(findings: Sequence[Finding], build: str) -> Finding | None:
             "count devices"
         )
     return Finding("ids", 12, build, ANSWER, "refuted" if broken else "shown", detail, evidence)
-
-
-def _not_by_ids(findings: Iterable[Finding], build: str, decided: Iterable[Finding]) -> bool:
-    """Whether every look-up found what was carried, and an entry outlived its descriptor."""
-    found = any((f.claim, f.build, f.found) == (11, build, "shown") for f in findings)
-    return found and any("kept after it was closed" in f.detail for f in decided)

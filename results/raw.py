@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
+from .beside import write_whole
 from .errors import RecordInvalid, UsageError
 from .records import SCHEMA, Recording, Run, Session
 
@@ -130,18 +131,7 @@ def write_recording(directory: Path, recording: Recording) -> Path:
     path = raw_path(directory, recording.id)
     # Level 1: a transfer lasts some 100 ms, and level 9 halves the file again at 10 x the time.
     payload = gzip.compress(encode(recording, str(path)), compresslevel=1, mtime=0)
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("xb") as file:
-                file.write(payload)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return write_whole(path, payload, synced=False)
 
 
 def sync(path: Path) -> None:

@@ -120,9 +120,8 @@ class Drive:
     new: Qemu | None = None
     cpr: Path = field(init=False)
     main: Path = field(init=False)
-    looks_s: ClassVar[float] = (
-        0.0  # at a new guest's clock, where the pause is long and must not be misread
-    )
+    # At a new guest's clock, where the pause is long and must not be misread.
+    looks_s: ClassVar[float] = 0.0
     old_state: str = ""  # of a QEMU that cannot be asked any more at the end
 
     def __post_init__(self) -> None:
@@ -161,7 +160,7 @@ class Drive:
         self.hooks.started(self.old.pid, new.pid)
         await self._prepare(self.old)
         await self.old.execute("migrate-set-parameters", mode="cpr-transfer")
-        await self._listening(new)
+        await listening(new, self.cpr)
         self._step("migrate")
         await self.old.execute(
             "migrate",
@@ -204,23 +203,6 @@ class Drive:
             "migrate-set-capabilities",
             capabilities=[{"capability": k, "state": v} for k, v in capabilities.items() if v],
         )
-
-    async def _listening(self, new: Qemu) -> None:
-        """Wait until new QEMU listens on the cpr socket, without connecting to it.
-
-        The file exists a moment before it listens, and a connection that is only tried would be
-        taken for old QEMU's.
-        """
-        end = time.monotonic() + START_TIMEOUT_S
-        while not listens(self.cpr):
-            if not new.alive():
-                raise new.lost("it opened the cpr socket")
-            if time.monotonic() > end:
-                raise TransferRefused(
-                    f"new QEMU (pid {new.pid}) did not listen on its cpr socket "
-                    f"in {START_TIMEOUT_S:g} s"
-                )
-            await asyncio.sleep(0.001)
 
     async def _completed(self, new: Qemu) -> None:
         await self._sent()
@@ -307,6 +289,24 @@ def migration_status(message: Message) -> str:
     if message.get("event") == "MIGRATION" and isinstance(data, dict):
         return str(data.get("status"))
     return ""
+
+
+async def listening(new: Qemu, cpr: Path) -> None:
+    """Wait until new QEMU listens on its cpr socket, without connecting to it.
+
+    The file exists a moment before it listens, and a connection that is only tried would be
+    taken for old QEMU's. Raises GuestLost, TransferRefused.
+    """
+    end = time.monotonic() + START_TIMEOUT_S
+    while not listens(cpr):
+        if not new.alive():
+            raise new.lost("it opened the cpr socket")
+        if time.monotonic() > end:
+            raise TransferRefused(
+                f"new QEMU (pid {new.pid}) did not listen on its cpr socket "
+                f"in {START_TIMEOUT_S:g} s"
+            )
+        await asyncio.sleep(0.001)
 
 
 def listens(path: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 import socket
@@ -18,6 +17,7 @@ from typing import Any
 from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
 
 from results.errors import GuestLost, HostUnfit, TransferRefused
+from results.qemu_log import last_words
 from results.records import QmpStamp, Side
 
 from .patience import patient
@@ -101,7 +101,9 @@ class Qemu:
         state = "does not answer" if code is None else f"ended with {_describe(code)}"
         tail = self.log_tail()
         return GuestLost(
-            f"QEMU (pid {self.pid}) {state} while {what}: {_reason(tail)}", self.argv, tail
+            f"QEMU (pid {self.pid}) {state} while {what}: {last_words(tail) or 'it wrote nothing'}",
+            self.argv,
+            tail,
         )
 
     async def ended(self, what: str) -> GuestLost:
@@ -222,13 +224,6 @@ def _as_stamp(ns: int, side: Side, message: Message) -> QmpStamp:
     data = message.get("data")
     fields = {str(k): str(v) for k, v in data.items()} if isinstance(data, dict) else {}
     return QmpStamp(ns, side, str(message.get("event", "")), wall, fields)
-
-
-def _reason(tail: str) -> str:
-    """The last thing QEMU complained of: its own `NAME: message`, not a warning, not advice."""
-    lines = [line for line in tail.splitlines() if ": warning: " not in line]
-    complaints = [line for line in lines if re.match(r"[\w.-]+: ", line)]
-    return (complaints or lines or ["it wrote nothing"])[-1]
 
 
 def _describe(code: int) -> str:

@@ -117,7 +117,6 @@ def _stored(store: Store, session: str) -> ClaimsDocument:
 def _measured(args: argparse.Namespace, store: Store) -> ClaimsDocument:
     import asyncio
     import time
-    from dataclasses import replace
 
     from bench.claiming import Attempt, Tried, steps_for, try_all
     from bench.comparing import on_common_machine
@@ -138,36 +137,32 @@ def _measured(args: argparse.Namespace, store: Store) -> ClaimsDocument:
     findings: list[Finding] = []
     lab = ""
     notes: list[str] = []
-    with SessionProgress(len(pairs) * len(steps), tell_boots=False) as progress:
+    with SessionProgress(None, tell_boots=False) as progress:
         if args.lab and (not args.claim or {3, 11} & set(args.claim)):
             from bench.lab_claims import in_the_lab
 
-            findings, lab, notes = in_the_lab(store, builds, command, progress.note)
+            findings, lab, notes = in_the_lab(store, builds, command, args.limit, progress.note)
         extra = {"seed": str(seed), "machine": machine, "purpose": "claims"}
         with open_session([scenario], builds, store, progress, command, extra) as live:
             attempt = Attempt(live.experiment, scenario, args.boots, args.updates, seed)
-            tried = Tried(findings, [*notes, _INTERRUPTED])
-            document = ClaimsDocument(
-                schema=SCHEMA,
-                session=live.session.id,
-                made_unix_ns=time.time_ns(),
-                took_s=0,
-                builds={build.label: build.version for build in builds},
-                columns=tuple(pair.name for pair in pairs),
-                findings=(),
-                claims=tuple(args.claim),
-                lab=lab,
-            )
+            tried = Tried(findings, notes)
+            complete = False
             try:
                 deadline = began + args.limit
                 asyncio.run(try_all(attempt, pairs, steps, deadline, tried, progress.note))
-                tried.notes.remove(_INTERRUPTED)
+                complete = True
             finally:  # after an interrupt too: what was found is kept
-                document = replace(
-                    document,
+                document = ClaimsDocument(
+                    schema=SCHEMA,
+                    session=live.session.id,
+                    made_unix_ns=time.time_ns(),
                     took_s=round(time.monotonic() - began),
+                    builds={build.label: build.version for build in builds},
+                    columns=tuple(pair.name for pair in pairs),
                     findings=tuple(tried.findings),
-                    notes=tuple(tried.notes),
+                    claims=tuple(args.claim),
+                    lab=lab,
+                    notes=(*tried.notes, *(() if complete else (_INTERRUPTED,))),
                 )
                 write_claims(store.path, document)
             live.status = document.exit_code

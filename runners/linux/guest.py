@@ -18,7 +18,16 @@ from results.records import MIB, Build, Process, Scenario
 from results.streams import StreamLog
 
 from ..command import AS_IT_IS, RAM_ID, Sockets, Variation, backend_options, channel
-from ..drive import HANDOVER_TIMEOUT_S, START_TIMEOUT_S, Hooks, Transferred
+from ..drive import (
+    HANDOVER_TIMEOUT_S,
+    START_TIMEOUT_S,
+    Hooks,
+    Transferred,
+    listening,
+    migration_status,
+    numbers,
+    runstate,
+)
 from ..guest import vcpu_tids
 from ..patience import patient
 from ..qemu import Qemu
@@ -216,7 +225,7 @@ class LinuxGuest:
         events = [{"capability": "events", "state": True}]
         await old.execute("migrate-set-capabilities", capabilities=events)
         await old.execute("migrate-set-parameters", mode="cpr-transfer")
-        await _listening(new, sockets.cpr)
+        await listening(new, sockets.cpr)
         steps["migrate"] = time.monotonic_ns()
         channels = [channel("main", hooks.main_path(sockets.main)), channel("cpr", sockets.cpr)]
         await old.execute("migrate", channels=channels)
@@ -230,10 +239,10 @@ class LinuxGuest:
         await new.execute("migrate-incoming", uri=f"unix:{sockets.main}")
         ended = ("completed", "failed")
         _, last = await old.wait_for(
-            lambda m: _status(m) in ended, "the end of the migration", HANDOVER_TIMEOUT_S
+            lambda m: migration_status(m) in ended, "the end of the migration", HANDOVER_TIMEOUT_S
         )
         info = await old.execute("query-migrate")
-        if _status(last) == "failed":
+        if migration_status(last) == "failed":
             raise TransferRefused(
                 f"old QEMU reports a failed migration: {info.get('error-desc', 'no reason given')}"
             )
@@ -241,9 +250,7 @@ class LinuxGuest:
             lambda m: m.get("event") == "RESUME", "that the guest resumed", HANDOVER_TIMEOUT_S
         )
         steps["completed"] = resumed[0]
-        seen.migrate_info = {
-            k: v for k, v in info.items() if isinstance(v, int) and not isinstance(v, bool)
-        }
+        seen.migrate_info = numbers(info)
         await _flowing(receiver)
         hooks.resumed(old, new)
         steps["done"] = time.monotonic_ns()
@@ -251,27 +258,6 @@ class LinuxGuest:
     def close(self) -> None:
         if hasattr(self, "qemu"):
             self.qemu.kill()
-
-
-def _status(message: Mapping[str, object]) -> str:
-    data = message.get("data")
-    if message.get("event") == "MIGRATION" and isinstance(data, dict):
-        return str(data.get("status"))
-    return ""
-
-
-async def _listening(new: Qemu, path: Path) -> None:
-    """Wait until new QEMU listens at `path`: flag __SO_ACCEPTCON in /proc/net/unix."""
-    end = time.monotonic() + START_TIMEOUT_S
-    while True:
-        for line in Path("/proc/net/unix").read_text().splitlines():
-            if line.endswith(str(path)) and line.split()[3] == "00010000":
-                return
-        if not new.alive():
-            raise new.lost("it opened the cpr socket")
-        if time.monotonic() > end:
-            raise TransferRefused(f"new QEMU (pid {new.pid}) did not listen on its cpr socket")
-        await asyncio.sleep(0.002)
 
 
 async def _flowing(receiver: Receiver) -> None:
@@ -287,12 +273,7 @@ async def _flowing(receiver: Receiver) -> None:
 
 async def _describe(old: Qemu, new: Qemu, seen: Transferred) -> None:
     """Both QEMUs' states, logs and events."""
-    states = []
-    for qemu in (old, new):
-        try:
-            states.append(str((await qemu.execute("query-status"))["status"]))
-        except PausebenchError:
-            states.append("gone")
+    states = [await runstate(qemu) for qemu in (old, new)]
     seen.old = Process(old.pid, old.argv, seen.old.vcpu_tids, states[0], old.log_tail())
     seen.new = Process(new.pid, new.argv, seen.new.vcpu_tids, states[1], new.log_tail())
     stamps = (*old.qmp_stamps("old"), *new.qmp_stamps("new"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.devices_tried import complaint, try_devices
+from bench.devices_tried import try_devices
 from bench.session import LiveSession, open_session, resolve
 from results.records import MIB, Build, Run, Scenario
 from results.store import Store, open_store
@@ -81,15 +81,3 @@ def test_a_device_that_new_qemu_lacks_is_refuted(live: LiveSession) -> None:
     assert finding.found == "refuted"
     assert "virtio-blk" in finding.quote
     assert len(finding.evidence) == 1
-
-
-def test_a_complaint_is_no_warning() -> None:
-    log = (
-        "qemu-system-x86_64: warning: TCG is slow\n"
-        "qemu-system-x86_64: -netdev tap,id=n: could not configure\n"
-        "qemu-system-x86_64: -mon chardev=qmp: warning: '-mon' is deprecated\n"
-        "some advice\n"
-    )
-    assert complaint(log) == "-netdev tap,id=n: could not configure"
-    assert complaint("qemu-system-x86_64: warning: TCG is slow") == ""
-    assert complaint("") == ""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import bench.attempts
-from bench.attempts import Attempts, Said, asked, last_words
+from bench.attempts import Attempts, Said, asked
 from bench.cli import main
 from bench.hazards import try_hazards
 from bench.refusals import _migrate, _nowhere, try_refusals
@@ -335,20 +335,6 @@ def test_a_hang_up_of_somebody_else_is_told_as_not_refused(live: LiveSession) ->
     finding = broken(live, meddle)
     assert finding.found == "refuted"
     assert "QEMU went on to connect: Failed to connect" in finding.detail
-
-
-@pytest.mark.parametrize(
-    ("log", "words"),
-    [
-        ("qemu-system-x86_64: bad cpr channel", "bad cpr channel"),
-        ("ld.so: warning: x\nqemu: first\nqemu: last\nadvice", "last"),
-        ("qemu: warning: host lacks it", ""),
-        ("no program's name", "no program's name"),
-        ("", ""),
-    ],
-)
-def test_the_last_words_of_a_log(log: str, words: str) -> None:
-    assert last_words(log) == words
 
 
 def test_a_name_that_is_unknown_is_an_error() -> None:

@@ -44,7 +44,7 @@ def run(make_run: Callable[..., Run]) -> Run:
 def test_an_attempt_that_went_well(run: Run) -> None:
     assert trouble(WELL, run, "kept") == ""
     found = finding_of("t", "a", "kept", WELL, run)
-    assert (found.found, found.claim, found.evidence) == ("shown", 12, (run.id,))
+    assert (found.found, found.claim, found.evidence) == ("shown", 0, (run.id,))
     assert "old let go of one 0" in found.detail
     assert "2048 of 2048 pages kept (2048 in the same frames)" in found.detail
 
@@ -112,13 +112,23 @@ def test_ids_are_found_again(run: Run) -> None:
 def test_the_answer_names_what_did_not_hold(run: Run) -> None:
     good = finding_of("good case", "a", "kept", WELL, run)
     bad = finding_of("bad case", "a", "kept", replace(WELL, stale=("one 0",)), run)
-    held, broken = answer([good], "a"), answer([good, bad], "a")
-    assert held is not None
-    assert broken is not None
-    assert (held.found, held.test) == ("shown", ANSWER)
-    assert broken.found == "refuted"
+    again = found_again("a", [(WELL, run)])
+    held, broken = answer("a", [good], again), answer("a", [good, bad], again)
+    assert (held.found, held.test, held.claim) == ("shown", ANSWER, 12)
+    assert (broken.found, broken.evidence) == ("refuted", bad.evidence)
     assert "did not hold in 1 of 2: bad case" in broken.detail
-    assert answer([good], "b") is None
+    assert "Ids are not the cause" in broken.detail
+    vain = found_again("a", [(replace(WELL, afresh=("two 0",)), run)])
+    assert "Ids are not the cause" not in answer("a", [bad], vain).detail
+
+
+def test_without_a_case_there_is_no_answer(run: Run) -> None:
+    failed = replace(run, outcome="failed", reason="noise")
+    untold = finding_of("t", "a", "kept", WELL, failed)
+    found = answer("a", [untold], None)
+    assert (found.found, found.claim) == ("not testable", 12)
+    assert "noise" in found.detail
+    assert answer("a", [], None).detail == "nothing could be plugged"
 
 
 def test_words_of_new_qemu_come_first(run: Run) -> None:
