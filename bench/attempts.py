@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from results.claims import pair_name
 from results.errors import GuestLost, PausebenchError, TransferRefused
-from results.raw import new_run_id
-from results.records import MIB, SCHEMA, Aftermath, Build, Process, Recording, Run, Scenario
+from results.records import MIB, Aftermath, Build, Process, Recording, Run, Scenario
 from results.refusals import ACCEPTED, Refusal
 from runners.command import AS_IT_IS, Sockets, Variation, channel
-from runners.drive import runstate
+from runners.drive import listening, runstate
 from runners.guest import Guest, start_qemu
 from runners.patience import patient
 from runners.qemu import Qemu
@@ -74,10 +73,12 @@ class Attempts:
     @asynccontextmanager
     async def booted(self, name: str, variation: Variation = AS_IT_IS) -> AsyncIterator[Booted]:
         """A guest whose hand-overs are stored as runs of a scenario called `name`."""
-        scenario = replace(self.scenario, id=name)
-        trial = Trial(scenario, self.old_build, self.new_build, self.boot, 1, self.cell(name))
-        async with await self.experiment.boot(trial, variation) as booted:
+        async with await self.experiment.boot(self._trial(name), variation) as booted:
             yield booted
+
+    def _trial(self, name: str) -> Trial:
+        scenario = replace(self.scenario, id=name)
+        return Trial(scenario, self.old_build, self.new_build, self.boot, 1, self.cell(name))
 
     def paths(self) -> Sockets:
         """Addresses at which nobody listens yet."""
@@ -111,19 +112,10 @@ class Attempts:
     ) -> Recording:
         """Store an attempt; its failure is never empty, so that it enters no statistic."""
         name = f"{refusal.topic}.{refusal.name}"
-        recording = Recording(
-            schema=SCHEMA,
-            id=new_run_id(self.experiment.session, self.cell(name), self.boot, 1),
-            session=self.experiment.session,
-            boot=self.boot,
-            update=1,
-            started_unix_ns=started,
-            scenario=replace(self.scenario, id=name),
-            old_build=self.old_build.label,
-            new_build=self.new_build.label,
+        recording = replace(
+            self.experiment.blank(self._trial(name), 1, started),
             old=old,
             new=said.new,
-            steps={},
             probed=False,
             failure=said.words or f"{ACCEPTED}QEMU gave no reason",
             aftermath=aftermath,
@@ -139,28 +131,15 @@ class Attempts:
         new.side = "new"
         try:
             await guest.qemu.execute("migrate-set-parameters", mode="cpr-transfer")
-            await self._migrate_once_it_listens(guest.qemu, new, paths)
+            await listening(new, paths.cpr)
+            channels = [channel("main", paths.main), channel("cpr", paths.cpr)]
+            await guest.qemu.execute("migrate", channels=channels)
             await new.connect(_START_S)
         except BaseException:
             new.kill()
             await new.reap()
             raise
         return new, paths
-
-    async def _migrate_once_it_listens(self, old: Qemu, new: Qemu, paths: Sockets) -> None:
-        channels = [channel("main", paths.main), channel("cpr", paths.cpr)]
-        end = time.monotonic() + _START_S
-        while True:
-            try:
-                await old.execute("migrate", channels=channels)
-            except TransferRefused as error:
-                if not _WENT_ON.fullmatch(error.received) or time.monotonic() > end:
-                    raise
-            else:
-                return
-            if not new.alive():
-                raise new.lost("it was to listen on its cpr channel")
-            await asyncio.sleep(0.005)
 
 
 async def asked(qemu: Qemu, command: str, arguments: dict[str, object]) -> Said:

@@ -121,21 +121,30 @@ class Experiment:
     def _never_started(self, trial: Trial, started: int, error: PausebenchError) -> Recording:
         tail = getattr(error, "log_tail", "")
         argv = getattr(error, "argv", ())
+        return replace(
+            self.blank(trial, 1, started),
+            old=Process(0, argv, (), "gone", tail),
+            failure=f"the guest did not start: {error}",
+        )
+
+    def blank(self, trial: Trial, update: int, started: int) -> Recording:
+        """The recording of one update of a trial before anything was seen of it."""
+        nobody = Process(0, (), ())
         return Recording(
             schema=SCHEMA,
-            id=new_run_id(self.session, trial.cell, trial.boot, 1),
+            id=new_run_id(self.session, trial.cell, trial.boot, update),
             session=self.session,
             boot=trial.boot,
-            update=1,
+            update=update,
             started_unix_ns=started,
             scenario=trial.scenario,
-            old_build=trial.old_build.label,
+            # After its first update a guest goes on within the new build.
+            old_build=(trial.old_build if update == 1 else trial.new_build).label,
             new_build=trial.new_build.label,
-            old=Process(0, argv, (), "gone", tail),
-            new=Process(0, (), ()),
+            old=nobody,
+            new=nobody,
             steps={},
-            probed=self.probe is not None,
-            failure=f"the guest did not start: {error}",
+            probed=self.probe is not None and self.marked,
         )
 
     def keep(self, recording: Recording) -> Run:
@@ -212,21 +221,20 @@ class Booted:
     async def _record(
         self, update: int, known_as: str, mode: Mode | None, variation: Variation | None
     ) -> Recording:
-        trial = self._trial
+        experiment, trial = self._experiment, self._trial
         scenario = replace(
             trial.scenario, id=known_as or trial.scenario.id, mode=mode or trial.scenario.mode
         )
-        started = time.time_ns()
-        cell = known_as or trial.cell
-        name = new_run_id(self._experiment.session, cell, trial.boot, update)
+        trial = replace(trial, scenario=scenario, cell=known_as or trial.cell)
+        about = experiment.blank(trial, update, time.time_ns())
         prover = None
-        if self._experiment.prove and scenario.mode == "cpr-transfer":  # what the proof is of
-            seed = zlib.crc32(name.encode())  # another sample each run, the same in a repetition
-            controls = self._experiment.controls(trial.scenario)
-            pins = self._experiment.pin_probe
+        if experiment.prove and scenario.mode == "cpr-transfer":  # what the proof is of
+            seed = zlib.crc32(about.id.encode())  # another sample each run, one in a repetition
+            controls = experiment.controls(self._trial.scenario)
+            pins = experiment.pin_probe
             prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
         before = load_snapshot((self.guest.qemu.pid,))
-        window = Window(self._experiment, prover, scenario)
+        window = Window(experiment, prover, scenario)
         try:
             with window:
                 seen = await hand_over(
@@ -239,37 +247,14 @@ class Booted:
         finally:
             if prover is not None:
                 prover.forget()
-        observed = window.observed(seen)
-        return Recording(
-            schema=SCHEMA,
-            id=name,
-            session=self._experiment.session,
-            boot=trial.boot,
-            update=update,
-            started_unix_ns=started,
-            scenario=scenario,
-            old_build=trial.old_build.label if update == 1 else trial.new_build.label,
-            new_build=trial.new_build.label,
-            old=seen.old,
-            new=seen.new,
-            steps=seen.steps,
-            events=observed.events,
-            brackets=observed.brackets,
-            lost=observed.lost,
-            skipped=observed.skipped,
-            probed=self._experiment.probe is not None and self._experiment.marked,
-            qmp=seen.qmp,
-            migrate_info=seen.migrate_info,
+        return replace(
+            window.recorded(about, seen),
             beats=seen.beats,
             tick_ns=self._clock.follow(seen),
             ram=seen.ram,
-            perf=window.counts,
-            observed=window.gaps,
             host=host_state(before, load_snapshot((seen.new.pid,))),
             device=seen.device,
             evidence=prover.evidence() if prover is not None else None,
-            failure=seen.failure,
-            scheduling=window.scheduling,
         )
 
 

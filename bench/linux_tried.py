@@ -5,14 +5,13 @@ from __future__ import annotations
 import struct
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from results.claims import Finding
 from results.errors import PausebenchError
 from results.figures import figures
-from results.raw import new_run_id
-from results.records import MIB, SCHEMA, Build, Recording, Run, Scenario
+from results.records import MIB, Build, Recording, Run, Scenario
 from results.streams import StreamLog
 from runners.command import Variation
 from runners.device_settings import disk_arguments, nic_arguments, serial_arguments
@@ -25,6 +24,7 @@ from runners.network import PrivateNetwork
 
 from .comparing import on_common_machine
 from .experiment import Experiment
+from .schedule import Trial
 from .window import Window
 
 _RAM_BYTES = 192 * MIB
@@ -114,60 +114,32 @@ async def _transferred(
         guest = LinuxGuest(scenario, directory, kernel, initrd)
         stack.callback(guest.close)
         await guest.boot(old, first, receiver, LETTERS)
-        return experiment.keep(
-            await _recorded(experiment, guest, (old, new), second, receiver, image)
-        )
+        trial = Trial(scenario, old, new, 1, 1, f"{name}+{old.label}+{new.label}")
+        return experiment.keep(await _recorded(experiment, guest, trial, second, receiver, image))
 
 
 async def _recorded(
     experiment: Experiment,
     guest: LinuxGuest,
-    builds: tuple[Build, Build],
+    trial: Trial,
     variation: Variation,
     receiver: Receiver,
     image: Path,
 ) -> Recording:
     """Hand the guest over and end it; all evidence of that."""
-    old, new = builds
-    started = time.time_ns()
-    cell = f"{guest.scenario.id}+{old.label}+{new.label}"
+    about = experiment.blank(trial, 1, time.time_ns())
     before = load_snapshot((guest.qemu.pid,))
     window = Window(experiment, None, guest.scenario)
     with window:
-        seen = await guest.hand_over(new, window.hooks(), receiver, variation)
-    observed = window.observed(seen)
+        seen = await guest.hand_over(trial.new_build, window.hooks(), receiver, variation)
+    recorded = window.recorded(about, seen)
     host = host_state(before, load_snapshot((seen.new.pid,)))
     last, tids = guest.qemu.pid, guest.vcpu_tids
     await guest.qemu.quit()
     if experiment.probe is not None:
         experiment.probe.forget(last, tids)
     logs = stream_logs(receiver.finish(), LETTERS)
-    return Recording(
-        schema=SCHEMA,
-        id=new_run_id(experiment.session, cell, 1, 1),
-        session=experiment.session,
-        boot=1,
-        update=1,
-        started_unix_ns=started,
-        scenario=guest.scenario,
-        old_build=old.label,
-        new_build=new.label,
-        old=seen.old,
-        new=seen.new,
-        steps=seen.steps,
-        events=observed.events,
-        brackets=observed.brackets,
-        lost=observed.lost,
-        skipped=observed.skipped,
-        probed=experiment.probe is not None and experiment.marked,
-        qmp=seen.qmp,
-        migrate_info=seen.migrate_info,
-        perf=window.counts,
-        host=host,
-        failure=seen.failure,
-        scheduling=window.scheduling,
-        streams=tuple(_with_image(log, image) for log in logs),
-    )
+    return replace(recorded, host=host, streams=tuple(_with_image(log, image) for log in logs))
 
 
 def _with_image(log: StreamLog, image: Path) -> StreamLog:

@@ -118,6 +118,7 @@ class Case:
     plug: tuple[tuple[int, str], ...] = ((1, "one"), (2, "two"))
     unplug: tuple[tuple[int, str], ...] = ((1, "one"),)
     placed: bool = True
+    swapped: bool = False  # each pc-dimm where the other was
     fix: str = ""
 
     @property
@@ -170,6 +171,7 @@ def cases() -> Iterator[Case]:
         "told",
         ((1, "two"), (2, "one")),
         unplug=(),
+        swapped=True,
         fix="give each pc-dimm its own memdev",
     )
     yield Case(

@@ -169,9 +169,8 @@ class _Look:
         where = await placed(self.old)
         for position, name in self.case.start:
             unit = self.unit((position, name))
-            asked = where.get(unit.memory) or where.get(self.case.plug[position - 1][1])
-            if self.case.name == "swapped":
-                asked = where[self.case.plug[position - 1][1]]
+            there = where.get(self.case.plug[position - 1][1])
+            asked = there if self.case.swapped else where.get(unit.memory) or there
             if asked is not None and self.case.placed:
                 *behind, device = unit.parts
                 device = Part(device.command, {**device.arguments, **asked})

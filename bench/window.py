@@ -11,7 +11,7 @@ from probes.handover import Observed
 from probes.perf import ProcessCounters
 from results.cpr_stream import carried_descriptors
 from results.modes import promise
-from results.records import ObservedGap, Scenario, VcpuBracket
+from results.records import ObservedGap, Recording, Scenario, VcpuBracket
 from results.scheduling import Scheduling
 from runners.device_watch import interrupt_numbers
 from runners.guest import ram_descriptor
@@ -150,8 +150,27 @@ class Window:
     def _collect(self) -> Observed:
         return self._probe.collect(*self._tids) if self._probe is not None else Observed((), (), 0)
 
-    def observed(self, seen: Transferred) -> Observed:
-        """What the probes recorded; also ends the watch over old QEMU."""
+    def recorded(self, about: Recording, seen: Transferred) -> Recording:
+        """`about` with what the driver and all observers saw; also ends the watch over old QEMU."""
+        observed = self._observed(seen)
+        return replace(
+            about,
+            old=seen.old,
+            new=seen.new,
+            steps=seen.steps,
+            events=observed.events,
+            brackets=observed.brackets,
+            lost=observed.lost,
+            skipped=observed.skipped,
+            qmp=seen.qmp,
+            migrate_info=seen.migrate_info,
+            perf=self.counts,
+            observed=self.gaps,
+            failure=seen.failure,
+            scheduling=self.scheduling,
+        )
+
+    def _observed(self, seen: Transferred) -> Observed:
         self._end_scheduling()
         if self._probe is None:
             return self._first
