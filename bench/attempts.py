@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from results.claims import pair_name
 from results.errors import GuestLost, PausebenchError, TransferRefused
-from results.records import MIB, Aftermath, Build, Process, Recording, Run, Scenario
+from results.records import MIB, Build, Process, Recording, Run, Scenario
 from results.refusals import ACCEPTED, Refusal
+from results.sightings import Aftermath
 from runners.command import AS_IT_IS, Sockets, Variation, channel
 from runners.drive import listening, runstate
 from runners.guest import Guest, start_qemu

@@ -11,8 +11,9 @@ from probes.handover import Observed
 from probes.perf import ProcessCounters
 from results.cpr_stream import carried_descriptors
 from results.modes import promise
-from results.records import ObservedGap, Recording, Scenario, VcpuBracket
+from results.records import Recording, Scenario, VcpuBracket
 from results.scheduling import Scheduling
+from results.sightings import ObservedGap
 from runners.device_watch import interrupt_numbers
 from runners.guest import ram_descriptor
 from runners.observer.process import Observer

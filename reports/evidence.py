@@ -10,7 +10,8 @@ from results.evidence import Proof
 from results.figures import stream_line
 from results.modes import mode_of
 from results.plugging import outcome_line
-from results.records import Aftermath, CarriedFd, Run, Span, Witnesses
+from results.records import CarriedFd, Run, Span, Witnesses
+from results.sightings import Aftermath
 
 from .look import STATE_WORDS, Page, figure, mib, ms, percent
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from .claims import Finding, Found
-from .records import Aftermath, Recording, Run
+from .records import Recording, Run
 from .refusals import ACCEPTED, Refusal
+from .sightings import Aftermath
 
 
 def decide(

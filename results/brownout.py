@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from .records import Ring
+from .sightings import Ring
 
 RESTORED_SHARE = 0.95
 # A window of five intervals (some 2 ms): one interval alone is emptied by any interrupt.

@@ -10,7 +10,8 @@ from itertools import pairwise
 from statistics import median_low
 
 from .evidence import Check
-from .records import DeviceContinuity, DeviceWork, Recording
+from .records import Recording
+from .sightings import DeviceContinuity, DeviceWork
 
 _WRAP = 1 << 32
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from .records import HostState, Run
+from .records import Run
+from .sightings import HostState
 from .statistics import interval_over_boots, median_ns
 from .witnesses import TOLERANCE_NS
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .records import VcpuBeats
+from .sightings import VcpuBeats
 
 Sample = tuple[int, int]  # host ns, tick
 Clock = Literal["runs", "freezes", "unknown"]

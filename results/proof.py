@@ -21,7 +21,8 @@ from .evidence import (
     SameFile,
     Verdict,
 )
-from .records import MIB, DeviceContinuity, Scenario
+from .records import MIB, Scenario
+from .sightings import DeviceContinuity
 from .vfio import VfioCalls, check_vfio
 
 VFIO_CONTROL = "VFIO pins let go"

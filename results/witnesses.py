@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from .guest_clock import GuestView
 from .phase_spans import Marks
-from .records import ObservedGap, Recording, Run, Witnesses
+from .records import Recording, Run, Witnesses
+from .sightings import ObservedGap
 
 # How far witnesses may be apart before the run is doubted. A guest whose clock freezes cannot
 # see up to one logging threshold (200 µs) of the pause on top of the sampling noise.

@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from results.records import DeviceCounts, DeviceWork
+from results.sightings import DeviceCounts, DeviceWork
 
 from .guest import Guest, driven_device
 from .patience import patient

@@ -20,7 +20,8 @@ from typing import ClassVar
 from qemu.qmp import Message
 
 from results.errors import GuestLost, PausebenchError, TransferRefused
-from results.records import Build, DeviceWork, Gap, Process, QmpStamp, RamCheck, VcpuBeats
+from results.records import Build, Process, QmpStamp
+from results.sightings import DeviceWork, Gap, RamCheck, VcpuBeats
 
 from .command import Sockets, Variation, channel
 from .device_watch import DeviceWatch

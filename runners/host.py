@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from results.errors import HostUnfit
-from results.records import HostState
+from results.sightings import HostState
 
 from . import hugepages, trials
 

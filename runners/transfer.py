@@ -9,7 +9,8 @@ from dataclasses import replace
 from results.brownout import follow
 from results.errors import GuestLost, PausebenchError
 from results.guest_clock import tick_difference
-from results.records import Build, Mode, Process, VcpuBeats
+from results.records import Build, Mode, Process
+from results.sightings import VcpuBeats
 
 from .command import Variation
 from .drive import Hooks, Transferred, runstate

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from results.errors import HostUnfit
-from results.records import ObservedGap
+from results.sightings import ObservedGap
 from runners.assembly import assemble
 from runners.payload import layout as payload
 

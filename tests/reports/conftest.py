@@ -14,9 +14,7 @@ from results.records import (
     SCHEMA,
     Build,
     CarriedFd,
-    HostState,
     Process,
-    RamCheck,
     RamMap,
     Recording,
     Run,
@@ -26,6 +24,7 @@ from results.records import (
     Summary,
     Witnesses,
 )
+from results.sightings import HostState, RamCheck
 from results.store import Store, open_store
 
 SESSION = "20261123-221500-3f2a"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results.brownout import LEAST_WINDOWS, WINDOW, Brownout, follow, interval_of, worst
-from results.records import Ring
+from results.sightings import Ring
 
 SHIFT = 12
 STEP = 1 << SHIFT

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from results.device import check_device, device_continuity
-from results.records import DeviceCounts, DeviceWork, Event, Recording, Run
+from results.records import Event, Recording, Run
+from results.sightings import DeviceCounts, DeviceWork
 
 ADDRESS = "0000:01:00.0"
 ZERO = DeviceCounts(10, 5, 0, 0, 0, 10, 0, 0)

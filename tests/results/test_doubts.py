@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from results.doubts import doubts_of
-from results.records import HostState, Witnesses
+from results.records import Witnesses
+from results.sightings import HostState
 
 QUIET = HostState(window_ns=100_000_000, foreign_ns=1_000_000, cpus=2)
 

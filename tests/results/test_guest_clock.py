@@ -13,7 +13,7 @@ from results.guest_clock import (
     tick_difference,
     tick_rate,
 )
-from results.records import Gap, VcpuBeats
+from results.sightings import Gap, VcpuBeats
 
 WRAP = 1 << 32
 US, MS = 1_000, 1_000_000

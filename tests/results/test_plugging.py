@@ -19,7 +19,8 @@ from results.plugging import (
     qemus_words,
     trouble,
 )
-from results.records import CarriedFd, RamCheck, Run
+from results.records import CarriedFd, Run
+from results.sightings import RamCheck
 
 MEMORY = PluggedMemory("two", 0x100800000, 2048, 2048, 2048)
 WELL = Plugging(

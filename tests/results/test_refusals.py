@@ -23,7 +23,7 @@ from results.aftermath import (
 )
 from results.claims import SET_ASIDE, Claim, rows
 from results.raw import new_run_id, read_recording, write_recording
-from results.records import Aftermath, RamCheck, Recording, Run
+from results.records import Recording, Run
 from results.refusals import (
     ACCEPTED,
     EPC,
@@ -33,6 +33,7 @@ from results.refusals import (
     find,
     release,
 )
+from results.sightings import Aftermath, RamCheck
 from results.statistics import summarise
 from results.timeline import judge
 

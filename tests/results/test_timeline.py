@@ -13,18 +13,15 @@ import pytest
 from results.records import (
     SCHEMA,
     Event,
-    Gap,
-    ObservedGap,
     Process,
     QmpStamp,
-    RamCheck,
     Recording,
     Run,
     Scenario,
-    VcpuBeats,
     VcpuBracket,
     Witnesses,
 )
+from results.sightings import Gap, ObservedGap, RamCheck, VcpuBeats
 from results.timeline import judge
 
 DATA = Path(__file__).parent / "data"

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from results.records import HostState
+from results.sightings import HostState
 from runners import host
 from runners.host import (
     LoadSnapshot,
