@@ -146,11 +146,13 @@ def test_stopped_guest_does_not_beat_and_logs_the_gap(
                 place_of = (at.SLOTS + (vcpu << at.SLOT_SHIFT) + at.S_TICK) // 4
                 memory.words[place_of] -= 10 * memory.plan.threshold_ticks
             await guest.qemu.execute("cont")
+            # A vCPU stopped while it logs a shorter gap counts that one first: two beats each.
             memory.wait_for_beats(stood, PATIENCE_S)
+            memory.wait_for_beats(memory.beats(), PATIENCE_S)
             for vcpu in (0, 1):
                 gaps, lost = memory.gaps_since(vcpu, logged[vcpu])
                 lengths = [(g.end_tick - g.start_tick) % (1 << 32) for g in gaps]
-                assert lengths[0] >= 10 * memory.plan.threshold_ticks
+                assert max(lengths) >= 10 * memory.plan.threshold_ticks
                 assert memory.slot_word(vcpu, at.S_LONGEST) >= max(lengths)
                 assert not lost
 
