@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from results.claims_document import ClaimsDocument, read_claims
 from results.errors import HostUnfit, UsageError
 from results.merge import merge
 from results.records import Run, Scenario, Session
@@ -79,30 +81,56 @@ def measure(
     """
     devices = recipe.chosen_devices(wishes.assigned)
     root = ensure_root(fresh=False, iommufd=any(s.vfio == "iommufd" for s in scenarios))
-    job = Job(
-        arguments=_arguments(scenarios, wishes, len(devices)),
-        devices=devices,
-        environment={LAB_VARIABLE: _identity()},
-        limit_s=wishes.time_limit_s,
-        files={_FILE: wishes.scenario_file.read_text()} if wishes.scenario_file else {},
-    )
+    arguments = _arguments(scenarios, wishes, len(devices))
+    files = {_FILE: wishes.scenario_file.read_text()} if wishes.scenario_file else {}
+    with _carried_out(root, arguments, devices, wishes.time_limit_s, files) as finished:
+        return _taken_over(finished, store, command)
+
+
+def claims(
+    assigned: Sequence[str], limit_s: int, store: Store, command: Sequence[str]
+) -> tuple[Session, ClaimsDocument]:
+    """Put the claims about assigned devices to the test in the lab that has been made.
+
+    Its session goes over into `store`; the document with what was found does not, its findings are
+    part of another. Raises HostUnfit as `measure` does.
+    """
+    root = current_root()
+    if root is None:
+        raise HostUnfit("no lab has been made here: make lab")
+    devices = recipe.chosen_devices(assigned)
+    arguments = [*_command("claims"), "--assigned-only", "--limit", str(limit_s)]
+    for place in range(len(devices)):
+        arguments += ["--device", recipe.address_of(place)]
+    with _carried_out(root, arguments, devices, limit_s, {}) as finished:
+        session, _ = _taken_over(finished, store, command)
+        document = read_claims(finished.store, session.id)
+    if document is None:
+        raise HostUnfit("the lab was cut off before it could say what it had found")
+    return session, document
+
+
+@contextmanager
+def _carried_out(
+    root: LabRoot,
+    arguments: Sequence[str],
+    devices: tuple[recipe.LabDevice, ...],
+    limit_s: int,
+    files: Mapping[str, str],
+) -> Iterator[Finished]:
+    job = Job(tuple(arguments), devices, {LAB_VARIABLE: _identity()}, limit_s, files)
     with in_use(root):
         tell(f"booting {describe(root)} with {', '.join(d.name for d in devices)}")
         with lab_run(root, job, tell) as finished:
-            return _taken_over(finished, store, command)
+            yield finished
+
+
+def _command(name: str) -> list[str]:
+    return ["python3", "-m", "bench", name, "--store", "/run/store"]
 
 
 def _arguments(scenarios: Sequence[Scenario], wishes: Wishes, devices: int) -> tuple[str, ...]:
-    words = [
-        "python3",
-        "-m",
-        "bench",
-        "run",
-        *(s.id for s in scenarios),
-        "--store",
-        "/run/store",
-        "--quiet",
-    ]
+    words = [*_command("run"), *(s.id for s in scenarios), "--quiet"]
     words += ["--boots", str(wishes.boots), "--updates", str(wishes.updates)]
     if wishes.scenario_file:
         words += ["--scenarios", f"/lab/{_FILE}"]

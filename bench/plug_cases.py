@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from results.plugging import Expected
-from results.records import MIB
+from results.records import MIB, Scenario
 from runners.plugging import Part, Unit
 
 MEMORY_BYTES = 8 * MIB  # of one plugged backend: not the size of guest RAM, nor of a ROM
@@ -91,15 +91,40 @@ def port(place: int, name: str, directory: Path) -> Unit:
     )
 
 
-KINDS: dict[str, tuple[str, Make]] = {
-    "net": ("virtio-net", net),
-    "net-norom": ("virtio-net without ROM", net_without_rom),
-    "blk": ("virtio-blk", disk),
-    "dimm": ("pc-dimm of memory-backend-ram", dimm),
-    "dimm-memfd": ("pc-dimm of memory-backend-memfd", memfd_dimm),
-    "backend": ("memory backend without a device", backend),
-    "port": ("virtio-serial port on a socket", port),
-}
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What can be plugged; `room` are the options of both QEMUs that it needs beside slots."""
+
+    name: str
+    what: str
+    make: Make
+    room: tuple[str, ...] = ()
+
+
+KINDS = (
+    Kind("net", "virtio-net", net),
+    Kind("net-norom", "virtio-net without ROM", net_without_rom),
+    Kind("blk", "virtio-blk", disk),
+    Kind("dimm", "pc-dimm of memory-backend-ram", dimm),
+    Kind("dimm-memfd", "pc-dimm of memory-backend-memfd", memfd_dimm),
+    Kind("backend", "memory backend without a device", backend),
+    Kind("port", "virtio-serial port on a socket", port),
+)
+
+
+def assigned(scenario: Scenario, addresses: Sequence[str]) -> Kind:
+    """A device of the host at each place, assigned as in a `vfio-…` scenario."""
+    way = scenario.vfio
+    settings: dict[str, object] = {"iommufd": "iommufd0"} if way == "iommufd" else {}
+    if scenario.no_mmap:
+        settings["x-no-mmap"] = True
+
+    def device(place: int, name: str, directory: Path) -> Unit:
+        arguments = {"driver": "vfio-pci", "host": addresses[place - 1], "id": name, **settings}
+        return Unit(name, (Part("device_add", {**arguments, "bus": f"slot{place}"}),))
+
+    room = ("-object", "iommufd,id=iommufd0") if way == "iommufd" else ()
+    return Kind(f"vfio-{way}", f"device assigned by {way}", device, room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +134,7 @@ class Case:
     `placed` tells new QEMU where each pc-dimm lies, as an operator must.
     """
 
-    kind: str
+    kind: Kind
     name: str
     about: str
     expected: Expected
@@ -123,11 +148,11 @@ class Case:
 
     @property
     def id(self) -> str:
-        return f"ids.{self.kind}.{self.name}"
+        return f"ids.{self.kind.name}.{self.name}"
 
     @property
     def test(self) -> str:
-        return f"{KINDS[self.kind][0]}: {self.about}"
+        return f"{self.kind.what}: {self.about}"
 
 
 _SECOND = ("second", "two plugged, the first unplugged, new with the second alone")
@@ -138,25 +163,45 @@ _NO_ROM = "plug virtio-net with romfile= (without a ROM, it has no memory of its
 _AS_IS = "start new QEMU with the devices that old has now, under the same ids"
 
 
-def cases() -> Iterator[Case]:
+def cases(kinds: Sequence[Kind] = KINDS) -> Iterator[Case]:
     """All that is tried, kind by kind."""
-    for kind in KINDS:
-        fix = _NO_ROM if kind == "net" else ""
-        yield Case(kind, *_SECOND, "kept", ((2, "two"),), fix=fix)
-        both: Expected = "refused" if kind == "port" else "told"
-        yield Case(kind, *_BOTH, both, ((1, "one"), (2, "two")), fix=_AS_IS)
-        again = ((1, "three"), (2, "two"))
-        if kind == "dimm":  # in the order of the command line the slots are as old has them
-            again = ((2, "two"), (1, "three"))
-        yield Case(kind, *_AGAIN, "kept", again, replug=(1, "three"), fix=fix)
-        other: Expected = "refused" if kind.startswith("dimm") else "told"
-        yield Case(kind, *_OTHER, other, ((2, "other"),), fix=_AS_IS)
-    for kind in ("net-norom", "blk"):
-        nameless = ((1, ""), (2, ""))
-        about = "two without ids plugged, the first unplugged, new with the second alone"
-        yield Case(kind, "unnamed", about, "kept", ((2, ""),), plug=nameless, unplug=((1, ""),))
+    for kind in kinds:
+        yield from _after_unplug(kind)
+    for kind in kinds:
+        if kind.name in ("net-norom", "blk"):
+            nameless = ((1, ""), (2, ""))
+            about = "two without ids plugged, the first unplugged, new with the second alone"
+            yield Case(kind, "unnamed", about, "kept", ((2, ""),), plug=nameless, unplug=((1, ""),))
+        elif kind.name == "dimm":
+            yield from _misplaced(kind)
+        elif kind.name == "backend":
+            yield Case(
+                kind,
+                "left-out",
+                "both stay, new with the second alone",
+                "told",
+                ((2, "two"),),
+                unplug=(),
+                fix=_AS_IS,
+            )
+
+
+def _after_unplug(kind: Kind) -> Iterator[Case]:
+    fix = _NO_ROM if kind.name == "net" else ""
+    yield Case(kind, *_SECOND, "kept", ((2, "two"),), fix=fix)
+    both: Expected = "refused" if kind.name == "port" else "told"
+    yield Case(kind, *_BOTH, both, ((1, "one"), (2, "two")), fix=_AS_IS)
+    again = ((1, "three"), (2, "two"))
+    if kind.name == "dimm":  # in the order of the command line the slots are as old has them
+        again = ((2, "two"), (1, "three"))
+    yield Case(kind, *_AGAIN, "kept", again, replug=(1, "three"), fix=fix)
+    other: Expected = "refused" if kind.name.startswith("dimm") else "told"
+    yield Case(kind, *_OTHER, other, ((2, "other"),), fix=_AS_IS)
+
+
+def _misplaced(kind: Kind) -> Iterator[Case]:
     yield Case(
-        "dimm",
+        kind,
         "unplaced",
         "two plugged, the first unplugged, new with the second and no address given",
         "told",
@@ -165,7 +210,7 @@ def cases() -> Iterator[Case]:
         fix="give each pc-dimm its addr and slot (query-memory-devices)",
     )
     yield Case(
-        "dimm",
+        kind,
         "swapped",
         "both stay, new has each at the other's address",
         "told",
@@ -173,13 +218,4 @@ def cases() -> Iterator[Case]:
         unplug=(),
         swapped=True,
         fix="give each pc-dimm its own memdev",
-    )
-    yield Case(
-        "backend",
-        "left-out",
-        "both stay, new with the second alone",
-        "told",
-        ((2, "two"),),
-        unplug=(),
-        fix=_AS_IS,
     )

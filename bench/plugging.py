@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from runners.qemu import Qemu
 
 from .comparing import on_common_machine
 from .experiment import Booted, Experiment
-from .plug_cases import KINDS, MEMORY_BYTES, Case, cases
+from .plug_cases import KINDS, MEMORY_BYTES, Case, Kind, cases
 from .scenarios import BUILTIN, find_scenario
 from .schedule import Trial
 from .session import resolve
@@ -110,7 +110,7 @@ class _Look:
     peer: Peer | None = None
 
     def unit(self, which: tuple[int, str]) -> Unit:
-        return KINDS[self.case.kind][1](*which, self.directory)
+        return self.case.kind.make(*which, self.directory)
 
     async def plugged(self) -> None:
         """Plug, fill, unplug and plug again, as the case says."""
@@ -294,14 +294,15 @@ async def attempt(experiment: Experiment, trial: Trial, case: Case) -> tuple[Run
     Raises TransferRefused when QEMU does not plug or unplug what it is asked to.
     """
     directory = experiment.place.directory
+    room = (*ROOM, *case.kind.room)
     async with (
         Peer(directory / "peer") as peer,
-        await experiment.boot(trial, Variation(ROOM)) as booted,
+        await experiment.boot(trial, Variation(room)) as booted,
     ):
         look = _Look(booted, case, directory, booted.guest.qemu)
-        look.peer = peer if case.kind == "port" else None
+        look.peer = peer if case.kind.name == "port" else None
         await look.plugged()
-        variation = Variation((*ROOM, *await look.options()))
+        variation = Variation((*room, *await look.options()))
         with _noting_new(experiment, look):
             run = await booted.update(trial.cell, variation=variation, plugged=look.after)
     assert run.plugging is not None
@@ -313,9 +314,13 @@ async def try_plugging(
     old_build: Build,
     new_build: Build,
     scenario: Scenario | None = None,
-    only: Callable[[Case], bool] = lambda case: True,
+    kinds: Sequence[Kind] = KINDS,
+    known_as: str = "",
 ) -> list[Finding]:
-    """Every case on one pair of builds, each a stored run, with the answer to the worry last."""
+    """Every case on one pair of builds, each a stored run, with the answer to the worry last.
+
+    `known_as` tells the findings about all cases from those of other kinds.
+    """
     if scenario is None:
         anon = resolve(find_scenario("anon", BUILTIN))
         (scenario,), _ = on_common_machine([anon], [old_build, new_build], None)
@@ -326,7 +331,7 @@ async def try_plugging(
     findings: list[Finding] = []
     kept: list[Finding] = []  # of cases in which all must come through
     attempts: list[tuple[Plugging, Run]] = []
-    for case in filter(only, cases()):
+    for case in cases(kinds):
         cell = f"{case.id}+{suffix}"
         stored = sum(1 for _ in experiment.store.iter_runs(experiment.session, cell))
         trial = Trial(scenario, old_build, new_build, stored + 1, 1, cell)
@@ -342,5 +347,6 @@ async def try_plugging(
         findings.append(found)
         kept += [found] if case.expected == "kept" else []
     again = found_again(pair, attempts)
-    findings += [again] if again is not None else []
-    return [*findings, answer(pair, kept, again)]
+    of_all = [*([again] if again is not None else []), answer(pair, kept, again)]
+    about = f" ({known_as})" if known_as else ""
+    return [*findings, *(replace(found, test=found.test + about) for found in of_all)]

@@ -191,6 +191,15 @@ def give_back_of_the_dead() -> int:
     return found
 
 
+def missing(kind: str) -> str:
+    """What this kernel lacks to assign devices in one way: type1, iommufd; empty for nothing."""
+    try:
+        _need(kind)
+    except HostUnfit as error:
+        return str(error)
+    return ""
+
+
 def _need(kind: str) -> None:
     """Load what the kernel needs for one way of assigning devices. Raises HostUnfit."""
     for module, sign, what in (

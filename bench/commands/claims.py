@@ -11,8 +11,9 @@ from bench.options import add_session_options, positive
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bench.assigned import Tested
     from bench.claiming import Pair
-    from results.claims import Finding
+    from bench.progress import SessionProgress
     from results.claims_document import ClaimsDocument
     from results.records import Build
     from results.store import Store
@@ -21,7 +22,8 @@ _INTERRUPTED = "interrupted: what was not tried yet is missing"
 _EPILOG = """\
 Builds: the system's and all of the catalogue (`pausebench build list`; `pausebench build add
 debian:trixie-backports` brings a newer one), and every upgrade from an older to a newer of them.
-Claims about assigned devices are tried in the lab when it has been made (`make lab`).
+Claims about assigned devices are tried on this host with --device, which names PCI devices that are
+taken from it meanwhile, else in the lab when it has been made (`make lab`).
 
 verdicts: shown, refuted, not testable here (and why). Each names the runs that it rests on:
 `pausebench show RUN`. What was tried to be refused, or to go wrong, is stored as failed and is in
@@ -34,6 +36,7 @@ examples:
   pausebench claims --claim 6 --claim 7       some of it, on the system's build alone:
                      --build system
   pausebench claims --json > claims.json
+  pausebench claims --device 0000:01:00.0 --device 0000:02:00.0
   pausebench claims --stored last             the table once more, without measuring
   pausebench report                           the same as a part of the HTML report"""
 
@@ -63,6 +66,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-lab", dest="lab", action="store_false", help="leave assigned devices out"
     )
+    parser.add_argument(
+        "--device",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="PCI devices to assign (as for `run`), two of them to plug and unplug; no lab then",
+    )
+    parser.add_argument(
+        "--assigned-only", action="store_true", help="only what is to be tried with --device"
+    )
     parser.add_argument("--boots", type=positive, default=3, help="per cell (default 3)")
     parser.add_argument("--updates", type=positive, default=2, help="per boot (default 2)")
     parser.add_argument(
@@ -79,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
     from results.errors import UsageError
     from results.store import open_store
 
+    if args.assigned_only and not args.device:
+        raise UsageError("--assigned-only: name the devices (--device 0000:01:00.0)")
     unknown = [n for n in args.claim if n > len(CLAIMS)]
     if unknown:
         raise UsageError(
@@ -125,48 +140,73 @@ def _measured(args: argparse.Namespace, store: Store) -> ClaimsDocument:
     from bench.scenarios import BUILTIN, find_scenario
     from bench.session import open_session, resolve
     from results.claims_document import SCHEMA, ClaimsDocument, write_claims
+    from results.errors import HostUnfit
 
     began = time.monotonic()
     builds = _builds(args.build)
     base = [resolve(find_scenario("anon", BUILTIN))]
     (scenario,), machine = on_common_machine(base, builds, None)
-    pairs = _pairs(builds, upgrades=args.upgrades)
-    steps = steps_for(args.claim)
+    pairs = _pairs(builds, upgrades=args.upgrades and not args.assigned_only)
     seed = seed_of(args)
     command = ["pausebench", *sys.argv[1:]]
-    findings: list[Finding] = []
-    lab = ""
-    notes: list[str] = []
-    with SessionProgress(None, tell_boots=False) as progress:
-        if args.lab and (not args.claim or {3, 11} & set(args.claim)):
-            from bench.lab_claims import in_the_lab
+    extra = {"seed": str(seed), "machine": machine, "purpose": "claims"}
 
-            findings, lab, notes = in_the_lab(store, builds, command, args.limit, progress.note)
-        extra = {"seed": str(seed), "machine": machine, "purpose": "claims"}
+    def kept(session: str, tried: Tried, lab: str, *, complete: bool) -> ClaimsDocument:
+        document = ClaimsDocument(
+            schema=SCHEMA,
+            session=session,
+            made_unix_ns=time.time_ns(),
+            took_s=round(time.monotonic() - began),
+            builds={build.label: build.version for build in builds},
+            columns=tuple(pair.name for pair in pairs),
+            findings=tuple(tried.findings),
+            claims=(3, 11, 12) if args.assigned_only else tuple(args.claim),
+            lab=lab,
+            notes=(*tried.notes, *(() if complete else (_INTERRUPTED,))),
+        )
+        write_claims(store.path, document)
+        return document
+
+    with SessionProgress(None, tell_boots=False) as progress:
+        assigned = _assigned(args, store, builds, progress, command, extra)
+        tried = Tried(assigned.findings, assigned.notes)
+        if args.assigned_only:
+            if not assigned.session:
+                raise HostUnfit("; ".join(f.detail for f in tried.findings[:1]))
+            return kept(assigned.session, tried, "", complete=True)
         with open_session([scenario], builds, store, progress, command, extra) as live:
             attempt = Attempt(live.experiment, scenario, args.boots, args.updates, seed)
-            tried = Tried(findings, notes)
             complete = False
             try:
                 deadline = began + args.limit
+                steps = steps_for(args.claim)
                 asyncio.run(try_all(attempt, pairs, steps, deadline, tried, progress.note))
                 complete = True
             finally:  # after an interrupt too: what was found is kept
-                document = ClaimsDocument(
-                    schema=SCHEMA,
-                    session=live.session.id,
-                    made_unix_ns=time.time_ns(),
-                    took_s=round(time.monotonic() - began),
-                    builds={build.label: build.version for build in builds},
-                    columns=tuple(pair.name for pair in pairs),
-                    findings=tuple(tried.findings),
-                    claims=tuple(args.claim),
-                    lab=lab,
-                    notes=(*tried.notes, *(() if complete else (_INTERRUPTED,))),
-                )
-                write_claims(store.path, document)
+                document = kept(live.session.id, tried, assigned.session, complete=complete)
             live.status = document.exit_code
     return document
+
+
+def _assigned(
+    args: argparse.Namespace,
+    store: Store,
+    builds: Sequence[Build],
+    progress: SessionProgress,
+    command: Sequence[str],
+    extra: dict[str, str],
+) -> Tested:
+    """What assigned devices decide: on this host, in the lab, or not at all."""
+    from bench.assigned import Tested, on_this_host
+    from bench.lab_claims import in_the_lab
+    from runners.devices import chosen_addresses
+
+    if args.claim and not {3, 11, 12} & set(args.claim):
+        return Tested()
+    if args.device:
+        addresses = [address for text in args.device for address in chosen_addresses(text)]
+        return on_this_host(store, builds, list(dict.fromkeys(addresses)), progress, command, extra)
+    return in_the_lab(store, builds, command, args.limit, progress.note) if args.lab else Tested()
 
 
 def _builds(named: Sequence[str] | None) -> list[Build]:

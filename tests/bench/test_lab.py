@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from bench.assigned import judged
 from bench.cli import main
-from bench.lab_claims import judged
 from results.claim_checks import VFIO_IDS, VFIO_PINS, see
 from results.store import open_store
 

@@ -14,6 +14,8 @@ from bench.plugging import pages_alike, pattern
 from results.plugging import ANSWER
 from results.store import open_store
 
+WHAT = {kind.name: kind.what for kind in KINDS}
+
 pytestmark = [pytest.mark.qemu, pytest.mark.kvm, pytest.mark.bpf]
 
 
@@ -48,7 +50,7 @@ def test_every_case_has_a_stored_run(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", ["dimm", "dimm-memfd", "backend"])
 def test_memory_of_the_second_survives(document: dict[str, Any], kind: str) -> None:
-    found = of_test(document, f"{KINDS[kind][0]}: two plugged, the first unplugged, new with the s")
+    found = of_test(document, f"{WHAT[kind]}: two plugged, the first unplugged, new with the s")
     assert found["found"] == "shown", found
     assert "2048 of 2048 pages kept (2048 in the same frames)" in found["detail"]
     assert "old let go of one 0" in found["detail"]
@@ -56,12 +58,12 @@ def test_memory_of_the_second_survives(document: dict[str, Any], kind: str) -> N
 
 @pytest.mark.parametrize("kind", ["net-norom", "blk", "port"])
 def test_devices_without_memory_survive(document: dict[str, Any], kind: str) -> None:
-    found = of_test(document, f"{KINDS[kind][0]}: two plugged, the first unplugged, new with the s")
+    found = of_test(document, f"{WHAT[kind]}: two plugged, the first unplugged, new with the s")
     assert found["found"] == "shown", found
 
 
 def test_another_id_for_memory_is_refused_and_old_lives(document: dict[str, Any]) -> None:
-    found = of_test(document, f"{KINDS['dimm'][0]}: the second under another id")
+    found = of_test(document, f"{WHAT['dimm']}: the second under another id")
     assert found["found"] == "shown", found
     assert found["quote"]
     with open_store(document["store"], create=False) as store:
