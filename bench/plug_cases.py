@@ -108,7 +108,9 @@ KINDS = (
     Kind("dimm", "pc-dimm of memory-backend-ram", dimm),
     Kind("dimm-memfd", "pc-dimm of memory-backend-memfd", memfd_dimm),
     Kind("backend", "memory backend without a device", backend),
-    Kind("port", "virtio-serial port on a socket", port),
+    Kind(
+        "port", "virtio-serial port on a socket", port, ("-device", "virtio-serial-pci,id=serial")
+    ),
 )
 
 

@@ -48,7 +48,6 @@ ROOM: tuple[str, ...] = (
     *("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"),
     *("-device", "pcie-root-port,id=slot1,chassis=1,slot=1"),
     *("-device", "pcie-root-port,id=slot2,chassis=2,slot=2"),
-    *("-device", "virtio-serial-pci,id=serial"),
     *("-trace", "cpr_save_fd", "-trace", "cpr_delete_fd", "-trace", "cpr_find_fd"),
 )
 

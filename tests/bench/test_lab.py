@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from bench import lab
 from bench.assigned import judged
 from bench.cli import main
+from bench.lab_claims import DEVICES
 from results.claim_checks import VFIO_IDS, VFIO_PINS, see
+from results.plugging import ANSWER
 from results.store import open_store
+from runners.lab import recipe
 
 MAPPED = '[scenario.mapped]\nlike = "vfio-iommufd"\nno_mmap = false\n'
 
@@ -86,6 +90,32 @@ def test_claims_about_devices_are_shown(document: dict[str, Any]) -> None:
             for check in (VFIO_PINS, VFIO_IDS):
                 broken = check.breaking(store.recording(run.id))
                 assert check.look(see(broken)).state == "broken"
+
+
+@pytest.mark.lab
+@pytest.mark.qemu
+def test_names_hold_when_assigned_devices_are_plugged_and_unplugged(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    """`document` has made the lab."""
+    with open_store(tmp_path) as store:
+        _, found = lab.claims(DEVICES, 280, store, ["pausebench", "claims"])
+        decided = {f.test: f for f in found.findings if f.claim}
+        assert {f.found for f in decided.values()} == {"shown"}, decided
+        for way in ("type1", "iommufd"):
+            assert decided[f"{ANSWER} ({way})"].claim == 12
+            (second,) = (
+                f
+                for f in found.findings
+                if f"by {way}: two plugged" in f.test and "alone" in f.test
+            )
+            seen = store.run(second.evidence[0]).plugging
+            assert seen is not None
+            assert not seen.afresh
+            gone = set(seen.kept_before) - set(seen.kept)
+            assert f"{recipe.address_of(0)} 0" in gone
+            assert any(name.startswith("vfio_group ") for name in gone) is (way == "type1")
+            assert f"{recipe.address_of(1)} 0" in seen.asked
 
 
 @pytest.mark.lab
