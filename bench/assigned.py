@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -23,7 +24,9 @@ from .session import open_session
 
 _SCENARIOS = {"type1": "vfio-type1", "iommufd": "vfio-iommufd"}  # by the way of assignment
 _CHECKS: tuple[TimelineCheck, ...] = (VFIO_PINS, VFIO_IDS)
+DECIDES = (3, 11, 12)  # claims
 _PLUGGED = 2  # devices that hot-plug and unplug take
+_EXPECTED_S = 30.0  # of one way on one build: is not begun with less time left
 
 
 @dataclass(slots=True)
@@ -42,11 +45,13 @@ def on_this_host(
     progress: Progress,
     command: Sequence[str],
     extra: dict[str, str],
+    deadline: float,
 ) -> Tested:
     """Transfers with the devices, in each way that the kernel knows, on each build that can.
 
     The first device is in the guest from its start and is driven where the payload knows it; with
-    a second one both are plugged and unplugged. Raises UsageError for a device that cannot be lent.
+    a second one both are plugged and unplugged. Nothing is begun that would not end by `deadline`
+    (time.monotonic). Raises UsageError for a device that cannot be lent.
     """
     tested = Tested()
     devices.check_devices(addresses)
@@ -73,8 +78,12 @@ def on_this_host(
         tested.session = live.session.id
         for build in fit:
             for scenario in scenarios:
+                if time.monotonic() + _EXPECTED_S > deadline:
+                    tested.findings += untested([build], "no time was left (--limit)")
+                    tested.notes.append(f"no time was left for {scenario.id} on {build.label}")
+                    continue
                 tested.findings += asyncio.run(_tried(live.experiment, build, scenario, addresses))
-        live.status = 0
+        live.status = 3 if any(f.claim and f.found == "refuted" for f in tested.findings) else 0
     return tested
 
 

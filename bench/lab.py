@@ -39,6 +39,7 @@ class Wishes:
 
 
 _FILE = "scenarios.toml"
+_SPARE_S = 40  # for what is at work when the lab's own limit is reached
 _STARTED = time.monotonic()
 
 
@@ -88,18 +89,15 @@ def measure(
 
 
 def claims(
-    assigned: Sequence[str], limit_s: int, store: Store, command: Sequence[str]
+    root: LabRoot, assigned: Sequence[str], limit_s: int, store: Store, command: Sequence[str]
 ) -> tuple[Session, ClaimsDocument]:
-    """Put the claims about assigned devices to the test in the lab that has been made.
+    """Put the claims about assigned devices to the test in a lab that has been made.
 
     Its session goes over into `store`; the document with what was found does not, its findings are
     part of another. Raises HostUnfit as `measure` does.
     """
-    root = current_root()
-    if root is None:
-        raise HostUnfit("no lab has been made here: make lab")
     devices = recipe.chosen_devices(assigned)
-    arguments = [*_command("claims"), "--assigned-only", "--limit", str(limit_s)]
+    arguments = [*_command("claims"), "--assigned-only", "--limit", str(limit_s - _SPARE_S)]
     for place in range(len(devices)):
         arguments += ["--device", recipe.address_of(place)]
     with _carried_out(root, arguments, devices, limit_s, {}) as finished:

@@ -42,7 +42,7 @@ def in_the_lab(
         return Tested(findings, "", [f"the lab has QEMU {version}, which is none of these builds"])
     note(f"the lab: transfers with an assigned device, QEMU {version}")
     try:
-        session, document = lab.claims(DEVICES, min(limit_s, _LIMIT_S), store, command)
+        session, document = lab.claims(root, DEVICES, min(limit_s, _LIMIT_S), store, command)
     except PausebenchError as error:
         return Tested([*findings, *untested(meant, f"the lab: {error}")])
     label = meant[0].label

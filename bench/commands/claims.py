@@ -92,8 +92,11 @@ def run(args: argparse.Namespace) -> int:
     from results.errors import UsageError
     from results.store import open_store
 
-    if args.assigned_only and not args.device:
-        raise UsageError("--assigned-only: name the devices (--device 0000:01:00.0)")
+    if args.assigned_only and (args.claim or not args.device):
+        raise UsageError(
+            "--assigned-only needs devices (--device 0000:01:00.0) and decides what they decide: "
+            "leave --claim out"
+        )
     unknown = [n for n in args.claim if n > len(CLAIMS)]
     if unknown:
         raise UsageError(
@@ -133,6 +136,7 @@ def _measured(args: argparse.Namespace, store: Store) -> ClaimsDocument:
     import asyncio
     import time
 
+    from bench.assigned import DECIDES
     from bench.claiming import Attempt, Tried, steps_for, try_all
     from bench.comparing import on_common_machine
     from bench.options import seed_of
@@ -143,6 +147,7 @@ def _measured(args: argparse.Namespace, store: Store) -> ClaimsDocument:
     from results.errors import HostUnfit
 
     began = time.monotonic()
+    deadline = began + args.limit
     builds = _builds(args.build)
     base = [resolve(find_scenario("anon", BUILTIN))]
     (scenario,), machine = on_common_machine(base, builds, None)
@@ -160,7 +165,7 @@ def _measured(args: argparse.Namespace, store: Store) -> ClaimsDocument:
             builds={build.label: build.version for build in builds},
             columns=tuple(pair.name for pair in pairs),
             findings=tuple(tried.findings),
-            claims=(3, 11, 12) if args.assigned_only else tuple(args.claim),
+            claims=DECIDES if args.assigned_only else tuple(args.claim),
             lab=lab,
             notes=(*tried.notes, *(() if complete else (_INTERRUPTED,))),
         )
@@ -168,7 +173,7 @@ def _measured(args: argparse.Namespace, store: Store) -> ClaimsDocument:
         return document
 
     with SessionProgress(None, tell_boots=False) as progress:
-        assigned = _assigned(args, store, builds, progress, command, extra)
+        assigned = _assigned(args, store, builds, progress, command, extra, deadline)
         tried = Tried(assigned.findings, assigned.notes)
         if args.assigned_only:
             if not assigned.session:
@@ -178,7 +183,6 @@ def _measured(args: argparse.Namespace, store: Store) -> ClaimsDocument:
             attempt = Attempt(live.experiment, scenario, args.boots, args.updates, seed)
             complete = False
             try:
-                deadline = began + args.limit
                 steps = steps_for(args.claim)
                 asyncio.run(try_all(attempt, pairs, steps, deadline, tried, progress.note))
                 complete = True
@@ -195,17 +199,19 @@ def _assigned(
     progress: SessionProgress,
     command: Sequence[str],
     extra: dict[str, str],
+    deadline: float,
 ) -> Tested:
     """What assigned devices decide: on this host, in the lab, or not at all."""
-    from bench.assigned import Tested, on_this_host
+    from bench.assigned import DECIDES, Tested, on_this_host
     from bench.lab_claims import in_the_lab
     from runners.devices import chosen_addresses
 
-    if args.claim and not {3, 11, 12} & set(args.claim):
+    if args.claim and not set(DECIDES) & set(args.claim):
         return Tested()
     if args.device:
         addresses = [address for text in args.device for address in chosen_addresses(text)]
-        return on_this_host(store, builds, list(dict.fromkeys(addresses)), progress, command, extra)
+        once = list(dict.fromkeys(addresses))
+        return on_this_host(store, builds, once, progress, command, extra, deadline)
     return in_the_lab(store, builds, command, args.limit, progress.note) if args.lab else Tested()
 
 

@@ -51,6 +51,9 @@ def test_list_names_all_claims(capsys: pytest.CaptureFixture[str]) -> None:
         (["--claim", "13"], "there are 12 claims"),
         (["--claim", "0"], "no whole number from 1"),
         (["--build", "nowhere"], "nowhere"),
+        (["--assigned-only"], "--assigned-only needs devices"),
+        (["--assigned-only", "--device", "0000:01:00.0", "--claim", "1"], "leave --claim out"),
+        (["--device", "0000:ff:1f.7", "--build", "system"], "no PCI device 0000:ff:1f.7"),
     ],
 )
 def test_bad_input_is_one_line(

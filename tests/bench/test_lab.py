@@ -18,6 +18,7 @@ from results.claim_checks import VFIO_IDS, VFIO_PINS, see
 from results.plugging import ANSWER
 from results.store import open_store
 from runners.lab import recipe
+from runners.lab.root import current_root
 
 MAPPED = '[scenario.mapped]\nlike = "vfio-iommufd"\nno_mmap = false\n'
 
@@ -98,8 +99,10 @@ def test_names_hold_when_assigned_devices_are_plugged_and_unplugged(
     document: dict[str, Any], tmp_path: Path
 ) -> None:
     """`document` has made the lab."""
+    root = current_root()
+    assert root is not None
     with open_store(tmp_path) as store:
-        _, found = lab.claims(DEVICES, 280, store, ["pausebench", "claims"])
+        _, found = lab.claims(root, DEVICES, 300, store, ["pausebench", "claims"])
         decided = {f.test: f for f in found.findings if f.claim}
         assert {f.found for f in decided.values()} == {"shown"}, decided
         for way in ("type1", "iommufd"):
