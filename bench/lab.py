@@ -97,7 +97,7 @@ def claims(
     part of another. Raises HostUnfit as `measure` does.
     """
     devices = recipe.chosen_devices(assigned)
-    arguments = [*_command("claims"), "--assigned-only", "--limit", str(limit_s - _SPARE_S)]
+    arguments = [*_command("claims"), "--assigned-only", "--limit", str(max(1, limit_s - _SPARE_S))]
     for place in range(len(devices)):
         arguments += ["--device", recipe.address_of(place)]
     with _carried_out(root, arguments, devices, limit_s, {}) as finished:
