@@ -166,7 +166,8 @@ class GuestMemory:
         sample staler, never fresher than the truth, and the smallest (ns - tick) is the best one.
         A sample is fresh when the tick moved within the last 100 µs, which a vCPU that waits for
         a CPU does not do; the look ends at 16 fresh samples, or after `patience_s` with what there
-        is. Ticks are raw (32 bits, wrapping).
+        is. It reads on for some beats before it sleeps: a sleep alone may take longer than a sample
+        stays fresh. Ticks are raw (32 bits, wrapping).
         """
         vcpus = range(self.plan.vcpus)
         places = [(at.SLOTS + (v << at.SLOT_SHIFT) + at.S_TICK) // 4 for v in vcpus]
@@ -174,7 +175,8 @@ class GuestMemory:
         words, clock = self.words, time.monotonic_ns
         last = [(0, -1)] * len(places)
         fresh = 0
-        end = clock() + int(patience_s * 1e9)
+        now = clock()
+        end, rest = now + int(patience_s * 1e9), now + _FRESH_NS
         while fresh < _FRESH_SAMPLES and clock() < end:
             for i, place in enumerate(places):
                 tick = int(words[place])
@@ -184,7 +186,9 @@ class GuestMemory:
                 if tick != earlier and now - before < _FRESH_NS:
                     samples[i].append((now, tick))
                     fresh += 1
-            time.sleep(20e-6)  # leaves the CPU to the vCPU that is being watched
+            if now > rest:
+                time.sleep(20e-6)  # leaves the CPU to the vCPU that is being watched
+                rest = clock() + _FRESH_NS
         return samples
 
     def gaps_since(self, vcpu: int, logged: int) -> tuple[tuple[Gap, ...], bool]:

@@ -116,6 +116,22 @@ def test_ring_counts_every_beat(accel: str, build: Build, place: Place) -> None:
 
 
 @pytest.mark.parametrize("accel", ACCELS)
+def test_ticks_are_read_on_a_host_that_sleeps_long(
+    accel: str, build: Build, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose shortest sleep is longer than a sample stays fresh."""
+    sleep = time.sleep
+
+    async def scene() -> None:
+        async with booted(scenario(accel), build, place) as guest:
+            monkeypatch.setattr("runners.payload.memory.time.sleep", lambda _: sleep(0.001))
+            samples = guest.memory.sample_ticks(PATIENCE_S)
+            assert sum(map(len, samples)) >= 16
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("accel", ACCELS)
 def test_thread_ids_are_those_of_the_vcpus_in_order(accel: str, build: Build, place: Place) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=2), build, place) as guest:
