@@ -41,7 +41,7 @@ async def measure_modes(
 
     A Finding of topic `mode` for each mode, and one of topic `claim` over all of them. Fewer boots
     than LEAST_BOOTS would decide nothing, so there are never fewer; of an upgrade only a boot's
-    first update is one.
+    first update is one, and modes of long pauses need no more either.
     """
     runs = await experiment.run(plan(old_build, new_build, boots, updates, seed, scenario))
     label = pair_name(old_build.label, new_build.label)
@@ -89,7 +89,7 @@ def plan(
     ]
     order = random.Random(seed)  # noqa: S311 - a schedule, stored to be repeated
     trials: list[Trial] = []
-    turns = [(s, turn) for s in scenarios for turn in range(_turns(s.mode))]
+    turns = [(s, turn) for s in scenarios for turn in range(_turns(s.mode, upgrade=upgrade))]
     for boot in range(1, max(boots, LEAST_BOOTS) + 1):
         order.shuffle(turns)
         trials += [
@@ -97,8 +97,8 @@ def plan(
                 each,
                 old_build,
                 new_build,
-                (boot - 1) * _turns(each.mode) + turn + 1,
-                1 if upgrade else updates,
+                (boot - 1) * _turns(each.mode, upgrade=upgrade) + turn + 1,
+                updates if each.mode in SHORT and not upgrade else 1,
                 _cell(each, old_build, new_build),
             )
             for each, turn in turns
@@ -106,9 +106,12 @@ def plan(
     return tuple(trials)
 
 
-def _turns(mode: Mode) -> int:
-    """Boots of a mode in each round: more where pauses are so short that they lie close."""
-    return _MORE if mode in SHORT else 1
+def _turns(mode: Mode, *, upgrade: bool) -> int:
+    """Boots of a mode in each round: more where pauses are so short that they lie close.
+
+    Not of an upgrade: it is the builds that are compared with themselves that tell modes apart.
+    """
+    return _MORE if mode in SHORT and not upgrade else 1
 
 
 def _cell(scenario: Scenario, old: Build, new: Build) -> str:

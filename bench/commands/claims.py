@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--boots", type=positive, default=3, help="per cell (default 3)")
     parser.add_argument("--updates", type=positive, default=2, help="per boot (default 2)")
     parser.add_argument(
-        "--limit", type=positive, default=840, metavar="S", help="seconds it may take (840)"
+        "--limit", type=positive, default=860, metavar="S", help="seconds it may take (860)"
     )
     parser.add_argument(
         "--stored", metavar="SESSION", help="show what a session found; `last` for the latest"

@@ -222,6 +222,11 @@ def test_rounds_hold_every_mode_in_another_order(build: Build) -> None:
     assert len({tuple(sorted(one)) for one in rounds}) == 1
     assert len({tuple(one) for one in rounds}) > 1
     assert len({(t.cell, t.boot) for t in trials}) == len(trials)
+    assert {t.updates for t in trials if t.scenario.mode in SHORT} == {2}
+    assert {t.updates for t in trials if t.scenario.mode not in SHORT} == {1}
+    later = replace(build, label="later")
+    upgrades = Counter(trial.scenario.mode for trial in plan(build, later, 3, 2, 1))
+    assert set(upgrades.values()) == {5}
 
 
 def test_a_mode_that_the_build_lacks_ends_with_one_line(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
