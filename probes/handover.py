@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from results.errors import HostUnfit
-from results.phases import MARK_NAMES, MARKS, choose_function
-from results.records import Build, Event, VcpuBracket
+from results.records.recording import Event, VcpuBracket
+from results.records.scenario import Build
+from results.timeline.marks import MARK_NAMES, MARKS, choose_function
 
-from .program import SkippedCalls, compile_program
+from .bpf_program import SkippedCalls, compile_program
 
 _RING_PAGES = 256  # 1 MiB holds several hundred transfers' records; it is drained after each
 _DATA_BYTES = 512

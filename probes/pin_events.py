@@ -9,9 +9,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Self
 
-from results.evidence import PinEvents
+from results.records.evidence import PinEvents
 
-from .program import compile_program, stderr_to
+from .bpf_program import compile_program, stderr_to
 
 # Long-term pins and their release: what VFIO, iommufd and io_uring take.
 _FUNCTIONS = (

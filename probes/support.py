@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from results.errors import HostUnfit
-from results.support import ProbeSupport
+from results.records.host_needs import ProbeSupport
 
-from .bcc_import import load_bcc
+from .bcc_loader import load_bcc
+from .bpf_program import compile_program, stderr_to
 from .headers import kernel_headers
-from .program import compile_program, stderr_to
 
 _TRACEPOINT, _UPROBE, _KPROBE, _FENTRY = range(4)  # as in support.bpf.c
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from results import comparison as judged
-from results.claims_document import ClaimsDocument
-from results.material import Cell, Material
-from results.verdict import INVALID, REGRESSED, SAME, UNDECIDED
-
-from .claims import summary_line as claims_summary
-from .look import figure, ms, percent
+from reports.claim_groups import summary_line as claims_summary
+from reports.wording import cell_name, figure, median_text, ms, shift_text
+from results.claims.document import ClaimsDocument
+from results.comparison import compare as judged
+from results.comparison.verdict import INVALID, REGRESSED, SAME, UNDECIDED
+from results.summary.report_data import Cell, Material
 
 Word = Literal[
     "refuted",
@@ -118,11 +117,6 @@ def exit_code(words: Iterable[Word], material: Material, *, strict: bool) -> int
     return UNDECIDED if strict and "undecided" in found else SAME
 
 
-def cell_name(cell: Cell) -> str:
-    """`anon on system`."""
-    return f"{cell.summary.scenario} on {cell.builds}"
-
-
 def _of_cell(cell: Cell) -> list[_Finding]:
     summary, name = cell.summary, cell_name(cell)
     found = []
@@ -145,14 +139,6 @@ def _of_cell(cell: Cell) -> list[_Finding]:
     return found
 
 
-def median_text(cell: Cell) -> str:
-    """`4.42 ms [4.31, 4.58]`, without bounds where there are none."""
-    summary = cell.summary
-    if summary.low_ns is None or summary.high_ns is None:
-        return ms(summary.median_ns)
-    return f"{ms(summary.median_ns)} [{figure(summary.low_ns)}, {figure(summary.high_ns)}]"
-
-
 def _of_shift(comparison: judged.Comparison, cell: judged.Cell) -> _Finding:
     name = f"{cell.scenario} on {comparison.label_b}"
     word: Word = cell.verdict
@@ -168,28 +154,3 @@ def _of_shift(comparison: judged.Comparison, cell: judged.Cell) -> _Finding:
     elif word == "undecided" and not cell.valid:
         word, text, size = "failed", f"{name}: {cell.reason}", 1e9
     return _Finding(word, size, name, text)
-
-
-def shift_text(cell: judged.Cell) -> str:
-    """`3.86 → 4.95 ms, +1.02 [+0.202, +3.24] ms (+26 %)`."""
-    old, new = (
-        figure(ns) if ns is not None else "–" for ns in (cell.median_a_ns, cell.median_b_ns)
-    )
-    if cell.shift_ns is None:
-        return f"{old} → {new} ms"
-    share = f" ({percent(cell.shift_percent)})" if cell.shift_percent is not None else ""
-    return f"{old} → {new} ms, {interval_text(cell.shift_ns, cell.low_ns, cell.high_ns)} ms{share}"
-
-
-def interval_text(shift: int | None, low: int | None, high: int | None) -> str:
-    """`+1.02 [+0.202, +3.24]`, ms."""
-    if shift is None:
-        return "–"
-    if low is None or high is None:
-        return f"{signed(shift)} [no interval]"
-    return f"{signed(shift)} [{signed(low)}, {signed(high)}]"
-
-
-def signed(ns: int) -> str:
-    """`+1.02`, `−0.048`, ms."""
-    return f"{'+' if ns > 0 else '−' if ns < 0 else ''}{figure(abs(ns))}"

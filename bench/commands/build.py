@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from results.records import Build
-    from runners.catalogue import Entry
+    from results.records.scenario import Build
+    from runners.builds.catalogue import Entry
 
 _EPILOG = """\
 Builds of suites are unpacked into $PAUSEBENCH_CACHE, else /var/cache/pausebench/builds, and run
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from runners import catalogue
+    from runners.builds import catalogue
 
     match args.action:
         case "add":
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(entries: Sequence[Entry], as_json: bool) -> None:
-    from runners.catalogue import cache_directory
+    from runners.builds.catalogue import cache_directory
 
     system = _system()
     if as_json:
@@ -93,7 +93,7 @@ def _list(entries: Sequence[Entry], as_json: bool) -> None:
 def _system() -> Build | None:
     """The system's QEMU, which needs no adding, where there is a fit one."""
     from results.errors import HostUnfit
-    from runners.builds import default_build
+    from runners.builds.discover import default_build
 
     try:
         return default_build()
@@ -129,9 +129,9 @@ def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _show(label: str, as_json: bool) -> None:
-    from runners.builds import default_build
-    from runners.catalogue import find, look_into
-    from runners.machines import known_machines
+    from runners.builds.catalogue import find, look_into
+    from runners.builds.discover import default_build
+    from runners.builds.machine_types import known_machines
 
     entry = None if label == "system" else find(label)
     build = default_build() if entry is None else look_into(entry)
@@ -165,7 +165,7 @@ def _facts(build: Build, entry: Entry | None, machines: Sequence[str]) -> list[t
 
 def _machines(label: str, machines: Sequence[str]) -> str:
     from results.errors import BuildUnfit
-    from runners.machines import newest_common
+    from runners.builds.machine_types import newest_common
 
     try:
         newest = newest_common({label: tuple(machines)}, "q35")

@@ -6,13 +6,15 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from bench.options import add_scenario_options, add_session_options, positive
+from bench.arguments import positive
+
+from .options import add_scenario_options, add_session_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from results.calibration import Kind
-    from results.records import Scenario
+    from results.instrument.calibration import Kind
+    from results.records.scenario import Scenario
 
 DEFAULT_SCENARIOS = ("anon", "hugetlb-2m")
 EXIT_OFF = 1
@@ -82,15 +84,16 @@ def run(args: argparse.Namespace) -> int:
     import time
     from dataclasses import replace
 
-    from bench.calibrating import LEVELS_NS, Calibrator, Injectors
-    from bench.options import need_root, seed_of
-    from bench.progress import SessionProgress
-    from bench.session import open_session
-    from results.calibration import KINDS
-    from results.certificates import known_so_far, write_certificate
-    from results.store import open_store
-    from runners.builds import default_build
-    from runners.catalogue import resolve_build
+    from bench.measurement.progress import SessionProgress
+    from bench.measurement.session import open_session
+    from bench.studies.calibrate import LEVELS_NS, Calibrator, Injectors
+    from results.instrument.calibration import KINDS
+    from results.instrument.certificates import known_so_far, write_certificate
+    from results.store.store import open_store
+    from runners.builds.catalogue import resolve_build
+    from runners.builds.discover import default_build
+
+    from .options import need_root, seed_of
 
     levels = tuple(sorted(set(args.level))) if args.level else LEVELS_NS
     kinds: Sequence[Kind] = tuple(dict.fromkeys(args.kind)) if args.kind else KINDS
@@ -131,7 +134,7 @@ def _cells(args: argparse.Namespace) -> list[Scenario]:
     """Every scenario on each accelerator that this host has, or on the one asked for."""
     from dataclasses import replace
 
-    from bench.options import chosen_scenarios
+    from .options import chosen_scenarios
 
     found: list[Scenario] = []
     for scenario in chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS):
@@ -152,8 +155,8 @@ def _show(args: argparse.Namespace, certificate: Any, path: Any) -> None:
         return
     import os
 
-    from reports.calibration import calibration_page
-    from reports.terminal import look_for, write
+    from reports.terminal.calibration import calibration_page
+    from reports.terminal.session import look_for, write
 
     look = look_for(sys.stdout, os.environ)
     write(calibration_page(certificate, str(path), look), sys.stdout, look)

@@ -6,17 +6,19 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from bench.options import add_session_options, positive
+from bench.arguments import positive
+
+from .options import add_session_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.assigned import Tested
-    from bench.claiming import Pair
-    from bench.progress import SessionProgress
-    from results.claims_document import ClaimsDocument
-    from results.records import Build
-    from results.store import Store
+    from bench.claims.campaign import Pair
+    from bench.claims.vfio_devices import Tested
+    from bench.measurement.progress import SessionProgress
+    from results.claims.document import ClaimsDocument
+    from results.records.scenario import Build
+    from results.store.store import Store
 
 _INTERRUPTED = "interrupted: what was not tried yet is missing"
 _EPILOG = """\
@@ -88,9 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from results.claims import CLAIMS
+    from results.claims.catalogue import CLAIMS
     from results.errors import UsageError
-    from results.store import open_store
+    from results.store.store import open_store
 
     if args.assigned_only and (args.claim or not args.device):
         raise UsageError(
@@ -110,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         with open_store(args.store, create=False) as store:
             document = _stored(store, args.stored)
     else:
-        from bench.options import need_root
+        from .options import need_root
 
         need_root()
         with open_store(args.store) as store:
@@ -120,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _stored(store: Store, session: str) -> ClaimsDocument:
-    from results.claims_document import latest_claims, read_claims
+    from results.claims.document import latest_claims, read_claims
     from results.errors import UsageError
 
     named = latest_claims(store.path) if session == "last" else store.resolve_session(session)
@@ -136,15 +138,15 @@ def _measured(args: argparse.Namespace, store: Store) -> ClaimsDocument:
     import asyncio
     import time
 
-    from bench.assigned import DECIDES
-    from bench.claiming import Attempt, Tried, steps_for, try_all
-    from bench.comparing import on_common_machine
-    from bench.options import seed_of
-    from bench.progress import SessionProgress
-    from bench.scenarios import BUILTIN, find_scenario
-    from bench.session import open_session, resolve
-    from results.claims_document import SCHEMA, ClaimsDocument, write_claims
+    from bench.claims.campaign import Attempt, Tried, steps_for, try_all
+    from bench.claims.vfio_devices import DECIDES
+    from bench.measurement.progress import SessionProgress
+    from bench.measurement.scenarios import BUILTIN, find_scenario, on_common_machine, resolve
+    from bench.measurement.session import open_session
+    from results.claims.document import SCHEMA, ClaimsDocument, write_claims
     from results.errors import HostUnfit
+
+    from .options import seed_of
 
     began = time.monotonic()
     deadline = began + args.limit
@@ -202,9 +204,9 @@ def _assigned(
     deadline: float,
 ) -> Tested:
     """What assigned devices decide: on this host, in the lab, or not at all."""
-    from bench.assigned import DECIDES, Tested, on_this_host
-    from bench.lab_claims import in_the_lab
-    from runners.devices import chosen_addresses
+    from bench.claims.lab import in_the_lab
+    from bench.claims.vfio_devices import DECIDES, Tested, on_this_host
+    from runners.host.vfio_pci import chosen_addresses
 
     if args.claim and not set(DECIDES) & set(args.claim):
         return Tested()
@@ -217,8 +219,9 @@ def _assigned(
 
 def _builds(named: Sequence[str] | None) -> list[Build]:
     """The builds that were asked for, or all that this host has, from old to new."""
-    from bench.options import labelled
-    from runners.catalogue import list_builds, resolve_build
+    from runners.builds.catalogue import list_builds, resolve_build
+
+    from .options import labelled
 
     names = named or ["system", *(entry.label for entry in list_builds())]
     return sorted(labelled([resolve_build(name) for name in names]), key=_version)
@@ -234,7 +237,7 @@ def _pairs(builds: Sequence[Build], *, upgrades: bool) -> list[Pair]:
     """Each build with itself, then every upgrade."""
     from itertools import combinations
 
-    from bench.claiming import Pair
+    from bench.claims.campaign import Pair
 
     pairs = [Pair(build, build) for build in builds]
     return pairs + [Pair(old, new) for old, new in combinations(builds, 2) if upgrades]
@@ -244,14 +247,14 @@ def _show(args: argparse.Namespace, document: ClaimsDocument) -> None:
     if args.json:
         import json
 
-        from results.claims_document import as_json
+        from results.claims.document import as_json
 
         print(json.dumps(as_json(document)))
         return
     import os
 
-    from reports.claims import claims_page
-    from reports.terminal import closing_lines, look_for, write
+    from reports.terminal.claims import claims_page
+    from reports.terminal.session import closing_lines, look_for, write
 
     look = look_for(sys.stdout, os.environ)
     write(claims_page(document, look), sys.stdout, look)

@@ -6,15 +6,18 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from bench.options import add_mode_option, add_scenario_options, add_session_options, positive
+from bench.arguments import positive
+
+from .options import add_mode_option, add_scenario_options, add_session_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.comparing import Pair
-    from results.comparison import Comparison, Thresholds
-    from results.records import Build, Run, Session
-    from results.store import Store
+    from bench.studies.ab_blocks import Pair
+    from results.comparison.compare import Comparison, Thresholds
+    from results.records.run import Run
+    from results.records.scenario import Build, Session
+    from results.store.store import Store
 
 DEFAULT_SCENARIOS = ("anon", "hugetlb-2m")
 _BISECT_SKIP = 125
@@ -82,14 +85,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from results.store import open_store
+    from results.store.store import open_store
 
     _check(args)
     if args.stored:
         with open_store(args.store, create=False) as store:
             comparison = _stored(args, store)
         return _finish(args, comparison, [])
-    from bench.options import need_root
+    from .options import need_root
 
     need_root()
     with open_store(args.store) as store:
@@ -120,7 +123,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _thresholds(args: argparse.Namespace) -> Thresholds:
-    from results.comparison import Thresholds
+    from results.comparison.compare import Thresholds
 
     return Thresholds(relative=args.relative / 100.0, absolute_ns=round(args.absolute * 1e6))
 
@@ -135,8 +138,8 @@ def _judge(
     *,
     in_blocks: bool,
 ) -> Comparison:
-    from bench.comparing import BOOTS_PER_BLOCK
-    from results.comparison import blocks_by_boot, compare
+    from bench.studies.ab_blocks import BOOTS_PER_BLOCK
+    from results.comparison.compare import blocks_by_boot, compare
 
     return compare(
         runs_a,
@@ -153,7 +156,7 @@ def _judge(
 
 def _noise(store: Store, host: str, runs: Sequence[Run]) -> dict[str, int]:
     """The host's A/A noise floor of each scenario, from comparisons with no more boots."""
-    from results.noise import noise_floors
+    from results.comparison.noise_floor import noise_floors
 
     return noise_floors(runs, lambda d: ((e.boots, e.shift_ns) for e in store.aa(host, d)))
 
@@ -162,18 +165,19 @@ def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[
     import asyncio
     import random
 
-    from bench.comparing import (
+    from bench.measurement.progress import SessionProgress
+    from bench.measurement.scenarios import on_common_machine
+    from bench.measurement.session import open_session
+    from bench.studies.ab_blocks import (
         BOOTS_PER_BLOCK,
         Pair,
         measure_blocks,
         narrow,
-        on_common_machine,
         plan_block,
         sides,
     )
-    from bench.options import chosen_scenarios, seed_of
-    from bench.progress import SessionProgress
-    from bench.session import open_session
+
+    from .options import chosen_scenarios, seed_of
 
     pair = _pair(args, Pair)
     scenarios, machine = on_common_machine(
@@ -224,8 +228,9 @@ def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[
 def _pair(args: argparse.Namespace, pair: type[Pair]) -> Pair:
     from dataclasses import replace
 
-    from bench.options import labelled
-    from runners.catalogue import resolve_build
+    from runners.builds.catalogue import resolve_build
+
+    from .options import labelled
 
     a = resolve_build(args.a)
     b = replace(a, label=f"{a.label}-again") if args.aa else resolve_build(args.b)
@@ -242,7 +247,7 @@ def _remember(
     store: Store, session: str, host: str, comparison: Comparison, runs: Sequence[Run]
 ) -> None:
     """Keep the shift and verdict of every cell of an A/A."""
-    from results.store import AaEntry
+    from results.store.store import AaEntry
 
     dimensions = {run.scenario: run.dimensions for run in runs}
     for cell in comparison.cells:
@@ -256,7 +261,7 @@ def _tell_aa(store: Store) -> None:
     """What all stored A/A comparisons on this host say."""
     from platform import node
 
-    from results.noise import false_alarms, noise_floor
+    from results.comparison.noise_floor import false_alarms, noise_floor
 
     entries = store.aa(node())
     wrong, total = false_alarms(entry.verdict for entry in entries)  # type: ignore[misc]
@@ -269,7 +274,7 @@ def _tell_aa(store: Store) -> None:
 
 
 def _stored(args: argparse.Namespace, store: Store) -> Comparison:
-    from results.compatibility import differences
+    from results.comparison.compatibility import differences
     from results.errors import UsageError
 
     (session_a, runs_a), (session_b, runs_b) = (_side(store, text) for text in (args.a, args.b))
@@ -308,8 +313,8 @@ def _finish(args: argparse.Namespace, comparison: Comparison, upgrades: Sequence
     if args.json:
         import json
 
-        from reports.comparison_document import comparison_document
-        from reports.document import run_entry
+        from reports.formats.comparison_json import comparison_document
+        from reports.formats.session_json import run_entry
 
         document = comparison_document(comparison)
         document["upgrades"] = [run_entry(run) for run in upgrades]
@@ -317,9 +322,9 @@ def _finish(args: argparse.Namespace, comparison: Comparison, upgrades: Sequence
         return status
     import os
 
-    from reports.comparison import comparison_table
-    from reports.terminal import failures, look_for, summary_table, write
-    from results.statistics import summarise
+    from reports.terminal.comparison import comparison_table
+    from reports.terminal.session import failures, look_for, summary_table, write
+    from results.stats.intervals import summarise
 
     look = look_for(sys.stdout, os.environ)
     write(comparison_table(comparison, look), sys.stdout, look)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from results.records import Build
+    from results.records.scenario import Build
 
 _NOTHING_MEASURABLE = 4
 
@@ -26,9 +26,9 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     from probes.support import probe_support
-    from reports.doctor import doctor_page, to_json
-    from reports.look import look_for, write
-    from runners.needs import check_host, measurable
+    from reports.terminal.doctor import doctor_page, to_json
+    from reports.terminal.style import look_for, write
+    from runners.doctor.requirements import check_host, measurable
 
     builds, refused = _builds(args)
     needs = check_host(probe_support(), builds, refused)
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 def _builds(args: argparse.Namespace) -> tuple[list[Build], list[tuple[str, str]]]:
     """The fit builds, and (label, reason) of the others."""
     from results.errors import BuildUnfit, HostUnfit
-    from runners.builds import default_build, discover, parse_build_option
+    from runners.builds.discover import default_build, discover, parse_build_option
 
     builds, refused = [], []
     if not args.build:

@@ -35,13 +35,14 @@ def run(args: argparse.Namespace) -> int:
     import sys
     import time
 
-    from reports.history import history_document, history_html, history_page
-    from reports.look import look_for, write
+    from reports.formats.history_json import history_document
+    from reports.html.history_page import history_html
+    from reports.terminal.history import history_page
+    from reports.terminal.style import look_for, write
     from results.errors import UsageError
-    from results.history import read_history
-    from results.store import open_store
-
-    from bench.reporting import replace_file  # isort: skip
+    from results.store.documents import replace_file
+    from results.store.store import open_store
+    from results.summary.history import read_history
 
     since = since_unix_ns(args.since, time.time_ns()) if args.since else 0
     with open_store(args.store, create=False) as store:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.options import positive
+from bench.arguments import positive
 
 if TYPE_CHECKING:
     from runners.lab.root import LabRoot
@@ -65,14 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action="store_true",
             help="without iommufd: its modules need not be built (30 s)",
         )
-    from bench.options import add_session_options
+    from .options import add_session_options
 
     add_session_options(run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from bench import lab
-    from bench.options import need_root
+    from bench.studies import lab
+
+    from .options import need_root
 
     if args.action == "status":
         return _status(as_json=args.json)
@@ -92,10 +93,11 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     import sys
 
-    from bench import lab
-    from bench.commands.run import show
-    from bench.session import Outcome
-    from results.store import open_store
+    from bench.measurement.session import Outcome
+    from bench.studies import lab
+    from results.store.store import open_store
+
+    from .run import show
 
     names = args.scenario or list(DEFAULT_SCENARIOS[:1] if args.legacy_only else DEFAULT_SCENARIOS)
     scenarios = lab.chosen(names, args.scenarios, legacy_only=args.legacy_only)

@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from bench.scenarios import BUILTIN, load_scenarios
-    from results.records import MIB
+    from bench.measurement.scenarios import BUILTIN, load_scenarios
+    from results.records.scenario import MIB
 
     known = BUILTIN + (load_scenarios(args.scenarios) if args.scenarios else ())
     if args.json:

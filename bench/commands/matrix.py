@@ -6,12 +6,15 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from bench.options import add_scenario_options, add_session_options, positive
+from bench.arguments import positive
+
+from .options import add_scenario_options, add_session_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from results.records import Build, Run, Scenario
+    from results.records.run import Run
+    from results.records.scenario import Build, Scenario
 
 DEFAULT_SCENARIO = "anon"
 
@@ -33,13 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import asyncio
 
-    from bench.comparing import on_common_machine
-    from bench.options import chosen_scenarios, labelled, need_root, seed_of
-    from bench.progress import SessionProgress
-    from bench.session import open_session
+    from bench.measurement.progress import SessionProgress
+    from bench.measurement.scenarios import on_common_machine
+    from bench.measurement.session import open_session
     from results.errors import UsageError
-    from results.store import open_store
-    from runners.catalogue import resolve_build
+    from results.store.store import open_store
+    from runners.builds.catalogue import resolve_build
+
+    from .options import chosen_scenarios, labelled, need_root, seed_of
 
     need_root()
     builds = labelled([resolve_build(text) for text in args.build])
@@ -72,8 +76,8 @@ async def _measure(
     import random
     from itertools import product
 
-    from bench.experiment import Experiment
-    from bench.schedule import Trial
+    from bench.measurement.experiment import Experiment
+    from bench.measurement.schedule import Trial
 
     assert isinstance(experiment, Experiment)
     order = random.Random(seed)  # noqa: S311 - a schedule, stored to be repeated
@@ -97,7 +101,7 @@ async def _measure(
 def _show(
     args: argparse.Namespace, builds: Sequence[Build], runs: Sequence[Run], session: str
 ) -> None:
-    from results.matrix import matrix_cells
+    from results.summary.matrix import matrix_cells
 
     labels = [build.label for build in builds]
     cells = matrix_cells(runs, labels)
@@ -115,8 +119,8 @@ def _show(
         return
     import os
 
-    from reports.matrix import matrix_table
-    from reports.terminal import closing_lines, look_for, write
+    from reports.terminal.matrix import matrix_table
+    from reports.terminal.session import closing_lines, look_for, write
 
     look = look_for(sys.stdout, os.environ)
     versions = {build.label: build.version for build in builds}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.nightly_config import NightlyConfig
-    from results.records import Scenario
+    from bench.nightly.config import NightlyConfig
+    from results.records.scenario import Scenario
 
 _EPILOG = """\
 exit status: as in compare, of the worst cell: 0 same or improved, 1 regressed, more failures or
@@ -29,11 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, report, and print where the reports are. Returns the exit code of the verdict."""
-    from bench.nightly import Place, run_night
-    from bench.nightly_config import load_config
-    from bench.options import need_root
-    from results.store import open_store
-    from runners.quiet import host_lock
+    from bench.nightly.config import load_config
+    from bench.nightly.job import Place, run_night
+    from results.store.store import open_store
+    from runners.host.idle import host_lock
+
+    from .options import need_root
 
     config = load_config(args.config)
     place = Place.of(config, args.config)
@@ -54,8 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _scenarios(config: NightlyConfig, base: Path) -> list[Scenario]:
     """Those to be measured and those of the self-check. Raises UsageError, HostUnfit."""
-    from bench.scenarios import BUILTIN, find_scenario, load_scenarios
-    from bench.session import resolve
+    from bench.measurement.scenarios import BUILTIN, find_scenario, load_scenarios, resolve
 
     further = config.measure.scenario_file
     known = BUILTIN + (load_scenarios(base / further) if further else ())
@@ -71,7 +71,7 @@ def _need_fit_host() -> None:
     """Raises HostUnfit with the first thing that is missing."""
     from probes.support import probe_support
     from results.errors import HostUnfit
-    from runners.needs import check_host, measurable
+    from runners.doctor.requirements import check_host, measurable
 
     needs = check_host(probe_support())
     if not measurable(needs):

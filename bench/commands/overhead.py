@@ -6,10 +6,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from bench.options import add_scenario_options, add_session_options, positive
+from bench.arguments import positive
+
+from .options import add_scenario_options, add_session_options
 
 if TYPE_CHECKING:
-    from results.certificates import Certificate
+    from results.instrument.certificates import Certificate
 
 DEFAULT_SCENARIOS = ("anon",)
 
@@ -40,15 +42,16 @@ def run(args: argparse.Namespace) -> int:
     import time
     from dataclasses import replace
 
-    from bench.options import chosen_scenarios, need_root, seed_of
-    from bench.progress import SessionProgress
-    from bench.session import open_session
-    from bench.watching import Watcher
-    from results.certificates import known_so_far, write_certificate
-    from results.observer_effect import TIERS
-    from results.store import open_store
-    from runners.builds import default_build
-    from runners.catalogue import resolve_build
+    from bench.measurement.progress import SessionProgress
+    from bench.measurement.session import open_session
+    from bench.studies.overhead import Watcher
+    from results.instrument.certificates import known_so_far, write_certificate
+    from results.instrument.overhead import TIERS
+    from results.store.store import open_store
+    from runners.builds.catalogue import resolve_build
+    from runners.builds.discover import default_build
+
+    from .options import chosen_scenarios, need_root, seed_of
 
     scenarios = chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS)
     need_root()
@@ -96,8 +99,8 @@ def _show(args: argparse.Namespace, certificate: Certificate, path: Any) -> None
         return
     import os
 
-    from reports.observer_effect import effect_page
-    from reports.terminal import look_for, write
+    from reports.terminal.overhead import effect_page
+    from reports.terminal.session import look_for, write
 
     look = look_for(sys.stdout, os.environ)
     write(effect_page(certificate, str(path), look), sys.stdout, look)

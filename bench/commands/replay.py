@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from results.records import Recording, Run
-    from results.store import Store
+    from results.records.recording import Recording
+    from results.records.run import Run
+    from results.store.store import Store
 
 DIFFERENT = 3  # exit code of an invalid measurement
 _SHOWN = 60
@@ -80,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
     import os
     import sys
 
-    from reports.look import look_for
-    from results.store import open_store
-    from results.timeline import judge
+    from reports.terminal.style import look_for
+    from results.judgement.judge import judge
+    from results.store.store import open_store
 
     with open_store(args.store, create=False) as store:
         found = replay(store, chosen_runs(store, args.what), judge)

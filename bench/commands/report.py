@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.reporting import FORMATS, add_judging_options
+from bench.commands.options import add_judging_options
+from reports.formats.registry import FORMATS
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 _EPILOG = """\
 formats:
@@ -54,13 +55,14 @@ def run(args: argparse.Namespace) -> int:
     """Write one report. Returns 0: what a report says is no failure of writing it."""
     import sys
 
-    from bench.reporting import asked_of, write_report
+    from bench.commands.options import asked_of
+    from reports.formats.registry import write_report
     from results.errors import UsageError
-    from results.material import gather
-    from results.store import open_store
+    from results.store.store import open_store
+    from results.summary.report_data import gather
 
     if args.schema:
-        from reports.report_document import schema_text
+        from reports.formats.report_json import schema_text
 
         sys.stdout.write(schema_text())
         return 0
@@ -68,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--run goes with --format perfetto; `pausebench show RUN` shows one run")
     asked = asked_of(args)
     if args.format == "html":
-        _load_meanwhile("reports.html")
+        _load_meanwhile("reports.html.page")
     with open_store(args.store, create=False) as store:
         sessions = _sessions(args, store)
         material = gather(store, sessions, asked)

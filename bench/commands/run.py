@@ -6,19 +6,15 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from bench.options import (
-    add_mode_option,
-    add_scenario_options,
-    add_session_options,
-    duration,
-    positive,
-)
+from bench.arguments import duration, positive
+
+from .options import add_mode_option, add_scenario_options, add_session_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.session import Outcome
-    from results.records import Build, Scenario
+    from bench.measurement.session import Outcome
+    from results.records.scenario import Build, Scenario
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,11 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from bench.options import chosen_scenarios, need_root, seed_of
-    from bench.progress import SessionProgress
-    from bench.schedule import plan_trials
-    from bench.session import Watch, run_session
-    from results.store import open_store
+    from bench.measurement.progress import SessionProgress
+    from bench.measurement.schedule import plan_trials
+    from bench.measurement.session import Watch, run_session
+    from results.store.store import open_store
+
+    from .options import chosen_scenarios, need_root, seed_of
 
     scenarios = chosen_scenarios(args, args.scenario)
     builds = _builds(args)
@@ -100,8 +97,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _builds(args: argparse.Namespace) -> list[Build]:
-    from bench.options import labelled
-    from runners.builds import default_build, discover, parse_build_option
+    from runners.builds.discover import default_build, discover, parse_build_option
+
+    from .options import labelled
 
     if not args.build:
         return [default_build()]
@@ -121,10 +119,10 @@ def show(
     """
     from dataclasses import asdict
 
-    from reports.why import budget_notes, budget_of
-    from results.certificates import certificate_lines
-    from results.doubts import doubts_of
-    from results.statistics import belongs, summarise
+    from reports.terminal.why import budget_notes, budget_of
+    from results.instrument.certificates import certificate_lines
+    from results.stats.intervals import belongs, summarise
+    from results.summary.caveats import doubts_of
 
     certificates = certificate_lines(args.store, outcome.session, outcome.session.builds)
     order = {scenario.id: number for number, scenario in enumerate(scenarios)}
@@ -135,7 +133,7 @@ def show(
     if args.json:
         import json
 
-        from reports.document import document
+        from reports.formats.session_json import document
 
         found = document(outcome.session, outcome.runs, summaries)
         for entry, mine in zip(found["summary"], doubts, strict=True):
@@ -145,7 +143,7 @@ def show(
         return
     import os
 
-    from reports.terminal import look_for, session_page, write
+    from reports.terminal.session import look_for, session_page, write
 
     look = look_for(sys.stdout, os.environ)
     notes = [

@@ -26,19 +26,19 @@ def run(args: argparse.Namespace) -> int:
     import os
     import sys
 
-    from results.store import open_store
+    from results.store.store import open_store
 
     with open_store(args.store, create=False) as store:
         found = store.run(store.resolve_run(args.run))
         session = store.session(found.session)
     if args.json:
-        from reports.document import document
-        from results.statistics import summarise
+        from reports.formats.session_json import document
+        from results.stats.intervals import summarise
 
         json.dump(document(session, [found], summarise([found])), sys.stdout)
         sys.stdout.write("\n")
         return 0
-    from reports.terminal import look_for, waterfall, write
+    from reports.terminal.session import look_for, waterfall, write
 
     look = look_for(sys.stdout, os.environ)
     write(waterfall(found, look), sys.stdout, look)

@@ -6,13 +6,15 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from bench.options import add_scenario_options, add_session_options, positive
+from bench.arguments import positive
+
+from .options import add_scenario_options, add_session_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from results.growth import Dimension
-    from results.records import Scenario
+    from results.records.scenario import Scenario
+    from results.stats.slopes import Dimension
 
 DEFAULT_SCENARIO = "anon"
 _EPILOG = """\
@@ -54,13 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import asyncio
 
-    from bench.options import chosen_scenarios, need_root, seed_of
-    from bench.progress import SessionProgress
-    from bench.session import open_session
-    from bench.sweeping import Sweeper
-    from results.store import open_store
-    from runners.builds import default_build
-    from runners.catalogue import resolve_build
+    from bench.measurement.progress import SessionProgress
+    from bench.measurement.session import open_session
+    from bench.studies.sweep import Sweeper
+    from results.store.store import open_store
+    from runners.builds.catalogue import resolve_build
+    from runners.builds.discover import default_build
+
+    from .options import chosen_scenarios, need_root, seed_of
 
     dimension: Dimension = args.dimension
     scenarios = chosen_scenarios(args, args.scenario or [DEFAULT_SCENARIO])
@@ -93,10 +96,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _values(args: argparse.Namespace) -> list[int]:
     """Whole numbers, bytes for RAM. Raises UsageError."""
-    from bench.scenarios import parse_size
-    from bench.sweeping import DEFAULTS
+    from bench.arguments import parse_size
+    from bench.studies.sweep import DEFAULTS
     from results.errors import UsageError
-    from results.growth import LEAST_VALUES
+    from results.stats.slopes import LEAST_VALUES
 
     found = []
     for text in args.values or DEFAULTS[args.dimension]:
@@ -120,8 +123,8 @@ def _sizes(
 
     import psutil
 
-    from bench.sweeping import grown
-    from runners.command import check_scenario
+    from bench.studies.sweep import grown
+    from runners.qemu.command_line import check_scenario
 
     memory, cpus = psutil.virtual_memory().available, os.cpu_count() or 1
     found = [grown(scenario, dimension, value) for scenario in scenarios for value in values]
@@ -141,8 +144,8 @@ def _show(args: argparse.Namespace, found: Any, session: str) -> None:
         return
     import os
 
-    from reports.growth import growth_page
-    from reports.terminal import closing_lines, look_for, write
+    from reports.terminal.session import closing_lines, look_for, write
+    from reports.terminal.sweep import growth_page
 
     look = look_for(sys.stdout, os.environ)
     write(growth_page(found, look), sys.stdout, look)

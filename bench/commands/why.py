@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from results.records import Recording, Run
-    from results.scheduling import Segment
+    from results.records.recording import Recording
+    from results.records.run import Run
+    from results.records.scheduler import Segment
 
 EPILOG = """\
 Every ns of the blackout belongs to one thread on the critical path across both QEMUs, found by
@@ -45,10 +46,10 @@ def run(args: argparse.Namespace) -> int:
     import os
     import sys
 
-    from reports.look import look_for, write
-    from reports.why import why_document, why_page
-    from results.store import open_store
-    from results.why import explain
+    from reports.terminal.style import look_for, write
+    from reports.terminal.why import why_document, why_page
+    from results.causes.explain import explain
+    from results.store.store import open_store
 
     with open_store(args.store, create=False) as store:
         found = store.run(store.resolve_run(args.run))
@@ -77,7 +78,7 @@ def check_attributed(run: Run) -> None:
 
 def path_of(run: Run, recording: Recording) -> tuple[Segment, ...]:
     """The critical path of a run, from its stored evidence."""
-    from results.attribution import critical_path
+    from results.causes.attribution import critical_path
 
     assert run.blackout_ns is not None
     assert run.blackout_start_ns is not None

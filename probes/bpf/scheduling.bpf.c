@@ -17,7 +17,7 @@
 #define NO_WAKEUP 1         /* BPF_RB_NO_WAKEUP: nobody waits, the ring is drained afterwards */
 #define NAME_BYTES 16
 
-/* What probes/scheduling.py reads: keep the two in step. */
+/* What probes/scheduler.py reads: keep the two in step. */
 struct record {
     u64 ns;
     u32 kind;

@@ -20,9 +20,9 @@ from typing import BinaryIO
 import psutil
 
 from results.errors import HostUnfit, PausebenchError
-from results.records import MIB
+from results.records.scenario import MIB
+from runners.system.child import start_time
 
-from ..hugepages import start_time
 from . import recipe
 from .root import LabRoot, compile_python
 

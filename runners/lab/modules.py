@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 
 from results.errors import HostUnfit
+from runners.builds.cache import Tell, locked
+from runners.debian.private_apt import PrivateApt
+from runners.debian.suites import Suite, suite_sources
 
-from ..cache import Tell, locked
-from ..private_apt import PrivateApt
-from ..suites import Suite, suite_sources
 from . import recipe
 from .root import LabRoot, archives, index_modules, run_tool
 

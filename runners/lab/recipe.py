@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from results.errors import UsageError
-
-from ..private_apt import Package
+from runners.debian.private_apt import Package
 
 SUITE = "trixie-backports"  # a kernel with iommufd's CPR (6.13) and a QEMU with vfio's (10.1)
 VIRTME = "virtme-ng==1.42"

@@ -23,11 +23,11 @@ from importlib import metadata
 from pathlib import Path
 
 from results.errors import HostUnfit
+from runners.builds.cache import PACKAGES as ARCHIVES
+from runners.builds.cache import Tell, cache_directory, locked
+from runners.debian.private_apt import Package, PrivateApt
+from runners.debian.suites import Suite, suite_sources
 
-from ..cache import PACKAGES as ARCHIVES
-from ..cache import Tell, cache_directory, locked
-from ..private_apt import Package, PrivateApt
-from ..suites import Suite, suite_sources
 from . import recipe
 
 _RECORD = "lab.json"

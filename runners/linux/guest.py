@@ -14,11 +14,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from results.errors import GuestLost, PausebenchError, TransferRefused
-from results.records import MIB, Build, Process, Scenario
-from results.streams import StreamLog
-
-from ..command import AS_IT_IS, RAM_ID, Sockets, Variation, backend_options, channel
-from ..drive import (
+from results.records.observations import StreamLog
+from results.records.recording import Process
+from results.records.scenario import MIB, Build, Scenario
+from runners.qemu.command_line import AS_IT_IS, RAM_ID, Sockets, Variation, backend_options, channel
+from runners.qemu.guest import vcpu_tids
+from runners.qemu.process import Qemu
+from runners.system.timeouts import patient
+from runners.transfer.base import (
     HANDOVER_TIMEOUT_S,
     START_TIMEOUT_S,
     Hooks,
@@ -28,9 +31,6 @@ from ..drive import (
     numbers,
     runstate,
 )
-from ..guest import vcpu_tids
-from ..patience import patient
-from ..qemu import Qemu
 
 LETTERS = {"S": "virtio-serial", "B": "virtio-blk", "N": "virtio-net"}
 _BOOT_TIMEOUT_S = patient(60.0)

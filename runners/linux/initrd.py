@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from results.errors import HostUnfit
-from runners.assembly import assemble
+from runners.system.assembler import assemble
 
 MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "virtio_net")
 ETHER_TYPE = 0x88B5  # for experiments (IEEE 802)

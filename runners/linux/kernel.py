@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from results.errors import HostUnfit
-
-from ..cache import PACKAGES, Tell, cache_directory, locked
-from ..private_apt import PrivateApt
-from ..suites import Suite, suite_sources
+from runners.builds.cache import PACKAGES, Tell, cache_directory, locked
+from runners.debian.private_apt import PrivateApt
+from runners.debian.suites import Suite, suite_sources
 
 _PACKAGE = "linux-image-cloud-amd64"
 _IMAGE = "linux-image-"

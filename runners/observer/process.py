@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Self
 
 from results.errors import HostUnfit
-from results.sightings import ObservedGap
-from runners.assembly import assemble
+from results.records.observations import ObservedGap
 from runners.payload import layout as payload
+from runners.system.assembler import assemble
 
 from . import layout as at
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from results.errors import HostUnfit
-from runners.assembly import assemble
+from runners.system.assembler import assemble
 
 from . import layout
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from results.errors import GuestLost
-from results.records import MIB
-from results.sightings import DeviceCounts, Gap, RamCheck, Ring
+from results.records.observations import DeviceCounts, Gap, RamCheck, Ring
+from results.records.scenario import MIB
 
 from . import layout as at
 

@@ -39,7 +39,7 @@ def test_every_benchmark_can_be_collected():
 def test_a_benchmark_whose_time_is_the_blackout(tmp_path):
     found = tmp_path / "blackout.json"
     done = run(
-        "bench/test_blackout.py",
+        "bench/benchmarks/test_blackout.py",
         *("-k", "anon and not locked", f"--benchmark-json={found}"),
         PAUSEBENCH_UPDATES="3",
         PAUSEBENCH_STORE=str(tmp_path / "store"),

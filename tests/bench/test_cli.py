@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import bench.cli
-import bench.session
+import bench.measurement.scenarios
 from bench.cli import COMMANDS, main
 from results.errors import BuildUnfit, HostUnfit, PausebenchError
 
@@ -216,7 +216,7 @@ def test_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
 def test_host_without_kvm_is_unfit_for_a_run_on_kvm(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(bench.session, "kvm", lambda: "no such device")
+    monkeypatch.setattr(bench.measurement.scenarios, "kvm", lambda: "no such device")
     monkeypatch.chdir(tmp_path)
     assert main(["run", "anon", "--accel", "kvm"]) == 4
     assert "--accel tcg" in capsys.readouterr().err

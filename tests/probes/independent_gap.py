@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 
-from probes.program import compile_text
+from probes.bpf_program import compile_text
 
 PROGRAM = r"""
 struct seen { u64 ns; u32 tid; u32 leave; };

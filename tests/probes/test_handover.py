@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from probes.bpf_program import SkippedCalls
 from probes.handover import HandoverProbe
-from probes.program import SkippedCalls
-from results.cpr_stream import carried_descriptors
-from results.records import Scenario
-from runners.builds import default_build
-from runners.guest import Guest, Place
+from results.records.scenario import Scenario
+from results.timeline.cpr_channel import carried_descriptors
+from runners.builds.discover import default_build
 from runners.payload.build import build_payload
-from runners.transfer import Hooks, hand_over
+from runners.qemu.guest import Guest, Place
+from runners.transfer.handover import Hooks, hand_over
 
 pytestmark = [pytest.mark.bpf, pytest.mark.qemu]
 

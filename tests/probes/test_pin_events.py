@@ -33,7 +33,7 @@ def test_counts_are_differences(probe):
 
 @pytest.mark.skipif(not KPROBES, reason="this kernel has no kprobes")
 def test_an_unpin_of_a_watched_process_is_counted(probe, tmp_path):
-    from runners.pins import PinHolder
+    from runners.pins.holder import PinHolder
 
     file = tmp_path / "ram"
     file.write_bytes(bytes(1 << 20))

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from probes import bcc_import, headers, support
+from probes import bcc_loader as bcc_import
+from probes import headers, support
 from probes.support import probe_support
 from results.errors import HostUnfit
-from results.support import ProbeSupport
+from results.records.host_needs import ProbeSupport
 
 
 @pytest.fixture(scope="module")

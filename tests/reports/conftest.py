@@ -6,26 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from results.evidence import Check, Proof
-from results.material import Asked, Limit, gather
-from results.records import (
-    GIB,
-    MIB,
-    SCHEMA,
-    Build,
-    CarriedFd,
-    Process,
-    RamMap,
-    Recording,
-    Run,
-    Scenario,
-    Session,
-    Span,
-    Summary,
-    Witnesses,
-)
-from results.sightings import HostState, RamCheck
-from results.store import Store, open_store
+from results.records.evidence import Check, Proof
+from results.records.observations import HostState, RamCheck
+from results.records.recording import Process, Recording
+from results.records.run import SCHEMA, CarriedFd, RamMap, Run, Span, Summary, Witnesses
+from results.records.scenario import GIB, MIB, Build, Scenario, Session
+from results.store.store import Store, open_store
+from results.summary.report_data import Asked, Limit, gather
 
 SESSION = "20261123-221500-3f2a"
 T0 = 5_000_000_000_000  # CLOCK_MONOTONIC when `migrate` was sent

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from reports.headline import headline
-from results.material import Limit
-from results.shares import Budget
+from results.stats.proportions import Budget
+from results.summary.report_data import Limit
 
 
 def without_comparison(material, **summary):

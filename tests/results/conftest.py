@@ -7,19 +7,9 @@ from typing import Any
 
 import pytest
 
-from results.records import (
-    SCHEMA,
-    CarriedFd,
-    Event,
-    Process,
-    Recording,
-    Run,
-    Scenario,
-    Session,
-    Span,
-    VcpuBracket,
-    Witnesses,
-)
+from results.records.recording import Event, Process, Recording, VcpuBracket
+from results.records.run import SCHEMA, CarriedFd, Run, Span, Witnesses
+from results.records.scenario import Scenario, Session
 
 SESSION = "20261123-221500-3f2a"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.lab import ensure_root
+from bench.studies.lab import ensure_root
 from results.errors import HostUnfit
 from runners.lab import boot, recipe
 from runners.lab.boot import Job, lab_run, stage_code

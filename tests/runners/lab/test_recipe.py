@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from results.errors import UsageError
+from runners.debian.private_apt import Package
 from runners.lab import recipe
-from runners.private_apt import Package
 
 
 def package(name: str, checksum: str = "SHA256:00") -> Package:

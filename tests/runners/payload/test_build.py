@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from results.errors import HostUnfit
-from runners import assembly
 from runners.payload import layout
 from runners.payload.build import build_payload
+from runners.system import assembler as assembly
 
 needs_binutils = pytest.mark.skipif(
     not (shutil.which("as") and shutil.which("ld")), reason="binutils is not installed"

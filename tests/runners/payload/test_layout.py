@@ -6,7 +6,7 @@ import re
 from importlib import resources
 from itertools import pairwise
 
-from results.records import MIB
+from results.records.scenario import MIB
 from runners.payload import layout as at
 
 SOURCE = resources.files("runners.payload").joinpath("payload.S").read_text(encoding="utf-8")

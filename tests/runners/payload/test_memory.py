@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results.errors import GuestLost
-from results.records import GIB, MIB
-from results.sightings import Gap
+from results.records.observations import Gap
+from results.records.scenario import GIB, MIB
 from runners.payload import layout as at
 from runners.payload.memory import GuestMemory, GuestPlan, plan_guest
 

@@ -1,0 +1,44 @@
+"""One measuring session for all benchmarks of a pytest run: probes are loaded once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.measurement.scenarios import PLAIN, resolve
+from bench.measurement.session import LiveSession, open_session
+from results.errors import HostUnfit
+from results.records.run import Run
+from results.store.store import open_store
+from runners.builds.discover import default_build
+
+
+class Silent:
+    """pytest-benchmark shows its own progress."""
+
+    def doing(self, what: str) -> None: ...
+    def finished(self, run: Run) -> None: ...
+    def skipped(self, updates: int) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[LiveSession]:
+    """A session on the system's QEMU; PAUSEBENCH_STORE names its store (out/)."""
+    if os.geteuid() != 0:
+        pytest.skip("BPF probes and guest RAM need root")
+    try:
+        build = default_build()
+        scenarios = [resolve(scenario) for scenario in PLAIN]
+    except HostUnfit as error:
+        pytest.skip(str(error))
+    directory = Path(os.environ.get("PAUSEBENCH_STORE", "out"))
+    extra = {"seed": "none: as listed"}
+    with (
+        open_store(directory) as store,
+        open_session(scenarios, [build], store, Silent(), ["pytest", "bench"], extra) as session,
+    ):
+        yield session
+        session.status = 0

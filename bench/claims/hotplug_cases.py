@@ -1,0 +1,223 @@
+"""What is plugged around a transfer, and in which order: devices, memory, and the cases of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from results.records.hotplug import Expected
+from results.records.scenario import MIB, Scenario
+from runners.devices.hotplug import Part, Unit
+
+MEMORY_BYTES = 8 * MIB  # of one plugged backend: not the size of guest RAM, nor of a ROM
+
+Make = Callable[[int, str, Path], Unit]  # place (1 or 2), name, private directory
+
+
+def net(place: int, name: str, directory: Path) -> Unit:
+    """A virtio-net device in a slot of its own; without a name QEMU gives it none."""
+    hub, device = name or f"unnamed{place}", {"id": name} if name else {}
+    return Unit(
+        hub,
+        (
+            Part("netdev_add", {"type": "hubport", "id": f"{hub}-hub", "hubid": place}),
+            Part(
+                "device_add",
+                {"driver": "virtio-net-pci", **device, "bus": f"slot{place}"}
+                | {"netdev": f"{hub}-hub", "mac": f"52:54:00:12:34:0{place}"},
+            ),
+        ),
+    )
+
+
+def net_without_rom(place: int, name: str, directory: Path) -> Unit:
+    """As `net`, without the boot ROM, which is the only memory of its own."""
+    unit = net(place, name, directory)
+    backend, device = unit.parts
+    return replace(unit, parts=(backend, Part(device.command, {**device.arguments, "romfile": ""})))
+
+
+def disk(place: int, name: str, directory: Path) -> Unit:
+    """A virtio-blk device on a raw file."""
+    node, device = f"{name or f'unnamed{place}'}-file", {"id": name} if name else {}
+    image = directory / f"disk{place}.img"
+    if not image.exists():
+        image.touch()
+        os.truncate(image, MIB)
+    return Unit(
+        name or f"unnamed{place}",
+        (
+            Part("blockdev-add", {"driver": "file", "node-name": node, "filename": str(image)}),
+            Part(
+                "device_add",
+                {"driver": "virtio-blk-pci", **device, "bus": f"slot{place}", "drive": node},
+            ),
+        ),
+    )
+
+
+def _backend(kind: str, name: str) -> Part:
+    return Part("object-add", {"qom-type": kind, "id": name, "size": MEMORY_BYTES, "share": True})
+
+
+def dimm(place: int, name: str, directory: Path, kind: str = "memory-backend-ram") -> Unit:
+    """A pc-dimm; where it lies is QEMU's choice when it is plugged."""
+    device = {"driver": "pc-dimm", "id": f"dimm-{name}", "memdev": name}
+    return Unit(name, (_backend(kind, name), Part("device_add", device)), name)
+
+
+def memfd_dimm(place: int, name: str, directory: Path) -> Unit:
+    return dimm(place, name, directory, "memory-backend-memfd")
+
+
+def backend(place: int, name: str, directory: Path) -> Unit:
+    """A memory backend that no device uses."""
+    return Unit(name, (_backend("memory-backend-ram", name),), name)
+
+
+def port(place: int, name: str, directory: Path) -> Unit:
+    """A port of virtio-serial on a socket that it connects to; its number is `place`."""
+    address = {"type": "unix", "data": {"path": str(directory / "peer")}}
+    socket = {"type": "socket", "data": {"addr": address, "server": False}}
+    device = {"driver": "virtserialport", "id": name, "bus": "serial.0", "nr": place}
+    return Unit(
+        name,
+        (
+            Part("chardev-add", {"id": f"{name}-socket", "backend": socket}),
+            Part("device_add", {**device, "chardev": f"{name}-socket"}),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What can be plugged; `room` are the options of both QEMUs that it needs beside slots."""
+
+    name: str
+    what: str
+    make: Make
+    room: tuple[str, ...] = ()
+
+
+KINDS = (
+    Kind("net", "virtio-net", net),
+    Kind("net-norom", "virtio-net without ROM", net_without_rom),
+    Kind("blk", "virtio-blk", disk),
+    Kind("dimm", "pc-dimm of memory-backend-ram", dimm),
+    Kind("dimm-memfd", "pc-dimm of memory-backend-memfd", memfd_dimm),
+    Kind("backend", "memory backend without a device", backend),
+    Kind(
+        "port", "virtio-serial port on a socket", port, ("-device", "virtio-serial-pci,id=serial")
+    ),
+)
+
+
+def assigned(scenario: Scenario, addresses: Sequence[str]) -> Kind:
+    """A device of the host at each place, assigned as in a `vfio-…` scenario."""
+    way = scenario.vfio
+    settings: dict[str, object] = {"iommufd": "iommufd0"} if way == "iommufd" else {}
+    if scenario.no_mmap:
+        settings["x-no-mmap"] = True
+
+    def device(place: int, name: str, directory: Path) -> Unit:
+        arguments = {"driver": "vfio-pci", "host": addresses[place - 1], "id": name, **settings}
+        return Unit(name, (Part("device_add", {**arguments, "bus": f"slot{place}"}),))
+
+    room = ("-object", "iommufd,id=iommufd0") if way == "iommufd" else ()
+    return Kind(f"vfio-{way}", f"device assigned by {way}", device, room)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is done around one transfer. Units are named by (place, name).
+
+    `placed` tells new QEMU where each pc-dimm lies, as an operator must.
+    """
+
+    kind: Kind
+    name: str
+    about: str
+    expected: Expected
+    start: tuple[tuple[int, str], ...]
+    replug: tuple[int, str] | None = None
+    plug: tuple[tuple[int, str], ...] = ((1, "one"), (2, "two"))
+    unplug: tuple[tuple[int, str], ...] = ((1, "one"),)
+    placed: bool = True
+    swapped: bool = False  # each pc-dimm where the other was
+    fix: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"ids.{self.kind.name}.{self.name}"
+
+    @property
+    def test(self) -> str:
+        return f"{self.kind.what}: {self.about}"
+
+
+_SECOND = ("second", "two plugged, the first unplugged, new with the second alone")
+_BOTH = ("both", "two plugged, the first unplugged, new with both as at first")
+_AGAIN = ("again", "the first plugged again under another id, new with what there is")
+_OTHER = ("other-id", "the second under another id in new than in old")
+_NO_ROM = "plug virtio-net with romfile= (without a ROM, it has no memory of its own)"
+_AS_IS = "start new QEMU with the devices that old has now, under the same ids"
+
+
+def cases(kinds: Sequence[Kind] = KINDS) -> Iterator[Case]:
+    """All that is tried, kind by kind."""
+    for kind in kinds:
+        yield from _after_unplug(kind)
+    for kind in kinds:
+        if kind.name in ("net-norom", "blk"):
+            nameless = ((1, ""), (2, ""))
+            about = "two without ids plugged, the first unplugged, new with the second alone"
+            yield Case(kind, "unnamed", about, "kept", ((2, ""),), plug=nameless, unplug=((1, ""),))
+        elif kind.name == "dimm":
+            yield from _misplaced(kind)
+        elif kind.name == "backend":
+            yield Case(
+                kind,
+                "left-out",
+                "both stay, new with the second alone",
+                "told",
+                ((2, "two"),),
+                unplug=(),
+                fix=_AS_IS,
+            )
+
+
+def _after_unplug(kind: Kind) -> Iterator[Case]:
+    fix = _NO_ROM if kind.name == "net" else ""
+    yield Case(kind, *_SECOND, "kept", ((2, "two"),), fix=fix)
+    both: Expected = "refused" if kind.name == "port" else "told"
+    yield Case(kind, *_BOTH, both, ((1, "one"), (2, "two")), fix=_AS_IS)
+    again = ((1, "three"), (2, "two"))
+    if kind.name == "dimm":  # in the order of the command line the slots are as old has them
+        again = ((2, "two"), (1, "three"))
+    yield Case(kind, *_AGAIN, "kept", again, replug=(1, "three"), fix=fix)
+    other: Expected = "refused" if kind.name.startswith("dimm") else "told"
+    yield Case(kind, *_OTHER, other, ((2, "other"),), fix=_AS_IS)
+
+
+def _misplaced(kind: Kind) -> Iterator[Case]:
+    yield Case(
+        kind,
+        "unplaced",
+        "two plugged, the first unplugged, new with the second and no address given",
+        "told",
+        ((2, "two"),),
+        placed=False,
+        fix="give each pc-dimm its addr and slot (query-memory-devices)",
+    )
+    yield Case(
+        kind,
+        "swapped",
+        "both stay, new has each at the other's address",
+        "told",
+        ((1, "two"), (2, "one")),
+        unplug=(),
+        swapped=True,
+        fix="give each pc-dimm its own memdev",
+    )

@@ -1,0 +1,144 @@
+"""Controls that must fail, run before a session's first proof with the very checks it uses.
+
+A file of 2 MiB stands for guest RAM, this process for old QEMU, and a process that does it wrong
+on purpose for new QEMU. A check that does not catch it proves nothing, and the proof says so.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from probes.memory_accounts import read_accounts
+from probes.pagemap import PAGE_BYTES, choose_pages
+from results.errors import PausebenchError
+from results.judgement.proof import check_files, check_frames, check_pins
+from results.records.evidence import Check, Control
+from results.records.run import CarriedFd
+from results.records.scenario import MIB
+from runners.pins.holder import PinHolder
+
+from .evidence import compare_descriptor, compare_views, look_from
+
+_BYTES = 2 * MIB
+_ATTEMPTS = 3
+
+
+def run_controls(*, stand_in: bool = True) -> tuple[Control, ...]:
+    """All four controls; a control that cannot be carried out counts as not caught.
+
+    Without `stand_in` that of the process that pins RAM is left out: a real device's pins have a
+    control of their own.
+    """
+    with _ram_file() as (fd, address):
+        return (
+            _control("private copy", lambda: _frames(fd, address, "private")),
+            _control("replaced page", lambda: _frames(fd, address, "replaced")),
+            _control("swapped descriptor", lambda: _descriptor(fd)),
+            *([_control("pins let go", lambda: _pins(fd))] if stand_in else []),
+        )
+
+
+def _control(name: str, attempt: Callable[[], tuple[Check, Check]]) -> Control:
+    """Carry one control out; again when the kernel moved a page while all was right."""
+    result = Control(name, False, "was not carried out")
+    for _ in range(_ATTEMPTS):
+        try:
+            good, bad = attempt()
+        except (PausebenchError, OSError, json.JSONDecodeError) as error:
+            return Control(name, False, f"could not be carried out: {error}")
+        if good.state == "held":
+            return Control(name, bad.state == "broken", f"{bad.name}: {bad.text}")
+        result = Control(name, False, f"the same check fails where all is right: {good.text}")
+    return result
+
+
+def _frames(fd: int, address: int, mode: str) -> tuple[Check, Check]:
+    """The check of page frames against a proper and a wrong mapping."""
+    units = choose_pages(0, _BYTES // PAGE_BYTES, PAGE_BYTES, 0)
+    old = look_from(os.getpid(), address, units, PAGE_BYTES)
+    checks = []
+    for way in ("shared", mode):
+        with _double(way, fd) as other:
+            new = look_from(other["pid"], other["address"], units, PAGE_BYTES)
+            frames = compare_views(units, PAGE_BYTES, len(units), old, new)
+            checks.append(check_frames(frames))
+    return checks[0], checks[1]
+
+
+def _descriptor(fd: int) -> tuple[Check, Check]:
+    """The check of descriptors against an inherited and against a reopened one."""
+    twin = os.dup(fd)
+    try:
+        carried = CarriedFd("control", 0, old_fd=fd, new_fd=twin)
+        good = check_files((compare_descriptor(os.getpid(), os.getpid(), carried),))
+    finally:
+        os.close(twin)
+    with _double("reopened", fd) as other:
+        carried = CarriedFd("control", 0, old_fd=fd, new_fd=other["fd"])
+        bad = check_files((compare_descriptor(os.getpid(), other["pid"], carried),))
+    return good, bad
+
+
+def _pins(fd: int) -> tuple[Check, Check]:
+    """The check of pins before and after the holder lets go."""
+    with PinHolder(_path(fd), _BYTES) as holder:
+        pids = {"holder": holder.pid}
+        before, hold = read_accounts("before", pids), read_accounts("hold", pids)
+        holder.release()
+        after = read_accounts("resumed", pids)
+    good = check_pins((before, hold), _BYTES)
+    return good, check_pins((before, hold, after), _BYTES)
+
+
+def _path(fd: int) -> Path:
+    return Path(f"/proc/{os.getpid()}/fd/{fd}")
+
+
+@contextmanager
+def _ram_file() -> Iterator[tuple[int, int]]:
+    """A memfd of 2 MiB with content, mapped here: (descriptor, address)."""
+    fd = os.memfd_create("pausebench-control", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(fd, _BYTES)
+        area = mmap.mmap(fd, _BYTES)
+        for start in range(0, _BYTES, PAGE_BYTES):
+            area[start] = 1 + start // PAGE_BYTES % 255
+        held = ctypes.c_char.from_buffer(area)
+        try:
+            yield fd, ctypes.addressof(held)
+        finally:
+            del held
+            area.close()
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _double(mode: str, fd: int) -> Iterator[dict[str, int]]:
+    argv = [
+        sys.executable,
+        "-m",
+        "runners.pins.tampered_mapping",
+        mode,
+        str(_path(fd)),
+        str(_BYTES),
+    ]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                raise ChildProcessError("the double ended before it mapped the file")
+            yield json.loads(line)
+        finally:
+            process.kill()

@@ -1,0 +1,298 @@
+"""The experiment loop: boots guests, hands each over again and again, judges every run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, Self
+
+from probes.handover import HandoverProbe
+from probes.pin_events import PinProbe
+from probes.scheduler import SchedulerProbe
+from results.errors import HostUnfit, PausebenchError
+from results.judgement.guest_clock import Sample, tick_rate
+from results.judgement.judge import judge
+from results.records.evidence import Control
+from results.records.hotplug import Plugging
+from results.records.recording import Process, Recording
+from results.records.run import SCHEMA, Run
+from results.records.scenario import Mode, Scenario
+from results.store.recordings import new_run_id
+from results.store.store import Store
+from runners.host.load import host_state, load_snapshot
+from runners.pins.holder import PinHolder
+from runners.qemu.command_line import AS_IT_IS, Variation
+from runners.qemu.guest import Guest, Place
+from runners.system.process_memory import ram_descriptor
+from runners.transfer.handover import Hooks, Transferred, hand_over
+
+from .controls import run_controls
+from .evidence import Prover
+from .observation import Window
+from .schedule import Trial
+from .vfio_control import vfio_control
+
+
+class Progress(Protocol):
+    """Who is told what is being done."""
+
+    def doing(self, what: str) -> None: ...
+    def finished(self, run: Run) -> None: ...
+    def skipped(self, updates: int) -> None: ...
+
+
+@dataclass(slots=True)
+class Experiment:
+    """One session at work. `probe` is None when nothing is to be traced."""
+
+    session: str
+    place: Place
+    store: Store
+    probe: HandoverProbe | None
+    progress: Progress
+    hooks: Hooks = field(default_factory=Hooks)  # further observers, called after our own
+    prove: bool = True
+    pin_probe: PinProbe | None = None
+    marked: bool = True  # False: the probe shows guest entry and exit alone, and no marks of QEMU
+    observer: Path | None = None  # the observer's program, where guests are to be watched by it
+    perf: bool = False  # count perf events of both QEMUs, which lengthens every context switch
+    scheduler: SchedulerProbe | None = None  # None when nobody asks why a blackout was long
+    _controls: dict[bool, tuple[Control, ...]] = field(default_factory=dict)
+    _vfio_controls: dict[str, Control] = field(default_factory=dict)
+
+    def controls(self, scenario: Scenario | None = None) -> tuple[Control, ...]:
+        """The controls that must fail, run once, before the session's first proof."""
+        if scenario is None or not scenario.vfio:
+            return self._run_controls(stand_in=True)
+        extra = self._vfio_controls.get(scenario.id)
+        return (*self._run_controls(stand_in=False), *([extra] if extra else []))
+
+    def _run_controls(self, *, stand_in: bool) -> tuple[Control, ...]:
+        """Those of every transfer; `stand_in` with that of the process that pins RAM."""
+        if stand_in not in self._controls:
+            self.progress.doing("running the controls that must fail")
+            self._controls[stand_in] = run_controls(stand_in=stand_in)
+        return self._controls[stand_in]
+
+    async def run(self, trials: Sequence[Trial]) -> list[Run]:
+        """Carry the trials out in their order. A failure ends its boot, not the session."""
+        asyncio.get_running_loop().set_exception_handler(_without_lost_monitors)
+        runs: list[Run] = []
+        for trial in trials:
+            runs += await self._trial(trial)
+        return runs
+
+    async def _trial(self, trial: Trial) -> list[Run]:
+        where = f"{trial.scenario.id} on {trial.new_build.label}, boot {trial.boot}"
+        self.progress.doing(f"{where}: starting the guest")
+        started = time.time_ns()
+        try:
+            booted = await self.boot(trial)
+        except PausebenchError as error:
+            run = self.keep(self._never_started(trial, started, error))
+            self.progress.skipped(trial.updates - 1)
+            return [run]
+        runs = []
+        async with booted:
+            for update in range(1, trial.updates + 1):
+                self.progress.doing(f"{where}: update {update} of {trial.updates}")
+                runs.append(await booted.update())
+                if not booted.arrived:
+                    self.progress.skipped(trial.updates - update)
+                    break
+        self.store.sync()
+        return runs
+
+    async def boot(self, trial: Trial, variation: Variation = AS_IT_IS) -> Booted:
+        """Start the guest of a trial; raises GuestLost when it does not come to life."""
+        scenario = trial.scenario
+        if scenario.vfio and self.prove and scenario.id not in self._vfio_controls:
+            self._vfio_controls[scenario.id] = await vfio_control(
+                scenario, trial.old_build, self.place, self.pin_probe
+            )
+        guest = await Guest.boot(trial.scenario, trial.old_build, self.place, variation)
+        try:
+            return Booted(self, trial, guest)
+        except BaseException:
+            guest.close()
+            raise
+
+    def _never_started(self, trial: Trial, started: int, error: PausebenchError) -> Recording:
+        tail = getattr(error, "log_tail", "")
+        argv = getattr(error, "argv", ())
+        return replace(
+            self.blank(trial, 1, started),
+            old=Process(0, argv, (), "gone", tail),
+            failure=f"the guest did not start: {error}",
+        )
+
+    def blank(self, trial: Trial, update: int, started: int) -> Recording:
+        """The recording of one update of a trial before anything was seen of it."""
+        nobody = Process(0, (), ())
+        return Recording(
+            schema=SCHEMA,
+            id=new_run_id(self.session, trial.cell, trial.boot, update),
+            session=self.session,
+            boot=trial.boot,
+            update=update,
+            started_unix_ns=started,
+            scenario=trial.scenario,
+            # After its first update a guest goes on within the new build.
+            old_build=(trial.old_build if update == 1 else trial.new_build).label,
+            new_build=trial.new_build.label,
+            old=nobody,
+            new=nobody,
+            steps={},
+            probed=self.probe is not None and self.marked,
+        )
+
+    def keep(self, recording: Recording) -> Run:
+        """Judge and store one recording."""
+        run = judge(recording)
+        self.store.add_run(run, recording)
+        self.progress.finished(run)
+        return run
+
+
+def _without_lost_monitors(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """The monitor of a QEMU that was killed ends in an error that nobody awaits: expected."""
+    if not isinstance(context.get("exception"), EOFError | ConnectionError):
+        loop.default_exception_handler(context)
+
+
+class Booted:
+    """A guest of a trial, to be updated again and again; an async context manager that ends it."""
+
+    def __init__(self, experiment: Experiment, trial: Trial, guest: Guest) -> None:
+        self._experiment = experiment
+        self._trial = trial
+        self.guest = guest
+        self._clock = GuestClock(guest)
+        self._updates = 0
+        self._holder: PinHolder | None = None
+        self._pins_missing = ""
+        if trial.scenario.pinned:
+            try:
+                self._holder = _pin(guest)
+            except HostUnfit as error:  # evidence that this host does not give; the rest goes on
+                self._pins_missing = str(error)
+        self.arrived = True  # False once a transfer has failed: the guest cannot go on
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.end()
+
+    async def end(self) -> None:
+        """End the guest and let go of its pins."""
+        last, tids = self.guest.qemu.pid, self.guest.vcpu_tids
+        try:
+            await self.guest.end()
+        finally:
+            if self._experiment.probe is not None:
+                self._experiment.probe.forget(last, tids)
+            if self._holder is not None:
+                self._holder.close()
+
+    async def update(
+        self,
+        known_as: str = "",
+        *,
+        mode: Mode | None = None,
+        variation: Variation | None = None,
+        plugged: Callable[[str], Awaitable[Plugging]] | None = None,
+    ) -> Run:
+        """Hand the guest over once more; the run is judged and stored, whatever came of it.
+
+        `known_as` is the scenario it is stored under when it is no ordinary run of this one, `mode`
+        another mode than the scenario's,
+        `variation` how new QEMU's command line departs from the scenario (None: as old's does).
+        `plugged` looks at what was plugged, after the transfer, given why it failed.
+        """
+        self._updates += 1
+        recording = await self._record(self._updates, known_as, mode, variation)
+        if plugged is not None:
+            recording = replace(recording, plugging=await plugged(recording.failure))
+        self.arrived = not recording.failure and _whole(recording)
+        return self._experiment.keep(recording)
+
+    async def _record(
+        self, update: int, known_as: str, mode: Mode | None, variation: Variation | None
+    ) -> Recording:
+        experiment, trial = self._experiment, self._trial
+        scenario = replace(
+            trial.scenario, id=known_as or trial.scenario.id, mode=mode or trial.scenario.mode
+        )
+        trial = replace(trial, scenario=scenario, cell=known_as or trial.cell)
+        about = experiment.blank(trial, update, time.time_ns())
+        prover = None
+        if experiment.prove and scenario.mode == "cpr-transfer":  # what the proof is of
+            seed = zlib.crc32(about.id.encode())  # another sample each run, one in a repetition
+            controls = experiment.controls(self._trial.scenario)
+            pins = experiment.pin_probe
+            prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
+        before = load_snapshot((self.guest.qemu.pid,))
+        window = Window(experiment, prover, scenario)
+        try:
+            with window:
+                seen = await hand_over(
+                    self.guest,
+                    trial.new_build,
+                    window.hooks(),
+                    mode=scenario.mode,
+                    variation=variation,
+                )
+        finally:
+            if prover is not None:
+                prover.forget()
+        return replace(
+            window.recorded(about, seen),
+            beats=seen.beats,
+            tick_ns=self._clock.follow(seen),
+            ram=seen.ram,
+            host=host_state(before, load_snapshot((seen.new.pid,))),
+            device=seen.device,
+            evidence=prover.evidence() if prover is not None else None,
+        )
+
+
+def _pin(guest: Guest) -> PinHolder:
+    """Let the stand-in device pin all of guest RAM, through the RAM's own descriptor."""
+    size = guest.scenario.ram_bytes
+    return PinHolder(ram_descriptor(guest.qemu.pid, size), size)
+
+
+def _whole(recording: Recording) -> bool:
+    """Whether the guest came through unharmed; one that did not would fail every later run too."""
+    return (
+        recording.ram is not None
+        and not recording.ram.bad_pages
+        and not any(beats.pattern_errors for beats in recording.beats)
+    )
+
+
+class GuestClock:
+    """Calibrates the payload's tick over all stretches of a boot in which the guest ran freely."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._since = _pooled(guest.memory.sample_ticks())
+        self._segments: list[tuple[list[Sample], list[Sample]]] = []
+
+    def follow(self, seen: Transferred) -> float:
+        """Duration of a tick in ns after one more transfer; 0.0 while it cannot be told."""
+        before = [sample for beats in seen.beats for sample in beats.before]
+        after = [sample for beats in seen.beats for sample in beats.after]
+        if before and self._since:
+            self._segments.append((self._since, before))
+        if after:
+            self._since = after
+        return tick_rate(self._segments)
+
+
+def _pooled(samples: list[list[Sample]]) -> list[Sample]:
+    return [sample for vcpu in samples for sample in vcpu]

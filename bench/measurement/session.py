@@ -1,0 +1,226 @@
+"""Setting a session up and taking it down: directory, payload, huge pages, probes, interrupts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from probes.handover import HandoverProbe
+from probes.pin_events import PinProbe
+from probes.scheduler import SchedulerProbe
+from results.errors import UsageError
+from results.qemu.modes import check_builds, promise
+from results.records.run import Run
+from results.records.scenario import Build, Scenario, Session
+from results.store.store import Store, new_session_id
+from runners.host import vfio_pci as devices
+from runners.host.facts import environment
+from runners.host.hugepages import give_back_of_the_dead, mounted_hugetlbfs, reserve
+from runners.observer.process import build_observer
+from runners.payload.build import build_payload
+from runners.qemu.guest import Place
+from runners.system.child import start_time
+
+from .experiment import Experiment, Progress
+from .schedule import Trial
+
+_PREFIX = "pausebench-"
+HUGE_BACKENDS = ("hugetlb-memfd", "hugetlbfs")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a session left: its record and its runs."""
+
+    session: Session
+    runs: tuple[Run, ...]
+
+
+@contextmanager
+def private_place(scenarios: Sequence[Scenario]) -> Iterator[Place]:
+    """A private directory with the payload, huge pages and a hugetlbfs where they are needed."""
+    prefix = f"{_PREFIX}{os.getpid()}-{start_time(os.getpid())}-"
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        if len(str(directory)) > 80:  # a unix socket's path has at most 107 bytes
+            raise UsageError(f"{directory} is too long for sockets: set TMPDIR to a shorter path")
+        firmware = build_payload(directory)
+        huge = [
+            s.ram_bytes * (2 if promise(s).ram != "stays" else 1)  # old and new each have their own
+            for s in scenarios
+            if s.backend in HUGE_BACKENDS
+        ]
+        with ExitStack() as stack:
+            stack.enter_context(reserve(max(huge, default=0)))
+            mounted = None
+            if any(s.backend == "hugetlbfs" for s in scenarios):
+                mounted = stack.enter_context(mounted_hugetlbfs(directory))
+            yield Place(directory, firmware, mounted)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _devices(scenarios: Sequence[Scenario]) -> AbstractContextManager[object]:
+    """The assigned devices of all scenarios, lent for the session."""
+    addresses = [address for s in scenarios for address in s.devices.split(",") if address]
+    kinds = [s.vfio for s in scenarios if s.vfio]
+    return devices.lent(list(dict.fromkeys(addresses)), dict.fromkeys(kinds))
+
+
+def clear_leftovers() -> None:
+    """Take away what killed sessions left: huge pages, mounts, devices, private directories."""
+    give_back_of_the_dead()
+    devices.give_back_of_the_dead()
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        match = re.fullmatch(rf"{_PREFIX}(\d+)-(\d+)-\w+", directory.name)
+        if match is None or directory.stat(follow_symlinks=False).st_uid != os.getuid():
+            continue
+        if start_time(int(match[1])) != int(match[2]):  # gone, or its pid was given anew
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@dataclass(slots=True)
+class LiveSession:
+    """A session whose probes are loaded; `status` is what the store keeps as its exit status."""
+
+    session: Session
+    experiment: Experiment
+    status: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is loaded beside the probes that every session has; each makes the blackout longer.
+
+    `why` watches the scheduler, so that `pausebench why` can tell what a blackout waited for,
+    `observer` is the witness on a CPU of its own, `perf` counts perf events of both QEMUs.
+    """
+
+    why: bool = False
+    observer: bool = False
+    perf: bool = False
+
+    @property
+    def tier(self) -> str:
+        """Runs under different tiers are not compared."""
+        more = (("scheduler", self.why), ("observer", self.observer), ("perf", self.perf))
+        return "+".join(("tracepoints", "uprobes", *(name for name, on in more if on)))
+
+
+@contextmanager
+def open_session(
+    scenarios: Sequence[Scenario],
+    builds: Sequence[Build],
+    store: Store,
+    progress: Progress,
+    command: Sequence[str],
+    extra: dict[str, str],
+    watch: Watch | None = Watch(),
+) -> Iterator[LiveSession]:
+    """Set up all that a session needs once and take it down again, whatever happens in between.
+
+    With `watch` None the caller loads probes of its own. Raises HostUnfit when probes cannot be
+    loaded; an interrupt or SIGTERM unwinds through here.
+    """
+    check_builds(scenarios, builds)
+    started = time.time_ns()
+    session = Session(
+        id=new_session_id(started),
+        started_unix_ns=started,
+        command=tuple(command),
+        builds=tuple(builds),
+        environment=environment() | extra,
+        probe_tier=watch.tier if watch is not None else "none",
+    )
+    clear_leftovers()
+    vfio = any(scenario.vfio for scenario in scenarios)
+    for build in builds if vfio else ():
+        devices.check_build(build)
+    with _terminate_as_interrupt(), private_place(scenarios) as place, _devices(scenarios):
+        progress.doing("compiling and loading the BPF probes")
+        with _probes(builds, watch, vfio=vfio) as (probe, pin_probe, scheduler):
+            store.add_session(session)
+            # 130 until told otherwise: what ends a session early is an interrupt.
+            experiment = Experiment(
+                session.id,
+                place,
+                store,
+                probe,
+                progress,
+                pin_probe=pin_probe,
+                perf=watch is not None and watch.perf,
+                scheduler=scheduler,
+            )
+            if watch is not None and watch.observer:
+                experiment.observer = build_observer(place.directory)
+            live = LiveSession(session, experiment, 130)
+            try:
+                yield live
+            finally:
+                # A further Ctrl-C must not leave probes half detached; restored by the caller.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                store.finish_session(session.id, time.time_ns(), live.status)
+                progress.doing("detaching the probes")
+
+
+@contextmanager
+def _probes(
+    builds: Sequence[Build], watch: Watch | None, *, vfio: bool
+) -> Iterator[tuple[HandoverProbe | None, PinProbe | None, SchedulerProbe | None]]:
+    if watch is None:
+        yield None, None, None
+        return
+    with (
+        HandoverProbe(builds, vfio=vfio) as probe,
+        PinProbe() as pin_probe,
+        SchedulerProbe() if watch.why else nullcontext() as scheduler,
+    ):
+        yield probe, pin_probe, scheduler
+
+
+def run_session(
+    trials: Sequence[Trial],
+    builds: Sequence[Build],
+    store: Store,
+    progress: Progress,
+    command: Sequence[str],
+    extra: dict[str, str],
+    watch: Watch | None = Watch(),
+) -> Outcome:
+    """Measure `trials`, storing every run as it ends; an interrupt leaves nothing behind.
+
+    Raises HostUnfit when probes cannot be loaded, KeyboardInterrupt after an interrupt or SIGTERM.
+    """
+    scenarios = list({t.scenario.id: t.scenario for t in trials}.values())
+    with open_session(scenarios, builds, store, progress, command, extra, watch) as live:
+        runs = asyncio.run(live.experiment.run(trials))
+        live.status = 0 if all(run.outcome == "completed" for run in runs) else 3
+    return Outcome(live.session, tuple(runs))
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP unwind like Ctrl-C, so that guests, mounts and pages go with us."""
+
+    def interrupt(number: int, frame: object) -> None:
+        for again in handled:
+            signal.signal(again, signal.SIG_IGN)  # a second one must not cut the clean-up short
+        raise KeyboardInterrupt
+
+    handled = (signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, interrupt) for n in handled}
+    before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

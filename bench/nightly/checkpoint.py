@@ -1,0 +1,125 @@
+"""What is remembered of a night while it goes on, so that a crash costs one unit of work.
+
+A unit is one block of one scenario: A B B A. The file is replaced whole after each unit, so it
+says at any moment which units are done and in which sessions their runs lie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from bench.measurement.schedule import Trial
+from bench.studies.ab_blocks import Pair, plan_block
+from results.errors import UsageError
+from results.records.scenario import Build, Scenario
+from results.store.documents import replace_file
+
+_SCHEMA = 1
+# A night that is older than this is not gone on with: the host has become another.
+_MOST_SECONDS = 20 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """The state of a job's latest night. `plan` is a digest of all that must not have changed."""
+
+    schema: int
+    name: str
+    plan: str
+    seed: int
+    started_unix_ns: int
+    sessions: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()  # units, as `unit_name` names them
+    self_check_sessions: tuple[str, ...] = ()
+    finished: bool = False
+
+    def with_session(self, session: str, *, self_check: bool) -> Night:
+        if self_check:
+            return replace(self, self_check_sessions=(*self.self_check_sessions, session))
+        return replace(self, sessions=(*self.sessions, session))
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One block of one scenario; `part` is main or self-check."""
+
+    part: str
+    block: int
+    scenario: Scenario
+
+    @property
+    def name(self) -> str:
+        return f"{self.part}.{self.scenario.id}.{self.block}"
+
+
+def digest(parts: Sequence[str]) -> str:
+    """Of the configuration, the builds' contents and the host's boot: what a night rests on."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+def boot_id() -> str:
+    """Changes with each boot of the host: CLOCK_MONOTONIC begins anew, and so does a night."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def units(part: str, scenarios: Sequence[Scenario], blocks: int, seed: int) -> list[Unit]:
+    """All units in their order: block by block, the scenarios shuffled anew in each."""
+    order = random.Random(f"{seed}.{part}")  # noqa: S311 - a schedule, stored to be repeated
+    return [
+        Unit(part, block, scenario)
+        for block in range(blocks)
+        for scenario in order.sample(list(scenarios), len(scenarios))
+    ]
+
+
+def trials(unit: Unit, pair: Pair, updates: int, seed: int) -> tuple[Trial, ...]:
+    """A B B A or B A A B of a unit; the same whenever it is asked for."""
+    order = random.Random(f"{seed}.{unit.name}")  # noqa: S311 - a schedule, stored to be repeated
+    return plan_block([unit.scenario], pair, unit.block, updates, order)
+
+
+def begin(path: Path, name: str, plan: str, now_unix_ns: int) -> tuple[Night, bool]:
+    """The night to work on, and whether it is one that a crash had cut short."""
+    found = _read(path)
+    young = found is not None and now_unix_ns - found.started_unix_ns < _MOST_SECONDS * 10**9
+    if found is not None and not found.finished and found.plan == plan and young:
+        return found, bool(found.sessions)
+    return Night(_SCHEMA, name, plan, secrets.randbits(32), now_unix_ns), False
+
+
+def keep(path: Path, night: Night) -> None:
+    """Replace the state: whole, and on disk before anything rests on it."""
+
+    def write(part: Path) -> None:
+        with part.open("xb") as file:
+            file.write(msgspec.json.encode(night))
+            file.flush()
+            os.fsync(file.fileno())
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    replace_file(path, write)
+
+
+def _read(path: Path) -> Night | None:
+    """None for no state and for one that cannot be read: a night then begins anew."""
+    try:
+        night = msgspec.json.decode(path.read_bytes(), type=Night)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return night if night.schema == _SCHEMA else None
+
+
+def identity(build: Build) -> str:
+    """A build as a night rests on it: another binary under the same label is another build."""
+    return f"{build.label} {build.sha256} {' '.join(build.launcher)}"

@@ -1,0 +1,146 @@
+"""What a nightly job is to do, from a TOML file: checked whole before anything starts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from bench.arguments import parse_budget
+from reports.formats.registry import FORMATS
+from results.comparison.verdict import Thresholds
+from results.errors import UsageError
+from results.summary.report_data import Asked, Limit
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}")
+_DURATION = re.compile(r"([0-9]{1,6})([smh])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+
+
+class Builds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`system`, a path, `debian:SUITE` (fetched anew every day), or `newest:DIRECTORY`."""
+
+    baseline: str
+    candidate: str
+
+
+class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Scenarios, boots of each build, updates of each boot."""
+
+    scenarios: Annotated[list[str], msgspec.Meta(min_length=1)]
+    boots: Count = 6
+    updates: Count = 5
+    scenario_file: str = ""
+
+
+class SelfCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Scenarios in which the baseline is compared with itself; they feed the noise floor."""
+
+    scenarios: tuple[str, ...] = ()
+    boots: Count = 4
+
+
+class Judge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a change must clear to count, and whether undecided fails."""
+
+    relative_percent: Percent = 5.0
+    absolute_ms: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.2
+    strict: bool = False
+
+
+class Quiet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The host must be idle but for `busy_percent` of its CPUs; waited for at most `wait`."""
+
+    busy_percent: Percent = 15.0
+    wait: str = "30m"
+
+
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Days after which raw recordings and written reports go; numbers stay. 0 keeps all."""
+
+    raw_days: Annotated[int, msgspec.Meta(ge=0)] = 30
+    report_days: Annotated[int, msgspec.Meta(ge=0)] = 365
+
+
+class Outputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the reports of a night go (a directory per night), and in which formats."""
+
+    directory: str = ""
+    formats: tuple[str, ...] = ("html", "markdown", "junit", "json")
+
+
+class Mail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Addresses of the mail that is written, never sent: `sendmail -t < mail.eml` sends it."""
+
+    sender: str = "pausebench@localhost"
+    to: str = "root@localhost"
+
+
+class NightlyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One nightly job. Paths are relative to the file."""
+
+    name: str
+    builds: Builds
+    measure: Measure
+    store: str = "out"
+    self_check: SelfCheck = SelfCheck()
+    budgets: dict[str, str] = {}
+    judge: Judge = Judge()
+    quiet: Quiet = Quiet()
+    retention: Retention = Retention()
+    outputs: Outputs = Outputs()
+    mail: Mail = Mail()
+
+    def asked(self) -> Asked:
+        """How the night is judged."""
+        limits = dict(_limit(name, text) for name, text in self.budgets.items())
+        judge = self.judge
+        thresholds = Thresholds(judge.relative_percent / 100.0, round(judge.absolute_ms * 1e6))
+        return Asked(limits, thresholds, judge.strict)
+
+    @property
+    def wait_seconds(self) -> int:
+        match = _DURATION.fullmatch(self.quiet.wait)
+        return int(match[1]) * _SECONDS[match[2]] if match else 0
+
+
+def load_config(path: Path) -> NightlyConfig:
+    """The job that a file describes. Raises UsageError that names the file and the key."""
+    try:
+        config = msgspec.toml.decode(path.read_bytes(), type=NightlyConfig)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from error
+    _check(path, config)
+    return config
+
+
+def _limit(scenario: str, text: str) -> tuple[str, Limit]:
+    return parse_budget(f"{scenario}={text}" if scenario != "*" else text)
+
+
+def _check(path: Path, config: NightlyConfig) -> None:
+    """What the types do not say."""
+    if not _NAME.fullmatch(config.name):
+        raise UsageError(f"{path}: name: is lower-case letters, digits, dots and dashes")
+    if not _DURATION.fullmatch(config.quiet.wait):
+        raise UsageError(f"{path}: quiet.wait: is a number of s, m or h, like 30m")
+    for name in config.outputs.formats:
+        if name not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise UsageError(f"{path}: outputs.formats: `{name}` is none of {known}")
+    for scenario, text in config.budgets.items():
+        try:
+            _limit(scenario, text)
+        except UsageError:
+            raise UsageError(
+                f"{path}: budgets.{scenario}: `{text}` is no MS[:PERCENT], like 8 or 50:99"
+            ) from None
+    if any("\n" in word or "\r" in word for word in (config.mail.sender, config.mail.to)):
+        raise UsageError(f"{path}: mail: an address is one line")

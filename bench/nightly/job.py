@@ -1,0 +1,286 @@
+"""The nightly job: builds of tonight, a quiet host, units that survive a crash, reports, a mail."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.measurement.progress import SessionProgress
+from bench.measurement.scenarios import on_common_machine
+from bench.measurement.session import open_session
+from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair
+from reports.formats.mail import Letter, night_mail, noisy_mail
+from reports.formats.registry import FORMATS, write_report
+from reports.headline import Headline, headline
+from results.comparison.compare import Comparison, blocks_by_boot, compare
+from results.errors import HostUnfit, UsageError
+from results.records.scenario import Scenario
+from results.store.documents import replace_file
+from results.store.recordings import SESSION_PATTERN
+from results.store.store import AaEntry, Store
+from results.summary.history import read_history
+from results.summary.report_data import Material, gather
+from runners.builds.nightly import build_of_tonight
+from runners.host.idle import wait_until_quiet
+
+from .checkpoint import Night, Unit, begin, boot_id, digest, identity, keep, trials, units
+from .config import NightlyConfig
+
+Tell = Callable[[str], None]
+SELF_CHECK_LABEL = "baseline-again"
+MAIL_NAME = "mail.eml"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job reads and writes; all of it is known before anything starts."""
+
+    config_path: Path
+    store: Path
+    reports: Path
+    state: Path
+
+    @staticmethod
+    def of(config: NightlyConfig, path: Path) -> Place:
+        base = path.resolve().parent
+        store = (base / config.store).resolve()
+        outputs = config.outputs.directory
+        reports = (base / outputs).resolve() if outputs else store / "nights"
+        return Place(path, store, reports, store / "nightly" / f"{config.name}.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a night; `directory` holds its reports and its mail."""
+
+    top: Headline
+    directory: Path
+    sessions: tuple[str, ...]
+
+
+class Noisy(HostUnfit):
+    """The host never became quiet."""
+
+
+def run_night(
+    config: NightlyConfig, place: Place, store: Store, scenarios: Sequence[Scenario], tell: Tell
+) -> Done:
+    """Measure what is left of the night and report it. Raises Noisy, HostUnfit, UsageError.
+
+    The caller holds the host's lock. A night that was cut short goes on where it stopped, in a
+    session of its own; its report shows all of its sessions as one.
+    """
+    started = time.time_ns()
+    pair = _pair(config, place, tell)
+    chosen, machine = on_common_machine(scenarios, (pair.a, pair.b), None)
+    plan = digest(
+        [place.config_path.read_text("utf-8"), identity(pair.a), identity(pair.b), boot_id()]
+    )
+    night, resumed = begin(place.state, config.name, plan, started)
+    if resumed:
+        tell(f"going on with the night of {_stamp(night)}: {len(night.done)} units are done")
+    left = _left(config, chosen, night)
+    if left:
+        _need_quiet(config, place, tell)
+        for part in dict.fromkeys(unit.part for unit in left):
+            night = _measure(config, place, store, pair, night,
+                             [u for u in left if u.part == part], machine)  # fmt: skip
+    done = _report(config, place, store, pair, night, chosen)
+    keep(place.state, replace(night, finished=True))
+    _clear(config, place, store, tell)
+    return done
+
+
+def _pair(config: NightlyConfig, place: Place, tell: Tell) -> Pair:
+    base = place.config_path.resolve().parent
+    day = time.strftime("%Y%m%d", time.gmtime())
+    a, b = (
+        build_of_tonight(spec, label, day, base, tell)
+        for label, spec in (
+            ("baseline", config.builds.baseline),
+            ("candidate", config.builds.candidate),
+        )
+    )
+    return Pair(a, b)
+
+
+def _left(config: NightlyConfig, chosen: Sequence[Scenario], night: Night) -> list[Unit]:
+    """Units of the night that are not done, the main ones first."""
+    measure, check = config.measure, config.self_check
+    aa = [scenario for scenario in chosen if scenario.id in check.scenarios]
+    main = [scenario for scenario in chosen if scenario.id in measure.scenarios]
+    planned = units("main", main, _blocks(measure.boots), night.seed)
+    planned += units("self-check", aa, _blocks(check.boots), night.seed)
+    return [unit for unit in planned if unit.name not in night.done]
+
+
+def _blocks(boots: int) -> int:
+    return -(-boots // BOOTS_PER_BLOCK)
+
+
+def _need_quiet(config: NightlyConfig, place: Place, tell: Tell) -> None:
+    busy = wait_until_quiet(config.quiet.busy_percent, config.wait_seconds, tell)
+    if busy is None:
+        return
+    from platform import node
+
+    directory = _directory(place, time.strftime("%Y%m%d-%H%M%S-noisy", time.gmtime()))
+    mail = noisy_mail(busy.told(), config.quiet.wait, _letter(config, place), node())
+    replace_file(directory / MAIL_NAME, lambda part: part.write_bytes(mail))
+    raise Noisy(
+        f"noisy: {busy.told()} after waiting {config.quiet.wait}; nothing was measured, "
+        f"{directory / MAIL_NAME} says so"
+    )
+
+
+def _measure(
+    config: NightlyConfig,
+    place: Place,
+    store: Store,
+    pair: Pair,
+    night: Night,
+    left: Sequence[Unit],
+    machine: str,
+) -> Night:
+    """One session for all units left of one part; the state is kept after each."""
+    self_check = left[0].part == "self-check"
+    if self_check:
+        pair = Pair(pair.a, replace(pair.a, label=SELF_CHECK_LABEL))
+    updates = config.measure.updates
+    extra = {
+        "seed": str(night.seed),
+        "machine": machine,
+        "order": "blocks of A B B A or B A A B",
+        "night": config.name,
+    }
+    scenarios = list({unit.scenario.id: unit.scenario for unit in left}.values())
+    total = sum(t.updates for unit in left for t in trials(unit, pair, updates, night.seed))
+    command = _command(place)
+    with (
+        SessionProgress(total) as progress,
+        open_session(scenarios, [pair.a, pair.b], store, progress, command, extra) as live,
+    ):
+        night = night.with_session(live.session.id, self_check=self_check)
+        keep(place.state, night)
+        failed = False
+        for unit in left:
+            runs = asyncio.run(live.experiment.run(trials(unit, pair, updates, night.seed)))
+            failed |= any(run.outcome == "failed" for run in runs)
+            night = replace(night, done=(*night.done, unit.name))
+            keep(place.state, night)
+        live.status = 3 if failed else 0
+    return night
+
+
+def _report(
+    config: NightlyConfig,
+    place: Place,
+    store: Store,
+    pair: Pair,
+    night: Night,
+    chosen: Sequence[Scenario],
+) -> Done:
+    asked = config.asked()
+    checks = _self_checks(store, night)
+    material = gather(store, night.sessions, asked)
+    directory = _directory(place, night.sessions[0])
+    files = [_written(kind, material, store, directory, config) for kind in config.outputs.formats]
+    lines = read_history(store, until_unix_ns=material.session.started_unix_ns)
+    letter = replace(
+        _letter(config, place),
+        files=tuple(map(str, files)),
+        resumed=len(night.sessions) - 1,
+        self_checks=checks,
+    )
+    mail = night_mail(material, lines, letter, strict=asked.strict)
+    replace_file(directory / MAIL_NAME, lambda part: part.write_bytes(mail))
+    top = headline(material, strict=asked.strict)
+    for session in (*night.sessions, *night.self_check_sessions):
+        if store.session_end(session).ended_unix_ns is not None:
+            store.finish_session(session, time.time_ns(), top.exit_code)
+    return Done(top, directory, night.sessions)
+
+
+def _written(
+    kind: str, material: Material, store: Store, directory: Path, config: NightlyConfig
+) -> Path:
+    path = directory / f"report{FORMATS[kind] or '.otava'}"
+    written = write_report(kind, material, store, path, strict=config.judge.strict)
+    return written or path
+
+
+def _self_checks(store: Store, night: Night) -> tuple[Comparison, ...]:
+    """A/A of the night, kept for the noise floor the first time it is judged."""
+    runs = [run for session in night.self_check_sessions for run in store.runs(session=session)]
+    if not runs:
+        return ()
+    baseline = [run for run in runs if run.new_build == "baseline"]
+    again = [run for run in runs if run.new_build == SELF_CHECK_LABEL]
+    comparison = compare(baseline, again, block_of=blocks_by_boot(BOOTS_PER_BLOCK))
+    session = night.self_check_sessions[-1]
+    host = store.session(session).environment.get("host", "")
+    dimensions = {run.scenario: run.dimensions for run in runs}
+    if not store.aa_of(session):
+        for cell in comparison.cells:
+            if cell.shift_ns is not None:
+                boots = min(cell.n_a, cell.n_b)
+                entry = AaEntry(host, dimensions[cell.scenario], boots, cell.shift_ns, cell.verdict)
+                store.add_aa(session, entry)
+    return (comparison,)
+
+
+def _letter(config: NightlyConfig, place: Place) -> Letter:
+    return Letter(
+        job=config.name,
+        sender=config.mail.sender,
+        to=config.mail.to,
+        written_unix_s=time.time(),
+        repeat=shlex.join(_command(place)),
+    )
+
+
+def _command(place: Place) -> list[str]:
+    return ["pausebench", "nightly", str(place.config_path)]
+
+
+def _directory(place: Place, name: str) -> Path:
+    directory = place.reports / name
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {directory}: {error.strerror or error}") from error
+    return directory
+
+
+def _stamp(night: Night) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(night.started_unix_ns // 10**9))
+
+
+def _clear(config: NightlyConfig, place: Place, store: Store, tell: Tell) -> None:
+    """Raw recordings and reports that are older than the configuration keeps; numbers stay."""
+    now = time.time_ns()
+    keeps = config.retention
+    cut = 0
+    if keeps.raw_days:
+        for session in store.sessions():
+            old = now - session.started_unix_ns > keeps.raw_days * 86_400 * 10**9
+            raw = store.path / "raw" / session.id
+            if old and session.environment.get("night") == config.name and raw.is_dir():
+                shutil.rmtree(raw, ignore_errors=True)
+                cut += 1
+    if keeps.report_days and place.reports.is_dir():
+        for directory in place.reports.iterdir():
+            if not re.fullmatch(rf"(?:{SESSION_PATTERN}|\d{{8}}-\d{{6}}-noisy)", directory.name):
+                continue
+            age = time.time() - directory.stat(follow_symlinks=False).st_mtime
+            if age > keeps.report_days * 86_400 and not directory.is_symlink():
+                shutil.rmtree(directory, ignore_errors=True)
+                cut += 1
+    if cut:
+        tell(f"{cut} directories were older than they are kept, and went")

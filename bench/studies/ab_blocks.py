@@ -1,0 +1,90 @@
+"""Measuring two builds in turns: blocks of A B B A on one host, one boot the unit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.measurement.experiment import Experiment
+from bench.measurement.schedule import Trial
+from results.comparison.compare import Comparison
+from results.records.run import Run
+from results.records.scenario import Build, Scenario
+
+BOOTS_PER_BLOCK = 2  # of each side: A B B A
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two builds under comparison; `upgrades` are measured beside them, one update a boot."""
+
+    a: Build
+    b: Build
+    upgrades: tuple[tuple[Build, Build], ...] = ()
+
+
+def plan_block(
+    scenarios: Sequence[Scenario], pair: Pair, block: int, updates: int, order: random.Random
+) -> tuple[Trial, ...]:
+    """Trials of block number `block` (from 0), scenarios in a fresh order, A B B A or B A A B.
+
+    A boot's number tells its block: both sides count alike, two boots a block.
+    """
+    trials: list[Trial] = []
+    for scenario in order.sample(list(scenarios), len(scenarios)):
+        first, second = (pair.a, pair.b) if order.random() < 0.5 else (pair.b, pair.a)
+        taken = {first.label: 0, second.label: 0}
+        for build in (first, second, second, first):
+            taken[build.label] += 1
+            boot = BOOTS_PER_BLOCK * block + taken[build.label]
+            cell = f"{scenario.id}+{build.label}"
+            trials.append(Trial(scenario, build, build, boot, updates, cell))
+        trials += [
+            Trial(scenario, old, new, block + 1, 1, f"{scenario.id}+{old.label}-to-{new.label}")
+            for old, new in pair.upgrades
+        ]
+    return tuple(trials)
+
+
+def sides(runs: Sequence[Run], pair: Pair) -> tuple[list[Run], list[Run], list[Run]]:
+    """Runs of A → A, of B → B, and the rest (upgrades)."""
+    a, b, rest = [], [], []
+    for run in runs:
+        if (run.old_build, run.new_build) == (pair.a.label, pair.a.label):
+            a.append(run)
+        elif (run.old_build, run.new_build) == (pair.b.label, pair.b.label):
+            b.append(run)
+        else:
+            rest.append(run)
+    return a, b, rest
+
+
+def narrow(comparison: Comparison, percent: float) -> bool:
+    """Whether every cell's interval is at most ± `percent` of A's median wide."""
+    return all(
+        cell.half_width_ns is not None
+        and cell.median_a_ns is not None
+        and cell.half_width_ns <= cell.median_a_ns * percent / 100.0
+        for cell in comparison.cells
+    )
+
+
+async def measure_blocks(
+    experiment: Experiment,
+    plan: Callable[[int], tuple[Trial, ...]],
+    least: int,
+    most: int,
+    enough: Callable[[list[Run]], bool],
+) -> list[Run]:
+    """Carry out at least `least` blocks, then go on until `enough` says so or `most` are done.
+
+    `enough` may look at the width of intervals, never at p: stopping when p is small finds
+    changes where there are none.
+    """
+    runs: list[Run] = []
+    for block in range(most):
+        if block >= least and enough(runs):
+            break
+        runs += await experiment.run(plan(block))
+    return runs

@@ -1,0 +1,103 @@
+"""The same handovers with more and with fewer probes: what watching costs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+from bench.measurement.experiment import Experiment
+from bench.measurement.schedule import Trial
+from probes.handover import HandoverProbe
+from probes.pin_events import PinProbe
+from probes.scheduler import SchedulerProbe
+from results.instrument.overhead import (
+    TIERS,
+    ObserverEffect,
+    Tier,
+    Watched,
+    boot_of,
+    observer_effect,
+)
+from results.records.scenario import Build, Scenario
+
+
+@contextmanager
+def watching(experiment: Experiment, build: Build, tier: Tier) -> Iterator[None]:
+    """Load what a tier has, nothing else, and take it down again.
+
+    Probes sit in the kernel and in the binary that all QEMUs share: only what is not loaded costs
+    nothing.
+    """
+    kept = experiment.prove
+    try:
+        match tier:
+            case "none":
+                experiment.prove = False
+                yield
+            case "bracket":
+                experiment.prove = experiment.marked = False
+                with HandoverProbe([build], only_bracket=True) as probe:
+                    experiment.probe = probe
+                    yield
+            case "default" | "perf":
+                experiment.perf = tier == "perf"
+                with (
+                    HandoverProbe([build]) as probe,
+                    PinProbe() as pins,
+                    SchedulerProbe() if tier == "perf" else nullcontext() as scheduler,
+                ):
+                    experiment.probe, experiment.pin_probe = probe, pins
+                    experiment.scheduler = scheduler
+                    yield
+    finally:
+        experiment.prove, experiment.marked, experiment.perf = kept, True, False
+        experiment.probe = experiment.pin_probe = experiment.scheduler = None
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Boots of a session that was opened without probes, tier by tier."""
+
+    experiment: Experiment
+    tiers: Sequence[Tier] = TIERS
+    note: Callable[[str], None] = lambda text: None  # told of every round
+    boots: list[Watched] = field(default_factory=list)
+    lost: int = 0
+
+    async def cell(
+        self, scenario: Scenario, build: Build, rounds: int, updates: int, seed: int
+    ) -> None:
+        """`rounds` boots of every tier, a shuffled order in each."""
+        order = random.Random(seed)  # noqa: S311 - a schedule, stored to be repeated
+        cell = f"{scenario.id} on {scenario.accel}"
+        for number in range(1, rounds + 1):
+            self.note(f"{cell}: round {number} of {rounds}")
+            for tier in order.sample(self.tiers, len(self.tiers)):
+                await self._boot(cell, scenario, build, number, updates, tier)
+
+    async def _boot(
+        self, cell: str, scenario: Scenario, build: Build, number: int, updates: int, tier: Tier
+    ) -> None:
+        # Kept under a name of their own: what is watched otherwise is not to be averaged with what
+        # `run` measures.
+        name = f"{scenario.id}.{scenario.accel}.watched-{tier}"
+        trial = Trial(scenario, build, build, number, updates, name)
+        self.experiment.progress.doing(f"{cell}, round {number}: {tier}")
+        runs = []
+        with watching(self.experiment, build, tier):
+            async with await self.experiment.boot(trial) as booted:
+                for update in range(1, updates + 1):
+                    runs.append(await booted.update(name))
+                    if not booted.arrived:
+                        self.experiment.progress.skipped(updates - update)
+                        break
+        found = boot_of(cell, tier, number, runs)
+        if found is None:
+            self.lost += 1
+        else:
+            self.boots.append(found)
+
+    def judged(self) -> ObserverEffect:
+        return observer_effect(self.boots, self.lost)

@@ -1,0 +1,123 @@
+"""Pauses of known length, injected into a QEMU at a phase boundary: what calibration measures.
+
+The kernel stops the process when it reaches a function; a thread of ours lets it go on after the
+asked time. How long it really stood is taken from the scheduler by a BPF program of its own, which
+shares nothing with the probes whose figures it is held against, and bounded from below by our own
+clock at SIGCONT.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Self
+
+from results.errors import EventsLost, HostUnfit
+from results.records.scenario import Build
+
+from .bpf_program import compile_program
+
+# Functions inside every blackout, each reached once from the hold on. Both have a mark of
+# results.timeline.marks close before and behind, so that little else lies between them.
+NEW_BOUNDARY = "resume_all_vcpus"
+OLD_BOUNDARY = "bdrv_drain_all"  # in old QEMU: the vCPUs are paused, no state is saved yet
+_POLL_MS = 50
+
+
+class _Stop(ctypes.Structure):
+    _fields_ = [("ns", ctypes.c_uint64), ("pid", ctypes.c_uint32), ("resumed", ctypes.c_uint32)]
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """One injected pause (host ns): from the signal at the boundary until the thread ran again.
+
+    `continued_ns` is when SIGCONT was sent; what follows until `end_ns` is the wait for a CPU.
+    """
+
+    pid: int
+    start_ns: int
+    continued_ns: int
+    end_ns: int
+
+    @property
+    def length_ns(self) -> int:
+        return self.end_ns - self.start_ns
+
+
+class PauseInjector:
+    """Stops armed processes at `function`; a context manager with a thread of its own."""
+
+    def __init__(self, builds: Iterable[Build], function: str = NEW_BOUNDARY) -> None:
+        self._builds = tuple(builds)
+        self._function = function
+        self._bpf: Any = None
+        self._lengths: dict[int, int] = {}
+        self._stopped: dict[int, tuple[int, int]] = {}  # process → stopped, continued
+        self._done: dict[int, Injected] = {}
+        self._arrived = threading.Condition()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="injector", daemon=True)
+
+    def __enter__(self) -> Self:
+        with resources.as_file(resources.files(__package__).joinpath("bpf")) as path:
+            self._bpf = compile_program(path / "inject.bpf.c")
+        for binary in dict.fromkeys(build.binary for build in self._builds):
+            try:
+                self._bpf.attach_uprobe(name=binary, sym=self._function, fn_name="at_boundary")
+            except Exception as error:
+                raise HostUnfit(f"cannot probe {self._function} in {binary}: {error}") from error
+        self._bpf["stops"].open_ring_buffer(self._receive)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._bpf.cleanup()
+
+    def arm(self, pid: int, length_ns: int) -> None:
+        """Stop process `pid` for `length_ns` when it next reaches the boundary."""
+        self._lengths[pid] = length_ns
+        self._bpf["targets"][ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
+
+    def injected(self, pid: int, timeout_s: float = 5.0) -> Injected:
+        """The pause that `pid` was given. Raises EventsLost when there was none."""
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: pid in self._done, timeout_s):
+                raise EventsLost(1)
+            return self._done.pop(pid)
+
+    def _serve(self) -> None:
+        while not self._ending.is_set():
+            self._bpf.ring_buffer_poll(_POLL_MS)
+
+    def _receive(self, context: Any, data: Any, size: int) -> None:
+        stop = ctypes.cast(data, ctypes.POINTER(_Stop)).contents
+        pid, ns = int(stop.pid), int(stop.ns)
+        if not stop.resumed:
+            self._stopped[pid] = (ns, self._let_go(pid, ns))
+            return
+        start, continued = self._stopped.pop(pid, (0, 0))
+        if not start:
+            return
+        with self._arrived:
+            self._done[pid] = Injected(pid, start, continued, ns)
+            self._arrived.notify_all()
+
+    def _let_go(self, pid: int, start_ns: int) -> int:
+        """Wait for the rest of the asked time and send SIGCONT; the time at which it was sent."""
+        left = start_ns + self._lengths.pop(pid, 0) - time.monotonic_ns()
+        if left > 0:
+            time.sleep(left / 1e9)
+        now = time.monotonic_ns()
+        with suppress(ProcessLookupError):  # a QEMU that was killed while it stood still
+            os.kill(pid, signal.SIGCONT)
+        return now

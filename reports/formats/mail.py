@@ -1,0 +1,245 @@
+"""The mail of a night: a subject with verdict and worst cell, a body that says what, since when,
+why, and how to repeat it. Written, never sent: `sendmail -t < mail.eml`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.policy import default
+from email.utils import formatdate
+
+from reports.headline import Headline, headline
+from reports.suggested_commands import show_command
+from reports.wording import (
+    budget_text,
+    cell_name,
+    day,
+    figure,
+    interval_text,
+    median_text,
+    ms,
+    percent,
+    shift_text,
+)
+from results.comparison.compare import Cell as Shift
+from results.comparison.compare import Comparison
+from results.summary.history import Line
+from results.summary.report_data import Material, total_runs
+
+# Lines end as sendmail reads them; a subject stays on one line, to be found by grep.
+_POLICY = default.clone(utf8=True, max_line_length=900)
+_MOST_CHANGED = 12
+_LONG = 200
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Who writes to whom, about which job; `files` are the reports that were written."""
+
+    job: str
+    sender: str
+    to: str
+    written_unix_s: float
+    repeat: str
+    files: tuple[str, ...] = ()
+    resumed: int = 0  # how many times a crash had cut the night short
+    self_checks: tuple[Comparison, ...] = ()
+
+
+def night_mail(
+    material: Material, lines: Sequence[Line], letter: Letter, *, strict: bool = False
+) -> bytes:
+    """The whole message, headers and UTF-8 text."""
+    top = headline(material, strict=strict)
+    host = material.session.environment.get("host", "")
+    subject = f"[pausebench {letter.job}] {top.word}: {_subject(top, material)}"
+    return _message(subject, body(material, lines, letter, top), letter, host)
+
+
+def noisy_mail(load: str, waited: str, letter: Letter, host: str) -> bytes:
+    """What is written when the host never became quiet: nothing was measured."""
+    subject = f"[pausebench {letter.job}] noisy: {host} was never quiet, nothing was measured"
+    text = (
+        f"Waited {waited} for a quiet host: {load}.\n\nNothing was measured: on a busy host a "
+        f"blackout tells of its load. To try again:\n\n    {letter.repeat}\n"
+    )
+    return _message(subject, text, letter, host)
+
+
+def _message(subject: str, text: str, letter: Letter, host: str) -> bytes:
+    message = EmailMessage(policy=_POLICY)
+    message["Subject"] = _CONTROL.sub(" ", subject.replace("\n", " "))
+    message["From"] = letter.sender
+    message["To"] = letter.to
+    message["Date"] = formatdate(letter.written_unix_s)
+    message["Auto-Submitted"] = "auto-generated"
+    if host:
+        message["X-Pausebench-Host"] = _CONTROL.sub(" ", host)
+    message.set_content(_CONTROL.sub("?", text), charset="utf-8", cte="8bit")
+    return message.as_bytes()
+
+
+def _subject(top: Headline, material: Material) -> str:
+    """The worst cell and its size; of a good night what was covered."""
+    if top.tone == "good":
+        valid, _ = total_runs(material)
+        return f"{len(material.cells)} cells, {valid} handovers, worst {top.cell}"
+    shift = next((s for _, s, name in _shifts(material) if name == top.cell), None)
+    if shift is None or shift.shift_ns is None:
+        return top.cell
+    share = f" ({percent(shift.shift_percent)})" if shift.shift_percent is not None else ""
+    return f"{top.cell} {interval_text(shift.shift_ns, None, None).split(' ')[0]} ms{share}"
+
+
+def _shifts(material: Material) -> list[tuple[Comparison, Shift, str]]:
+    return [
+        (comparison, cell, f"{cell.scenario} on {comparison.label_b}")
+        for comparison in material.comparisons
+        for cell in comparison.cells
+    ]
+
+
+def body(material: Material, lines: Sequence[Line], letter: Letter, top: Headline) -> str:
+    """The text below the headers."""
+    parts = [
+        f"{top.word}: {top.sentence}",
+        *(_shift(c, s, name, lines) for c, s, name in _shifts(material) if _bad(s)),
+        _failures(material),
+        _budgets(material),
+        _coverage(material, letter),
+        _environment(material),
+        _builds(material),
+        _closing(material, letter, top),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _bad(shift: Shift) -> bool:
+    return shift.verdict in ("regressed", "improved") or shift.more_failures
+
+
+def _shift(comparison: Comparison, shift: Shift, name: str, lines: Sequence[Line]) -> str:
+    """Old → new, Δ with its interval, since when, which phase moved."""
+    rows = [f"{name}: {shift.verdict}{', fails more often' if shift.more_failures else ''}"]
+    rows.append(f"  {comparison.label_a} → {comparison.label_b}: {shift_text(shift)}")
+    if shift.p_adjusted is not None:
+        rows.append(
+            f"  95 % interval over {shift.n_a} and {shift.n_b} boots, p {shift.p_adjusted:.3f}; "
+            f"what counts begins at {ms(shift.threshold_ns)}"
+        )
+    moved = [
+        f"{p.name.replace('_', ' ')} "
+        f"{interval_text(p.shift.shift_ns, p.shift.low_ns, p.shift.high_ns)} ms"
+        for p in shift.moved[:3]
+    ]
+    if shift.verdict in ("regressed", "improved"):
+        rows.append(f"  moved: {', '.join(moved) or 'no phase by itself clearly enough'}")
+    rows.append(f"  since: {since(shift.scenario, comparison.label_b, lines)}")
+    if shift.more_failures:
+        a, b = shift.failures_a, shift.failures_b
+        rows.append(f"  failing boots: {a.boots} of {a.total_boots} → {b.boots} of {b.total_boots}")
+    return "\n".join(rows)
+
+
+def since(scenario: str, build: str, lines: Sequence[Line]) -> str:
+    """The night of the last change of level in the cell's history, and what changed with it."""
+    found = [
+        line
+        for line in lines
+        if (line.scenario, line.old_build, line.new_build) == (scenario, build, build)
+    ]
+    if not found or len(found[-1].points) < 6:
+        nights = len(found[-1].points) if found else 0
+        return f"not known: {nights} nights are stored, it takes six"
+    line = found[-1]
+    if not line.changes:
+        return f"before the first of {len(line.points)} stored nights, or tonight"
+    change = line.changes[-1]
+    why = "; ".join(line.why(change)) or "nothing that is recorded changed with it"
+    first = line.points[change.at]
+    return (
+        f"{day(first)} UTC (session {first.session}, {figure(round(change.before * 1e6))} → "
+        f"{figure(round(change.after * 1e6))} ms): {why}"
+    )
+
+
+def _failures(material: Material) -> str:
+    if not material.failures:
+        return ""
+    rows = [f"failed, kept and not averaged: {sum(g.runs for g, _ in material.failures)}"]
+    for group, runs in material.failures[:5]:
+        rows.append(f"  {group.runs} × {group.reason[:_LONG]} ({', '.join(group.scenarios)})")
+        if runs:
+            rows.append(f"    {show_command(runs[0].id, material.store)}")
+    return "\n".join(rows)
+
+
+def _budgets(material: Material) -> str:
+    rows = [
+        f"  {cell.summary.scenario} on {cell.builds}: {budget_text(cell)}"
+        for cell in material.cells
+        if cell.budget is not None
+    ]
+    return "\n".join(["budgets:", *rows]) if rows else ""
+
+
+def _coverage(material: Material, letter: Letter) -> str:
+    """What was measured at all: a green night says what it covers."""
+    valid, failed = total_runs(material)
+    rows = [f"covered: {valid} valid and {failed} failed handovers in {len(material.cells)} cells"]
+    for cell in material.cells:
+        summary = cell.summary
+        proofs = ", ".join(f"{word} {count}" for word, count in summary.proofs.items()) or "none"
+        rows.append(
+            f"  {summary.scenario} on {cell.builds}: {median_text(cell)}, longest "
+            f"{ms(summary.max_ns)}, {summary.boots} boots, proof: {proofs}"
+        )
+    for name, shift in ((n, s) for _, s, n in _shifts(material) if not _bad(s)):
+        seen = shift.smallest_detectable_ns
+        could = f"; a change of {ms(seen)} would have been seen" if seen else ""
+        why = f" ({shift.reason})" if shift.reason else ""
+        rows.append(f"  {name}: {shift.verdict}{why}, {shift_text(shift)}{could}")
+    for comparison in letter.self_checks:
+        rows += [
+            f"  {cell.scenario}, {comparison.label_a} against itself: {cell.verdict}, "
+            f"{interval_text(cell.shift_ns, cell.low_ns, cell.high_ns)} ms"
+            for cell in comparison.cells
+        ]
+    if letter.resumed:
+        rows.append(f"  the night was cut short and resumed {letter.resumed} ×; no unit is lost")
+    rows += [f"  {cell_name(c)}: {doubt.line}" for c in material.cells for doubt in c.doubts]
+    rows += [f"  {note}" for note in (*material.certificates, *material.notes)]
+    return "\n".join(rows)
+
+
+def _environment(material: Material) -> str:
+    if material.reference is None:
+        return "environment: no earlier session of these scenarios to compare with"
+    if not material.changed:
+        return f"environment: as in session {material.reference.id}"
+    rows = [f"environment, changed since session {material.reference.id}:"]
+    rows += [f"  {text[:_LONG]}" for text in material.changed[:_MOST_CHANGED]]
+    if len(material.changed) > _MOST_CHANGED:
+        rows.append(f"  and {len(material.changed) - _MOST_CHANGED} more")
+    return "\n".join(rows)
+
+
+def _builds(material: Material) -> str:
+    rows = [
+        f"  {build.label}: QEMU {build.version}, build id {build.build_id or 'none'}"
+        for build in material.session.builds
+    ]
+    return "\n".join(["builds:", *rows])
+
+
+def _closing(material: Material, letter: Letter, top: Headline) -> str:
+    rows = ["to repeat it:", f"    {letter.repeat}"]
+    rows.append("reports:" if letter.files else "")
+    rows += [f"    {name}" for name in letter.files]
+    sessions = ", ".join(session.id for session in material.sessions)
+    rows.append(f"session {sessions} in {material.store}; exit status {top.exit_code}")
+    return "\n".join(row for row in rows if row)

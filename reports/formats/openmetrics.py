@@ -1,0 +1,188 @@
+"""A session as OpenMetrics text, for a textfile collector or a push gateway.
+
+Source of the format: https://prometheus.io/docs/specs/om/open_metrics_spec/. Seconds, as the
+convention has it; one time series per cell, so that a scrape stays small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from reports.headline import headline
+from results.summary.report_data import Cell, Material
+
+Sample = tuple[dict[str, str], float]
+_VERDICTS = ("regressed", "undecided", "improved", "same")
+
+
+def openmetrics(material: Material, *, strict: bool = False) -> str:
+    """All families, ending in `# EOF`."""
+    top = headline(material, strict=strict)
+    session = material.session
+    about = {
+        "session": session.id,
+        "host": session.environment.get("host", ""),
+        "kernel": session.environment.get("kernel", ""),
+        "verdict": top.word,
+        "worst_cell": top.cell,
+    }
+    started = session.started_unix_ns / 1e9
+    lines: list[str] = []
+    add = lines.extend
+    add(_family("session", "info", "The session and its verdict.", [(about, 1)], "_info"))
+    add(_family("session_started_timestamp_seconds", "gauge", "When it started.", [({}, started)]))
+    add(_family("exit_code", "gauge", "As of `pausebench compare`.", [({}, top.exit_code)]))
+    for family in _of_cells(material.cells):
+        add(family)
+    add(_family("shift_seconds", "gauge", "B minus A with its 95 % interval.", _shifts(material)))
+    add(_family("verdict", "stateset", "Verdict of B against A.", _verdicts(material)))
+    return "\n".join([*lines, "# EOF"]) + "\n"
+
+
+def _of_cells(cells: Sequence[Cell]) -> Iterable[list[str]]:
+    yield _family(
+        "blackout_median_seconds",
+        "gauge",
+        "Median over boots of each boot's median VM blackout, and its 95 % bounds.",
+        [
+            (_labels(cell) | {"bound": bound}, ns / 1e9)
+            for cell in cells
+            for bound, ns in (
+                ("median", cell.summary.median_ns),
+                ("low", cell.summary.low_ns),
+                ("high", cell.summary.high_ns),
+            )
+            if ns is not None
+        ],
+    )
+    yield _family(
+        "blackout_seconds", "summary", "VM blackout of valid handovers.", _blackouts(cells)
+    )
+    yield _family(
+        "witness_median_seconds",
+        "gauge",
+        "Median of what each witness saw.",
+        [
+            (_labels(cell) | {"witness": t.witness}, t.median_ns / 1e9)
+            for cell in cells
+            for t in cell.testimonies
+            if t.median_ns is not None
+        ],
+    )
+    yield _family(
+        "phase_median_seconds",
+        "gauge",
+        "Median share of the blackout by phase.",
+        [
+            (_labels(cell) | {"phase": name}, ns / 1e9)
+            for cell in cells
+            for name, ns in cell.summary.phases.items()
+        ],
+    )
+    yield _family(
+        "runs",
+        "gauge",
+        "Stored handovers of the session.",
+        [
+            (_labels(cell) | {"outcome": outcome}, count)
+            for cell in cells
+            for outcome, count in (
+                ("completed", cell.summary.valid),
+                ("failed", cell.summary.failed),
+            )
+        ],
+    )
+    yield _family(
+        "within_budget_ratio",
+        "gauge",
+        "Share of valid handovers under their budget.",
+        [
+            (_labels(cell) | {"budget_seconds": f"{b.limit_ns / 1e9:g}"}, b.within / b.total)
+            for cell in cells
+            if (b := cell.budget) is not None and b.total
+        ],
+    )
+
+
+def _blackouts(cells: Sequence[Cell]) -> list[tuple[dict[str, str], float, str]]:
+    """Quantiles, count and sum; a series' samples stand together, as the format asks."""
+    found: list[tuple[dict[str, str], float, str]] = []
+    for cell in cells:
+        values, labels = cell.columns.known("blackout_ns"), _labels(cell)
+        if len(values):
+            for q in (0.5, 0.9, 1.0):
+                at = np.quantile(values, q, method="inverted_cdf")
+                found.append((labels | {"quantile": f"{q:g}"}, float(at) / 1e9, ""))
+        found.append((labels, len(values), "_count"))
+        found.append((labels, float(values.sum()) / 1e9, "_sum"))
+    return found
+
+
+def _shifts(material: Material) -> list[Sample]:
+    return [
+        (
+            {"scenario": cell.scenario, "a": c.label_a, "b": c.label_b, "bound": bound},
+            ns / 1e9,
+        )
+        for c in material.comparisons
+        for cell in c.cells
+        for bound, ns in (("shift", cell.shift_ns), ("low", cell.low_ns), ("high", cell.high_ns))
+        if ns is not None
+    ]
+
+
+def _verdicts(material: Material) -> list[Sample]:
+    """A state set: every state is told, one of them is 1."""
+    return [
+        (
+            {
+                "scenario": cell.scenario,
+                "a": c.label_a,
+                "b": c.label_b,
+                "pausebench_verdict": word,
+            },
+            int(cell.verdict == word),
+        )
+        for c in material.comparisons
+        for cell in c.cells
+        for word in _VERDICTS
+    ]
+
+
+def _labels(cell: Cell) -> dict[str, str]:
+    summary = cell.summary
+    return {
+        "scenario": summary.scenario,
+        "old": summary.old_build,
+        "new": summary.new_build,
+        "dimensions": summary.dimensions_but_id,
+    }
+
+
+def _family(
+    name: str,
+    kind: str,
+    about: str,
+    samples: Sequence[Sample] | Sequence[tuple[dict[str, str], float, str]],
+    suffix: str = "",
+) -> list[str]:
+    """Nothing for a family without samples."""
+    if not samples:
+        return []
+    full = f"pausebench_{name}"
+    lines = [f"# TYPE {full} {kind}"]
+    if name.endswith("_seconds"):
+        lines.append(f"# UNIT {full} seconds")
+    lines.append(f"# HELP {full} {_escaped(about)}")
+    for sample in samples:
+        labels, value, *own = sample
+        words = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+        end = own[0] if own else suffix
+        lines.append(f"{full}{end}{{{words}}} {value:.9g}" if words else f"{full}{end} {value!r}")
+    return lines
+
+
+def _escaped(text: object) -> str:
+    return str(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,292 @@
+"""Handovers as a Perfetto trace, for https://ui.perfetto.dev: what the probes saw, on threads.
+
+Old and new QEMU are processes with their main thread, every vCPU and every other thread that made
+an event. Slices on threads are QEMU's own functions and, on vCPUs, the guest running or standing
+still; kernel events (mmap, ioctl, sendmsg, recvmsg) stand on a track below their process, each
+descriptor with an arrow from where it was sent to where it was received. Above the processes lie
+the blackout, the phases and what the measurement itself did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from results.records.recording import Event, Process, Recording
+from results.records.run import Run
+from results.timeline.marks import MARK_NAMES
+
+# An arrow starts and ends on slices, which need a length: that of a short system call.
+_CALL_NS = 1_000
+_SEQUENCE = 1
+KERNEL = ("mmap", "ioctl", "sendmsg", "recvmsg")
+
+
+def trace(handovers: Sequence[tuple[Run, Recording]]) -> bytes:
+    """A serialised Trace of one handover on the host's CLOCK_MONOTONIC, or of several.
+
+    Several lie over each other: each begins with its own `migrate` at one second, so that they can
+    be compared; the time of the host is then in their names.
+    """
+    out = _Trace()
+    for run, recording in handovers:
+        shift = 0
+        prefix = ""
+        if len(handovers) > 1:
+            shift = 1_000_000_000 - (run.migrate_ns or run.blackout_start_ns or 0)
+            prefix = f"{run.id}: "
+        _Handover(out, run, recording, shift, prefix).draw()
+    return out.serialised()
+
+
+class _Trace:
+    """Packets in the making; every name is written out, so that a reader needs no state."""
+
+    def __init__(self) -> None:
+        # 0.2 s to import, and no other report needs it.
+        from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
+
+        self._trace = Trace()
+        self._types = TrackEvent
+        self._uuids = count(1)
+        self.flows = count(1)
+        first = self._packet()
+        first.sequence_flags = 1  # SEQ_INCREMENTAL_STATE_CLEARED
+
+    def serialised(self) -> bytes:
+        return bytes(self._trace.SerializeToString())
+
+    def track(self, name: str, parent: int = 0, order: int = 0) -> int:
+        """A track of its own below `parent`, children in the order of `order`."""
+        uuid = next(self._uuids)
+        descriptor = self._packet().track_descriptor
+        descriptor.uuid = uuid
+        descriptor.name = name
+        descriptor.child_ordering = descriptor.EXPLICIT
+        descriptor.sibling_order_rank = order
+        if parent:
+            descriptor.parent_uuid = parent
+        return uuid
+
+    def process(self, pid: int, name: str) -> int:
+        uuid = next(self._uuids)
+        descriptor = self._packet().track_descriptor
+        descriptor.uuid = uuid
+        descriptor.process.pid = pid
+        descriptor.process.process_name = name
+        return uuid
+
+    def thread(self, parent: int, pid: int, tid: int, name: str) -> int:
+        uuid = next(self._uuids)
+        descriptor = self._packet().track_descriptor
+        descriptor.uuid = uuid
+        descriptor.parent_uuid = parent
+        descriptor.thread.pid = pid
+        descriptor.thread.tid = tid
+        descriptor.thread.thread_name = name
+        return uuid
+
+    def slice(
+        self,
+        track: int,
+        name: str,
+        start: int,
+        end: int,
+        notes: dict[str, Any] | None = None,
+        *,
+        sends: Sequence[int] = (),
+        receives: Sequence[int] = (),
+    ) -> None:
+        """A stretch on a track; `sends` are arrows that start here, `receives` those that end."""
+        event = self._event(track, start, self._types.TYPE_SLICE_BEGIN, name, notes)
+        event.flow_ids.extend(sends)
+        event.terminating_flow_ids.extend(receives)
+        self._event(track, end, self._types.TYPE_SLICE_END)
+
+    def instant(self, track: int, name: str, at: int, notes: dict[str, Any] | None = None) -> None:
+        self._event(track, at, self._types.TYPE_INSTANT, name, notes)
+
+    def _event(
+        self, track: int, at: int, kind: int, name: str = "", notes: dict[str, Any] | None = None
+    ) -> Any:
+        packet = self._packet()
+        packet.timestamp = max(0, at)
+        event = packet.track_event
+        event.type = kind
+        event.track_uuid = track
+        if name:
+            event.name = name
+        for key, value in (notes or {}).items():
+            note = event.debug_annotations.add()
+            note.name = key
+            if isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
+                note.int_value = value
+            else:
+                note.string_value = str(value)
+        return event
+
+    def _packet(self) -> Any:
+        packet = self._trace.packet.add()
+        packet.trusted_packet_sequence_id = _SEQUENCE
+        return packet
+
+
+@dataclass(slots=True)
+class _Handover:
+    """One run being drawn; times of the host are moved by `shift_ns`."""
+
+    out: _Trace
+    run: Run
+    recording: Recording
+    shift_ns: int
+    prefix: str
+    _threads: dict[int, int] = field(default_factory=dict)
+    _kernel: dict[int, int] = field(default_factory=dict)
+
+    def draw(self) -> None:
+        self._summary()
+        for side, process, build in (
+            ("old", self.recording.old, self.run.old_build),
+            ("new", self.recording.new, self.run.new_build),
+        ):
+            if process.pid:
+                self._process(side, process, build)
+        self._functions()
+        self._kernel_events()
+        self._vcpus()
+
+    def _at(self, ns: int) -> int:
+        return ns + self.shift_ns
+
+    # -- above the processes
+
+    def _summary(self) -> None:
+        run, out = self.run, self.out
+        top = out.track(f"{self.prefix}handover {run.id}")
+        if run.blackout_ns is not None and run.blackout_start_ns is not None:
+            lane = out.track("blackout", top, 0)
+            start = self._at(run.blackout_start_ns)
+            notes = {"blackout_ns": run.blackout_ns, "residual_ns": run.residual_ns or 0}
+            out.slice(lane, "VM blackout", start, start + run.blackout_ns, notes)
+        for order, side in enumerate(("old", "new", "both", "controller"), 1):
+            spans = [span for span in run.spans if span.side == side]
+            for lane_spans in _lanes(spans):
+                lane = out.track(f"phases: {side}", top, order)
+                for span in lane_spans:
+                    notes = {"blackout_ns": span.blackout_ns, **span.counters}
+                    out.slice(
+                        lane, span.name, self._at(span.start_ns), self._at(span.end_ns), notes
+                    )
+        lane = out.track("measurement", top, 9)
+        for name, ns in self.recording.steps.items():
+            out.instant(lane, name, self._at(ns))
+        for stamp in self.recording.qmp:
+            said: dict[str, Any] = {"side": stamp.side, "wall_us": stamp.wall_us, **stamp.data}
+            out.instant(lane, f"QMP {stamp.side}: {stamp.name}", self._at(stamp.ns), said)
+
+    # -- processes and threads
+
+    def _process(self, side: str, process: Process, build: str) -> None:
+        out, pid = self.out, process.pid
+        parent = out.process(pid, f"{self.prefix}{side} QEMU {build}")
+        self._threads[pid] = out.thread(parent, pid, pid, "main")
+        for index, tid in enumerate(process.vcpu_tids):
+            self._threads[tid] = out.thread(parent, pid, tid, f"vCPU {index}")
+        others = dict.fromkeys(event.tid for event in self.recording.events if event.pid == pid)
+        for tid in others:
+            if tid not in self._threads:
+                self._threads[tid] = out.thread(parent, pid, tid, f"thread {tid}")
+        self._kernel[pid] = out.track("kernel events", parent, 1)
+
+    def _functions(self) -> None:
+        """QEMU's functions; one whose return is not probed is a moment."""
+        for event, end in _calls(self.recording.events):
+            track = self._threads.get(event.tid)
+            if track is None:
+                continue
+            if end is None:
+                self.out.instant(track, event.mark, self._at(event.ns), dict(event.values))
+            else:
+                self.out.slice(
+                    track, event.mark, self._at(event.ns), self._at(end.ns), dict(event.counters)
+                )
+
+    def _kernel_events(self) -> None:
+        sent, received = self._flows()
+        for event in self.recording.events:
+            track = self._kernel.get(event.pid)
+            if track is None or event.mark not in KERNEL:
+                continue
+            notes = {"tid": event.tid, **event.values}
+            at = self._at(event.ns)
+            arrows = (sent if event.mark == "sendmsg" else received).get((event.pid, event.ns), [])
+            names = [name for name, _ in arrows]
+            ids = [flow for _, flow in arrows]
+            title = f"{event.mark} {', '.join(names)}".strip()
+            # The probe fires at one edge of the call; its length is not known, only its moment.
+            self.out.slice(
+                track,
+                title,
+                at,
+                at + _CALL_NS,
+                notes,
+                sends=ids if event.mark == "sendmsg" else (),
+                receives=ids if event.mark == "recvmsg" else (),
+            )
+
+    def _flows(self) -> tuple[dict[tuple[int, int], Any], dict[tuple[int, int], Any]]:
+        """(pid, time) of a message → names and arrows of the descriptors in it."""
+        sent: dict[tuple[int, int], list[tuple[str, int]]] = {}
+        received: dict[tuple[int, int], list[tuple[str, int]]] = {}
+        for fd in self.run.fds:
+            if fd.sent_ns is None or fd.received_ns is None:
+                continue
+            arrow = (f"{fd.name} {fd.id}", next(self.out.flows))
+            sent.setdefault((self.recording.old.pid, fd.sent_ns), []).append(arrow)
+            received.setdefault((self.recording.new.pid, fd.received_ns), []).append(arrow)
+        return sent, received
+
+    def _vcpus(self) -> None:
+        """The guest runs in old QEMU, stands still, runs in new; from and to the trace's ends."""
+        times = [event.ns for event in self.recording.events] + list(self.recording.steps.values())
+        for bracket in self.recording.brackets:
+            stopped, started = bracket.run_last_exit_ns, bracket.run_first_entry_ns
+            old, new = self._threads.get(bracket.old_tid), self._threads.get(bracket.new_tid)
+            if stopped is not None and old is not None and times and min(times) < stopped:
+                self.out.slice(old, "guest runs", self._at(min(times)), self._at(stopped))
+            if started is not None and new is not None and times and started < max(times):
+                self.out.slice(new, "guest runs", self._at(started), self._at(max(times)))
+            if stopped is not None and started is not None and old is not None:
+                notes = {"vcpu": bracket.index, "blackout_ns": started - stopped}
+                self.out.slice(old, "stands still", self._at(stopped), self._at(started), notes)
+
+
+def _lanes(spans: Sequence[Any]) -> list[list[Any]]:
+    """Slices of one track must nest; spans that overlap otherwise go to further lanes."""
+    lanes: list[list[Any]] = []
+    for span in sorted(spans, key=lambda span: (span.start_ns, -span.end_ns)):
+        free = next((lane for lane in lanes if lane[-1].end_ns <= span.start_ns), None)
+        if free is None:
+            lanes.append([span])
+        else:
+            free.append(span)
+    return lanes
+
+
+def _calls(events: Sequence[Event]) -> Iterator[tuple[Event, Event | None]]:
+    """Entries of QEMU's functions with their returns, matched within a thread."""
+    waiting: dict[tuple[int, str], list[Event]] = {}
+    returns: dict[int, Event] = {}
+    for event in sorted(events, key=lambda event: event.ns):
+        if event.mark not in MARK_NAMES:
+            continue
+        key = (event.tid, event.mark)
+        if event.edge == "enter":
+            waiting.setdefault(key, []).append(event)
+        elif waiting.get(key):
+            returns[id(waiting[key].pop())] = event
+    for event in sorted(events, key=lambda event: event.ns):
+        if event.mark in MARK_NAMES and event.edge == "enter":
+            yield event, returns.get(id(event))

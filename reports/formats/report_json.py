@@ -1,0 +1,124 @@
+"""A session as one JSON document for machines: `pausebench report --format json`.
+
+What it holds is written down in report.schema.json beside this file (JSON Schema 2020-12).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from reports.headline import headline
+from reports.suggested_commands import repeat_command, show_command
+from results.records.scenario import Session
+from results.store.columns import Columns
+from results.summary.report_data import Cell, Material
+
+from .comparison_json import comparison_document
+
+# Schema of the document; fields are added within a version, never renamed or removed.
+#   1  first version
+REPORT_SCHEMA = 1
+SCHEMA_FILE = "report.schema.json"
+_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+
+
+def report_document(material: Material, *, strict: bool = False) -> dict[str, Any]:
+    """Values that JSON has; durations in integer ns, null where a value is not known."""
+    top = headline(material, strict=strict)
+    end = material.end
+    return {
+        "schema": REPORT_SCHEMA,
+        "verdict": top.word,
+        "worst_cell": top.cell,
+        "sentence": top.sentence,
+        "exit_code": top.exit_code,
+        "sessions": [_session(session) for session in material.sessions],
+        "ended_unix_ns": end.ended_unix_ns,
+        "session_exit_code": end.exit_code,
+        "cells": [_cell(cell) for cell in material.cells],
+        "comparisons": [
+            json.loads(json.dumps(comparison_document(comparison)))
+            for comparison in material.comparisons
+        ],
+        "failures": [
+            {
+                "reason": group.reason,
+                "runs": group.runs,
+                "scenarios": list(group.scenarios),
+                "examples": [
+                    {
+                        "run": run.id,
+                        "reason": run.reason,
+                        "log_tail": run.log_tail,
+                        "show": show_command(run.id, material.store),
+                    }
+                    for run in runs
+                ],
+            }
+            for group, runs in material.failures
+        ],
+        "reference": None if material.reference is None else material.reference.id,
+        "changed": list(material.changed),
+        "notes": list(material.notes),
+        "certificates": list(material.certificates),
+        "repeat": repeat_command(material.session),
+    }
+
+
+def report_json(material: Material, *, strict: bool = False) -> str:
+    """The document as text, ending in a newline."""
+    return json.dumps(report_document(material, strict=strict), indent=2) + "\n"
+
+
+def schema_text() -> str:
+    """The published JSON Schema of the document."""
+    return resources.files("reports").joinpath(SCHEMA_FILE).read_text("utf-8")
+
+
+def _session(session: Session) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "started_unix_ns": session.started_unix_ns,
+        "command": list(session.command),
+        "probe_tier": session.probe_tier,
+        "environment": dict(session.environment),
+        "builds": [
+            {
+                name: getattr(build, name)
+                for name in ("label", "binary", "version", "build_id", "sha256")
+            }
+            | {"missing_marks": list(build.missing_marks)}
+            for build in session.builds
+        ],
+    }
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    return {
+        **asdict(cell.summary),
+        "quantiles_ns": _quantiles(cell.columns),
+        "witnesses": {
+            t.witness: {"runs": t.runs, "median_ns": t.median_ns, "error_percent": t.error_percent}
+            for t in cell.testimonies
+        },
+        "budget": None
+        if cell.budget is None or cell.limit is None
+        else asdict(cell.budget) | {"asked_share": cell.limit.share, "kept": not cell.over_budget},
+        "doubts": [asdict(doubt) for doubt in cell.doubts],
+        "worst_run": cell.worst.id if cell.worst else None,
+        "median_run": cell.median.id if cell.median else None,
+    }
+
+
+def _quantiles(columns: Columns) -> dict[str, int]:
+    """Order statistics of all valid blackouts: values that were measured, not interpolated."""
+    values = columns.known("blackout_ns")
+    if not len(values):
+        return {}
+    found = np.quantile(values, _QUANTILES, method="inverted_cdf")
+    return {f"{q:g}": int(value) for q, value in zip(_QUANTILES, found, strict=True)}

@@ -1,0 +1,99 @@
+"""A calibration as text: what was injected, what was recovered, and the verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.wording import figure
+from results.instrument.calibration import KIND_TEXTS, Calibration, Level
+from results.instrument.certificates import Certificate
+
+from .style import Look, Page
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_HEADER = ("injected", "recovered", "error", "scatter", "worst", "allowed", "blackout", "guest")
+_UNITS = ("ms", "ms", "µs", "µs", "µs", "µs", "+ms", "µs [95 %]")
+
+
+def calibration_page(certificate: Certificate, path: str, look: Look) -> Text:
+    """The certificate's table, its faults and where it is kept."""
+    found = certificate.calibration
+    page = Page(look)
+    if found is None:
+        return page.text()
+    page.paragraph(
+        f"pauses of known length on QEMU {certificate.build} ({certificate.qemu_version}), host "
+        f"{certificate.host}, kernel {certificate.kernel}",
+        style="bold",
+    )
+    rows = [_cells(level, look) for level in found.levels]
+    header = [tuple(look.say(half) for half in pair) for pair in zip(_HEADER, _UNITS, strict=True)]
+    widths = [
+        max(len(header[i][0]), len(header[i][1]), *(len(row[i]) for row in rows), 0)
+        for i in range(len(header))
+    ]
+    group = None
+    for level, row in zip(found.levels, rows, strict=True):
+        if group != (level.cell, level.kind):
+            group = (level.cell, level.kind)
+            page.line()
+            page.paragraph(f"{level.cell}: {KIND_TEXTS[level.kind]}", style="bold")
+            for half in (0, 1):
+                page.line(("  " + _row([pair[half] for pair in header], widths), "dim"))
+        page.line(("  " + _row(row, widths), "bold red" if level.faults else ""))
+    page.line()
+    _verdict(page, found)
+    page.line()
+    page.paragraph(f"certificate: {path}")
+    page.line("every report quotes it, as this:")
+    for line in certificate.lines:
+        page.paragraph(line, indent=2, first=2)
+    return page.text()
+
+
+def _cells(level: Level, look: Look) -> list[str]:
+    guest = "–" if level.guest_ns is None else _us(level.guest_ns)
+    if level.guest_low_ns is not None and level.guest_high_ns is not None:
+        guest += f" [{_us(level.guest_low_ns)}, {_us(level.guest_high_ns)}]"
+    cells = (
+        figure(level.injected_ns),
+        figure(level.recovered_ns),
+        _us(level.error_ns),
+        f"{level.scatter_ns / 1e3:.0f}",
+        _us(level.worst_ns),
+        f"{level.allowed_ns / 1e3:.0f}",
+        "–" if level.shift_ns is None else figure(level.shift_ns),
+        guest,
+    )
+    return [look.say(cell) for cell in cells]
+
+
+def _us(ns: int) -> str:
+    return f"{ns / 1e3:+.0f}".replace("-", "−")
+
+
+def _row(cells: list[str], widths: list[int]) -> str:
+    return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+
+
+def _verdict(page: Page, found: Calibration) -> None:
+    style = "bold green" if found.passed else "bold red"
+    page.paragraph(
+        f"{'passed' if found.passed else 'FAILED'}: recovered = {found.offset_ns / 1e3:+.1f} µs + "
+        f"{found.slope:.4f} × injected; largest median error {_us(found.worst_error_ns)} µs",
+        style=style,
+    )
+    for fault in found.faults:
+        page.paragraph(fault, indent=4, first=2)
+    for reason, count in sorted(found.lost.items(), key=lambda item: -item[1]):
+        page.paragraph(f"{count} shots lost: {reason}", indent=4, first=2)
+    page.paragraph(
+        "error: recovered minus injected, median over shots; scatter: median distance from it; "
+        "recovered: from the part of the blackout that holds the pause, less what that part takes "
+        "without one; injected: by the injector's own clock; blackout: how much longer all of it "
+        "was than without a pause; guest: how much more the guest's gap grew than the blackout, "
+        "with an interval that holds for all rows together",
+        style="dim",
+    )

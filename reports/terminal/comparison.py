@@ -1,0 +1,221 @@
+"""The table of a comparison: one line per scenario, what moved below it, what it means at the end.
+
+In the manner of benchstat: both medians, the shift with its interval, p and a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from reports.wording import figure, ms, percent
+from results.comparison.compare import Budget, Cell, Comparison, Failures, PhaseShift, Thresholds
+
+from .style import Look, Page
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_GAP = "  "
+_MOST_PHASES = 3
+_HEADER = ("scenario", "A ms", "B ms", "shift ms [95 %]", "%", "p", "verdict")
+_LEFT = (0, 3, 6)  # columns of text; the others are numbers and stand to the right
+_METHODS = {"blocks": "permutation within blocks", "pooled": "Mann-Whitney over all boots"}
+_STYLES = {"regressed": "bold red", "improved": "bold green", "same": "", "undecided": "yellow"}
+
+
+def comparison_table(comparison: Comparison, look: Look) -> Text:
+    """All cells of a comparison, wrapped to the width; below 80 columns a scenario has two lines.
+
+    Times are medians over boots in ms, the shift is B minus A, p is adjusted for all cells.
+    """
+    page = Page(look)
+    a, b = comparison.label_a, comparison.label_b
+    metrics = dict.fromkeys(cell.metric.replace("_", " ") for cell in comparison.cells)
+    page.paragraph(f"{', '.join(metrics) or 'blackout'}: A = QEMU {a}, B = QEMU {b}", style="bold")
+    for difference in comparison.forced:
+        page.paragraph(f"compared by force although they differ: {difference}", 2, style="red")
+    page.line()
+    if comparison.cells:
+        _draw(page, comparison.cells)
+    else:
+        page.line("nothing to compare: A and B have no scenario in common")
+    _closing(page, comparison)
+    return page.text()
+
+
+def _draw(page: Page, cells: Sequence[Cell]) -> None:
+    look = page.look
+    rows = [[look.say(word) for word in _row(cell)] for cell in cells]
+    header = [look.say(name) for name in _HEADER]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    stacked = sum(widths) + len(_GAP) * (len(widths) - 1) > look.width
+    _draw_row(page, header, widths, "bold", stacked=stacked)
+    for cell, row in zip(cells, rows, strict=True):
+        _draw_row(page, row, widths, _STYLES[cell.verdict], stacked=stacked)
+        indent = 4 if stacked else min(widths[0] + len(_GAP), look.width // 3)
+        for text, style in _below(cell):
+            page.paragraph(text, indent + 2, first=indent, style=style)
+
+
+def _row(cell: Cell) -> list[str]:
+    return [
+        cell.scenario,
+        _bare(cell.median_a_ns),
+        _bare(cell.median_b_ns),
+        _interval(cell.shift_ns, cell.low_ns, cell.high_ns),
+        _percent(cell.shift_percent),
+        _probability(cell.p_adjusted),
+        cell.verdict,
+    ]
+
+
+def _draw_row(
+    page: Page, row: Sequence[str], widths: Sequence[int], style: str, *, stacked: bool
+) -> None:
+    words = [
+        word.ljust(width) if i in _LEFT else word.rjust(width)
+        for i, (word, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    if stacked:
+        page.line((row[0], "bold"))
+        words[0] = "  "
+    else:
+        words[0] += _GAP
+    page.line((words[0], "bold"), _GAP.join(words[1:-1]) + _GAP, (words[-1], style))
+
+
+def _below(cell: Cell) -> list[tuple[str, str]]:
+    """What belongs to a cell beside its numbers, and its style."""
+    lines = []
+    if cell.moved:
+        lines.append((_moved(cell.moved), ""))
+    elif cell.verdict in ("regressed", "improved") and cell.phases:
+        lines.append(("no phase moved by itself clearly enough to be named", "dim"))
+    if cell.verdict == "undecided":
+        lines.append((_undecided(cell), "yellow"))
+    if cell.failures_a.runs or cell.failures_b.runs:
+        style = "bold red" if cell.more_failures else ""
+        lines.append((_failures(cell), style))
+    lines += [
+        (f"under {figure(in_a.limit_ns)} ms: A {_kept(in_a)}, B {_kept(in_b)}", "dim")
+        for in_a, in_b in zip(cell.budgets_a, cell.budgets_b, strict=True)
+    ]
+    return lines
+
+
+def _moved(phases: Sequence[PhaseShift]) -> str:
+    words = [
+        f"{phase.name.replace('_', ' ')} "
+        f"{_interval(phase.shift.shift_ns, phase.shift.low_ns, phase.shift.high_ns)} ms"
+        for phase in phases[:_MOST_PHASES]
+    ]
+    more = f" and {len(phases) - _MOST_PHASES} more" if len(phases) > _MOST_PHASES else ""
+    return f"moved: {' · '.join(words)}{more}"
+
+
+def _undecided(cell: Cell) -> str:
+    """Why, and what could have been seen; a change as large as A itself is worth no percentage."""
+    seen = ""
+    if cell.smallest_detectable_ns is not None:
+        seen = f"; a change of {ms(cell.smallest_detectable_ns)} could have been seen"
+        if cell.median_a_ns:
+            share = percent(cell.smallest_detectable_ns / cell.median_a_ns * 100.0)
+            seen += f" ({share.lstrip('+')})"
+    return f"{cell.reason}{seen}"
+
+
+def _failures(cell: Cell) -> str:
+    words = f"failed: A {_failed(cell.failures_a)}, B {_failed(cell.failures_b)}"
+    if cell.more_failures and cell.failures_p is not None:
+        words += f"; B fails more often (p {_probability(cell.failures_p)})"
+    return words
+
+
+def _failed(failures: Failures) -> str:
+    boots = f" in {failures.boots} of {failures.total_boots} boots" if failures.runs else ""
+    return f"{failures.runs} of {failures.total_runs}{boots}"
+
+
+def _kept(budget: Budget) -> str:
+    if budget.low_share is None:
+        return "nothing measured"
+    # Rounded down: a bound may not be promised higher than it is.
+    low = int(budget.low_share * 100)
+    return f"{budget.within} of {budget.total}{f' (at least {low} %)' if low else ''}"
+
+
+def _closing(page: Page, comparison: Comparison) -> None:
+    page.line()
+    for side, names in (("A", comparison.only_a), ("B", comparison.only_b)):
+        if names:
+            page.paragraph(f"only in {side}, not compared: {', '.join(names)}", 2, 0)
+    if any(cell.apart for cell in comparison.cells):
+        page.paragraph(
+            "A and B were measured one after the other: a host that drifts looks like a shift",
+            2,
+            0,
+            style="yellow",
+        )
+    if comparison.cells:
+        page.paragraph(_legend(comparison), style="dim")
+
+
+def _legend(comparison: Comparison) -> str:
+    """What the columns are and what makes a verdict."""
+    cells, sizes = comparison.cells, comparison.thresholds
+    words = "Medians over boots; shift: B minus A, Hodges-Lehmann, with its 95 % interval"
+    used = dict.fromkeys(_METHODS[cell.method] for cell in cells if cell.method in _METHODS)
+    if used:
+        many = f", Benjamini-Hochberg over {len(cells)} cells" if len(cells) > 1 else ""
+        words += f"; p: {' or '.join(used)}{many}"
+    limits = [f"{sizes.relative * 100:g} %", f"{figure(sizes.absolute_ns)} ms"]
+    if any(_noise_decides(cell, sizes) for cell in cells):
+        limits.append("this host's A/A noise")
+    words += (
+        ". A change counts when the whole interval lies beyond the largest of "
+        f"{', '.join(limits)}; same: all of it lies within."
+    )
+    if any(cell.verdict == "undecided" and cell.smallest_detectable_ns for cell in cells):
+        words += " What could have been seen is found in 80 of 100 such comparisons."
+    if any(cell.budgets_a for cell in cells):
+        words += " At least: of all such runs, with 95 % confidence and a boot as the unit."
+    return words
+
+
+def _noise_decides(cell: Cell, sizes: Thresholds) -> bool:
+    if cell.median_a_ns is None or cell.threshold_ns is None:
+        return False
+    return cell.threshold_ns > replace(sizes, noise_ns=0).size_ns(cell.median_a_ns)
+
+
+def _bare(ns: int | None) -> str:
+    return ms(ns).removesuffix(" ms")
+
+
+def _percent(value: float | None) -> str:
+    """Without a sign where it rounds to 0.0: that would claim a direction."""
+    if value is not None and abs(value) < 0.05:
+        return "0.0"
+    return percent(value).removesuffix(" %")
+
+
+def _signed(ns: int) -> str:
+    sign = "+" if ns > 0 else "−" if ns < 0 else ""
+    return f"{sign}{figure(abs(ns))}"
+
+
+def _interval(shift: int | None, low: int | None, high: int | None) -> str:
+    """`+2.09 [+1.88, +2.31]`, without bounds where there are none, `–` for None."""
+    if shift is None:
+        return "–"
+    if low is None or high is None:
+        return f"{_signed(shift)} [no interval]"
+    return f"{_signed(shift)} [{_signed(low)}, {_signed(high)}]"
+
+
+def _probability(p: float | None) -> str:
+    if p is None:
+        return "–"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,98 @@
+"""A scenario over the nights: a table with a chart in it for a terminal, a page for a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from reports.wording import about_dimensions, day, figure, percent
+from results.stats.change_points import Change
+from results.summary.history import Line, Point
+
+from .style import Look, Page
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_LEAST_CHART = 16
+
+
+def history_page(lines: Sequence[Line], look: Look) -> Text:
+    """One block per line of the history; a change stands between the nights it parts."""
+    page = Page(look)
+    for number, line in enumerate(lines):
+        if number:
+            page.line()
+        _draw_line(page, line)
+    return page.text()
+
+
+def _draw_line(page: Page, line: Line) -> None:
+    look = page.look
+    say = look.say
+    page.line((say(f"{line.name}, host {line.host or 'unnamed'}"), "bold"))
+    page.paragraph(about_dimensions(line.dimensions), 2, 2, "dim")
+    if line.points:
+        _draw_points(page, line)
+    if line.empty:
+        page.paragraph(f"without a valid run: {', '.join(line.empty)}", 4, 2, "yellow")
+    if not line.changes and line.points:
+        few = " (it takes six nights to see one)" if len(line.points) < 6 else ""
+        page.paragraph(f"no change of level in {len(line.points)} nights{few}", 2, style="dim")
+
+
+def _draw_points(page: Page, line: Line) -> None:
+    look = page.look
+    highest = max(max(p.high_ns or 0, p.median_ns) for p in line.points)
+    rows = [
+        (day(p), _interval(p), f"{p.valid}/{p.failed}", look.say(p.version.partition(" ")[0]))
+        for p in line.points
+    ]
+    header = ("night (UTC)", "median ms [95 %]", "valid/failed", "QEMU")
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(len(look.say(word)) for word in column) for column in columns]
+    width = max(_LEAST_CHART, look.width - sum(widths) - 12)
+    changes = {change.at: change for change in line.changes}
+    scale = f"0 {'─' * max(0, width - len(figure(highest)) - 6)} {figure(highest)}"
+    page.line((_row(look, header, widths, scale), "bold"))
+    for at, (point, row) in enumerate(zip(line.points, rows, strict=True)):
+        if at in changes:
+            _draw_change(page, line, changes[at])
+        page.line(_row(look, row, widths, _mark(point, highest, width)))
+
+
+def _row(look: Look, words: Sequence[str], widths: Sequence[int], chart: str) -> str:
+    cells = [look.say(word).ljust(width) for word, width in zip(words, widths, strict=True)]
+    return "  " + "  ".join([*cells, look.say(chart)])
+
+
+def _interval(point: Point) -> str:
+    if point.low_ns is None or point.high_ns is None:
+        return figure(point.median_ns)
+    return f"{figure(point.median_ns)} [{figure(point.low_ns)}, {figure(point.high_ns)}]"
+
+
+def _mark(point: Point, highest: int, width: int) -> str:
+    """A bar of dashes for the interval, a block for the median, on a scale from 0."""
+
+    def place(ns: int) -> int:
+        return min(width - 1, ns * (width - 1) // max(1, highest))
+
+    cells = [" "] * width
+    if point.low_ns is not None and point.high_ns is not None:
+        for i in range(place(point.low_ns), place(point.high_ns) + 1):
+            cells[i] = "─"
+    cells[place(point.median_ns)] = "█"
+    return "".join(cells).rstrip()
+
+
+def _draw_change(page: Page, line: Line, change: Change) -> None:
+    why = "; ".join(line.why(change)) or "nothing that is recorded changed"
+    text = (
+        f"changed: {figure(round(change.before * 1e6))} → {figure(round(change.after * 1e6))} ms "
+        f"({percent(change.percent)}); {why}"
+    )
+    page.paragraph(text, 6, 4, "bold red" if change.percent > 0 else "bold green")
+
+
+# -- for machines and browsers --------------------------------------------------------------

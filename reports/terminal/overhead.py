@@ -1,0 +1,92 @@
+"""What watching costs, as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.wording import figure, ms, percent
+from results.instrument.certificates import Certificate
+from results.instrument.overhead import GOAL, Tier, TierCost
+
+from .style import Look, Page
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_TEXTS: dict[Tier, str] = {
+    "none": "nothing",
+    "bracket": "entry and exit",
+    "default": "default",
+    "perf": "--why and --perf",
+}
+_HEADER = ("watched by", "boots", "guest gap", "longer by [95 %]", "", "handover longer by")
+
+
+def effect_page(certificate: Certificate, path: str, look: Look) -> Text:
+    """A table by tier, the verdict on the default one, and where it is kept."""
+    page = Page(look)
+    effect = certificate.effect
+    if effect is None:
+        return page.text()
+    rows = [_cells(cost, look) for cost in effect.costs]
+    widths = [max(len(name), *(len(row[i]) for row in rows)) for i, name in enumerate(_HEADER)]
+    cell = ""
+    for cost, row in zip(effect.costs, rows, strict=True):
+        if cost.cell != cell:
+            if cell:
+                page.line()
+            cell = cost.cell
+            page.paragraph(
+                f"{cell}: what watching costs, QEMU {certificate.build} "
+                f"({certificate.qemu_version}), judged by the guest's beats",
+                style="bold",
+            )
+            page.line()
+            page.line((_row(_HEADER, widths), "dim"))
+        page.line(_row(row, widths))
+    page.line()
+    for cost in effect.costs:
+        if cost.tier == "default":
+            page.paragraph(_verdict(cost), style="bold green" if cost.verdict == "within" else "")
+    if effect.lost:
+        page.paragraph(f"{effect.lost} boots are left out: the guest did not testify", style="red")
+    page.line()
+    page.paragraph(f"kept in {path}")
+    return page.text()
+
+
+def _cells(cost: TierCost, look: Look) -> list[str]:
+    cells = (
+        _TEXTS[cost.tier],
+        str(cost.boots),
+        ms(cost.gap_ns),
+        _interval(cost.shift_ns, cost.low_ns, cost.high_ns),
+        percent(cost.percent) if cost.tier != "none" else "",
+        _interval(cost.handover_shift_ns, cost.handover_low_ns, cost.handover_high_ns),
+    )
+    return [look.say(cell) for cell in cells]
+
+
+def _interval(ns: int | None, low: int | None, high: int | None) -> str:
+    if ns is None:
+        return ""
+    text = f"{figure(ns)} ms"
+    return text if low is None or high is None else f"{text} [{figure(low)}, {figure(high)}]"
+
+
+def _row(cells: tuple[str, ...] | list[str], widths: list[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _verdict(cost: TierCost) -> str:
+    goal = f"the goal of at most {GOAL * 100:.0f} %"
+    match cost.verdict:
+        case "within":
+            return f"{cost.cell}: within {goal}"
+        case "beyond":
+            return (
+                f"{cost.cell}: beyond {goal}, by {percent((cost.percent or 0) - GOAL * 100)} of "
+                "the gap; both sides of a comparison pay it"
+            )
+        case _:
+            return f"{cost.cell}: undecided against {goal}; more --boots narrow the interval"

@@ -1,0 +1,106 @@
+"""How text is drawn: width, colour, glyphs and the one way in which durations are written."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_PLAIN = str.maketrans(
+    {"×": "x", "−": "-", "→": "->", "…": "...", "·": "-", "—": "-", "–": "-", "±": "+-", "µ": "u"}
+    | {"█": "#", "▒": "=", "░": ".", "│": "|", "─": "-"}
+)
+# A number stays with its unit when a line is wrapped (textwrap does not break at U+00A0).
+_UNIT = re.compile(r"(?<=[0-9]) (?=(?:ms|%|GiB|MiB|KiB|B)(?![A-Za-z]))")
+# A record may hold whatever a guest or a QEMU wrote: no escape sequence reaches the terminal.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the output can show. The default is what a pipe or a file gets."""
+
+    width: int = 80
+    colour: bool = False
+    unicode: bool = False
+
+    def say(self, text: str) -> str:
+        """`text` without control characters, and in ASCII where that is all there is."""
+        text = _CONTROL.sub("?", text)
+        if self.unicode:
+            return text.encode("utf-8", "replace").decode()
+        return text.replace(" · ", ", ").translate(_PLAIN).encode("ascii", "replace").decode()
+
+    def wrap(self, text: str, indent: int = 0, first: int | None = None) -> list[str]:
+        """Lines of `text` that fit the width, indented by `indent` (the first by `first`)."""
+        lines = textwrap.wrap(
+            _UNIT.sub("\u00a0", self.say(text)),
+            width=max(self.width, indent + 20),
+            initial_indent=" " * (indent if first is None else first),
+            subsequent_indent=" " * indent,
+            break_on_hyphens=False,
+        )
+        return [line.replace("\u00a0", " ") for line in lines] or [""]
+
+
+def look_for(stream: TextIO, environ: Mapping[str, str]) -> Look:
+    """The look for `stream`: plain ASCII without colour unless it is a terminal and NO_COLOR is
+    unset (https://no-color.org)."""
+    columns = shutil.get_terminal_size(fallback=(80, 24)).columns
+    if not stream.isatty() or environ.get("NO_COLOR") or environ.get("TERM") == "dumb":
+        return Look(width=columns)
+    utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
+    return Look(width=columns, colour=True, unicode=utf8)
+
+
+class Page:
+    """Lines of styled text in the making; styles are rich's names, dropped without colour."""
+
+    def __init__(self, look: Look) -> None:
+        from rich.text import Text
+
+        self.look = look
+        self._text = Text(no_wrap=True, overflow="ignore", end="")
+        self._empty = True
+
+    def line(self, *parts: str | tuple[str, str]) -> None:
+        """One line of strings and (string, style) pairs; trailing blanks are left out."""
+        from rich.text import Text
+
+        made = Text()
+        for part in parts:
+            string, style = part if isinstance(part, tuple) else (part, "")
+            made.append(string, style if self.look.colour else "")
+        made.rstrip()
+        if not self._empty:
+            self._text.append("\n")
+        self._text.append_text(made)
+        self._empty = False
+
+    def paragraph(
+        self, text: str, indent: int = 0, first: int | None = None, style: str = ""
+    ) -> None:
+        """`text` wrapped to the width."""
+        for line in self.look.wrap(text, indent, first):
+            self.line((line, style))
+
+    def text(self) -> Text:
+        """All lines as one renderable without a closing newline; `.plain` is the bare string."""
+        return self._text
+
+
+def write(text: Text, stream: TextIO, look: Look) -> None:
+    """Print a page and a newline; without colour not one escape sequence."""
+    if not look.colour:
+        stream.write(text.plain + "\n")
+        return
+    from rich.console import Console
+
+    console = Console(file=stream, width=look.width, force_terminal=True)
+    console.print(text, soft_wrap=True)

@@ -1,0 +1,125 @@
+"""What one session found of the claims, kept as one JSON file beside the store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from results.errors import RecordInvalid
+from results.store.documents import read_beside, write_beside
+from results.store.recordings import SESSION_PATTERN
+
+from .catalogue import Finding, Row, refuted, rows
+
+# Schema of the document.
+#   1  first version
+SCHEMA = 1
+_DIRECTORY = "claims"
+_MAX_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimsDocument:
+    """The findings of a session on `builds` (label → QEMU version), and upgrades between them.
+
+    `columns` are the builds and upgrades in the order of the table; `notes` say what was left out
+    and why; `lab` is the session of the lab, empty where there was none.
+    """
+
+    schema: int
+    session: str
+    made_unix_ns: int
+    took_s: int
+    builds: dict[str, str]
+    columns: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    claims: tuple[int, ...] = ()  # that were asked for; empty: all
+    lab: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """A verdict on every claim that was asked for, for every column."""
+        found = rows(self.findings, self.columns)
+        return tuple(row for row in found if not self.claims or row.claim.number in self.claims)
+
+    @property
+    def exit_code(self) -> int:
+        """3 when a claim is refuted."""
+        return 3 if refuted(self.rows) else 0
+
+    def others(self, topics: Sequence[str]) -> tuple[Finding, ...]:
+        """Findings of these topics."""
+        return tuple(f for f in self.findings if f.topic in topics)
+
+
+def claims_path(directory: Path, session: str) -> Path:
+    """Where the claims of a session lie below the store's directory."""
+    return directory / _DIRECTORY / f"{session}.json"
+
+
+def write_claims(directory: Path, document: ClaimsDocument) -> Path:
+    """Keep a session's claims. Raises UsageError when they cannot be written."""
+    return write_beside(claims_path(directory, document.session), document)
+
+
+def read_claims(directory: Path, session: str) -> ClaimsDocument | None:
+    """The claims of a session, None where it tried none. Raises RecordInvalid."""
+    if not re.fullmatch(SESSION_PATTERN, session):
+        return None
+    path = claims_path(directory, session)
+    found = read_beside(path, ClaimsDocument, "document of claims", _MAX_BYTES)
+    if found is None:
+        return None
+    if found.schema != SCHEMA:
+        raise RecordInvalid(str(path), f"has schema {found.schema}; this pausebench reads {SCHEMA}")
+    if found.session != session:
+        raise RecordInvalid(str(path), f"belongs to session {found.session}")
+    return found
+
+
+def latest_claims(directory: Path) -> str | None:
+    """The latest session that tried claims, None without any."""
+    names = sorted(path.stem for path in (directory / _DIRECTORY).glob("*.json"))
+    return next((n for n in reversed(names) if re.fullmatch(SESSION_PATTERN, n)), None)
+
+
+def as_json(document: ClaimsDocument) -> dict[str, Any]:
+    """The document of `pausebench claims --json`; the first key is for those who want no more."""
+    return {
+        "claims": [
+            {
+                "claim": row.claim.number,
+                "title": row.claim.title,
+                "how": row.claim.how,
+                "build": row.build,
+                "verdict": row.verdict,
+                "detail": row.detail,
+                "evidence": list(row.evidence),
+            }
+            for row in document.rows
+        ],
+        "findings": [
+            {
+                "topic": f.topic,
+                "claim": f.claim,
+                "build": f.build,
+                "test": f.test,
+                "found": f.found,
+                "detail": f.detail,
+                "quote": f.quote,
+                "fix": f.fix,
+                "evidence": list(f.evidence),
+            }
+            for f in document.findings
+        ],
+        "builds": document.builds,
+        "session": document.session,
+        "lab_session": document.lab,
+        "notes": list(document.notes),
+        "took_s": document.took_s,
+        "exit_code": document.exit_code,
+    }

@@ -1,0 +1,189 @@
+"""Is B worse than A, by how much, how sure, and which phase moved: one cell per scenario.
+
+How a cell is judged stands in results.comparison.verdict, the statistics in results.stats.shift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from results.errors import UsageError
+from results.records.run import Run
+from results.stats.boots import (
+    BlockOf,
+    blocks_by_boot,
+    boot_values,
+    count_failures,
+    measured_apart,
+    medians,
+    phase_names,
+    strata,
+)
+from results.stats.intervals import median_ns
+from results.stats.proportions import Budget, Failures, budget_line, more_failures_p
+from results.stats.shift import Shift, estimate_shift
+
+from .verdict import (
+    Cell,
+    Method,
+    PhaseShift,
+    Thresholds,
+    Verdict,
+    exit_code,
+    judge_cells,
+    measure_against,
+)
+
+__all__ = [
+    "Budget",
+    "Cell",
+    "Comparison",
+    "Failures",
+    "PhaseShift",
+    "Shift",
+    "Thresholds",
+    "Verdict",
+    "blocks_by_boot",
+    "budget_line",
+    "compare",
+    "exit_code",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All cells of A against B and what they mean to a caller.
+
+    `exit_code`: 1 if any cell regressed or has more failures, whatever else lacks; else 3 if a cell
+    has no valid run on one side or there is no cell; else 5 if asked to be strict and a cell is
+    undecided; else 0. `forced` are differences that were overruled.
+    """
+
+    label_a: str
+    label_b: str
+    cells: tuple[Cell, ...]
+    exit_code: int
+    only_a: tuple[str, ...] = ()  # scenarios that B has not
+    only_b: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+
+def compare(
+    runs_a: Iterable[Run],
+    runs_b: Iterable[Run],
+    thresholds: Thresholds | None = None,
+    *,
+    metric: str = "blackout",
+    block_of: BlockOf | None = None,
+    noise_ns: Mapping[str, int] | None = None,
+    budgets_ns: Sequence[int] = (),
+    strict: bool = False,
+    forced: Sequence[str] = (),
+) -> Comparison:
+    """Judge B against A, scenario by scenario in A's order.
+
+    Each side is one pair of builds; UsageError when it holds several. `block_of` tells the block of
+    an interleaved run (results.stats.boots.blocks_by_boot); without it all boots are compared with
+    all.
+    `noise_ns` is the A/A noise floor by scenario, beside that of `thresholds`.
+    """
+    limits = thresholds or Thresholds()
+    side_a, side_b = _by_scenario(runs_a), _by_scenario(runs_b)
+    cells = []
+    for name in (scenario for scenario in side_a if scenario in side_b):
+        noise = max(limits.noise_ns, (noise_ns or {}).get(name, 0))
+        cell = _measured(name, metric, side_a[name], side_b[name], block_of, budgets_ns)
+        cells.append(measure_against(cell, replace(limits, noise_ns=noise)))
+    judged = judge_cells(cells)
+    return Comparison(
+        label_a=_label("A", side_a),
+        label_b=_label("B", side_b),
+        cells=judged,
+        exit_code=exit_code(judged, strict=strict),
+        only_a=tuple(name for name in side_a if name not in side_b),
+        only_b=tuple(name for name in side_b if name not in side_a),
+        forced=tuple(forced),
+        thresholds=limits,
+    )
+
+
+def _by_scenario(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.scenario, []).append(run)
+    return found
+
+
+def _label(side: str, runs: Mapping[str, Sequence[Run]]) -> str:
+    """`10.0.2`, or `10.0.2 → 11.1.3`; pooling several pairs of builds would answer no question."""
+    pairs = {(run.old_build, run.new_build) for group in runs.values() for run in group}
+    labels = sorted(old if old == new else f"{old} → {new}" for old, new in pairs)
+    if len(labels) > 1:
+        raise UsageError(f"{side} holds runs of {', '.join(labels)}; choose one pair of builds")
+    return labels[0] if labels else "nothing"
+
+
+def _measured(
+    scenario: str,
+    metric: str,
+    runs_a: Sequence[Run],
+    runs_b: Sequence[Run],
+    block_of: BlockOf | None,
+    budgets_ns: Sequence[int],
+) -> Cell:
+    """All numbers of a cell that need no other cell; the verdict is still undecided."""
+    boots_a, boots_b = boot_values(runs_a, metric), boot_values(runs_b, metric)
+    shift, method = _shift(runs_a, runs_b, metric, block_of)
+    failures_a, failures_b = count_failures(runs_a), count_failures(runs_b)
+    names = phase_names([*runs_a, *runs_b]) if metric == "blackout" else ()
+    return Cell(
+        scenario,
+        metric,
+        shift_ns=shift.shift_ns,
+        low_ns=shift.low_ns,
+        high_ns=shift.high_ns,
+        p=shift.p,
+        median_a_ns=median_ns(medians(boots_a)),
+        median_b_ns=median_ns(medians(boots_b)),
+        n_a=len(boots_a),
+        n_b=len(boots_b),
+        method=method,
+        apart=measured_apart(runs_a, runs_b),
+        failures_a=failures_a,
+        failures_b=failures_b,
+        failures_p=more_failures_p(failures_a, failures_b),
+        budgets_a=tuple(budget_line(boots_a.values(), limit) for limit in budgets_ns),
+        budgets_b=tuple(budget_line(boots_b.values(), limit) for limit in budgets_ns),
+        phases=tuple(_phase_shift(name, runs_a, runs_b, block_of) for name in names),
+    )
+
+
+def _shift(
+    runs_a: Sequence[Run], runs_b: Sequence[Run], metric: str, block_of: BlockOf | None
+) -> tuple[Shift, Method]:
+    """Within blocks where those are enough for an interval, else all boots against all.
+
+    Which it is depends on the number of boots alone, never on their values. Pooled boots of
+    interleaved blocks are judged rightly too: what drifts widens the interval of both sides alike.
+    """
+    if block_of is not None:
+        within = estimate_shift(strata(runs_a, runs_b, metric, block_of))
+        if within.low_ns is not None:
+            return within, "blocks"
+    pooled = estimate_shift(
+        [(medians(boot_values(runs_a, metric)), medians(boot_values(runs_b, metric)))]
+    )
+    return pooled, "none" if pooled.shift_ns is None else "pooled"
+
+
+def _phase_shift(
+    name: str, runs_a: Sequence[Run], runs_b: Sequence[Run], block_of: BlockOf | None
+) -> PhaseShift:
+    return PhaseShift(
+        name,
+        median_ns(medians(boot_values(runs_a, name))),
+        median_ns(medians(boot_values(runs_b, name))),
+        _shift(runs_a, runs_b, name, block_of)[0],
+    )

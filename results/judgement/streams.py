@@ -1,0 +1,81 @@
+"""Numbered streams of a guest's devices around a transfer: what was lost, repeated, how long apart.
+
+The guest sends 1, 2, 3, … to each device; the host stamps every number as it arrives. A number
+that never arrives was lost; one that arrives twice, or after a higher one, was repeated or delayed.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from statistics import median_low
+
+from results.records.observations import Stream, StreamLog
+
+# What was on its way arrives while the vCPUs stand still already.
+TOLERANCE_NS = 1_000_000
+# Numbers that must arrive in new QEMU: fewer may have been on their way before.
+LEAST_AFTER = 10
+
+
+def judge_stream(log: StreamLog, blackout: tuple[int, int] | None, resumed_ns: int) -> Stream:
+    """Judge one stream; `blackout` is the VM's (start, end), host ns, None where it is unknown.
+
+    `resumed_ns` is when the guest was known to run in new QEMU.
+    """
+    numbers = [number for _, number in log.arrivals]
+    known = set(numbers)
+    first, last = min(known, default=None), max(known, default=None)
+    lost = last - first + 1 - len(known) if first is not None and last is not None else 0
+    back = sum(later <= earlier for earlier, later in pairwise(numbers))
+    since = blackout[1] if blackout is not None else resumed_ns
+    found = Stream(
+        name=log.name,
+        first=first,
+        last=last,
+        lost=lost,
+        repeated=max(back, len(numbers) - len(known)),
+        after=sum(ns >= since for ns, _ in log.arrivals),
+        longest_gap_ns=_longest(log, blackout),
+        usual_gap_ns=_usual(log),
+    )
+    return Stream(
+        **{name: getattr(found, name) for name in Stream.__slots__ if name != "troubles"},
+        troubles=tuple(_troubles(found, log, blackout)),
+    )
+
+
+def _longest(log: StreamLog, blackout: tuple[int, int] | None) -> int | None:
+    gaps = [
+        (later - earlier, earlier, later) for (earlier, _), (later, _) in pairwise(log.arrivals)
+    ]
+    if blackout is not None:
+        gaps = [gap for gap in gaps if gap[1] < blackout[1] and gap[2] > blackout[0]]
+    return max((length for length, _, _ in gaps), default=None)
+
+
+def _usual(log: StreamLog) -> int | None:
+    gaps = [later - earlier for (earlier, _), (later, _) in pairwise(log.arrivals)]
+    return median_low(gaps) if gaps else None
+
+
+def _troubles(found: Stream, log: StreamLog, blackout: tuple[int, int] | None) -> list[str]:
+    where = f"stream {found.name}"
+    said = []
+    if found.lost:
+        said.append(f"{where}: {found.lost} of the numbers {found.first} to {found.last} were lost")
+    if found.repeated:
+        said.append(f"{where}: {found.repeated} numbers came again, or after a higher one")
+    if log.wrong:
+        said.append(f"{where}: {log.wrong} blocks came back as others, or failed")
+    if log.torn:
+        said.append(f"{where}: {log.torn} bytes were cut off when a connection ended")
+    if found.after < LEAST_AFTER:
+        said.append(f"{where} does not go on in new QEMU: {found.after} numbers came after")
+    elif blackout is not None:
+        length = blackout[1] - blackout[0]
+        if found.longest_gap_ns is None or found.longest_gap_ns < length - TOLERANCE_NS:
+            said.append(
+                f"{where}: its longest gap of {found.longest_gap_ns} ns is shorter than the "
+                f"blackout of {length}"
+            )
+    return said

@@ -1,0 +1,189 @@
+"""Frozen records: what was asked, what was seen, and what came of it.
+
+Every time is an integer in nanoseconds on CLOCK_MONOTONIC unless its name says otherwise, every
+size an integer in bytes. `Recording` is the raw evidence of one transfer, complete enough to be
+judged again later without QEMU, root or bcc; `Run` is the judgement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from results.records.hotplug import Plugging
+from results.records.observations import Stream
+
+from .evidence import Proof
+from .observations import (
+    Aftermath,
+    DeviceContinuity,
+    HostState,
+    RamCheck,
+)
+from .scheduler import Attribution
+
+# Schema of Recording and Run as they are stored.
+#   1  first version. Later fields with a default are read in older records as what they were:
+#      not looked at.
+SCHEMA = 1
+
+Side = Literal["old", "new"]
+Outcome = Literal["completed", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One phase as it happened; `blackout_ns` is its share of the VM blackout."""
+
+    name: str
+    side: str  # old, new or both
+    start_ns: int
+    end_ns: int
+    blackout_ns: int
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedFd:
+    """One descriptor that SCM_RIGHTS carried, as old sent and new received it."""
+
+    name: str
+    id: int
+    sent_ns: int | None = None
+    received_ns: int | None = None
+    old_fd: int | None = None
+    new_fd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RamMap:
+    """One mmap of guest RAM in new QEMU: which descriptor, where, how long, when."""
+
+    name: str
+    fd: int
+    address: int
+    length_bytes: int
+    ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """The same pause as seen by independent witnesses, ns; None where one did not testify."""
+
+    kvm: int | None = None
+    kvm_entry: int | None = None
+    uprobe: int | None = None
+    qmp: int | None = None
+    qemu: int | None = None
+    guest: int | None = None
+    observer: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One judged transfer. A failed run keeps what was seen and never enters a statistic."""
+
+    schema: int
+    id: str
+    session: str
+    scenario: str
+    dimensions: str  # all fields of the scenario that must be equal for a comparison, as text
+    boot: int
+    update: int
+    started_unix_ns: int
+    outcome: Outcome
+    reason: str
+    old_build: str
+    new_build: str
+    old_pid: int
+    new_pid: int
+    blackout_ns: int | None = None
+    blackout_start_ns: int | None = None  # host clock, of the vCPU that stood still the longest
+    migrate_ns: int | None = None  # host clock, when `migrate` was sent
+    vcpu_blackouts_ns: tuple[int | None, ...] = ()
+    first_progress_ns: int | None = None
+    guest_gap_ns: int | None = None
+    guest_handover_ns: int | None = None  # `migrate` sent to the last vCPU's first beat
+    vcpu_guest_gaps_ns: tuple[int, ...] = ()
+    # Worst vCPU, from its first beat until its rate was back at 95 %; None when it was not seen or
+    # not back within `brownout_watched_ns`.
+    brownout_ns: int | None = None
+    brownout_watched_ns: int | None = None
+    beats_lost: int | None = None  # of that vCPU, meanwhile
+    beats_per_s: float | None = None  # of that vCPU, before
+    host_faults: int | None = None  # of all vCPU threads of new QEMU, until the look ended
+    guest_faults: int | None = None
+    guest_clock: str = "unknown"  # runs, freezes or unknown
+    clock_step_ns: int | None = None  # what the guest's clock did not see of the pause
+    skew_ns: int | None = None
+    dark_ns: int | None = None
+    handover_ns: int | None = None
+    residual_ns: int | None = None
+    witnesses: Witnesses = field(default_factory=Witnesses)
+    disagreements: tuple[str, ...] = ()
+    spans: tuple[Span, ...] = ()
+    fds: tuple[CarriedFd, ...] = ()
+    ram_maps: tuple[RamMap, ...] = ()
+    ram: RamCheck | None = None
+    host: HostState = field(default_factory=HostState)
+    perf: dict[str, dict[str, int]] = field(default_factory=dict)  # side → perf event → count
+    warnings: tuple[str, ...] = ()
+    log_tail: str = ""
+    proof: Proof | None = None
+    device: DeviceContinuity | None = None  # None where the payload drives none
+    stop_position: str = "unknown"  # of the VM, relative to old QEMU's save of the CPR state
+    attribution: Attribution | None = None  # None where the scheduler was not watched
+    aftermath: Aftermath | None = None  # None where no refusal was being tried
+    plugging: Plugging | None = None  # None where nothing was plugged
+    streams: tuple[Stream, ...] = ()  # of a guest that drives ordinary devices
+
+    @property
+    def phases(self) -> dict[str, int]:
+        """Phase name → its share of the VM blackout in ns, for phases that have one."""
+        return {s.name: s.blackout_ns for s in self.spans if s.blackout_ns > 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One line of the result table: one scenario on one pair of builds.
+
+    The median is that of per-boot medians; `low_ns` and `high_ns` bound it with 95 % confidence
+    (None when there are too few boots), by the method named in `interval`.
+    """
+
+    scenario: str
+    old_build: str
+    new_build: str
+    boots: int
+    updates: int
+    valid: int
+    failed: int
+    median_ns: int | None
+    low_ns: int | None
+    high_ns: int | None
+    max_ns: int | None
+    interval: str = "none"
+    qemu_median_ns: int | None = None
+    qemu_error_percent: float | None = None
+    phases: dict[str, int] = field(default_factory=dict)  # median share of the blackout, ns
+    handover_median_ns: int | None = None
+    guest_gap_median_ns: int | None = None
+    first_progress_median_ns: int | None = None
+    brownout_median_ns: int | None = None  # a run that was not back counts with what was watched
+    dimensions: str = ""  # tells apart two sizes of one scenario
+    proofs: dict[str, int] = field(default_factory=dict)  # verdict → runs, failed ones too
+    device_operations: int = 0  # of the device that the payload drives, over all runs
+    device_troubles: int = 0  # runs in which it lost, repeated or missed something
+    device_gap_ns: int | None = None  # the longest time between two operations of any valid run
+
+    @property
+    def dimensions_but_id(self) -> str:
+        """All dimensions but the scenario's name."""
+        return " ".join(w for w in self.dimensions.split() if not w.startswith("id="))
+
+
+def blackout_window(run: Run) -> tuple[int, int] | None:
+    """Start and end of the VM blackout (host ns), or None where it is not known."""
+    if not run.blackout_ns or run.blackout_start_ns is None:
+        return None
+    return run.blackout_start_ns, run.blackout_start_ns + run.blackout_ns

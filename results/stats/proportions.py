@@ -1,0 +1,79 @@
+"""Shares of runs and boots: budgets that were kept, and failures of B against A."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import comb
+
+from .intervals import CONFIDENCE
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many valid runs stayed under `limit_ns`.
+
+    `low_share` bounds the share of all such runs from below with 95 % confidence, by
+    Clopper-Pearson on as many trials as there were boots; None without a value.
+    """
+
+    limit_ns: int
+    within: int
+    total: int
+    low_share: float | None
+
+
+def budget_line(boots: Iterable[Sequence[int]], limit_ns: int) -> Budget:
+    """Count the runs below `limit_ns`, given the values in ns of each boot's valid runs.
+
+    Updates of one guest are correlated, so the bound takes them for one trial: no narrower than
+    if they were copies of each other. Failed runs have no value; they are counted beside.
+    """
+    measured = [boot for boot in boots if boot]
+    total = sum(map(len, measured))
+    within = sum(value < limit_ns for boot in measured for value in boot)
+    return Budget(limit_ns, within, total, _low_share(within, total, len(measured)))
+
+
+def _low_share(
+    within: int, total: int, trials: int, confidence: float = CONFIDENCE
+) -> float | None:
+    """One-sided bound, Clopper and Pearson, Biometrika 26 (1934) 404.
+
+    The Beta function takes it to the fractional number of successes that `trials` times the share
+    is.
+    """
+    if not total:
+        return None
+    if not within:
+        return 0.0
+    from scipy.special import betaincinv
+
+    successes = trials * within / total
+    return float(betaincinv(successes, trials - successes + 1.0, 1.0 - CONFIDENCE))
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Failed runs of one side of a cell, and the boots that had any."""
+
+    runs: int = 0
+    total_runs: int = 0
+    boots: int = 0
+    total_boots: int = 0
+
+
+def more_failures_p(a: Failures, b: Failures) -> float | None:
+    """Probability of so many failing boots in B if both sides fail alike; None without boots.
+
+    Fisher's exact test, one-sided. Boots, not runs: one lost guest fails all updates that were to
+    follow.
+    """
+    if not a.total_boots or not b.total_boots:
+        return None
+    failing, boots = a.boots + b.boots, a.total_boots + b.total_boots
+    ways = sum(
+        comb(failing, x) * comb(boots - failing, b.total_boots - x)
+        for x in range(b.boots, min(failing, b.total_boots) + 1)
+    )
+    return ways / comb(boots, b.total_boots)

@@ -1,0 +1,180 @@
+"""What a result says against itself: reasons to doubt it, and what would settle each.
+
+Pure, over the runs of one scenario on one pair of builds. A doubt changes no number and no verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from results.judgement.witnesses import TOLERANCE_NS
+from results.records.observations import HostState
+from results.records.run import Run
+from results.stats.intervals import interval_over_boots, median_ns
+
+# Boots that the exact interval of a median takes.
+_EXACT_BOOTS = 6
+# An interval wider than this share of the median to each side cannot show a change of that size.
+_WIDE = 0.10
+_SIGNIFICANT = 0.01
+_DRIFT = 0.05
+# The dip test says little about fewer values.
+_LEAST_FOR_DIP = 20
+# Shares of the CPU time there was.
+_FOREIGN = 0.05
+_STOLEN = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One reason, and what would settle it."""
+
+    kind: str
+    text: str
+    settle: str
+
+    @property
+    def line(self) -> str:
+        return f"doubt: {self.text}; {self.settle}"
+
+
+def doubts_of(runs: Iterable[Run]) -> tuple[Doubt, ...]:
+    """Doubts about the runs of one scenario on one pair of builds, in the order of measuring."""
+    known = list(runs)
+    valid = [run for run in known if run.outcome == "completed" and run.blackout_ns is not None]
+    boots: dict[tuple[str, int], list[int]] = {}
+    for run in valid:
+        assert run.blackout_ns is not None
+        boots.setdefault((run.session, run.boot), []).append(run.blackout_ns)
+    medians = [m for values in boots.values() if (m := median_ns(values)) is not None]
+    found = (
+        _failed(known),
+        _few(medians),
+        _wide(medians),
+        _drift(medians),
+        _two_kinds([run.blackout_ns for run in valid if run.blackout_ns is not None]),
+        _noisy([run.host for run in valid]),
+        _close(valid),
+    )
+    return tuple(doubt for doubt in found if doubt is not None)
+
+
+def _failed(runs: Sequence[Run]) -> Doubt | None:
+    failed = sum(run.outcome == "failed" for run in runs)
+    if not failed:
+        return None
+    return Doubt(
+        "failed",
+        f"{failed} of {len(runs)} runs failed and are left out, which may leave out the slow ones",
+        "see why: `pausebench show` names each reason",
+    )
+
+
+def _few(medians: Sequence[int]) -> Doubt | None:
+    if not medians or len(medians) >= _EXACT_BOOTS:
+        return None
+    return Doubt(
+        "few-boots",
+        f"{len(medians)} boot{'s' if len(medians) > 1 else ''}, the interval rests on an assumed "
+        "distribution"
+        if len(medians) > 1
+        else "one boot has no interval",
+        f"--boots {_EXACT_BOOTS} needs none",
+    )
+
+
+def _wide(medians: Sequence[int]) -> Doubt | None:
+    bounds, _ = interval_over_boots(medians)
+    middle = median_ns(medians)
+    if bounds is None or not middle:
+        return None
+    reach = (bounds[1] - bounds[0]) / 2 / middle
+    if reach <= _WIDE:
+        return None
+    # The width falls with the root of the number of boots.
+    boots = min(1_000, max(_EXACT_BOOTS, math.ceil(len(medians) * (reach / _WIDE) ** 2)))
+    return Doubt(
+        "wide",
+        f"the interval reaches {reach * 100:.0f} % to each side, smaller changes cannot be seen",
+        f"about --boots {boots} would do for {_WIDE * 100:.0f} %",
+    )
+
+
+def _drift(medians: Sequence[int]) -> Doubt | None:
+    """Kendall's rank correlation of boot medians with their order, exact for few boots."""
+    if len(medians) < _EXACT_BOOTS:
+        return None
+    from scipy.stats import kendalltau, theilslopes
+
+    order = list(range(len(medians)))
+    if not kendalltau(order, medians).pvalue <= _SIGNIFICANT:
+        return None
+    slope = float(theilslopes([float(m) for m in medians], order)[0])
+    grown = slope * (len(medians) - 1) / median(medians)
+    if abs(grown) < _DRIFT:
+        return None
+    return Doubt(
+        "drift",
+        f"from the first boot to the last the blackout drifted by {grown * 100:+.0f} %",
+        "let the host settle and measure again; compare builds only in turns (`compare`)",
+    )
+
+
+def _two_kinds(blackouts: Sequence[int]) -> Doubt | None:
+    """Hartigan's dip test: one median stands for two kinds of handover badly."""
+    if len(blackouts) < _LEAST_FOR_DIP:
+        return None
+    import numpy as np
+    from diptest import diptest
+
+    _, p = diptest(np.array(blackouts, dtype=np.float64))
+    if p > _SIGNIFICANT:
+        return None
+    return Doubt(
+        "two-kinds",
+        f"the blackouts fall into two groups or more (dip test, p {p:.2g})",
+        "look at one of each: `pausebench show`, and at the report's run order",
+    )
+
+
+def _noisy(hosts: Sequence[HostState]) -> Doubt | None:
+    """Others' load and steal, as shares of the CPU time there was while guests were handed over."""
+    seen = [h for h in hosts if h.window_ns and h.cpus and h.foreign_ns is not None]
+    if not seen:
+        return None
+    there = sum((h.window_ns or 0) * (h.cpus or 1) for h in seen)
+    foreign = sum(h.foreign_ns or 0 for h in seen) / there
+    stolen = sum(h.steal_ns for h in seen) / there
+    if foreign <= _FOREIGN and stolen <= _STOLEN:
+        return None
+    parts = []
+    if foreign > _FOREIGN:
+        parts.append(f"other programs used {foreign * 100:.0f} % of the CPUs meanwhile")
+    if stolen > _STOLEN:
+        parts.append(f"the hypervisor took {stolen * 100:.1f} % of them away")
+    return Doubt("noisy-host", " and ".join(parts), "measure on a quiet host")
+
+
+def _close(runs: Sequence[Run]) -> Doubt | None:
+    """Witnesses that only just agreed: more than half of the tolerance was used up."""
+    used = 0
+    for run in runs:
+        blackout = run.blackout_ns or 0
+        inner = [v for v in (run.witnesses.uprobe, run.witnesses.qmp) if v is not None]
+        over = max((value - blackout for value in inner), default=-TOLERANCE_NS)
+        short = blackout - run.guest_gap_ns if run.guest_gap_ns is not None else -TOLERANCE_NS
+        # A guest whose clock freezes cannot see its pause to better than its logging threshold.
+        if run.guest_clock == "freezes":
+            short = -TOLERANCE_NS
+        used += max(over, short) > TOLERANCE_NS // 2
+    if not used:
+        return None
+    return Doubt(
+        "close-witnesses",
+        f"in {used} of {len(runs)} runs a witness agreed only within the last half of its "
+        f"tolerance ({TOLERANCE_NS // 1000} µs)",
+        "`pausebench calibrate` shows whether the probes are right here",
+    )

@@ -1,0 +1,187 @@
+"""Summaries, witnesses and failures of many runs, from columns.
+
+`summarise_columns` and `results.stats.intervals.summarise` give the same numbers; tests hold it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from results.records.run import Summary
+from results.stats.intervals import interval_over_boots
+from results.stats.proportions import Budget, budget_line
+from results.store.columns import MISSING, WITNESSES, Columns, Integers, median_of
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """What one witness said of a cell's valid runs: how many, the median, how far it was off.
+
+    `error_percent` is the median of each run's (witness - blackout) / blackout.
+    """
+
+    witness: str
+    runs: int
+    median_ns: int | None
+    error_percent: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failed runs whose reasons differ in numbers only; `first` are positions in the columns."""
+
+    reason: str
+    runs: int
+    scenarios: tuple[str, ...]
+    first: tuple[int, ...]
+
+
+def summarise_columns(columns: Columns) -> tuple[Summary, ...]:
+    """One Summary per (scenario, dimensions, old build, new build), in first-seen order."""
+    return tuple(summarise_cell(key, columns.where(at)) for key, at in columns.cells())
+
+
+def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
+    """The Summary of one cell: `key` and its runs, as Columns.cells gives them."""
+    scenario, dimensions, old, new = key
+    completed = cell.completed
+    _, medians = cell.boot_medians()
+    bounds, method = interval_over_boots(medians.tolist())
+    _, counts = np.unique(cell.boots(), return_counts=True)
+    blackouts = cell.known("blackout_ns")
+    claimed = _beside_blackout(cell, "qemu_ns")
+    return Summary(
+        scenario=scenario,
+        old_build=old,
+        new_build=new,
+        boots=len(counts),
+        updates=int(counts.max(initial=0)),
+        valid=int(completed.sum()),
+        failed=int((~completed).sum()),
+        median_ns=median_of(medians),
+        low_ns=bounds[0] if bounds else None,
+        high_ns=bounds[1] if bounds else None,
+        max_ns=int(blackouts.max()) if len(blackouts) else None,
+        interval=method,
+        qemu_median_ns=median_of(claimed[0]),
+        qemu_error_percent=_error_percent(*claimed),
+        phases=phase_medians(cell),
+        handover_median_ns=median_of(cell.known("handover_ns")),
+        guest_gap_median_ns=median_of(cell.known("guest_gap_ns")),
+        first_progress_median_ns=median_of(cell.known("first_progress_ns")),
+        dimensions=dimensions,
+        proofs=_proofs(cell),
+        brownout_median_ns=median_of(_brownouts(cell)),
+    )
+
+
+def _brownouts(cell: Columns) -> Integers:
+    """A guest that was not back counts with what was watched of it."""
+    lengths, watched = cell.numbers["brownout_ns"], cell.numbers["brownout_watched_ns"]
+    found = np.where(lengths == MISSING, watched, lengths)[cell.completed]
+    known: Integers = found[found != MISSING]
+    return known
+
+
+def phase_medians(cell: Columns) -> dict[str, int]:
+    """Median share over all valid runs with a blackout; a phase not seen counts as 0 there."""
+    explained = cell.completed & (cell.numbers["blackout_ns"] != MISSING)
+    shares = {
+        name: median_of(np.maximum(values[explained], 0)) for name, values in cell.shares.items()
+    }
+    return {name: share for name, share in shares.items() if share}
+
+
+def _beside_blackout(cell: Columns, name: str) -> tuple[Integers, Integers]:
+    """The values of `name` and the blackouts of the valid runs that have both."""
+    values, blackouts = cell.numbers[name], cell.numbers["blackout_ns"]
+    both = cell.completed & (values != MISSING) & (blackouts != MISSING)
+    return values[both], blackouts[both]
+
+
+def _error_percent(values: Integers, blackouts: Integers) -> float | None:
+    some = blackouts > 0
+    if not some.any():
+        return None
+    return float(np.median((values[some] - blackouts[some]) / blackouts[some] * 100.0))
+
+
+def _proofs(cell: Columns) -> dict[str, int]:
+    codes, words = cell.texts["proof"]
+    names, first, counts = np.unique(codes, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    found = ((words[int(names[i])], int(counts[i])) for i in order.tolist())
+    return {word: count for word, count in found if word}
+
+
+def hear_witnesses(cell: Columns) -> tuple[Testimony, ...]:
+    """Every witness of a cell's valid runs, the blackout itself (kvm) first."""
+    blackouts = cell.known("blackout_ns")
+    found = [
+        Testimony("kvm", len(blackouts), median_of(blackouts), 0.0 if len(blackouts) else None)
+    ]
+    for name in WITNESSES:
+        values, beside = _beside_blackout(cell, name)
+        error = _error_percent(values, beside)
+        found.append(Testimony(name.removesuffix("_ns"), len(values), median_of(values), error))
+    return tuple(found)
+
+
+def budget_of(cell: Columns, limit_ns: int) -> Budget:
+    """How many of the cell's valid runs stayed under `limit_ns`."""
+    kept = cell.completed & (cell.numbers["blackout_ns"] != MISSING)
+    boots, blackouts = cell.boots()[kept], cell.numbers["blackout_ns"][kept]
+    order = np.argsort(boots, kind="stable")
+    cuts = np.flatnonzero(np.diff(boots[order])) + 1
+    each = [part.tolist() for part in np.split(blackouts[order], cuts)]
+    return budget_line(each, limit_ns)
+
+
+def failure_groups(columns: Columns, examples: int = 3) -> tuple[FailureGroup, ...]:
+    """Failed runs by reason, the largest group first."""
+    failed = np.flatnonzero(~columns.completed)
+    codes, words = columns.texts["reason"]
+    patterns = [re.sub(r"\d[\d.,]*", "N", word) for word in words]
+    groups: dict[str, list[int]] = {}
+    for at, code in zip(failed.tolist(), codes[failed].tolist(), strict=True):
+        groups.setdefault(patterns[code], []).append(at)
+    found = [
+        FailureGroup(
+            columns.word("reason", at[0]) or "no reason was recorded",
+            len(at),
+            tuple(dict.fromkeys(columns.word("scenario", i) for i in at)),
+            tuple(at[:examples]),
+        )
+        for at in groups.values()
+    ]
+    return tuple(sorted(found, key=lambda group: -group.runs))
+
+
+def worst_and_median(cell: Columns) -> tuple[int, int] | None:
+    """Positions in `cell` of the longest blackout and of the one nearest to the cell's median.
+
+    The first of equals. None without a valid run.
+    """
+    blackouts = cell.numbers["blackout_ns"]
+    valid = np.flatnonzero(cell.completed & (blackouts != MISSING))
+    if not len(valid):
+        return None
+    middle = median_of(blackouts[valid]) or 0
+    nearest = valid[np.argmin(np.abs(blackouts[valid] - middle))]
+    return int(valid[np.argmax(blackouts[valid])]), int(nearest)
+
+
+__all__ = [
+    "FailureGroup",
+    "Testimony",
+    "budget_of",
+    "failure_groups",
+    "hear_witnesses",
+    "phase_medians",
+    "summarise_cell",
+    "summarise_columns",
+    "worst_and_median",
+]

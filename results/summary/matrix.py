@@ -1,0 +1,39 @@
+"""What came of handing a guest from every build to every build."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from results.records.run import Run
+from results.stats.intervals import median_ns
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixCell:
+    """One pair of builds: the median blackout of its valid runs in ns, or why there is none."""
+
+    old: str
+    new: str
+    runs: int
+    valid: int
+    blackout_ns: int | None
+    reason: str
+
+
+def matrix_cells(runs: Iterable[Run], labels: Sequence[str]) -> tuple[MatrixCell, ...]:
+    """A cell for every ordered pair of `labels`, row by row (old), column by column (new)."""
+    by_pair: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        by_pair.setdefault((run.old_build, run.new_build), []).append(run)
+    return tuple(_cell(old, new, by_pair.get((old, new), [])) for old in labels for new in labels)
+
+
+def _cell(old: str, new: str, runs: Sequence[Run]) -> MatrixCell:
+    valid = [r.blackout_ns for r in runs if r.outcome == "completed" and r.blackout_ns is not None]
+    reason = next((run.reason for run in runs if run.outcome == "failed"), "")
+    reason = re.sub(r" \(pid \d+\)", "", reason)  # one cause is one reason, whoever it befell
+    if not runs:
+        reason = "not measured"
+    return MatrixCell(old, new, len(runs), len(valid), median_ns(valid), reason)

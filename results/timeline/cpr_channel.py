@@ -1,0 +1,94 @@
+"""Descriptors that SCM_RIGHTS carried over the cpr channel, from captured messages.
+
+QEMU (migration/cpr.c) writes for every descriptor its name's length (big-endian u32, NUL
+included), the name, the id (i32), and then one byte with the descriptor beside it. What precedes
+differs between releases, so an entry is read backwards from its descriptor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from results.records.recording import Event
+from results.records.run import CarriedFd, RamMap
+
+_LONGEST_NAME = 256
+MAP_SHARED = 0x01
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    id: int
+    ns: int
+    fd: int
+
+
+def carried_descriptors(
+    events: Iterable[Event], old_pid: int, new_pid: int
+) -> tuple[tuple[CarriedFd, ...], tuple[str, ...]]:
+    """Match what old sent with what new received, by name and id, in the order of sending.
+
+    Returns the descriptors and a sentence for each that was sent and not received, or received
+    and not sent, or had no readable name.
+    """
+    ordered = sorted(events, key=lambda event: event.ns)
+    sent = _entries(e for e in ordered if e.mark == "sendmsg" and e.pid == old_pid)
+    received = _entries(e for e in ordered if e.mark == "recvmsg" and e.pid == new_pid)
+    waiting = list(received)
+    found: list[CarriedFd] = []
+    doubts: list[str] = []
+    for entry in sent:
+        carried = CarriedFd(entry.name, entry.id, sent_ns=entry.ns, old_fd=entry.fd)
+        twin = next((w for w in waiting if (w.name, w.id) == (entry.name, entry.id)), None)
+        if twin is None:
+            doubts.append(f"descriptor {entry.name} id {entry.id} was sent and not received")
+        else:
+            waiting.remove(twin)
+            carried = replace(carried, received_ns=twin.ns, new_fd=twin.fd)
+        found.append(carried)
+    doubts += [f"descriptor {w.name} id {w.id} was received and not sent" for w in waiting]
+    doubts += [f"a descriptor had no readable name (fd {e.fd})" for e in sent if not e.name]
+    return tuple(found), tuple(doubts)
+
+
+def _entries(messages: Iterable[Event]) -> list[_Entry]:
+    found = []
+    stream = b""
+    for message in messages:
+        stream += bytes.fromhex(message.data)
+        for number in range(message.values.get("fds", 0)):
+            # The descriptor rides on the message's last byte; the entry ends just before it.
+            name, identifier = _read_back(stream[:-1])
+            fd = message.values.get(f"fd{number}", -1)
+            found.append(_Entry(name, identifier, message.ns, fd))
+            stream = b""
+    return found
+
+
+def _read_back(entry: bytes) -> tuple[str, int]:
+    """Name and id at the end of `entry`; an empty name when there is none."""
+    if len(entry) < 9 or entry[-5] != 0:
+        return "", -1
+    identifier = int.from_bytes(entry[-4:], "big", signed=True)
+    for length in range(2, min(_LONGEST_NAME, len(entry) - 8) + 1):
+        at = len(entry) - 4 - length
+        if int.from_bytes(entry[at - 4 : at], "big") == length:
+            return entry[at:-5].decode("ascii", "replace"), identifier
+    return "", identifier
+
+
+def ram_maps(events: Iterable[Event], new_pid: int, fds: Iterable[CarriedFd]) -> tuple[RamMap, ...]:
+    """Shared mappings that new QEMU made of descriptors which the cpr channel carried."""
+    names = {f.new_fd: (f.name, f.received_ns or 0) for f in fds if f.new_fd is not None}
+    found = []
+    for event in events:
+        if event.mark != "mmap" or event.pid != new_pid:
+            continue
+        fd, address = event.values["fd"], event.values["address"]
+        name, since = names.get(fd, ("", 0))
+        if not name or event.ns < since or not event.values["flags"] & MAP_SHARED:
+            continue
+        found.append(RamMap(name, fd, address, event.values["length"], event.ns))
+    return tuple(found)

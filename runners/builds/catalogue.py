@@ -1,0 +1,187 @@
+"""The catalogue of QEMU builds: suites unpacked into a cache, and paths known under a label.
+
+A build is named by `system`, a label, `debian:SUITE` or a path, wherever one is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from results.errors import BuildUnfit, UsageError
+from results.records.scenario import Build
+from runners.debian.suites import Suite, parse_suite, unpack
+
+from .cache import (
+    PACKAGES,
+    SYSTEM,
+    TREE,
+    Entry,
+    Tell,
+    cache_directory,
+    entry_of,
+    fit,
+    is_there,
+    list_builds,
+    locked,
+    publish,
+    read,
+)
+from .discover import default_build, discover
+
+__all__ = [
+    "Entry",
+    "add",
+    "cache_directory",
+    "find",
+    "list_builds",
+    "look_into",
+    "remove",
+    "resolve_build",
+]
+
+
+def tell(text: str) -> None:
+    """Say on standard error what is being done."""
+    print(f"build: {text}", file=sys.stderr, flush=True)
+
+
+# --- resolving ------------------------------------------------------------------------------
+
+
+def resolve_build(text: str, progress: Tell = tell) -> Build:
+    """The build that `text` names, looked into and fit for a cpr-transfer.
+
+    `system`; a label of the catalogue; `debian:SUITE[=VERSION]`, added when it is not there yet;
+    a path; or LABEL= before any of these, which only names it. A label goes before a path of the
+    same name (write ./NAME for that). Raises UsageError, BuildUnfit, HostUnfit.
+    """
+    if parse_suite(text) is not None:
+        known = next((entry for entry in list_builds() if entry.spec == text), None)
+        return look_into(known or add(text, progress=progress))
+    label, equals, rest = text.partition("=")
+    if equals and "/" not in label:
+        if not rest:
+            raise UsageError(f"`{text}`: write it LABEL=BUILD, like next=/opt/qemu/build")
+        return replace(resolve_build(rest, progress), label=fit(label))
+    if text == SYSTEM:
+        return default_build()
+    entries = {entry.label: entry for entry in list_builds()}
+    if text in entries:
+        return look_into(entries[text])
+    path = Path(text).expanduser()
+    if "/" in text or path.exists():
+        return discover(path)
+    raise UsageError(f"there is no build `{text}`{_nearest(text, [SYSTEM, *entries])}")
+
+
+def look_into(entry: Entry) -> Build:
+    """The build behind an entry, as it is now.
+
+    Raises BuildUnfit when it is gone or unfit, or when an unpacked one is not what was unpacked.
+    """
+    build = discover(entry.path, entry.label)
+    if entry.unpacked and build.sha256 != entry.sha256:
+        raise BuildUnfit(
+            f"{entry.label}: its QEMU was changed since it was unpacked; "
+            f"`pausebench build remove {entry.label}` and add {entry.spec} again"
+        )
+    return build
+
+
+def _nearest(text: str, labels: list[str]) -> str:
+    near = difflib.get_close_matches(text, labels, 1)
+    if near:
+        return f"; did you mean `{near[0]}`?"
+    return f": name one of {', '.join(labels)}, or debian:SUITE, or a path"
+
+
+# --- the catalogue --------------------------------------------------------------------------
+
+
+def find(label: str) -> Entry:
+    """The entry called `label`. Raises UsageError when there is none, RecordInvalid."""
+    if is_there(label):
+        return read(label)
+    labels = [entry.label for entry in list_builds()]
+    if not labels:
+        raise UsageError(
+            f"there is no build `{label}`; none was added yet (`pausebench build add`)"
+        )
+    raise UsageError(f"there is no build `{label}`{_nearest(label, labels)}")
+
+
+def add(spec: str, label: str | None = None, progress: Tell = tell) -> Entry:
+    """Add a suite's QEMU, unpacked, or a path, by reference; what is there already stays.
+
+    The label defaults to the suite's name or qemu-VERSION. Either the whole entry is there
+    afterwards or nothing of it; packages that arrived before a failure are kept until the next
+    one succeeds. Raises UsageError, BuildUnfit, HostUnfit; an interrupt or SIGTERM unwinds
+    through here.
+    """
+    suite = parse_suite(spec)
+    if label is not None:
+        fit(label)
+    if suite is None:
+        spec = str(Path(spec).expanduser().absolute())
+        build = discover(spec)  # before anything is made
+    label = fit(label or (build.label if suite is None else suite.label))
+    with locked(progress) as cache:
+        if is_there(label):
+            entry = read(label)
+            if entry.spec != spec:
+                raise UsageError(
+                    f"`{label}` is {entry.spec} already: choose another --label, or "
+                    f"`pausebench build remove {label}`"
+                )
+            if suite is not None:
+                progress(
+                    f"{label} is there already: QEMU {entry.version}, of {entry.added[:10]} "
+                    f"(`pausebench build remove {label}` first, to fetch it anew)"
+                )
+                return entry
+        work = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
+        try:
+            work.chmod(0o755)  # for apt, which fetches as a user of its own
+            if suite is not None:
+                entry = _unpacked(suite, spec, label, work, progress)
+            else:
+                entry = entry_of(replace(build, label=label), spec, spec, "")
+            publish(entry, work / label, cache / label)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(cache / PACKAGES, ignore_errors=True)
+    progress(f"added {label}: QEMU {entry.version}")
+    return entry
+
+
+def remove(label: str) -> None:
+    """Take an entry away; a build kept elsewhere stays there. Raises UsageError, HostUnfit."""
+    if not is_there(label):
+        find(label)  # says what there is
+    with locked(tell) as cache:
+        work = Path(tempfile.mkdtemp(prefix=".old-", dir=cache))
+        try:
+            with suppress(FileNotFoundError):  # another was quicker
+                (cache / label).rename(work / label)
+        finally:
+            shutil.rmtree(work)
+
+
+def _unpacked(suite: Suite, spec: str, label: str, work: Path, progress: Tell) -> Entry:
+    made = work / label
+    made.mkdir(mode=0o700)  # nobody else looks in before set-uid bits are gone
+    tree = made / TREE
+    version = unpack(suite, tree, work / "apt", cache_directory() / PACKAGES, progress)
+    progress("looking into it")
+    try:
+        build = discover(tree, label)
+    except BuildUnfit as error:
+        shutil.rmtree(cache_directory() / PACKAGES, ignore_errors=True)  # no use to fetch on
+        raise BuildUnfit(str(error).replace(str(tree), spec)) from error
+    return entry_of(build, spec, str(cache_directory() / label / TREE), version)

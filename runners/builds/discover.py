@@ -1,0 +1,279 @@
+"""QEMU builds as values: found, looked into, and refused when they cannot do a cpr-transfer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from results.errors import BuildUnfit, HostUnfit, UsageError
+from results.records.scenario import Build
+from results.timeline.marks import FUNCTIONS, missing_marks
+from runners.system.timeouts import patient
+
+from .elf import read_elf
+
+_MACHINE = platform.machine()
+_NAME = f"qemu-system-{_MACHINE}"
+_ELSEWHERE = (Path("/usr/libexec/qemu-kvm"), Path("/usr/bin/qemu-kvm"))
+_LOADER = f"ld-linux-{_MACHINE.replace('_', '-')}.so.*"
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+_BINARY_PLACES = ("usr/bin", "usr/local/bin", "usr/libexec", "bin")
+# Where Debian and Ubuntu, then others, keep them; lib beside usr/lib is the merged-usr link, which
+# a tree of mere packages lacks.
+_LIBRARY_PLACES = (
+    f"usr/lib/{_MACHINE}-linux-gnu",
+    f"lib/{_MACHINE}-linux-gnu",
+    "usr/lib64",
+    "lib64",
+)
+_FIRMWARE_PLACES = (
+    "usr/share/qemu",
+    "usr/share/seabios",
+    "usr/lib/ipxe/qemu",
+    "usr/share/ipxe/qemu",
+)
+_TIMEOUT_S = patient(10.0)
+_WHAT = "name a QEMU binary, build directory or unpacked tree"
+_FIRST_MAJOR = 10
+_SINCE = f"cpr-transfer came with QEMU {_FIRST_MAJOR}.0"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a build is: its binary, the argv prefix that starts it, its firmware."""
+
+    binary: Path
+    launcher: tuple[str, ...]
+    firmware: tuple[Path, ...] = ()
+
+
+def default_build() -> Build:
+    """The system's QEMU. Raises HostUnfit when there is none that can do a cpr-transfer."""
+    found = shutil.which(_NAME)
+    path = Path(found) if found else next((p for p in _ELSEWHERE if p.is_file()), None)
+    if path is None:
+        raise HostUnfit(f"{_NAME} is missing: `make setup` installs it, or name one with --build")
+    try:
+        return discover(path, "system")
+    except BuildUnfit as error:
+        raise HostUnfit(
+            f"the system's QEMU will not do: {error}; `make setup` installs a newer one, or name "
+            "another with --build LABEL=PATH"
+        ) from error
+
+
+def parse_build_option(text: str) -> tuple[str, Path]:
+    """`LABEL=PATH` → (label, path). Raises UsageError."""
+    label, equals, path = text.partition("=")
+    if not equals or not path:
+        raise UsageError(f"--build {text}: write it LABEL=PATH, like next=/opt/qemu/build")
+    if not _LABEL.fullmatch(label):
+        raise UsageError(
+            f"--build {text}: a label is letters, digits, dots and dashes (32 at most)"
+        )
+    return label, Path(path).expanduser()
+
+
+def discover(path: str | Path, label: str = "") -> Build:
+    """Look into a QEMU: a binary, a build directory, or an unpacked tree of another suite.
+
+    Without a label it is called by its version. Raises BuildUnfit when it is no QEMU or knows no
+    cpr-transfer.
+    """
+    path = Path(path)
+    place = _locate(path)
+    version = _version(place.launcher, path)
+    modes = _cpr_modes(place.launcher, path, version)
+    if "cpr-transfer" not in modes:
+        known = f"it knows only {', '.join(modes)}" if modes else "it knows no CPR mode"
+        raise BuildUnfit(f"{path}: QEMU {version} has no cpr-transfer ({known}); {_SINCE}")
+    try:
+        elf = read_elf(place.binary, FUNCTIONS)
+    except (OSError, ValueError) as error:
+        raise BuildUnfit(
+            f"{path}: cannot be probed: {error}; name the binary itself, not a script around it"
+        ) from error
+    with place.binary.open("rb") as handle:
+        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+    return Build(
+        label=label or f"qemu-{version.split()[0]}",
+        binary=str(place.binary),
+        version=version,
+        build_id=elf.build_id,
+        sha256=sha256,
+        launcher=place.launcher,
+        firmware_dirs=tuple(map(str, place.firmware)),
+        cpr_modes=modes,
+        symbols=elf.functions,
+        missing_marks=missing_marks(elf.functions),
+    )
+
+
+# --- where it is ----------------------------------------------------------------------------
+
+
+def _locate(path: Path) -> _Place:
+    if not path.exists():
+        raise BuildUnfit(f"{path}: there is nothing; {_WHAT}")
+    if path.is_file():
+        if not os.access(path, os.X_OK):
+            raise BuildUnfit(f"{path}: is not executable; {_WHAT}")
+        binary = path.resolve()
+        root = binary.parents[2] if len(binary.parents) > 3 else None
+        if root is not None and _loader(root) is not None:  # named inside an unpacked tree
+            return _tree(root, binary)
+        return _Place(binary, (str(path.absolute()),))
+    root = path.resolve()
+    if (root / _NAME).is_file():  # QEMU's own build directory
+        firmware = tuple(d for d in (root / "pc-bios",) if d.is_dir())
+        binary = (root / _NAME).resolve()
+        return _Place(binary, (str(binary), *_firmware_options(firmware)), firmware)
+    for inside in _BINARY_PLACES:
+        if (root / inside / _NAME).is_file():
+            return _tree(root, (root / inside / _NAME).resolve())
+    raise BuildUnfit(f"{path}: holds no {_NAME}; {_WHAT}")
+
+
+def _tree(root: Path, binary: Path) -> _Place:
+    """An unpacked tree runs on its own libraries, by its own dynamic loader.
+
+    The loader is what /proc/self/exe names then, so QEMU finds neither its firmware (-L) nor its
+    modules (QEMU_MODULE_DIR) by itself. `env` becomes the loader by exec: no process is added.
+    """
+    loader = _loader(root)
+    if loader is None:
+        raise BuildUnfit(f"{root}: has a QEMU but no dynamic loader; unpack its libc there too")
+    firmware = tuple(d for part in _FIRMWARE_PLACES if (d := root / part).is_dir())
+    search = ":".join(map(str, _library_dirs(root, loader, binary)))
+    modules = [d for part in _LIBRARY_PLACES if (d := root / part / "qemu").is_dir()]
+    env = shutil.which("env") if modules else None
+    prefix = (env, f"QEMU_MODULE_DIR={modules[0]}") if env else ()
+    start = (str(loader), "--library-path", search, str(binary))
+    return _Place(binary, (*prefix, *start, *_firmware_options(firmware)), firmware)
+
+
+def _loader(root: Path) -> Path | None:
+    places = (root / part for part in _LIBRARY_PLACES)
+    return next((found for place in places for found in sorted(place.glob(_LOADER))), None)
+
+
+def _library_dirs(root: Path, loader: Path, binary: Path) -> list[Path]:
+    """The tree's library directories, with those below them that hold what would be missing."""
+    places = [d for part in _LIBRARY_PLACES if (d := root / part).is_dir()]
+    search = ":".join(map(str, places))
+    said = _run([str(loader), "--library-path", search, "--list", str(binary)], binary)
+    missing = re.findall(r"^\s*(\S+) => not found", said, re.MULTILINE)
+    below = {found.parent for name in missing for place in places for found in place.rglob(name)}
+    return [*places, *sorted(below)]
+
+
+def _firmware_options(directories: Iterable[Path]) -> tuple[str, ...]:
+    return tuple(word for directory in directories for word in ("-L", str(directory)))
+
+
+# --- what it says ---------------------------------------------------------------------------
+
+
+def _version(launcher: Sequence[str], path: Path) -> str:
+    said = _run([*launcher, "--version"], path)
+    match = re.search(r"QEMU emulator version (\S+)(?: \(([^)]*)\))?", said)
+    if match is None:
+        raise BuildUnfit(f"{path}: is no QEMU (it does not tell a QEMU version); {_WHAT}")
+    return match[1] + (f" ({match[2]})" if match[2] else "")
+
+
+def _run(argv: Sequence[str], path: Path) -> str:
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise BuildUnfit(f"{path}: did not answer in {_TIMEOUT_S:g} s; is it a QEMU?") from None
+    except OSError as error:
+        raise BuildUnfit(f"{path}: cannot be started: {error.strerror or error}") from error
+    if done.returncode != 0 and not done.stdout:
+        raise BuildUnfit(f"{path}: does not run here: {_last(done.stderr)}")
+    return done.stdout
+
+
+def _cpr_modes(launcher: Sequence[str], path: Path, version: str) -> tuple[str, ...]:
+    """Ask QEMU itself, over QMP, which CPR modes its `migrate` knows."""
+    argv = [*launcher, "-machine", "none", "-S", "-nodefaults", "-no-user-config"]
+    argv += ["-display", "none", "-qmp", "stdio"]
+    with tempfile.TemporaryFile() as log:
+        try:
+            with subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            ) as qemu:
+                schema = _ask_schema(qemu)
+        except OSError as error:
+            raise BuildUnfit(f"{path}: cannot be started: {error.strerror or error}") from error
+        if schema is None:
+            log.seek(0)
+            words = _last(log.read().decode(errors="replace"))
+            if int(version.split(".")[0]) < _FIRST_MAJOR:  # it was not to be asked at all
+                return ()
+            raise BuildUnfit(
+                f"{path}: QEMU {version} does not tell its migration modes ({words}); {_SINCE}"
+            )
+    return modes_of_schema(schema)
+
+
+def _ask_schema(qemu: subprocess.Popen[str]) -> list[dict[str, Any]] | None:
+    """The answer to query-qmp-schema, or None when QEMU ends or the time is up.
+
+    QEMU is killed, not told to quit: `quit` cut answers off at 64 KiB that were still in its
+    buffer when the reader was slow.
+    """
+    assert qemu.stdin is not None
+    assert qemu.stdout is not None
+    bound = threading.Timer(_TIMEOUT_S, qemu.kill)
+    bound.start()
+    try:
+        with suppress(BrokenPipeError):
+            _send(qemu.stdin, "qmp_capabilities", "query-qmp-schema")
+        for line in qemu.stdout:
+            with suppress(json.JSONDecodeError, AttributeError):
+                if isinstance(answer := json.loads(line).get("return"), list):
+                    return answer
+        return None
+    finally:
+        bound.cancel()
+        qemu.kill()
+
+
+def _send(stream: IO[str], *commands: str) -> None:
+    for command in commands:
+        stream.write(json.dumps({"execute": command}) + "\n")
+    stream.flush()
+
+
+def modes_of_schema(schema: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """Values of the one enumeration that has `cpr-reboot`: names of types are masked in QMP."""
+    for entry in schema:
+        values = entry.get("values")
+        if entry.get("meta-type") == "enum" and isinstance(values, list) and "cpr-reboot" in values:
+            return tuple(str(v) for v in values if str(v).startswith("cpr-"))
+    return ()
+
+
+def _last(text: str) -> str:
+    return next(iter(reversed(text.strip().splitlines())), "it said nothing").strip()

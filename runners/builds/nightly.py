@@ -1,0 +1,76 @@
+"""Builds of a nightly job: what `newest:DIRECTORY` and `debian:SUITE` mean tonight."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from results.errors import BuildUnfit, UsageError
+from results.records.scenario import Build
+from runners.debian.suites import parse_suite
+
+from . import catalogue
+from .cache import list_builds
+from .discover import discover
+
+NEWEST = "newest:"
+_KEPT = 3  # unpacked builds of a suite
+_MOST_TRIED = 10
+
+
+def build_of_tonight(
+    spec: str, label: str, day: str, base: Path, tell: Callable[[str], None]
+) -> Build:
+    """The build that `spec` means on `day` (YYYYMMDD), called `label`.
+
+    `newest:DIRECTORY` is the newest entry of a directory that is a fit build; `debian:SUITE` is
+    fetched once a day, and of those the last few are kept; paths are relative to `base`. Raises
+    UsageError, BuildUnfit, HostUnfit.
+    """
+    if spec.startswith(NEWEST):
+        found = _newest(base / Path(spec.removeprefix(NEWEST)).expanduser(), label, tell)
+    elif parse_suite(spec) is not None:
+        name = re.sub(r"[^a-z0-9.-]+", "-", spec.removeprefix("debian:").lower())
+        entry = catalogue.add(spec, f"{name}.{day}", tell)
+        _forget_older(name, entry.label)
+        found = catalogue.look_into(entry)
+    elif "/" in spec:
+        found = discover(base / Path(spec).expanduser())
+    else:
+        found = catalogue.resolve_build(spec, tell)
+    return replace(found, label=label)
+
+
+def _newest(directory: Path, label: str, tell: Callable[[str], None]) -> Build:
+    """By the time of last change; an entry that is no fit build is told and passed over."""
+    try:
+        entries = sorted(
+            (entry for entry in directory.iterdir() if not entry.name.startswith(".")),
+            key=lambda entry: entry.stat().st_mtime_ns,
+            reverse=True,
+        )
+    except OSError as error:
+        raise UsageError(f"cannot look into {directory}: {error.strerror or error}") from error
+    for entry in entries[:_MOST_TRIED]:
+        try:
+            build = discover(entry, label)
+        except BuildUnfit as error:
+            tell(f"{entry.name} is passed over: {error}")
+            continue
+        tell(f"{label} is {entry.name}, QEMU {build.version.partition(' ')[0]}")
+        return build
+    raise BuildUnfit(f"none of the newest entries of {directory} is a build that can be measured")
+
+
+def _forget_older(name: str, kept: str) -> None:
+    """Of a suite's daily builds only the last few stay in the cache."""
+    daily = sorted(
+        entry.label
+        for entry in list_builds()
+        if re.fullmatch(rf"{re.escape(name)}\.\d{{8}}", entry.label)
+    )
+    for label in daily[:-_KEPT]:
+        if label != kept:
+            catalogue.remove(label)

@@ -1,0 +1,123 @@
+"""Facts about the host: metadata of a session, and load around a run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+import psutil
+
+from runners.system.timeouts import LAB_VARIABLE
+
+_SYS = Path("/sys")
+_PROC = Path("/proc")
+_CPUS = _SYS / "devices/system/cpu"
+_TRACEFS = (_SYS / "kernel/tracing", _SYS / "kernel/debug/tracing")
+_TRIED_HUGE_BYTES = 16 << 20
+_LAB_BYTES = 3584 << 20
+
+
+def read_text(path: Path) -> str:
+    """Content of a small file of /proc or /sys, stripped; empty when it cannot be read."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def environment() -> dict[str, str]:
+    """What may explain a difference between two sessions, as text; what is unknown is left out."""
+    cpu = cpu_facts(read_text(_PROC / "cpuinfo"))
+    # In the lab every other fact is the lab's: this one names what it runs on.
+    lab = {"lab": os.environ[LAB_VARIABLE]} if os.environ.get(LAB_VARIABLE) else {}
+    uname = os.uname()
+    facts = {
+        "host": platform.node(),
+        "kernel": uname.release,
+        "kernel_version": uname.version,
+        "cmdline": read_text(_PROC / "cmdline"),
+        "distribution": _distribution(),
+        "cpu": cpu.get("model name", ""),
+        "microcode": cpu.get("microcode", ""),
+        "cpus": str(os.cpu_count() or 0),
+        "hypervisor": "yes" if "hypervisor" in cpu.get("flags", "").split() else "no",
+        "memory_bytes": str(psutil.virtual_memory().total),
+        "clocksource": read_text(
+            _SYS / "devices/system/clocksource/clocksource0/current_clocksource"
+        ),
+        "governor": _governor(),
+        "thp": selected(read_text(_SYS / "kernel/mm/transparent_hugepage/enabled")),
+        "thp_shmem": selected(read_text(_SYS / "kernel/mm/transparent_hugepage/shmem_enabled")),
+        "ksm": read_text(_SYS / "kernel/mm/ksm/run"),
+        "swap_bytes": str(psutil.swap_memory().total),
+        "huge_pages": _huge_pages(),
+        "numa_nodes": read_text(_SYS / "devices/system/node/online"),
+        "smt": read_text(_CPUS / "smt/active"),
+        "isolated_cpus": read_text(_CPUS / "isolated"),
+        "nohz_full_cpus": read_text(_CPUS / "nohz_full").strip("(nul)"),
+        "mitigations": mitigations(_CPUS / "vulnerabilities"),
+        "kvm": kvm_parameters(_SYS / "module"),
+        "python": platform.python_version(),
+    }
+    return {name: value for name, value in (facts | lab).items() if value}
+
+
+def cpu_facts(cpuinfo: str) -> dict[str, str]:
+    """The first processor's lines of /proc/cpuinfo."""
+    facts: dict[str, str] = {}
+    for line in cpuinfo.split("\n\n")[0].splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            facts[name.strip()] = value.strip()
+    return facts
+
+
+def selected(choices: str) -> str:
+    """The chosen word of a file like `always [madvise] never`."""
+    match = re.search(r"\[(\w+)\]", choices)
+    return match[1] if match else choices
+
+
+def _distribution() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        return ""
+
+
+def mitigations(directory: Path) -> str:
+    """Each CPU vulnerability that is not absent, with the kernel's answer to it."""
+    if not directory.is_dir():
+        return ""
+    states = ((entry.name, read_text(entry)) for entry in sorted(directory.iterdir()))
+    return "; ".join(f"{name}: {state}" for name, state in states if state != "Not affected")
+
+
+def kvm_parameters(modules: Path) -> str:
+    """Parameters of every loaded kvm module, `kvm.halt_poll_ns=200000 …`."""
+    found = []
+    for module in sorted(modules.glob("kvm*")):
+        directory = module / "parameters"
+        if directory.is_dir():
+            found += [
+                f"{module.name}.{entry.name}={value}"
+                for entry in sorted(directory.iterdir())
+                if (value := read_text(entry))
+            ]
+    return " ".join(found)
+
+
+def _governor() -> str:
+    return read_text(_CPUS / "cpu0/cpufreq/scaling_governor")
+
+
+def _huge_pages() -> str:
+    """`128 of 2048 kB, 0 free; …` for every size that has any."""
+    found = []
+    for pool in sorted((_SYS / "kernel/mm/hugepages").glob("hugepages-*")):
+        if (number := read_text(pool / "nr_hugepages")) not in ("", "0"):
+            size = pool.name.removeprefix("hugepages-").removesuffix("kB")
+            found.append(f"{number} of {size} kB, {read_text(pool / 'free_hugepages')} free")
+    return "; ".join(found) or "none"

@@ -1,0 +1,56 @@
+"""A process that takes guest RAM over wrongly on purpose: the controls of the proof.
+
+Runs as `python -m runners.pins.tampered_mapping MODE FILE BYTES`; prints one JSON line with its
+address and descriptor and lives until standard input closes. MODE is one of
+
+    shared    maps the file as new QEMU should (what must pass)
+    private   maps a private copy of it
+    replaced  maps it shared, but one page in the middle is another with the same content
+    reopened  maps it as it should, through a descriptor that it opened anew
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import os
+import sys
+
+PAGE_BYTES = 4096
+_PROT = mmap.PROT_READ | mmap.PROT_WRITE
+_MAP_FIXED = 0x10
+
+
+def main(mode: str, path: str, length_text: str) -> int:
+    length = int(length_text)
+    fd = os.open(path, os.O_RDWR)
+    flags = mmap.MAP_PRIVATE if mode == "private" else mmap.MAP_SHARED
+    area = mmap.mmap(fd, length, flags=flags, prot=_PROT)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    for start in range(0, length, PAGE_BYTES):
+        if mode == "private":
+            area[start] = area[start]  # a write is what makes the private copy
+        else:
+            bytes(area[start : start + 1])
+    if mode == "replaced":
+        _replace_page(area, address, length // 2 // PAGE_BYTES * PAGE_BYTES)
+    print(json.dumps({"pid": os.getpid(), "address": address, "fd": fd}), flush=True)
+    sys.stdin.read()
+    return 0
+
+
+def _replace_page(area: mmap.mmap, address: int, offset: int) -> None:
+    content = area[offset : offset + PAGE_BYTES]
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
+    libc.mmap(
+        ctypes.c_void_p(address + offset), ctypes.c_size_t(PAGE_BYTES), _PROT, flags, -1,
+        ctypes.c_size_t(0),
+    )  # fmt: skip
+    area[offset : offset + PAGE_BYTES] = content
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

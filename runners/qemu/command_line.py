@@ -1,0 +1,213 @@
+"""From a scenario to a QEMU command line: values in, argv out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from results.errors import UsageError
+from results.qemu.modes import check_mode, ram_needed
+from results.records.scenario import MIB, Build, Scenario
+from runners.payload import layout
+
+RAM_ID = "ram0"
+HUGE_PAGE_BYTES = 2 * MIB
+MOST_SPARE_DEVICES = 24  # the root bus has 32 slots, some of them the machine's own
+FIRST_SLOT = 0x10  # of assigned devices on the root bus
+MAX_DEVICES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Private socket paths of one hand-over; `None` for a guest that starts afresh."""
+
+    cpr: Path
+    main: Path
+    plain: bool = False  # an ordinary migration, which has no cpr channel
+    uri: str = ""  # loaded at once, instead of awaiting `migrate-incoming`
+    monitor: Path | None = None  # listened on, instead of an inherited descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """How one QEMU's command line departs from what its scenario says."""
+
+    arguments: tuple[str, ...] = ()  # further ones, at the end
+    aux_ram_share: bool = True  # False: RAM without a backend of its own cannot be handed over
+    descriptors: tuple[int, ...] = ()  # of ours that QEMU inherits under the same numbers
+
+
+AS_IT_IS = Variation()
+
+
+def low_ram_bytes(machine: str, ram_bytes: int) -> int:
+    """RAM below the PCI hole, as QEMU lays it out: the rest starts at 4 GiB.
+
+    Source: pc_q35_init and pc_init1 in QEMU's hw/i386/pc_q35.c and pc_piix.c.
+    """
+    if machine.startswith(("pc-i440fx", "pc")) and not machine.startswith("pc-q35"):
+        return 0xC0000000 if ram_bytes >= 0xE0000000 else ram_bytes
+    return 0x80000000 if ram_bytes >= 0xB0000000 else ram_bytes
+
+
+def backend_options(scenario: Scenario, hugetlbfs: Path | None) -> str:
+    """The -object of guest RAM; share=on is what CPR demands of every backend."""
+    common = f"id={RAM_ID},size={scenario.ram_bytes},share=on"
+    match scenario.backend:
+        case "anon":
+            return f"memory-backend-ram,{common}"
+        case "memfd":
+            return f"memory-backend-memfd,{common}"
+        case "shm":
+            return f"memory-backend-shm,{common}"
+        case "hugetlb-memfd":
+            return f"memory-backend-memfd,{common},hugetlb=on,hugetlbsize={HUGE_PAGE_BYTES}"
+        case "hugetlbfs":
+            if hugetlbfs is None:
+                raise UsageError(f"scenario {scenario.id} needs a mounted hugetlbfs")
+            return f"memory-backend-file,{common},mem-path={_escape(hugetlbfs / 'guest-ram')}"
+
+
+def device_options(scenario: Scenario) -> list[str]:
+    """Assigned devices, each in a fixed slot of the root bus: the payload looks for them there.
+
+    Without an id QEMU has no name for a device's descriptors: "vfio device with fd=%d needs an id
+    property".
+    """
+    argv = ["-object", "iommufd,id=iommufd0"] if scenario.vfio == "iommufd" else []
+    for number, address in enumerate(filter(None, scenario.devices.split(","))):
+        options = f"vfio-pci,host={address},id=vfio{number},addr={FIRST_SLOT + number:#x}.0"
+        if scenario.vfio == "iommufd":
+            options += ",iommufd=iommufd0"
+        if scenario.no_mmap:
+            options += ",x-no-mmap=on"
+        argv += ["-device", options]
+    return argv
+
+
+def _escape(path: Path) -> str:
+    """QEMU's option parser takes a doubled comma for a comma."""
+    return str(path).replace(",", ",,")
+
+
+def guest_argv(
+    build: Build,
+    scenario: Scenario,
+    *,
+    firmware: Path,
+    monitor_fd: int,
+    hugetlbfs: Path | None = None,
+    incoming: Sockets | None = None,
+    variation: Variation = AS_IT_IS,
+) -> tuple[str, ...]:
+    """Full argv of one QEMU. With `incoming` it takes the guest over, else it starts it paused.
+
+    `monitor_fd` is an inherited, connected socket: the greeting on it says that the monitor is
+    open, so nobody polls for a socket file.
+    """
+    machine = f"{scenario.machine},accel={scenario.accel},memory-backend={RAM_ID}"
+    if variation.aux_ram_share:
+        machine += ",aux-ram-share=on"
+    argv = [
+        *build.launcher,
+        *("-name", f"pausebench-{scenario.id},debug-threads=on"),
+        *("-machine", machine),
+        *("-cpu", scenario.cpu),
+        *("-smp", str(scenario.vcpus)),
+        *("-m", f"{scenario.ram_bytes // MIB}M"),
+        *("-object", backend_options(scenario, hugetlbfs)),
+        *("-overcommit", f"mem-lock={'on' if scenario.mem_lock else 'off'}"),
+        *("-bios", str(firmware)),
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",  # the payload has no IDT: a fault must end the run, not restart the guest
+        *("-display", "none"),
+        *(("-object", "rng-builtin,id=rng0") if scenario.spare_devices else ()),
+        *("-chardev", f"socket,id=qmp,{_monitor(monitor_fd, incoming)}"),
+        *("-mon", "chardev=qmp,mode=control"),
+    ]
+    argv += device_options(scenario)
+    for number in range(scenario.spare_devices):
+        argv += ["-device", f"virtio-rng-pci,rng=rng0,id=spare{number}"]
+    argv += variation.arguments
+    if incoming is None:
+        argv.append("-S")
+    elif incoming.uri:
+        argv += ["-incoming", incoming.uri]
+    elif incoming.plain:
+        argv += ["-incoming", "defer"]
+    else:
+        # The monitor opens while the old guest runs; `migrate-incoming` then starts the blackout.
+        argv += ["-incoming", "defer", "-incoming", json.dumps(channel("cpr", incoming.cpr))]
+    return tuple(argv)
+
+
+def _monitor(fd: int, incoming: Sockets | None) -> str:
+    if incoming is None or incoming.monitor is None:
+        return f"fd={fd}"
+    return f"path={_escape(incoming.monitor)},server=on,wait=off"
+
+
+def channel(kind: str, path: Path) -> dict[str, object]:
+    """A MigrationChannel of the QMP schema over a unix socket."""
+    return {
+        "channel-type": kind,
+        "addr": {"transport": "socket", "type": "unix", "path": str(path)},
+    }
+
+
+def check_scenario(scenario: Scenario, memory_bytes: int, cpus: int) -> None:
+    """Refuse what cannot be run, before anything is started.
+
+    `memory_bytes` is what the host has available, `cpus` how many it has. Raises UsageError.
+    """
+    where = f"scenario {scenario.id}"
+    if scenario.ram_bytes < layout.MINIMUM_RAM_BYTES:
+        raise UsageError(
+            f"{where}: {scenario.ram_bytes // MIB} MiB of RAM is too little; "
+            f"the payload needs at least {layout.MINIMUM_RAM_BYTES // MIB} MiB (--ram)"
+        )
+    if scenario.ram_bytes % HUGE_PAGE_BYTES:
+        raise UsageError(f"{where}: RAM must be a multiple of 2 MiB (--ram)")
+    check_mode(scenario)
+    if (needed := ram_needed(scenario)) > memory_bytes:
+        raise UsageError(
+            f"{where}: {needed // MIB} MiB of RAM, but the host has only "
+            f"{memory_bytes // MIB} MiB available: choose less (--ram)"
+        )
+    if not 1 <= scenario.vcpus <= layout.MAX_VCPUS:
+        raise UsageError(f"{where}: {scenario.vcpus} vCPUs; 1 to {layout.MAX_VCPUS} (--vcpus)")
+    if scenario.vcpus > 4 * cpus:
+        raise UsageError(
+            f"{where}: {scenario.vcpus} vCPUs on {cpus} CPUs would measure the scheduler; "
+            f"at most {4 * cpus} here (--vcpus)"
+        )
+    _check_devices(scenario, where)
+    if not 0 <= scenario.spare_devices <= MOST_SPARE_DEVICES:
+        raise UsageError(
+            f"{where}: {scenario.spare_devices} spare devices; 0 to {MOST_SPARE_DEVICES}"
+        )
+    if not 0.0 <= scenario.touched <= 1.0:
+        raise UsageError(f"{where}: touched is a share from 0 to 1, not {scenario.touched}")
+
+
+def _check_devices(scenario: Scenario, where: str) -> None:
+    devices = [address for address in scenario.devices.split(",") if address]
+    if devices and not scenario.vfio:
+        raise UsageError(f"{where}: assigns no device; --device is for vfio-type1, vfio-iommufd, …")
+    if not scenario.vfio:
+        return
+    if not devices:
+        raise UsageError(
+            f"{where}: name the PCI device to assign, --device 0000:01:00.0 (it is taken from this "
+            "host meanwhile), or use the lab: pausebench lab run"
+        )
+    if len(devices) > MAX_DEVICES:
+        raise UsageError(f"{where}: {len(devices)} devices; at most {MAX_DEVICES} (--device)")
+    if scenario.accel == "tcg":
+        # Seen with 10.1 to 11.1: SIGSEGV in kvm_irqchip_remove_irqfd_notifier_gsi.
+        raise UsageError(
+            f"{where}: needs KVM: under TCG old QEMU crashes while it hands assigned devices over "
+            "(vfio-under-tcg); `pausebench lab run` has both"
+        )

@@ -1,0 +1,234 @@
+"""One live QEMU process: started, spoken to over QMP, watched for its end, and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
+
+from results.errors import GuestLost, HostUnfit, TransferRefused
+from results.qemu.log import last_words
+from results.records.recording import QmpStamp
+from results.records.run import Side
+from runners.system.timeouts import patient
+
+LOG_TAIL_BYTES = 4096
+COMMAND_TIMEOUT_S = patient(20.0)
+_QUIT_TIMEOUT_S = patient(5.0)
+
+
+class Qemu:
+    """A QEMU under our control. It dies with this process, whatever happens to it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], argv: tuple[str, ...], log: Path) -> None:
+        self.process = process
+        self.argv = argv
+        self.log = log
+        self.client = QMPClient(f"qemu-{process.pid}")
+        self.stamps: list[tuple[int, Message]] = []
+        self._arrived = asyncio.Event()
+        self._monitor: socket.socket | None = None
+        self.side: Side = "old"
+
+    @classmethod
+    def start(
+        cls,
+        make_argv: Callable[[int], tuple[str, ...]],
+        log: Path,
+        descriptors: tuple[int, ...] = (),
+    ) -> Qemu:
+        """Start QEMU with the argv that `make_argv` builds around the monitor's descriptor.
+
+        `descriptors` of ours it inherits too.
+
+        The monitor is one end of a socket pair: no path, no polling, and nobody else can reach it.
+        """
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            raise HostUnfit("`setpriv` is missing: apt-get install util-linux")
+        ours, theirs = socket.socketpair()
+        try:
+            argv = make_argv(theirs.fileno())
+            with log.open("ab") as output:
+                # setpriv becomes QEMU by exec, so that the signal is QEMU's own; a preexec_fn
+                # would fork this process with all that BPF holds. The group of its own keeps a
+                # Ctrl-C at the terminal from reaching QEMU before the clean-up does.
+                process = subprocess.Popen(
+                    [setpriv, "--pdeathsig", "KILL", "--", *argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(theirs.fileno(), *descriptors),
+                    process_group=0,
+                )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        qemu = cls(process, argv, log)
+        qemu._monitor = ours
+        return qemu
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def log_tail(self) -> str:
+        """The last 4 KiB that QEMU wrote to standard output and error."""
+        with suppress(OSError), self.log.open("rb") as handle:
+            handle.seek(0, os.SEEK_END)
+            handle.seek(max(0, handle.tell() - LOG_TAIL_BYTES))
+            return handle.read().decode(errors="replace").strip()
+        return ""
+
+    def lost(self, what: str) -> GuestLost:
+        """The error for a QEMU that ended or went silent while `what` was going on."""
+        code = self.process.poll()
+        state = "does not answer" if code is None else f"ended with {_describe(code)}"
+        tail = self.log_tail()
+        return GuestLost(
+            f"QEMU (pid {self.pid}) {state} while {what}: {last_words(tail) or 'it wrote nothing'}",
+            self.argv,
+            tail,
+        )
+
+    async def ended(self, what: str) -> GuestLost:
+        """`lost`, once a QEMU that has closed its monitor had a moment to end."""
+        for _ in range(100):
+            if not self.alive():
+                break
+            await asyncio.sleep(0.01)
+        return self.lost(what)
+
+    async def connect(self, timeout_s: float = COMMAND_TIMEOUT_S, path: Path | None = None) -> None:
+        """Wait for the monitor to open and negotiate; events are kept from here on.
+
+        Over the inherited socket, or over the one that QEMU listens on at `path`.
+        """
+        listener = EventListener(event_filter=self._stamp)
+        self.client.register_listener(listener)
+        monitor, self._monitor = self._monitor, None
+        assert (monitor is None) != (path is None)
+        connecting = asyncio.ensure_future(self.client.connect(monitor or str(path)))
+        try:
+            await self._bounded(connecting, timeout_s, "its monitor was opening")
+        except (QMPError, OSError, EOFError) as error:
+            raise await self.ended("its monitor was opening") from error
+
+    def _stamp(self, message: Message) -> bool:
+        """Called on arrival: stamps the event. Nothing is queued (False): `stamps` holds it."""
+        self.stamps.append((time.monotonic_ns(), message))
+        self._arrived.set()
+        return False
+
+    async def execute(
+        self, command: str, arguments: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Run one QMP command, bounded. Raises TransferRefused with QEMU's own words."""
+        given = dict(arguments or {}) | {k.replace("_", "-"): v for k, v in kwargs.items()}
+        try:
+            return await self._bounded(
+                asyncio.ensure_future(self.client.execute(command, given or None)),
+                COMMAND_TIMEOUT_S,
+                f"it was asked to {command}",
+            )
+        except ExecuteError as error:
+            raise TransferRefused(
+                f"{self.side} QEMU refused {command}: {error}", f"{command} {given}", str(error)
+            ) from error
+        except (QMPError, OSError, EOFError) as error:
+            raise await self.ended(f"it was asked to {command}") from error
+
+    async def wait_for(
+        self, wanted: Callable[[Message], bool], what: str, timeout_s: float
+    ) -> tuple[int, Message]:
+        """The first kept event that `wanted` accepts, with the time it arrived (monotonic ns).
+
+        Raises TransferRefused when the bound passes and GuestLost when QEMU ends.
+        """
+        end = time.monotonic() + timeout_s
+        while True:
+            self._arrived.clear()
+            for stamp, message in self.stamps:
+                if wanted(message):
+                    return stamp, message
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TransferRefused(
+                    f"{self.side} QEMU (pid {self.pid}) did not report {what} in {timeout_s:g} s"
+                )
+            if not self.alive():
+                raise self.lost(f"{what} was awaited")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), min(left, 0.1))
+
+    def qmp_stamps(self, side: Side) -> tuple[QmpStamp, ...]:
+        """Events that arrived so far, as records."""
+        return tuple(_as_stamp(ns, side, message) for ns, message in self.stamps)
+
+    async def _bounded(self, task: asyncio.Future[Any], timeout_s: float, what: str) -> Any:
+        try:
+            return await asyncio.wait_for(task, timeout_s)
+        except TimeoutError:
+            raise self.lost(what) from None
+
+    async def quit(self) -> None:
+        """Ask QEMU to end, and make it end when it does not."""
+        if self.alive():
+            with suppress(QMPError, OSError, EOFError, TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(self.client.execute("quit"), 2.0)
+        await self.reap(_QUIT_TIMEOUT_S)
+
+    async def reap(self, patience_s: float = 0.0) -> None:
+        """Wait for the end, then kill; closes the monitor. Safe to call twice."""
+        end = time.monotonic() + patience_s
+        while self.alive() and time.monotonic() < end:
+            await asyncio.sleep(0.002)
+        self.kill()
+        await self.disconnect()
+
+    async def disconnect(self) -> None:
+        """Close the monitor and leave QEMU alone."""
+        with suppress(QMPError, OSError, EOFError, TimeoutError):
+            await asyncio.wait_for(self.client.disconnect(), 2.0)
+
+    def kill(self) -> None:
+        """End QEMU at once; needs no event loop, so it also serves an interrupt."""
+        if self._monitor is not None:
+            self._monitor.close()
+            self._monitor = None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def _as_stamp(ns: int, side: Side, message: Message) -> QmpStamp:
+    label = message.get("timestamp")
+    wall = 0
+    if isinstance(label, dict):
+        wall = int(label.get("seconds", 0)) * 1_000_000 + int(label.get("microseconds", 0))
+    data = message.get("data")
+    fields = {str(k): str(v) for k, v in data.items()} if isinstance(data, dict) else {}
+    return QmpStamp(ns, side, str(message.get("event", "")), wall, fields)
+
+
+def _describe(code: int) -> str:
+    if code >= 0:
+        return f"exit status {code}"
+    with suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"signal {-code}"

@@ -1,0 +1,218 @@
+"""`pausebench claims` on real guests: verdicts, evidence that is there, errors in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.claims.campaign import Pair, Step, Tried, try_all
+from bench.claims.lab import release
+from bench.cli import main
+from results.claims.catalogue import Finding
+from results.claims.document import read_claims
+from results.errors import GuestLost
+from results.records.scenario import Build
+from results.store.store import open_store
+
+ROOT = Path(__file__).parents[3]
+
+
+def pausebench(*words: str, expect: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == expect, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_list_names_all_claims(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["claims", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 24
+    assert lines[0].startswith(" 1  least guest pause")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--claim", "13"], "there are 12 claims"),
+        (["--claim", "0"], "no whole number from 1"),
+        (["--build", "nowhere"], "nowhere"),
+        (["--assigned-only"], "--assigned-only needs devices"),
+        (["--assigned-only", "--device", "0000:01:00.0", "--claim", "1"], "leave --claim out"),
+        (["--device", "0000:ff:1f.7", "--build", "system"], "no PCI device 0000:ff:1f.7"),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    try:
+        status = main(["claims", *words, "--store", str(tmp_path / "out")])
+    except SystemExit as error:
+        status = int(str(error.code))
+    printed = capsys.readouterr().err
+    assert (status, printed.count("\n")) == (2, 1)
+    assert said in printed
+
+
+def test_nothing_is_stored_yet(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with open_store(tmp_path):
+        pass
+    assert main(["claims", "--stored", "last", "--store", str(tmp_path)]) == 2
+    assert "run `pausebench claims`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("package", "expected"),
+    [("1:11.1.3+ds-1~bpo13+1", "11.1.3"), ("11.1.3+ds-1", "11.1.3"), ("odd", "odd")],
+)
+def test_release_of_a_package(package: str, expected: str) -> None:
+    assert release(package) == expected
+
+
+# -- the order of steps, without a guest
+
+BUILD, LATER = (Build(label, "/qemu", "10.0.2", "", "", ()) for label in ("a", "b"))
+
+
+class Synced:
+    """Stands for an experiment: all that the loop itself asks of one."""
+
+    store = SimpleNamespace(sync=lambda: None)
+
+
+def carried_out(*steps: Step, left_s: float = 60.0) -> Tried:
+    attempt: Any = SimpleNamespace(experiment=Synced)
+    tried = Tried()
+    pairs = (Pair(BUILD, BUILD), Pair(BUILD, LATER))
+    asyncio.run(try_all(attempt, pairs, steps, time.monotonic() + left_s, tried))
+    return tried
+
+
+async def well(attempt: object, pair: Pair) -> list[Finding]:
+    return [Finding("claim", 5, pair.name, "well", "shown", "seen")]
+
+
+async def badly(attempt: object, pair: Pair) -> list[Finding]:
+    raise GuestLost("QEMU is gone")
+
+
+async def vanishing(attempt: object, pair: Pair) -> list[Finding]:
+    raise FileNotFoundError("/proc/1/mem")
+
+
+async def forever(attempt: object, pair: Pair) -> list[Finding]:
+    await asyncio.sleep(3600)
+    return []
+
+
+@pytest.mark.parametrize("step", [badly, vanishing])
+def test_a_step_that_goes_wrong_leaves_the_others(step: Any) -> None:
+    tried = carried_out(Step("bad", "claim", (2, 4), step), Step("good", "claim", (5,), well))
+    found = [(f.claim, f.build, f.found) for f in tried.findings]
+    assert found == [
+        *((claim, "a", "not testable") for claim in (2, 4)),
+        *((claim, "a -> b", "not testable") for claim in (2, 4)),
+        (5, "a", "shown"),
+        (5, "a -> b", "shown"),
+    ]
+    assert "bad went wrong: " in tried.findings[0].detail
+
+
+def test_a_step_that_hangs_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.claims.campaign._GRACE_S", 0.0)
+    slow = Step("slow", "claim", (2,), forever, upgrades=False, expected_s=0.0)
+    tried = carried_out(slow, left_s=0.05)
+    assert [f.detail for f in tried.findings] == ["it took too long and was cut off"]
+    assert tried.notes == ["slow on a took too long and was cut off (--limit)"]
+
+
+def test_a_step_without_time_is_not_begun() -> None:
+    tried = carried_out(Step("late", "claim", (2,), forever, expected_s=120.0))
+    assert {f.detail for f in tried.findings} == {"no time was left, a larger --limit gives more"}
+    assert len(tried.notes) == 2
+
+
+@pytest.mark.qemu
+@pytest.mark.kvm
+@pytest.mark.bpf
+def test_claims_that_show_in_transfers(tmp_path: Path) -> None:
+    """All that a transfer shows is shown on the system's build, and kept with its evidence."""
+    chosen = [word for n in (2, 3, 4, 5, 9, 10, 11) for word in ("--claim", str(n))]
+    words = ["claims", *chosen, "--build", "system", "--no-lab", "--updates", "1"]
+    found = json.loads(pausebench(*words, "--json", "--store", str(tmp_path)))
+    verdicts = {row["claim"]: row["verdict"] for row in found["claims"]}
+    assert verdicts == dict.fromkeys((2, 3, 4, 5, 9, 10, 11), "shown"), found["findings"]
+    assert {row["build"] for row in found["claims"]} == {"system"}
+    with open_store(tmp_path, create=False) as store:
+        for row in found["claims"]:
+            assert row["evidence"]
+            for run in row["evidence"]:
+                store.run(run)
+        document = read_claims(tmp_path, found["session"])
+        assert document is not None
+        assert document.exit_code == 0
+    again = json.loads(pausebench("claims", "--stored", "last", "--json", "--store", str(tmp_path)))
+    assert again == found
+    page = tmp_path / "page.html"
+    pausebench("report", "--store", str(tmp_path), "-o", str(page))
+    text = page.read_text()
+    assert "Claims made for cpr-transfer" in text
+    assert found["claims"][0]["evidence"][0] in text
+
+
+@pytest.mark.qemu
+@pytest.mark.kvm
+@pytest.mark.bpf
+def test_without_time_nothing_is_tried(tmp_path: Path) -> None:
+    words = [
+        "claims",
+        "--claim",
+        "2",
+        "--build",
+        "system",
+        "--limit",
+        "1",
+        "--store",
+        str(tmp_path),
+    ]
+    found = json.loads(pausebench(*words, "--json"))
+    assert (
+        found["claims"][0]["verdict"]
+        == "not testable here: no time was left, a larger --limit gives more"
+    )
+    assert found["notes"]
+
+
+@pytest.mark.qemu
+@pytest.mark.kvm
+@pytest.mark.bpf
+def test_what_was_found_before_an_interrupt_is_kept(tmp_path: Path) -> None:
+    words = ("--claim", "2", "--claim", "12", "--build", "system", "--no-lab")
+    argv = [sys.executable, "-m", "bench", "claims", *words, "--store", str(tmp_path)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "plain transfers" in line:  # has ended, and the next step is at work
+                process.terminate()  # SIGINT may be ignored where tests run in the background
+                break
+        rest = process.stderr.read()
+        assert process.wait(timeout=120) == 130, rest
+    assert rest.strip().splitlines()[-1] == "pausebench: interrupted; what was finished is kept"
+    found = json.loads(pausebench("claims", "--stored", "last", "--json", "--store", str(tmp_path)))
+    verdicts = {row["claim"]: row["verdict"] for row in found["claims"]}
+    assert verdicts == {2: "shown", 12: "not testable here: nothing was tried"}
+    assert any(note.startswith("interrupted") for note in found["notes"])

@@ -1,0 +1,85 @@
+"""`pausebench doctor` as it is called: what is printed where, and the exit status."""
+
+import json
+
+import pytest
+
+from bench.cli import main
+from probes import support
+from results.records.host_needs import ProbeSupport
+from runners.doctor import requirements as needs
+from runners.doctor.facts import HostFacts
+
+FIT = HostFacts(available_bytes=1 << 33)
+SUPPORT = ProbeSupport(headers="6.1.0", bcc_version="0.26.0")
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """A host as described, so that the status does not hang on where the tests run."""
+
+    def make(facts=FIT, found=SUPPORT):
+        monkeypatch.setattr(needs, "look", lambda: facts)
+        monkeypatch.setattr(support, "probe_support", lambda: found)
+
+    return make
+
+
+@pytest.mark.qemu
+def test_a_fit_host(host, capsys):
+    host()
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr()
+    assert "QEMU system" in said.out
+    assert "This host can measure" in said.out
+    assert said.err == ""
+
+
+@pytest.mark.qemu
+def test_a_host_without_bpf(host, capsys):
+    host(found=ProbeSupport("refused", "refused", "refused", "refused"))
+    assert main(["doctor", "--json"]) == 4
+    document = json.loads(capsys.readouterr().out)
+    assert (document["measurable"], document["exit_code"]) == (False, 4)
+    states = {need["name"]: need["state"] for need in document["needs"]}
+    assert states["BPF tracepoints"] == "missing"
+
+
+def test_a_build_that_is_none(host, capsys, tmp_path):
+    host()
+    assert main(["doctor", "--json", "--build", f"next={tmp_path}"]) == 4
+    first = json.loads(capsys.readouterr().out)["needs"][0]
+    assert (first["name"], first["state"]) == ("QEMU next", "missing")
+    assert str(tmp_path) in first["found"]
+
+
+@pytest.mark.qemu
+def test_a_refused_build_beside_a_fit_one(host, capsys, tmp_path):
+    import shutil
+
+    host()
+    fit = shutil.which("qemu-system-x86_64")
+    assert main(["doctor", "--build", f"next={fit}", "--build", f"none={tmp_path}"]) == 0
+    assert "QEMU none" in capsys.readouterr().out
+
+
+def test_a_wrong_option_is_one_line_and_exit_2(host, capsys):
+    host()
+    assert main(["doctor", "--build", "next"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "LABEL=PATH" in said.err
+
+
+@pytest.mark.bpf
+@pytest.mark.qemu
+def test_this_host_as_it_is(capfd):
+    """Nothing replaced: one JSON document on standard output and nothing on standard error."""
+    assert main(["doctor", "--json"]) == 0
+    said = capfd.readouterr()
+    document = json.loads(said.out)
+    assert document["measurable"] is True
+    assert len(document["needs"]) > 20
+    assert all(need["consequence"] for need in document["needs"] if need["state"] != "ok")
+    assert said.err == ""

@@ -1,0 +1,150 @@
+"""`pausebench report`: every format from a store on disk, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bench.arguments import parse_budget
+from bench.cli import main
+from reports.formats.registry import FORMATS
+from results.errors import UsageError
+from results.records.recording import Process, Recording
+from results.records.run import SCHEMA, Run, Span
+from results.records.scenario import Scenario, Session
+from results.store.documents import replace_file
+from results.store.store import open_store
+from results.summary.report_data import Limit
+
+SESSION = "20261123-221500-3f2a"
+
+
+@pytest.fixture
+def store(tmp_path):
+    """One session of two boots; the second boot's second update failed."""
+    path = tmp_path / "store"
+    with open_store(path) as opened:
+        opened.add_session(
+            Session(SESSION, 1_795_472_100_000_000_000, ("pausebench", "run"), (), {})
+        )
+        for boot, update in ((1, 1), (1, 2), (2, 1), (2, 2)):
+            lost = (boot, update) == (2, 2)
+            blackout = None if lost else 4_000_000 + 1_000 * boot + update
+            run = Run(
+                schema=SCHEMA, id=f"{SESSION}.anon.b{boot:02d}.u{update:02d}", session=SESSION,
+                scenario="anon", dimensions="id=anon vcpus=1", boot=boot, update=update,
+                started_unix_ns=1, outcome="failed" if lost else "completed",
+                reason="QEMU died" if lost else "", old_build="system", new_build="system",
+                old_pid=10, new_pid=11, blackout_ns=blackout, blackout_start_ns=100,
+                vcpu_blackouts_ns=(blackout,), spans=(Span("quiesce", "old", 100, 200, 100),),
+            )  # fmt: skip
+            process = Process(10, ("qemu",), (12,))
+            recording = Recording(
+                schema=SCHEMA, id=run.id, session=SESSION, boot=boot, update=update,
+                started_unix_ns=1, scenario=Scenario("anon", "anon"), old_build="system",
+                new_build="system", old=process, new=process, steps={"migrate": 1},
+            )  # fmt: skip
+            opened.add_run(run, recording)
+    return path
+
+
+def report(store, *words):
+    return main(["report", *words, "--store", str(store)])
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_is_written_below_the_store(store, capsys, kind):
+    assert report(store, "--format", kind) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    path = store / "reports" / (SESSION + (FORMATS[kind] or ".otava"))
+    assert said.out == f"{path}\n"
+    assert path.exists()
+    assert list(path.parent.glob(".*")) == []
+
+
+def test_to_standard_output_and_to_a_file(store, tmp_path, capfdbinary):
+    assert report(store, "--format", "json", "-o", "-") == 0
+    document = json.loads(capfdbinary.readouterr().out)
+    assert (document["verdict"], document["exit_code"]) == ("failed", 3)
+    out = tmp_path / "junit.xml"
+    assert report(store, "last", "--format", "junit", "-o", str(out)) == 0
+    assert ET.parse(out).getroot().tag == "testsuites"
+
+
+def test_budgets_reach_the_report(store, capsys):
+    report(store, "--format", "markdown", "-o", "-", "--budget", "anon=4.0015:90")
+    assert "2 of 3 under 4.00 ms (missed: 90 % asked)" in capsys.readouterr().out
+
+
+def test_one_run_as_a_trace(store, capsys):
+    assert report(store, "--format", "perfetto", "--run", "worst") == 0
+    assert capsys.readouterr().out.endswith(".perfetto-trace\n")
+
+
+def test_the_schema_is_printed(store, capsys):
+    assert report(store, "--schema") == 0
+    assert json.loads(capsys.readouterr().out)["$id"] == "urn:pausebench:report:1"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["nosuch"], "no session 'nosuch'"),
+        (["--run", "last"], "--run goes with --format perfetto"),
+        (["--budget", "x"], "--budget x: takes [SCENARIO=]MS[:PERCENT]"),
+        (["--relative", "-1"], "--relative -1: must be a number from 0"),
+        (["--format", "csv", "-o", "-"], "csv writes a directory"),
+        (["--format", "parquet", "-o", "-"], "parquet goes to a file"),
+        (["-o", "/nowhere/at/all.html"], "cannot write /nowhere/at/all.html"),
+        (["--format", "csv", "-o", "/nowhere/at/all"], "cannot write /nowhere/at/all"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(store, capsys, words, complaint):
+    assert report(store, *words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"pausebench: {complaint}")
+    assert said.err.count("\n") == 1
+
+
+def test_a_session_without_runs(store, capsys):
+    with open_store(store) as opened:
+        opened.add_session(Session("20261124-221500-aaaa", 1_795_558_500_000_000_000, (), (), {}))
+    assert report(store) == 2
+    assert "holds no run yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("50", ("*", Limit(50_000_000, 0.95))),
+        ("50:99", ("*", Limit(50_000_000, 0.99))),
+        ("anon=0.5:100", ("anon", Limit(500_000, 1.0))),
+    ],
+)
+def test_budgets(text, found):
+    assert parse_budget(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "nan", "50:0", "50:101", "=5", "a=b", "5:"])
+def test_what_is_no_budget(text):
+    with pytest.raises(UsageError):
+        parse_budget(text)
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "report"
+    path.write_text("old")
+
+    def breaks(part):
+        part.write_text("half")
+        raise OSError(28, os.strerror(28))
+
+    with pytest.raises(UsageError, match="No space left"):
+        replace_file(path, breaks)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,202 @@
+"""The page that people forward: whole, harmless, and what a browser makes of it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from reports.html.page import html_report
+from reports.wording import about_dimensions
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text; complains of what is not closed."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.ids, self.urls = [], Counter(), [], []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("src", "href", "action", "data") or name.startswith("on"):
+                self.urls.append((name, value))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.text += data
+
+
+@pytest.fixture
+def text(material):
+    return html_report(material)
+
+
+def test_it_is_one_file_that_asks_for_nothing(text):
+    page = Page(text)
+    assert not page.open
+    assert page.tags["script"] == 0
+    assert all(name == "href" and (u.startswith("#") or u == "data:,") for name, u in page.urls)
+    assert not re.search(r"https?://(?!www\.w3\.org/)", text)
+    assert "@import" not in text
+    assert "url(" not in re.sub(r"url\(#", "", text)
+    assert "default-src 'none'" in text
+
+
+def test_nothing_of_a_record_becomes_markup(text):
+    assert "<script" not in text
+    assert "alert(1)" in Page(text).text  # it is shown, as text
+
+
+def test_ids_are_unique_and_links_lead_somewhere(text):
+    page = Page(text)
+    assert [i for i, n in Counter(page.ids).items() if n > 1] == []
+    wanted = {u.removeprefix("#") for _, u in page.urls if u.startswith("#")}
+    wanted |= set(re.findall(r"url\(#([^)]+)\)", text))
+    assert wanted <= set(page.ids)
+
+
+def test_the_verdict_comes_first_and_every_part_is_there(text):
+    page = Page(text).text
+    parts = [
+        "regressed", "anon on new: regressed against old", "Verdicts", "new against old",
+        "How long guests stood still", "Where the time goes", "In the order of measuring",
+        "Each vCPU", "Claimed against what was", "The longest handover", "Proof that RAM",
+        "Failures, kept and not averaged", "Environment", "To repeat it",
+        "pausebench compare old new --seed 7",
+    ]  # fmt: skip
+    places = [page.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+def test_every_chart_has_its_numbers_in_a_table(text):
+    figures = re.findall(r"<figure.*?</figure>", text, re.DOTALL)
+    assert len(figures) == 1 + 2 * 5
+    for drawn in figures:
+        assert drawn.count("<svg") == 1
+        assert re.search(r"<details class=\"numbers\".*<tbody><tr><td>", drawn, re.DOTALL)
+
+
+def test_colours_are_the_pages_own(text):
+    charts = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
+    colours = set(re.findall(r"(?:fill|stroke): ?(#[0-9a-f]{6})", charts))
+    assert colours <= {"#000000"}  # matplotlib's default of glyphs without ink
+    assert "DejaVu" not in charts
+
+
+def test_the_numbers_are_those_of_the_records(material, text):
+    page = Page(text).text
+    for cell in material.cells:
+        longest = max(cell.columns.known("blackout_ns").tolist())
+        assert f"{longest / 1e6:.2f} ms" in page
+    assert "budget 5.00 ms" in page
+
+
+def test_the_same_material_gives_the_same_page(material, text):
+    assert html_report(material) == text
+
+
+def test_a_session_without_a_valid_run_still_makes_a_page(material):
+    cells = tuple(
+        replace(
+            cell,
+            summary=replace(cell.summary, valid=0, failed=12, median_ns=None, max_ns=None),
+            columns=cell.columns.where(~cell.columns.completed),
+            worst=None,
+            median=None,
+        )
+        for cell in material.cells
+    )
+    page = Page(html_report(replace(material, cells=cells, comparisons=())))
+    assert "No valid run: nothing to draw." in page.text
+
+
+def test_dimensions_in_words():
+    text = "accel=kvm id=x mem_lock=True pinned=False ram_bytes=268435456 vcpus=2"
+    assert about_dimensions(text) == "256 MiB of RAM, 2 vCPUs, accel kvm, mem lock"
+
+
+# --- in a browser --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    with sync_playwright() as playwright:
+        # No sandbox: as root Chromium has none, and the page is ours.
+        launched = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 820, 1400])
+def test_in_a_browser(browser, text, tmp_path, width, scheme):
+    path = tmp_path / "report.html"
+    path.write_text(text, "utf-8")
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=True
+    )
+    page = context.new_page()
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    for details in page.query_selector_all("details"):
+        details.evaluate("element => element.open = true")
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+    # Nothing lies outside the page: tables scroll inside of their own box.
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    ink, paper = page.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    assert (_light(ink) > _light(paper)) == (scheme == "dark")
+    drawn = page.query_selector("svg.chart text")
+    assert _light(drawn.evaluate("e => getComputedStyle(e).fill")) != _light(paper)
+    context.close()
+
+
+@pytest.mark.browser
+def test_printed_it_shows_what_is_folded(browser, text, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(text, "utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    numbers = page.query_selector("#s0 details.numbers table")
+    assert not numbers.evaluate("element => element.checkVisibility()")
+    page.emulate_media(media="print")
+    assert numbers.evaluate("element => element.checkVisibility()")
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    page.close()
+
+
+def _light(colour):
+    red, green, blue = map(int, re.findall(r"\d+", colour)[:3])
+    return 0.3 * red + 0.6 * green + 0.1 * blue

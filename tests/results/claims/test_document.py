@@ -1,0 +1,98 @@
+"""The document of claims beside the store: kept whole, and refused when it is not one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from results.claims.catalogue import Finding
+from results.claims.document import (
+    SCHEMA,
+    ClaimsDocument,
+    as_json,
+    claims_path,
+    latest_claims,
+    read_claims,
+    write_claims,
+)
+from results.errors import RecordInvalid, UsageError
+
+SESSION = "20261127-105547-d544"
+
+
+@pytest.fixture
+def document() -> ClaimsDocument:
+    found = Finding("claim", 6, "a", "no share", "shown", "refused", ("run",), "not compatible")
+    return ClaimsDocument(
+        schema=SCHEMA,
+        session=SESSION,
+        made_unix_ns=1,
+        took_s=2,
+        builds={"a": "10.0.2"},
+        columns=("a",),
+        findings=(found,),
+    )
+
+
+def test_what_is_written_is_read(document: ClaimsDocument, tmp_path: Path) -> None:
+    write_claims(tmp_path, document)
+    assert read_claims(tmp_path, SESSION) == document
+    assert latest_claims(tmp_path) == SESSION
+    later = replace(document, session="20261128-105547-d544")
+    write_claims(tmp_path, later)
+    assert latest_claims(tmp_path) == later.session
+
+
+def test_sessions_without_claims(tmp_path: Path) -> None:
+    assert read_claims(tmp_path, SESSION) is None
+    assert read_claims(tmp_path, "../../etc/passwd") is None
+    assert latest_claims(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schema": 99}, "has schema 99"),
+        ({"session": "20261128-105547-d544"}, "belongs to session"),
+        ({"findings": "none"}, "is no document of claims"),
+        ({"findings": [{"topic": "gossip"}]}, "is no document of claims"),
+    ],
+)
+def test_what_is_no_document_is_refused(
+    document: ClaimsDocument, tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    path = write_claims(tmp_path, document)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(RecordInvalid, match=words):
+        read_claims(tmp_path, SESSION)
+
+
+def test_what_cannot_be_written_is_told(document: ClaimsDocument, tmp_path: Path) -> None:
+    (tmp_path / "claims").write_text("in the way")
+    with pytest.raises(UsageError, match="cannot write"):
+        write_claims(tmp_path, document)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_too_long_a_file_is_refused(document: ClaimsDocument, tmp_path: Path) -> None:
+    path = claims_path(tmp_path, SESSION)
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    with pytest.raises(RecordInvalid, match="longer than any"):
+        read_claims(tmp_path, SESSION)
+
+
+def test_json_has_what_was_promised(document: ClaimsDocument) -> None:
+    found = as_json(document)
+    assert len(found["claims"]) == 12
+    row = found["claims"][5]
+    assert {"claim", "build", "verdict", "evidence"} <= row.keys()
+    assert (row["claim"], row["build"], row["verdict"]) == (6, "a", "shown")
+    assert row["evidence"] == ["run"]
+    assert found["claims"][0]["verdict"] == "not testable here: nothing was tried"
+    assert found["exit_code"] == 0
+    assert json.loads(json.dumps(found)) == found

@@ -1,0 +1,481 @@
+"""Verdicts: by hand, by properties, and by simulated hosts that drift and boots that differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from results.comparison.compare import Thresholds, blocks_by_boot, compare
+from results.comparison.noise_floor import false_alarms
+from results.comparison.verdict import Cell, PhaseShift, exit_code, judge_cells, measure_against
+from results.errors import UsageError
+from results.records.run import Span
+from results.stats.boots import strata
+from results.stats.proportions import Failures
+
+PAUSE = 4_420_000
+MS = 1_000_000
+
+
+@pytest.fixture
+def make_side(make_run):
+    """Runs of one side: for each boot the blackouts of its updates in ns, None for a failed run."""
+
+    def make(boots, build="10.0.2", **fields):
+        return [
+            make_run(
+                boot=boot,
+                update=update,
+                old_build=build,
+                new_build=build,
+                blackout_ns=value,
+                outcome="failed" if value is None else "completed",
+                **fields,
+            )
+            for boot, values in enumerate(boots, 1)
+            for update, value in enumerate(values, 1)
+        ]
+
+    return make
+
+
+def one_each(values):
+    return [[v] for v in values]
+
+
+A6 = [4_400_000, 4_410_000, 4_420_000, 4_430_000, 4_440_000, 4_450_000]
+
+
+def plus(ns):
+    return [v + ns for v in A6]
+
+
+# By hand
+
+
+def test_a_slower_build(make_side):
+    found = compare(make_side(one_each(A6)), make_side(one_each(plus(MS)), "11.1.3"))
+    (cell,) = found.cells
+    assert (found.label_a, found.label_b, found.exit_code) == ("10.0.2", "11.1.3", 1)
+    assert (cell.scenario, cell.metric, cell.verdict, cell.reason) == (
+        "anon",
+        "blackout",
+        "regressed",
+        "",
+    )
+    assert (cell.n_a, cell.n_b, cell.method) == (6, 6, "pooled")
+    assert (cell.median_a_ns, cell.median_b_ns) == (4_425_000, 5_425_000)
+    # The 36 differences are 1 ms + 10 us * (-5 … 5), of which 1, 2, 3, 4, … stand at each end:
+    # the 6th from either end (k = 6 for 6 and 6 boots) is 30 us from the middle.
+    assert (cell.shift_ns, cell.low_ns, cell.high_ns) == (1_000_000, 970_000, 1_030_000)
+    assert cell.shift_percent == pytest.approx(22.599, abs=1e-3)
+    assert cell.p == cell.p_adjusted == pytest.approx(2 / 924)
+    assert cell.threshold_ns == 221_250  # 5 % of A
+    # 221250 + 30000 * (1 + 0.8416 / 1.9600)
+    assert cell.smallest_detectable_ns == 221_250 + 42_882
+    assert cell.half_width_ns == 30_000
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "code"),
+    [
+        (MS, "regressed", 1),
+        (-MS, "improved", 0),
+        (0, "same", 0),
+        (191_250, "same", 0),  # 161250 … 221250, the threshold
+        (191_252, "undecided", 0),
+        (251_250, "undecided", 0),
+        (251_252, "regressed", 1),
+        (-251_252, "improved", 0),
+    ],
+)
+def test_what_clears_the_threshold(make_side, change, verdict, code):
+    found = compare(make_side(one_each(A6)), make_side(one_each(plus(change))))
+    assert (found.cells[0].verdict, found.exit_code) == (verdict, code)
+
+
+def test_the_largest_threshold_counts(make_side):
+    sides = make_side(one_each(A6)), make_side(one_each(plus(300_000)))
+
+    def verdict(thresholds, **options):
+        return compare(*sides, thresholds, **options).cells[0].verdict
+
+    assert verdict(Thresholds()) == "regressed"
+    assert verdict(Thresholds(relative=0.1)) == "same"
+    assert verdict(Thresholds(absolute_ns=400_000)) == "same"
+    assert verdict(Thresholds(noise_ns=400_000)) == "same"
+    assert verdict(None, noise_ns={"anon": 400_000}) == "same"
+    assert verdict(None, noise_ns={"memfd": 400_000}) == "regressed"
+    assert verdict(Thresholds(noise_ns=400_000), noise_ns={"anon": 1}) == "same"
+
+
+def test_too_few_boots_are_undecided_however_far_apart(make_side):
+    found = compare(make_side(one_each(A6[:3])), make_side(one_each(plus(90 * MS)[:3])))
+    (cell,) = found.cells
+    assert cell.verdict == "undecided"
+    assert cell.reason == "3 and 3 boots are too few for a 95 % interval; it takes 4 and 4"
+    assert (cell.shift_ns, cell.low_ns, cell.high_ns) == (90 * MS, None, None)
+    assert cell.smallest_detectable_ns is None
+    assert found.exit_code == 0
+    assert exit_code(found.cells, strict=True) == 5
+
+
+def test_updates_of_a_boot_are_one_value(make_side):
+    """Sixty updates in three boots are three values, not sixty."""
+    a = make_side([[v] * 20 for v in A6[:3]])
+    b = make_side([[v] * 20 for v in plus(MS)[:3]])
+    assert compare(a, b).cells[0].verdict == "undecided"
+
+
+def test_a_side_without_a_valid_run(make_side):
+    found = compare(make_side(one_each(A6)), make_side([[None]] * 2 + [[None, None]]))
+    (cell,) = found.cells
+    assert (cell.verdict, cell.reason) == ("undecided", "no valid run of B")
+    for name in ("shift_ns", "low_ns", "p", "shift_percent", "smallest_detectable_ns"):
+        assert getattr(cell, name) is None, name
+    assert cell.failures_b == Failures(4, 4, 3, 3)
+    # 3 of 3 against 0 of 6: 1 of C(9, 3) = 84 ways.
+    assert cell.failures_p == pytest.approx(1 / 84)
+    assert cell.more_failures
+    assert found.exit_code == 1
+
+    both = compare(make_side([[None]] * 3), make_side([[None]] * 3))
+    assert both.cells[0].reason == "no valid run of A and B"
+    assert both.exit_code == 3
+    assert compare([], []).exit_code == 3
+
+
+def test_more_failures_are_a_finding_of_their_own(make_side):
+    a = make_side([[v, v] for v in A6])
+    b = make_side([[v, None] if i < 5 else [v, v] for i, v in enumerate(A6)])
+    found = compare(a, b)
+    (cell,) = found.cells
+    assert (cell.verdict, cell.more_failures, found.exit_code) == ("same", True, 1)
+    assert (cell.failures_a, cell.failures_b) == (Failures(0, 12, 0, 6), Failures(5, 12, 5, 6))
+    back = compare(b, a)
+    assert (back.cells[0].more_failures, back.exit_code) == (False, 0)
+
+
+def test_one_lost_guest_is_no_finding(make_side):
+    """All updates after a loss fail too: ten failed runs, but one boot."""
+    b = make_side([[v] * 10 for v in A6[:5]] + [[None] * 10])
+    (cell,) = compare(make_side([[v] * 10 for v in A6]), b).cells
+    assert cell.failures_b == Failures(10, 60, 1, 6)
+    assert not cell.more_failures
+
+
+def test_budgets_of_both_sides(make_side):
+    sides = make_side(one_each(A6)), make_side(one_each(plus(MS)))
+    (cell,) = compare(*sides, budgets_ns=(5 * MS, 9 * MS)).cells
+    assert [(b.limit_ns, b.within, b.total) for b in cell.budgets_a] == [
+        (5 * MS, 6, 6),
+        (9 * MS, 6, 6),
+    ]
+    assert [(b.within, b.total) for b in cell.budgets_b] == [(0, 6), (6, 6)]
+
+
+def test_scenarios_of_one_side_are_named_and_not_judged(make_side):
+    a = [*make_side(one_each(A6)), *make_side(one_each(A6), scenario="memfd")]
+    b = [*make_side(one_each(A6), scenario="shm"), *make_side(one_each(A6))]
+    found = compare(a, b)
+    assert [c.scenario for c in found.cells] == ["anon"]
+    assert (found.only_a, found.only_b, found.exit_code) == (("memfd",), ("shm",), 0)
+
+
+def test_builds_are_not_pooled(make_side):
+    mixed = [*make_side(one_each(A6)), *make_side(one_each(A6), "11.1.3")]
+    with pytest.raises(UsageError, match=r"A holds runs of 10\.0\.2, 11\.1\.3; choose one"):
+        compare(mixed, make_side(one_each(A6)))
+    upgrade = [replace(r, new_build="11.1.3") for r in make_side(one_each(A6))]
+    assert compare(make_side(one_each(A6)), upgrade).label_b == "10.0.2 → 11.1.3"
+
+
+def test_another_metric(make_side):
+    a, b = make_side(one_each(A6)), make_side(one_each(A6))
+    a = [replace(run, handover_ns=100 * MS + run.blackout_ns) for run in a]
+    b = [replace(run, handover_ns=150 * MS + run.blackout_ns) for run in b]
+    (cell,) = compare(a, b, metric="handover").cells
+    assert (cell.metric, cell.verdict, cell.shift_ns) == ("handover", "regressed", 50 * MS)
+    assert cell.phases == ()
+    (phase,) = compare(a, b, metric="quiesce").cells
+    assert (phase.metric, phase.shift_ns) == ("quiesce", 0)
+
+
+# Blocks
+
+
+def test_blocks_see_through_drift(make_side):
+    """Three A B B A blocks on a host that jumps by 2 ms per block; B is 0.5 ms slower."""
+    drift = [0, 0, 2 * MS, 2 * MS, 4 * MS, 4 * MS]
+    a = make_side(one_each([v + d for v, d in zip(A6, drift, strict=True)]))
+    b = make_side(one_each([v + d + MS // 2 for v, d in zip(A6, drift, strict=True)]))
+    (blind,) = compare(a, b).cells
+    assert (blind.method, blind.verdict) == ("pooled", "undecided")
+    (cell,) = compare(a, b, block_of=blocks_by_boot(2)).cells
+    assert (cell.method, cell.verdict, cell.shift_ns) == ("blocks", "regressed", 500_000)
+    assert cell.p == pytest.approx(2 / 216)
+
+
+def test_too_few_blocks_fall_back_to_all_boots(make_side):
+    sides = make_side(one_each(A6[:4])), make_side(one_each(plus(MS)[:4]))
+    (cell,) = compare(*sides, block_of=blocks_by_boot(2)).cells
+    assert (cell.method, cell.verdict) == ("pooled", "regressed")
+
+
+def test_half_a_block_says_nothing(make_side):
+    a, b = make_side(one_each(A6)), make_side(one_each(plus(MS)[:2]))
+    assert strata(a, b, "blackout", blocks_by_boot(2)) == [(A6[:2], plus(MS)[:2])]
+    assert strata(a, b, "blackout", lambda run: None) == []
+    other = make_side(one_each(A6), session="20261124-221500-aaaa")
+    assert strata(a, other, "blackout", blocks_by_boot(2)) == []
+
+
+def test_measured_apart(make_side):
+    a, b = make_side([[1, 2]] * 4), make_side([[1, 2]] * 4)
+    assert not compare(a, b).cells[0].apart
+    later = [replace(r, started_unix_ns=r.started_unix_ns + 10**12) for r in b]
+    assert compare(a, later).cells[0].apart
+    assert compare(later, a).cells[0].apart
+
+
+# Many cells
+
+
+def test_many_cells_raise_no_more_false_alarms(make_side):
+    """4 and 4 boots cannot give p below 2 / 70: clear as one cell, not as one of three."""
+
+    def side(change, names):
+        return [
+            run
+            for name in names
+            for run in make_side(
+                one_each([v + (change if name == "anon" else 0) for v in A6[:4]]), scenario=name
+            )
+        ]
+
+    alone = compare(side(0, ["anon"]), side(MS, ["anon"]))
+    assert alone.cells[0].verdict == "regressed"
+    names = ["anon", "memfd", "shm"]
+    three = compare(side(0, names), side(MS, names))
+    cell = three.cells[0]
+    assert cell.p == pytest.approx(2 / 70)
+    assert cell.p_adjusted == pytest.approx(6 / 70)
+    assert (cell.verdict, three.exit_code) == ("undecided", 0)
+    assert cell.reason == "clear by itself, but not as one of 3 cells (p 0.086)"
+
+
+def test_exit_codes():
+    cell = Cell("anon", "blackout", n_a=6, n_b=6)
+    said = {v: replace(cell, verdict=v) for v in ("regressed", "improved", "same", "undecided")}
+    invalid = replace(cell, n_b=0)
+    assert exit_code([said["same"], said["improved"]], strict=True) == 0
+    assert exit_code([said["undecided"]]) == 0
+    assert exit_code([said["undecided"], said["same"]], strict=True) == 5
+    assert exit_code([invalid, said["undecided"]], strict=True) == 3
+    assert exit_code([invalid, said["regressed"]]) == 1
+    assert exit_code([said["improved"], replace(said["same"], more_failures=True)]) == 1
+
+
+def test_a_median_of_zero_has_no_percentage():
+    cell = measure_against(Cell("a", "dark", shift_ns=5, median_a_ns=0, n_a=1), Thresholds())
+    assert (cell.shift_percent, cell.threshold_ns) == (None, 200_000)
+    assert judge_cells([]) == ()
+
+
+# Phases
+
+
+def phased(runs, **shares):
+    """The runs with these phases' shares in ns, each wobbling with the boot."""
+    made = []
+    for run in runs:
+        spans = tuple(
+            Span(name, "old", 0, 9, share + run.boot * 1000) for name, share in shares.items()
+        )
+        rest = run.blackout_ns - sum(span.blackout_ns for span in spans)
+        made.append(replace(run, spans=spans, residual_ns=rest))
+    return made
+
+
+def test_the_phase_that_moved(make_side):
+    a = phased(make_side(one_each(A6)), quiesce=1_200_000, vm_start=300_000, state_load=900_000)
+    b = phased(
+        make_side(one_each(plus(MS))), quiesce=2_300_000, vm_start=200_000, state_load=900_000
+    )
+    (cell,) = compare(a, b).cells
+    assert [p.name for p in cell.moved] == ["quiesce", "vm_start"]  # the one against it comes last
+    shifts = {p.name: p.shift.shift_ns for p in cell.phases}
+    assert shifts == {"quiesce": 1_100_000, "vm_start": -100_000, "state_load": 0, "residual": 0}
+    assert sum(shifts.values()) == cell.shift_ns
+    assert cell.phases[0].shift.low_ns > 0
+    (back,) = compare(b, a).cells
+    assert [(p.name, p.shift.shift_ns) for p in back.moved] == [
+        ("quiesce", -1_100_000),
+        ("vm_start", 100_000),
+    ]
+
+
+def test_no_phase_is_named_where_nothing_changed(make_side):
+    a = phased(make_side(one_each(A6)), quiesce=1_200_000, vm_start=500_000)
+    b = phased(make_side(one_each(A6)), quiesce=1_300_000, vm_start=400_000)
+    (cell,) = compare(a, b).cells
+    assert cell.verdict == "same"
+    assert all(p.shift.clear for p in cell.phases if p.name != "residual")
+    assert cell.moved == ()
+
+
+def test_a_phase_that_one_build_does_not_show_is_not_zero(make_side):
+    a = phased(make_side(one_each(A6)), quiesce=1_200_000)
+    b = phased(make_side(one_each(plus(MS))), activation=1_000)
+    (cell,) = compare(a, b).cells
+    known = {p.name: (p.median_a_ns, p.median_b_ns, p.shift.shift_ns) for p in cell.phases}
+    assert known["quiesce"] == (1_203_500, None, None)
+    assert known["activation"] == (None, 4_500, None)
+    assert [p.name for p in cell.moved] == ["residual"]
+
+
+# By properties
+
+# `make_side` keeps nothing between two examples.
+shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+pauses = st.lists(
+    st.lists(st.integers(10**6, 10**7) | st.none(), min_size=1, max_size=3), min_size=1, max_size=6
+)
+FLIPPED = {"regressed": "improved", "improved": "regressed"}
+
+
+@shared
+@given(a=pauses, b=pauses)
+def test_swapping_a_and_b_flips_the_verdict(make_side, a, b):
+    """With thresholds that do not depend on A's median."""
+    fixed = Thresholds(relative=0.0)
+    (one,) = compare(make_side(a), make_side(b), fixed).cells
+    (other,) = compare(make_side(b), make_side(a), fixed).cells
+    assert other.verdict == FLIPPED.get(one.verdict, one.verdict)
+    assert other.smallest_detectable_ns == one.smallest_detectable_ns
+    if one.shift_ns is not None:
+        assert other.shift_ns == -one.shift_ns
+
+
+@shared
+@given(a=pauses, b=pauses, factor=st.integers(2, 50))
+def test_units_do_not_matter(make_side, a, b, factor):
+    def scaled(boots):
+        # Even values: halves of medians then scale without rounding.
+        return [[v and 4 * factor * v for v in boot] for boot in boots]
+
+    def plain(boots):
+        return [[v and 4 * v for v in boot] for boot in boots]
+
+    # A relative part of 0: its rounding to ns does not scale.
+    (one,) = compare(make_side(plain(a)), make_side(plain(b)), Thresholds(0.0, 900)).cells
+    (other,) = compare(
+        make_side(scaled(a)), make_side(scaled(b)), Thresholds(0.0, 900 * factor)
+    ).cells
+    assert (other.verdict, other.p) == (one.verdict, one.p)
+    if one.shift_ns is not None:
+        assert other.shift_ns == factor * one.shift_ns
+        assert other.shift_percent == pytest.approx(one.shift_percent)
+
+
+@shared
+@given(a=pauses, b=pauses, random=st.randoms(use_true_random=False))
+def test_the_order_of_runs_does_not_matter(make_side, a, b, random):
+    runs_a, runs_b = make_side(a), make_side(b)
+    found = compare(runs_a, runs_b, block_of=blocks_by_boot(2))
+    random.shuffle(runs_a)
+    random.shuffle(runs_b)
+    mixed = compare(runs_a, runs_b, block_of=blocks_by_boot(2))
+    for cell, other in zip(found.cells, mixed.cells, strict=True):
+        assert other.p == pytest.approx(cell.p)
+        assert replace(other, p=None, p_adjusted=None, phases=()) == replace(
+            cell, p=None, p_adjusted=None, phases=()
+        )
+
+
+@shared
+@given(a=pauses, b=pauses)
+def test_what_cannot_be_computed_is_undecided(make_side, a, b):
+    (cell,) = compare(make_side(a), make_side(b)).cells
+    if cell.low_ns is None:
+        assert cell.verdict == "undecided"
+        assert cell.smallest_detectable_ns is None
+    assert bool(cell.reason) == (cell.verdict == "undecided")
+
+
+# By simulation: whole comparisons of runs
+
+
+def measured(make_side, random, blocks, spread, drift, change=0, updates=3, far=0.01):
+    """A and B in A B B A blocks: boots differ by `spread`, updates of a boot by `far`."""
+    n = 4 * blocks
+    host = PAUSE * (1 + np.linspace(0, drift, n) + random.normal(0, spread, n))
+    runs = (host[:, None] + PAUSE * random.normal(0, far, (n, updates))).astype(np.int64)
+    is_b = np.tile([False, True, True, False], blocks)
+    a, b = runs[~is_b], runs[is_b] + change
+    return make_side(a.tolist()), make_side(b.tolist())
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.05])
+@pytest.mark.parametrize("blocks", [3, 6])
+def test_false_alarms_of_a_against_a(make_side, spread, blocks):
+    """Even with no threshold at all, so that any interval that excludes 0 is an alarm."""
+    random = np.random.default_rng(7)
+    bare, usual = [], []
+    for _ in range(300):
+        sides = measured(make_side, random, blocks, spread, 0.04)
+        for thresholds, verdicts in ((Thresholds(0.0, 0), bare), (Thresholds(), usual)):
+            (cell,) = compare(*sides, thresholds, block_of=blocks_by_boot(2)).cells
+            verdicts.append(cell.verdict)
+    wrong, total = false_alarms(bare)
+    assert wrong / total <= 0.05 + 0.015
+    assert false_alarms(usual)[0] / total <= 0.005
+
+
+@pytest.mark.parametrize("blocks", [3, 6])
+@pytest.mark.parametrize("spread", [0.02, 0.05])
+def test_what_could_have_been_seen_is_seen(make_side, blocks, spread):
+    """A change of `smallest_detectable_ns` is found in about 80 of 100 comparisons."""
+    random = np.random.default_rng(11)
+    options = {"block_of": blocks_by_boot(2)}
+    sizes = []
+    for _ in range(100):
+        sides = measured(make_side, random, blocks, spread, 0.04)
+        sizes.append(compare(*sides, **options).cells[0].smallest_detectable_ns)
+    size = int(np.median(sizes))
+    seen = {}
+    for share in (1.0, 0.5):
+        verdicts = [
+            compare(
+                *measured(make_side, random, blocks, spread, 0.04, int(size * share)), **options
+            )
+            .cells[0]
+            .verdict
+            for _ in range(250)
+        ]
+        seen[share] = verdicts.count("regressed") / len(verdicts)
+    assert 0.72 <= seen[1.0] <= 0.97
+    assert seen[0.5] <= 0.4
+
+
+def test_a_known_delay_lies_within_its_interval(make_side):
+    random = np.random.default_rng(13)
+    found = [
+        compare(
+            *measured(make_side, random, 4, 0.03, 0.04, 3 * MS), block_of=blocks_by_boot(2)
+        ).cells[0]
+        for _ in range(300)
+    ]
+    assert all(cell.verdict == "regressed" for cell in found)
+    held = sum(cell.low_ns <= 3 * MS <= cell.high_ns for cell in found) / len(found)
+    assert held >= 0.93
+
+
+def test_a_phase_shift_is_its_own_record():
+    assert PhaseShift.__dataclass_params__.frozen
+    assert Cell.__dataclass_params__.frozen

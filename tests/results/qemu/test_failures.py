@@ -1,0 +1,50 @@
+"""Known failures are recognised by QEMU's words, and only where they apply."""
+
+from __future__ import annotations
+
+import pytest
+
+from results.qemu.failures import explained, recognise
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        (
+            "vfio 0000:01:00.0: some memory regions do not support IOMMU_IOAS_CHANGE_PROCESS",
+            "iommufd-mapped-bars",
+        ),
+        ("vfio iommufd backend does not support IOMMU_IOAS_CHANGE_PROCESS", "iommufd-too-old"),
+        ("VFIO container does not support VFIO_UPDATE_VADDR", "type1-without-vaddr"),
+        ("CPR does not support vfio mdev 3", "vfio-mdev"),
+        ("0000:01:00.0: VFIO migration is not supported in kernel", "no-vfio-cpr"),
+        ("error: kvm run failed Bad address", "device-without-reset"),
+        ("cannot find saved value for fd vfio_group", "descriptor-not-saved"),
+        ("missing 'cpr' migration channel", "no-cpr-channel"),
+        ("Channel list has more than one cpr entry", "channel-twice"),
+        ("bad cpr channel address; must be unix", "cpr-channel-not-unix"),
+        ("qemu-system-x86_64: bad cpr channel socket type; must be unix", "cpr-channel-not-unix"),
+        ("Cannot use background snapshot with CPR", "capability-conflict"),
+        ("State blocked by non-migratable CPU device (invtsc flag)", "invtsc"),
+        ("State blocked by non-migratable device '0000:00:01.0/nvme'", "device-not-migratable"),
+        (
+            "Migration is disabled when using feature 'peer mode' in device 'ivshmem'",
+            "device-not-migratable",
+        ),
+        ("cpr-exec mode requires setting cpr-exec-command", "cpr-exec-command"),
+    ],
+)
+def test_each_is_recognised(said: str, name: str) -> None:
+    known = recognise(said, vfio=True)
+    assert known is not None
+    assert known.name == name
+    assert explained("it failed", said, vfio=True).startswith(f"it failed [{name}: ")
+
+
+def test_what_is_not_known_stays_as_it_is() -> None:
+    assert explained("something else", "log", vfio=True) == "something else"
+
+
+def test_failures_of_devices_are_not_told_of_guests_without() -> None:
+    assert recognise("kvm run failed Bad address", vfio=False) is None
+    assert recognise("cannot find saved value for fd x", vfio=False) is not None

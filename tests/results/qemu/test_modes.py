@@ -1,0 +1,154 @@
+"""What each mode promises, and updates that were none of their mode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from results.errors import UsageError
+from results.judgement.judge import dimensions
+from results.judgement.promises import broken_promises, old_must_end
+from results.qemu.modes import (
+    MODES,
+    PROMISES,
+    check_builds,
+    check_mode,
+    known_modes,
+    lacks,
+    mode_of,
+    named,
+    ram_needed,
+)
+from results.records.recording import Event, Process, QmpStamp
+from results.records.run import CarriedFd
+from results.records.scenario import MIB, Build, Scenario
+from results.timeline.phases import Marks, sided_events
+
+ANON = Scenario("anon", "anon")
+OLD = Build("old", "", "10.0.2", "", "", (), cpr_modes=("cpr-reboot", "cpr-transfer"))
+NEW = replace(OLD, label="new", version="11.1.3", cpr_modes=(*OLD.cpr_modes, "cpr-exec"))
+
+
+def test_every_mode_has_its_line():
+    assert set(PROMISES) == set(MODES)
+    assert [m for m in MODES if PROMISES[m].descriptors] == ["cpr-transfer"]
+    assert [m for m in MODES if PROMISES[m].one_process] == ["cpr-exec"]
+
+
+def test_the_default_is_not_told_so_that_older_runs_stay_comparable():
+    assert "mode" not in dimensions(ANON)
+    for mode in MODES:
+        told = dimensions(replace(ANON, mode=mode))
+        assert mode_of(told) == mode
+        assert (told == dimensions(ANON)) == (mode == "cpr-transfer")
+
+
+def test_names_tell_the_mode_once():
+    precopy = named(replace(ANON, mode="precopy"))
+    assert (precopy.id, named(precopy).id) == ("anon@precopy", "anon@precopy")
+    assert named(replace(precopy, mode="cpr-transfer")).id == "anon"
+
+
+def test_a_mode_that_a_build_lacks_is_refused():
+    assert "cpr-exec" not in known_modes(OLD, NEW)
+    assert known_modes(NEW) == MODES
+    assert lacks(NEW, "cpr-exec") == ""
+    with pytest.raises(UsageError, match=r"QEMU old \(10\.0\.2\) has no cpr-exec: it knows cpr-tr"):
+        check_builds([replace(ANON, mode="cpr-exec")], [NEW, OLD])
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"vfio": "type1", "devices": "0000:01:00.0"}, "assigned devices"),
+        ({"pinned": True}, "pins"),
+        ({"backend": "hugetlbfs"}, "one file at once"),
+    ],
+)
+def test_scenarios_that_a_mode_would_break_are_refused(fields, words):
+    check_mode(replace(ANON, **fields))
+    with pytest.raises(UsageError, match=words):
+        check_mode(replace(ANON, mode="precopy", **fields))
+
+
+def test_ram_is_needed_as_often_as_it_is_held():
+    needed = [ram_needed(replace(ANON, mode=m)) // (256 * MIB) for m in ("cpr-exec", "postcopy")]
+    assert (needed, ram_needed(replace(ANON, mode="snapshot")) // MIB) == ([1, 2], 768)
+
+
+@pytest.fixture
+def kept(make_run, make_recording):
+    """A promise kept in every mode: (recording, run)."""
+
+    def make(mode):
+        run = replace(make_run(), fds=())
+        found = make_recording(run)
+        found = replace(found, scenario=replace(ANON, mode=mode))
+        match mode:
+            case "cpr-transfer":
+                run = replace(run, fds=(CarriedFd("ram0", 0),))
+            case "cpr-exec":
+                execve = Event(50, 10, 10, "exec", "enter")
+                found = replace(found, new=replace(found.new, pid=10), events=(execve,))
+            case "postcopy":
+                turned = QmpStamp(5, "old", "MIGRATION", data={"status": "postcopy-active"})
+                found = replace(found, qmp=(turned,))
+            case "precopy-multifd":
+                found = replace(found, migrate_info={"ram-multifd-bytes": 4096})
+            case "cpr-reboot" | "snapshot":
+                run = replace(run, blackout_start_ns=100, blackout_ns=900)
+                found = replace(found, steps={"migrate": 90, "old_gone": 500})
+        return found, run
+
+    return make
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_promise_that_is_kept(kept, mode):
+    assert broken_promises(*kept(mode)) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "recorded", "judged", "words"),
+    [
+        ("cpr-exec", {"new": Process(11, (), ())}, {}, "one process, but pid 10 became 11"),
+        ("cpr-exec", {"events": ()}, {}, "without an execve"),
+        ("precopy", {"new": Process(10, (), ())}, {}, "pid 10 went on"),
+        ("snapshot", {}, {"fds": (CarriedFd("ram0", 0),)}, "1 were seen to be sent"),
+        ("postcopy", {"qmp": ()}, {}, "a precopy, no postcopy"),
+        (
+            "precopy",
+            {"qmp": (QmpStamp(5, "old", "MIGRATION", data={"status": "postcopy-active"}),)},
+            {},
+            "turned into a postcopy",
+        ),
+        ("precopy-multifd", {"migrate_info": {}}, {}, "no byte went over"),
+        ("cpr-reboot", {"steps": {"migrate": 90}}, {}, "was not seen to end"),
+        ("snapshot", {}, {"blackout_ns": 300}, "before old QEMU had ended"),
+    ],
+)
+def test_a_promise_that_is_broken(kept, mode, recorded, judged, words):
+    recording, run = kept(mode)
+    (found,) = broken_promises(replace(recording, **recorded), replace(run, **judged))
+    assert words in found
+
+
+def test_how_old_qemu_ends():
+    assert {old_must_end(mode) for mode in MODES if mode != "cpr-exec"} == {"postmigrate"}
+    assert old_must_end("cpr-exec") == "exec"
+
+
+def test_one_process_has_two_sides(make_run, make_recording):
+    recording = make_recording(make_run())
+    events = (
+        Event(40, 10, 10, "vm_stop", "enter"),
+        Event(50, 10, 10, "exec", "enter"),
+        Event(60, 10, 10, "vm_start", "enter"),
+    )
+    one = replace(recording, new=replace(recording.new, pid=10), events=events)
+    marks = Marks(*sided_events(one))
+    assert (marks.old("vm_stop", "enter"), marks.new("vm_stop", "enter")) == (40, None)
+    assert (marks.old("vm_start", "enter"), marks.new("vm_start", "enter")) == (None, 60)
+    two = replace(recording, events=events)
+    assert sided_events(two) == (events, 10, 11)

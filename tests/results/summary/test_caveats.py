@@ -1,0 +1,126 @@
+"""Series with one thing wrong each, and one with nothing wrong."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from results.records.observations import HostState
+from results.records.run import Witnesses
+from results.summary.caveats import doubts_of
+
+QUIET = HostState(window_ns=100_000_000, foreign_ns=1_000_000, cpus=2)
+
+
+@pytest.fixture
+def series(make_run):
+    """Runs of `boots` boots whose blackout is given by boot and update, quiet unless said."""
+
+    def make(blackout, boots=8, updates=5, **fields):
+        runs = []
+        for boot in range(1, boots + 1):
+            for update in range(1, updates + 1):
+                ns = round(blackout(boot, update))
+                run = make_run(
+                    boot,
+                    update,
+                    blackout_ns=ns,
+                    host=QUIET,
+                    guest_gap_ns=ns + 200_000,
+                    guest_clock="runs",
+                    witnesses=Witnesses(kvm=ns, uprobe=ns - 200_000, qmp=ns - 500_000),
+                )
+                runs.append(replace(run, **fields))
+        return runs
+
+    return make
+
+
+def noise(seed=1, size=60_000):
+    chance = random.Random(seed)
+    return lambda boot, update: 4_000_000 + chance.gauss(0, size)
+
+
+def kinds(runs):
+    return [doubt.kind for doubt in doubts_of(runs)]
+
+
+def test_a_sound_series_has_none(series):
+    assert doubts_of(series(noise())) == ()
+    assert doubts_of([]) == ()
+
+
+def test_failed_runs(series):
+    runs = series(noise())
+    runs[3] = replace(runs[3], outcome="failed", reason="gone")
+    (doubt,) = doubts_of(runs)
+    assert "1 of 40 runs failed" in doubt.text
+
+
+@pytest.mark.parametrize("boots", [1, 3, 5])
+def test_few_boots(series, boots):
+    found = [d for d in doubts_of(series(noise(), boots=boots)) if d.kind == "few-boots"]
+    assert len(found) == 1
+    assert "--boots 6" in found[0].settle
+
+
+def test_wide_interval_and_the_boots_that_would_do(series):
+    def spread(boot, update):
+        return 4_000_000 * (1 + 0.5 * (boot % 3))
+
+    (doubt,) = [d for d in doubts_of(series(spread)) if d.kind == "wide"]
+    assert "--boots" in doubt.settle
+
+
+def test_drift(series):
+    flat = noise()
+    assert "drift" in kinds(series(lambda b, u: flat(b, u) + 60_000 * b))
+    assert "drift" not in kinds(series(lambda b, u: flat(b, u) + 60_000 * (b % 2)))
+    # as steady, but too small to matter
+    assert "drift" not in kinds(series(lambda b, u: 4_000_000 + 3_000 * b + u))
+
+
+def test_two_kinds_of_handover(series):
+    flat = noise()
+    assert "two-kinds" in kinds(series(lambda b, u: flat(b, u) + 2_000_000 * (u % 2)))
+    assert "two-kinds" not in kinds(series(lambda b, u: flat(b, u) + 2_000_000 * (u % 2), boots=3))
+
+
+@pytest.mark.parametrize(
+    ("host", "word"),
+    [
+        (replace(QUIET, foreign_ns=40_000_000), "other programs used 20 %"),
+        (replace(QUIET, steal_ns=10_000_000), "took 5.0 %"),
+    ],
+)
+def test_noisy_host(series, host, word):
+    (doubt,) = doubts_of(series(noise(), host=host))
+    assert doubt.kind == "noisy-host"
+    assert word in doubt.text
+
+
+def test_a_host_that_was_not_looked_at_is_not_called_noisy(series):
+    assert kinds(series(noise(), host=HostState(steal_ns=10**12))) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: {"witnesses": Witnesses(uprobe=run.blackout_ns + 60_000)},
+        lambda run: {"witnesses": Witnesses(qmp=run.blackout_ns + 60_000)},
+        lambda run: {"guest_gap_ns": run.blackout_ns - 60_000},
+    ],
+)
+def test_witnesses_that_only_just_agree(series, change):
+    runs = [replace(run, **change(run)) for run in series(noise())]
+    (doubt,) = doubts_of(runs)
+    assert doubt.kind == "close-witnesses"
+    assert "40 of 40" in doubt.text
+
+
+def test_a_frozen_clock_cannot_testify_so_closely(series):
+    runs = series(noise(), guest_clock="freezes")
+    runs = [replace(run, guest_gap_ns=run.blackout_ns - 200_000) for run in runs]
+    assert kinds(runs) == []

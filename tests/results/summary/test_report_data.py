@@ -1,0 +1,103 @@
+"""What a report is made of: order of cells, references, thinning that is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from unittest.mock import patch
+
+import pytest
+
+from results.errors import UsageError
+from results.records.scenario import Build
+from results.store.store import open_store
+from results.summary import report_data as module
+from results.summary.report_data import Asked, Limit, environment_changes, gather
+
+DAY = 86_400 * 10**9
+START = 1_795_472_100_000_000_000
+
+
+@pytest.fixture
+def store(tmp_path, make_run, make_recording, make_session):
+    """Two nights of b against a in blocks; the second on another kernel and a newer b."""
+    with open_store(tmp_path) as opened:
+        for night in (0, 1):
+            builds = tuple(
+                Build(label, label, f"11.{night if label == 'b' else 0}", label, "", (label,))
+                for label in "ab"
+            )
+            session = replace(
+                make_session(f"2026111{night}-221500-3f2a", START + night * DAY), builds=builds,
+                environment={"kernel": f"6.{night}", "seed": str(night), "order": "blocks of A B"},
+            )  # fmt: skip
+            opened.add_session(session)
+            for boot in range(1, 9):
+                for label in "ba":
+                    name = f"{session.id}.anon+{label}.b{boot:02d}.u01"
+                    run = make_run(
+                        boot, id=name, session=session.id, old_build=label, new_build=label,
+                        blackout_ns=4_000_000 + 1_000 * boot + (label == "b") * 10**6,
+                    )  # fmt: skip
+                    opened.add_run(run, make_recording(run))
+        yield opened
+
+
+def test_the_baseline_comes_first_and_is_a(store):
+    found = gather(store, [store.latest_session_id()])
+    assert [cell.builds for cell in found.cells] == ["a", "b"]
+    (comparison,) = found.comparisons
+    assert (comparison.label_a, comparison.label_b) == ("a", "b")
+    assert comparison.cells[0].verdict == "regressed"
+    assert comparison.cells[0].method == "blocks"
+
+
+def test_the_environment_is_compared_with_the_night_before(store):
+    first, second = (session.id for session in store.sessions())
+    assert gather(store, [first]).reference is None
+    found = gather(store, [second])
+    assert found.reference.id == first
+    assert found.changed == ("kernel: 6.0 → 6.1", "QEMU b: 11.0 → 11.1")
+    # Of a night in two sessions neither is the night before.
+    assert gather(store, [first, second]).reference is None
+
+
+def test_what_one_side_did_not_record_is_a_change(make_session):
+    bare = replace(make_session(), environment={})
+    assert environment_changes(bare, make_session()) == ("kernel: not recorded → 6.12",)
+
+
+def test_worst_and_median_are_whole_records(store):
+    cell = gather(store, [store.latest_session_id()]).cells[1]
+    assert cell.worst.blackout_ns == 5_008_000
+    assert cell.median.blackout_ns in (5_004_000, 5_005_000)
+    assert cell.worst.fds
+
+
+def test_budgets_by_scenario_and_for_all_others(store):
+    session = [store.latest_session_id()]
+    found = gather(store, session, Asked({"*": Limit(4_500_000)}))
+    assert [cell.over_budget for cell in found.cells] == [False, True]
+    found = gather(store, session, Asked({"*": Limit(1), "anon": Limit(10**9)}))
+    assert not any(cell.over_budget for cell in found.cells)
+
+
+def test_thinning_keeps_whole_blocks_and_is_told(store):
+    with patch.object(module, "MOST_COMPARED", 4):
+        found = gather(store, [store.latest_session_id()])
+    (cell,) = found.comparisons[0].cells
+    assert (cell.n_a, cell.n_b) == (4, 4)
+    assert found.notes[0].startswith("verdicts weigh every 2th block of two boots of a: 4 of its 8")
+    assert found.cells[0].summary.valid == 8  # all other numbers are of all runs
+
+
+def test_two_sessions_as_one(store):
+    both = [session.id for session in store.sessions()]
+    found = gather(store, both)
+    assert [session.id for session in found.sessions] == both
+    assert found.comparisons[0].cells[0].n_a == 16
+
+
+def test_an_empty_session_makes_no_report(store, make_session):
+    store.add_session(make_session("20261120-221500-3f2a", START + 9 * DAY))
+    with pytest.raises(UsageError, match="holds no run yet"):
+        gather(store, ["20261120-221500-3f2a"])

@@ -1,0 +1,43 @@
+"""Facts of doctor: the kernel configuration, and that looking changes nothing."""
+
+import gzip
+import os
+
+import pytest
+
+from runners.doctor import facts
+from runners.doctor.facts import config_value, look
+from runners.host.facts import (
+    read_text,
+)
+from runners.host.hugepages import POOL
+
+
+@pytest.mark.parametrize(
+    ("config", "value"),
+    [
+        ("CONFIG_VFIO=m\nCONFIG_VFIO_PCI=y\n", "m"),
+        ("# CONFIG_VFIO is not set\nCONFIG_VFIO_PCI=y\n", "n"),
+        ("CONFIG_NO_VFIO=y\n", "n"),
+        ("", ""),
+    ],
+)
+def test_a_value_of_the_kernel_configuration(config, value):
+    assert config_value(config, "CONFIG_VFIO") == value
+
+
+def test_a_broken_kernel_configuration_tells_nothing(tmp_path, monkeypatch):
+    (tmp_path / "config.gz").write_bytes(gzip.compress(b"CONFIG_VFIO=y\n")[:-8])
+    monkeypatch.setattr(facts, "_PROC", tmp_path)
+    monkeypatch.setattr(facts.os, "uname", lambda: os.uname_result(["", "", "none", "", ""]))
+    assert facts._kernel_config() == ""
+
+
+def test_a_look_leaves_the_host_as_it_was():
+    pool = POOL / "nr_hugepages"
+    before = read_text(pool)
+    found = look()
+    assert read_text(pool) == before
+    assert found.cpus >= 1
+    assert found.root == (os.geteuid() == 0)
+    assert set(found.trials) >= {"kvm", "kcmp", "pagemap", "io_uring", "lock_memory"}

@@ -1,0 +1,88 @@
+"""Waiting for a quiet host, and the lock of the host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from results.errors import HostUnfit
+from runners.host.idle import LOCK_NAME, Load, host_lock, measure_load, wait_until_quiet
+
+
+def loads(*percents):
+    """Looks at a host whose load is told in advance; the last one stays."""
+    left = list(percents)
+    return lambda: Load(left.pop(0) if len(left) > 1 else left[0], 0.0, ("cc1 7 90 %",))
+
+
+def seconds():
+    now = iter(range(10_000))
+    return lambda: float(next(now))
+
+
+def test_several_quiet_looks_in_a_row_are_needed():
+    said = []
+    assert wait_until_quiet(10, 60, said.append, loads(5, 90, 5, 5, 5), seconds()) is None
+    assert said == ["waiting for a quiet host: CPUs busy 90 % (cc1 7 90 %), wanted 10 %"]
+
+
+def test_a_host_that_stays_busy_is_told_with_its_load():
+    said = []
+    load = wait_until_quiet(10, 5, said.append, loads(90), seconds())
+    assert load.told() == "CPUs busy 90 % (cc1 7 90 %)"
+    assert len(said) == 1
+
+
+def test_no_wait_still_looks():
+    assert wait_until_quiet(10, 0, print, loads(5), seconds()) is None
+    assert wait_until_quiet(10, 0, print, loads(50), seconds()).busy_percent == 50
+
+
+@pytest.mark.slow
+def test_a_busy_process_is_seen_and_named():
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        load = measure_load(1.0)
+    finally:
+        child.kill()
+        child.wait()
+    assert load.busy_percent > 100.0 / (os.cpu_count() or 1) / 4
+    assert any(f" {child.pid} " in text for text in load.busiest)
+
+
+def test_the_lock_is_held_by_one(tmp_path):
+    with host_lock(tmp_path):
+        code = (
+            "import sys; from pathlib import Path; from runners.host.idle import host_lock\n"
+            "with host_lock(Path(sys.argv[1])): pass"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
+        )
+        assert f"HostUnfit: another nightly job measures on this host (process {os.getpid()}" in (
+            done.stderr
+        )
+    with host_lock(tmp_path):
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from runners.host.idle import host_lock\n"
+        "with host_lock(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)])
+    assert done.returncode == -9
+    with host_lock(tmp_path):
+        pass
+
+
+def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("data")
+    (tmp_path / LOCK_NAME).symlink_to(tmp_path / "precious")
+    with pytest.raises(HostUnfit, match="cannot lock"), host_lock(tmp_path):
+        pass
+    assert (tmp_path / "precious").read_text() == "data"

@@ -1,0 +1,81 @@
+"""The main channel in between: every byte passes, the last one late."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import time
+
+import pytest
+
+from results.errors import TransferRefused
+from runners.transfer.delay_proxy import HeldChannel
+
+HOLD_NS = 30_000_000
+
+
+class Reader(threading.Thread):
+    """Stands for new QEMU: reads to the end and notes when each piece came."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen(1)
+        self.data, self.last_ns = b"", 0
+
+    def run(self):
+        with self.listener, self.listener.accept()[0] as peer:
+            while piece := peer.recv(1 << 16):
+                self.data += piece
+                self.last_ns = time.monotonic_ns()
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return tmp_path / "front", tmp_path / "back"
+
+
+@pytest.mark.parametrize("size", [1, 2, 1_000_000])
+def test_passes_every_byte_and_keeps_the_last_back(paths, size):
+    front, back = paths
+    reader = Reader(back)
+    reader.start()
+    sent = secrets.token_bytes(size)
+    with HeldChannel(front, back, HOLD_NS) as channel:
+        with socket.socket(socket.AF_UNIX) as old:
+            old.connect(str(front))
+            for start in range(0, size, 70_000):
+                old.sendall(sent[start : start + 70_000])
+            with pytest.raises(TransferRefused, match="nothing was held back"):
+                channel.held()
+        closed = time.monotonic_ns()
+        reader.join(10)
+        held = channel.held()
+    assert reader.data == sent
+    assert held.length_ns >= HOLD_NS
+    assert held.end_ns <= reader.last_ns
+    assert reader.last_ns >= closed + HOLD_NS - 1_000_000
+    assert not front.exists()
+
+
+def test_is_taken_down_though_nobody_came(paths):
+    start = time.monotonic()
+    with HeldChannel(*paths, HOLD_NS) as channel:
+        pass
+    assert time.monotonic() - start < 10  # not the bound on a silent peer
+    with pytest.raises(TransferRefused):
+        channel.held()
+    assert not paths[0].exists()
+
+
+def test_says_that_new_qemu_did_not_listen(paths):
+    front, back = paths
+    with HeldChannel(front, back, 0) as channel:
+        with socket.socket(socket.AF_UNIX) as old:
+            old.connect(str(front))
+            assert old.recv(1) == b""  # given up: closed
+        channel._thread.join(10)
+        with pytest.raises(TransferRefused, match="No such file"):
+            channel.held()

@@ -1,0 +1,526 @@
+"""Real hand-overs without any probe, and what becomes of the guest when one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import runners.qemu.guest
+from results.errors import GuestLost
+from results.judgement.brownout import follow
+from results.judgement.guest_clock import tick_rate
+from results.judgement.judge import judge
+from results.judgement.witnesses import FROZEN_TOLERANCE_NS
+from results.records.recording import Recording
+from results.records.run import SCHEMA
+from results.records.scenario import GIB, MIB, Build, Scenario
+from runners.payload import layout as at
+from runners.payload.build import build_payload
+from runners.payload.memory import plan_guest
+from runners.qemu.guest import Guest, Place
+from runners.qemu.process import Qemu
+from runners.system.process_memory import ram_mapping
+from runners.transfer import base as drive
+from runners.transfer.handover import Hooks, Transferred, hand_over
+
+pytestmark = pytest.mark.qemu
+ROOT = Path(runners.qemu.guest.__file__).parents[2]
+ACCELS = [pytest.param("kvm", marks=pytest.mark.kvm), "tcg"]
+PATIENCE_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def firmware(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_payload(tmp_path_factory.mktemp("payload"))
+
+
+@pytest.fixture
+def place(tmp_path_factory: pytest.TempPathFactory, firmware: Path) -> Place:
+    # Not tmp_path: the name of a test in it would make a socket's path too long.
+    return Place(tmp_path_factory.mktemp("g"), firmware)
+
+
+@pytest.fixture(scope="module")
+def build() -> Build:
+    qemu = str(shutil.which("qemu-system-x86_64"))
+    return Build("system", qemu, "", "", "", (qemu,))
+
+
+def scenario(accel: str, **fields: object) -> Scenario:
+    made = Scenario("test", "anon", accel=accel, ram_bytes=64 * MIB, vcpus=2)  # type: ignore[arg-type]
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def booted(chosen: Scenario, build: Build, place: Place) -> AsyncIterator[Guest]:
+    guest = await Guest.boot(chosen, build, place)
+    try:
+        yield guest
+    finally:
+        await guest.end()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def sockets(place: Place) -> list[str]:
+    return [entry.name for entry in place.directory.iterdir() if entry.is_socket()]
+
+
+def assert_whole(seen: Transferred, vcpus: int) -> None:
+    assert seen.failure == ""
+    assert (seen.old.runstate, seen.new.runstate) == ("postmigrate", "running")
+    assert seen.ram is not None
+    assert (seen.ram.bad_pages, seen.ram.first_bad) == (0, "")
+    assert [beats.index for beats in seen.beats] == list(range(vcpus))
+    for beats in seen.beats:
+        assert beats.beats_after != beats.beats_before
+        assert (beats.pattern_errors, beats.first_error) == (0, "")
+
+
+# -- hand-overs that succeed ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_chain_of_three_hand_overs(accel: str, build: Build, place: Place) -> None:
+    async def scene() -> list[int]:
+        pids = []
+        async with booted(scenario(accel, vcpus=2), build, place) as guest:
+            inode = guest.memory.inode
+            for update in (1, 2, 3):
+                old, old_tids = guest.qemu.pid, guest.vcpu_tids
+                held: list[tuple[object, ...]] = []
+                hooks = Hooks(
+                    hold=lambda o, n, ot, nt, h=held: h.append((o.pid, n.pid, ot, nt))  # type: ignore[misc]
+                )
+                seen = await hand_over(guest, build, hooks)
+                assert_whole(seen, 2)
+                assert (seen.old.pid, seen.new.pid) == (old, guest.qemu.pid)
+                assert old not in (guest.qemu.pid, *pids)
+                assert seen.old.vcpu_tids == old_tids
+                assert seen.new.vcpu_tids == guest.vcpu_tids
+                assert held == [(old, guest.qemu.pid, old_tids, guest.vcpu_tids)]
+                assert guest.update == update
+                assert not alive(old)
+                assert ram_mapping(guest.qemu.pid, 64 * MIB).inode == inode
+                assert sockets(place) == []
+                assert list(seen.steps) == [
+                    *("migrate", "monitor", "migrate_incoming", "completed", "done")
+                ]
+                assert list(seen.steps.values()) == sorted(seen.steps.values())
+                pids.append(old)
+            pids.append(guest.qemu.pid)
+            assert len(set(pids)) == 4
+        return pids
+
+    assert not any(alive(pid) for pid in asyncio.run(scene()))
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_hand_over_is_seen_by_qmp_and_by_the_guest(accel: str, build: Build, place: Place) -> None:
+    async def scene() -> None:
+        async with booted(scenario(accel, vcpus=1), build, place) as guest:
+            for _ in (1, 2):  # the second starts with the events of one before it
+                seen = await hand_over(guest, build)
+                events = [(stamp.side, stamp.name) for stamp in seen.qmp]
+                assert events.count(("old", "STOP")) == 1
+                assert events.count(("new", "RESUME")) == 1
+                assert seen.migrate_info["downtime"] >= 0
+                sent, done = seen.steps["migrate"], seen.steps["done"]
+                assert all(sent < stamp.ns < done for stamp in seen.qmp)
+                assert [stamp.ns for stamp in seen.qmp] == sorted(stamp.ns for stamp in seen.qmp)
+                (beats,) = seen.beats
+                # a busy host may leave none that is fresh
+                assert all(ns < seen.steps["migrate_incoming"] for ns, _ in beats.before)
+                assert all(ns > seen.steps["completed"] for ns, _ in beats.after)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_rate_is_followed_after_the_hand_over(accel: str, build: Build, place: Place) -> None:
+    async def scene() -> None:
+        async with booted(scenario(accel, vcpus=1), build, place) as guest:
+            await asyncio.sleep(0.2)
+            seen = await hand_over(guest, build)
+            (beats,) = seen.beats
+            gap = max(beats.gaps, key=lambda g: (g.end_tick - g.start_tick) % (1 << 32))
+            found = follow(beats.ring, gap.start_tick, gap.end_tick, 100.0)
+            assert found is not None
+            assert found.beats_per_s > 0
+            # The ring counts the guest's own beats: some before, some after, none in the gap.
+            turns = 1 << (32 - beats.ring.shift)
+            start, end = (
+                ((tick >> beats.ring.shift) - beats.ring.first) % turns
+                for tick in (gap.start_tick, gap.end_tick)
+            )
+            assert sum(beats.ring.counts[:start]) > 0
+            assert sum(beats.ring.counts[start + 1 : end]) == 0
+            assert sum(beats.ring.counts[end + 1 :]) > 0
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_gap_that_the_guest_saw_holds_the_pause_that_qmp_saw(
+    accel: str, build: Build, place: Place
+) -> None:
+    """Without probes the guest and QMP are the only witnesses; STOP to RESUME is the inner one."""
+    chosen = scenario(accel, vcpus=2)
+
+    async def scene() -> None:
+        async with booted(chosen, build, place) as guest:
+            start, stretches = guest.memory.sample_ticks(), []
+            for _ in range(10):  # until one is not spoilt by what else the host does
+                seen = await hand_over(guest, build)
+                assert_whole(seen, 2)
+                end = [sample for beats in seen.beats for sample in beats.before]
+                stretches.append(([sample for of_vcpu in start for sample in of_vcpu], end))
+                start = [list(beats.after) for beats in seen.beats]
+                run = judge(unprobed(seen, chosen, tick_rate(stretches)))
+                assert (run.outcome, run.reason) == ("completed", "")
+                assert run.blackout_ns is None
+                if run.guest_gap_ns is not None:
+                    assert run.witnesses.qmp is not None
+                    assert run.guest_gap_ns > run.witnesses.qmp - FROZEN_TOLERANCE_NS
+                    return
+            pytest.fail("the guest did not testify in ten hand-overs")
+
+    asyncio.run(scene())
+
+
+def unprobed(seen: Transferred, chosen: Scenario, tick_ns: float) -> Recording:
+    return Recording(
+        schema=SCHEMA,
+        id="s.test.b01.u01",
+        session="s",
+        boot=1,
+        update=1,
+        started_unix_ns=0,
+        scenario=chosen,
+        old_build="system",
+        new_build="system",
+        old=seen.old,
+        new=seen.new,
+        steps=seen.steps,
+        probed=False,
+        qmp=seen.qmp,
+        migrate_info=seen.migrate_info,
+        beats=seen.beats,
+        tick_ns=tick_ns,
+        ram=seen.ram,
+    )
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+@pytest.mark.parametrize("backend", ["memfd", "shm"])
+def test_other_backends_go_over_too(accel: str, backend: str, build: Build, place: Place) -> None:
+    async def scene() -> None:
+        async with booted(scenario(accel, backend=backend, vcpus=1), build, place) as guest:
+            assert_whole(await hand_over(guest, build), 1)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_return_path_goes_over_too(accel: str, build: Build, place: Place) -> None:
+    async def scene() -> None:
+        async with booted(scenario(accel, return_path=True), build, place) as guest:
+            assert_whole(await hand_over(guest, build), 2)
+            assert_whole(await hand_over(guest, build), 2)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.kvm  # TCG would lock its code buffer of 1 GiB, which takes seconds
+def test_locked_memory_goes_over_too(build: Build, place: Place) -> None:
+    async def scene() -> None:
+        async with booted(scenario("kvm", mem_lock=True), build, place) as guest:
+            assert_whole(await hand_over(guest, build), 2)
+            status = Path(f"/proc/{guest.qemu.pid}/status").read_text()
+            locked = next(line for line in status.splitlines() if line.startswith("VmLck"))
+            assert int(locked.split()[1]) * 1024 >= guest.scenario.ram_bytes
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_ram_above_4_gib_goes_over_too(
+    accel: str, build: Build, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plan(*given: object) -> object:
+        made = plan_guest(*given)  # type: ignore[arg-type]
+        low = made.low_bytes // at.PAGE_BYTES
+        return replace(made, first_page=low - 200, end_page=low + 1500)
+
+    monkeypatch.setattr(runners.qemu.guest, "plan_guest", plan)
+
+    async def scene() -> None:
+        async with booted(scenario(accel, ram_bytes=3 * GIB, vcpus=2), build, place) as guest:
+            seen = await hand_over(guest, build)
+            assert_whole(seen, 2)
+            assert seen.ram is not None
+            assert seen.ram.pages == 1700
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_byte_that_changes_on_the_way_is_seen(accel: str, build: Build, place: Place) -> None:
+    async def scene() -> None:
+        async with booted(scenario(accel), build, place) as guest:
+            page = guest.plan.first_page + 7
+
+            def harm(*_: object) -> None:
+                guest.memory.words.view("uint8")[page * 4096 + 3000] ^= 1
+
+            seen = await hand_over(guest, build, Hooks(hold=harm))
+            assert seen.failure == ""
+            assert seen.ram is not None
+            assert (seen.ram.bad_pages, seen.ram.first_bad) == (1, f"page {page:#x}")
+
+    asyncio.run(scene())
+
+
+# -- hand-overs that fail: a value, the old guest unharmed, nothing left --------------------------
+
+
+async def assert_old_guest_lives(guest: Guest, old: Qemu) -> None:
+    assert guest.qemu is old
+    assert old.alive()
+    assert (await old.execute("query-status"))["status"] == "running"
+    guest.memory.wait_for_beats(guest.memory.beats(), PATIENCE_S)
+    assert guest.memory.check().bad_pages == 0
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_qemu_refuses_a_guest_whose_auxiliary_ram_is_private(
+    accel: str, build: Build, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Claim 6 of CPR's author: aux-ram-share=on must be there from the start, or it is refused."""
+    complete = runners.qemu.guest.guest_argv
+
+    def private(*given: object, **named: object) -> tuple[str, ...]:
+        argv = complete(*given, **named)  # type: ignore[arg-type]
+        return tuple(word.replace(",aux-ram-share=on", "") for word in argv)
+
+    monkeypatch.setattr(runners.qemu.guest, "guest_argv", private)
+
+    async def scene() -> None:
+        async with booted(scenario(accel), build, place) as guest:
+            old = guest.qemu
+            seen = await hand_over(guest, build)
+            assert "old QEMU refused migrate" in seen.failure
+            assert "is not compatible with CPR" in seen.failure
+            assert seen.beats == ()
+            assert not alive(seen.new.pid)
+            await assert_old_guest_lives(guest, old)
+        assert sockets(place) == []
+
+    asyncio.run(scene())
+
+
+def test_guest_whose_ram_is_private_is_not_even_booted(
+    build: Build, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = runners.qemu.guest.guest_argv
+
+    def private(*given: object, **named: object) -> tuple[str, ...]:
+        argv = complete(*given, **named)  # type: ignore[arg-type]
+        return tuple(word.replace(",share=on", ",share=off") for word in argv)
+
+    monkeypatch.setattr(runners.qemu.guest, "guest_argv", private)
+    with pytest.raises(GuestLost, match="maps no file of"):
+        asyncio.run(Guest.boot(scenario("tcg"), build, place))
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_new_qemu_that_does_not_start(accel: str, build: Build, place: Place) -> None:
+    async def scene() -> None:
+        async with booted(scenario(accel), build, place) as guest:
+            old = guest.qemu
+            seen = await hand_over(guest, replace(build, launcher=("/bin/false",)))
+            assert "ended with exit status 1 while it opened the cpr socket" in seen.failure
+            assert seen.new.runstate == "gone"
+            await assert_old_guest_lives(guest, old)
+            assert_whole(await hand_over(guest, build), 2)  # and it can still be handed over
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_new_qemu_that_ends_once_it_has_read_the_cpr_state(
+    accel: str, build: Build, place: Place
+) -> None:
+    """It finds no firmware, which it looks for when the descriptors are already its own."""
+
+    async def scene() -> None:
+        async with booted(scenario(accel), build, place) as guest:
+            old, good = guest.qemu, guest.place
+            guest.place = replace(place, firmware=place.directory / "absent.bin")
+            seen = await hand_over(guest, build)
+            guest.place = good
+            assert "absent.bin" in seen.failure
+            assert "absent.bin" in seen.new.log_tail
+            assert "migrate" in seen.steps
+            await assert_old_guest_lives(guest, old)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_new_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: Place) -> None:
+    async def scene() -> tuple[int, int]:
+        async with booted(scenario(accel), build, place) as guest:
+            old = guest.qemu
+
+            def kill(_old: Qemu, new: Qemu, *_: object) -> None:
+                new.process.send_signal(signal.SIGKILL)
+
+            start = time.monotonic()
+            seen = await hand_over(guest, build, Hooks(hold=kill))
+            assert time.monotonic() - start < PATIENCE_S  # bounded, not what it takes
+            assert f"QEMU (pid {seen.new.pid}) ended with SIGKILL" in seen.failure
+            assert "while it was asked to migrate-incoming" in seen.failure
+            assert seen.new.runstate == "gone"
+            assert len(seen.new.vcpu_tids) == 2
+            await assert_old_guest_lives(guest, old)
+            return old.pid, seen.new.pid
+
+    assert not any(alive(pid) for pid in asyncio.run(scene()))
+    assert sockets(place) == []
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_old_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: Place) -> None:
+    async def scene() -> tuple[int, int]:
+        async with booted(scenario(accel), build, place) as guest:
+
+            def kill(old: Qemu, *_: object) -> None:
+                old.process.send_signal(signal.SIGKILL)
+
+            seen = await hand_over(guest, build, Hooks(hold=kill))
+            assert f"QEMU (pid {seen.old.pid}) ended with SIGKILL" in seen.failure
+            assert seen.old.runstate in ("gone", "silent")
+            assert seen.ram is None
+            return seen.old.pid, seen.new.pid
+
+    assert not any(alive(pid) for pid in asyncio.run(scene()))
+
+
+def test_interrupt_in_the_hold_ends_new_qemu_and_is_passed_on(build: Build, place: Place) -> None:
+    """Ctrl-C under asyncio.run is a cancellation of the main task."""
+    pids: list[int] = []
+
+    def interrupt(old: Qemu, new: Qemu, *_: object) -> None:
+        pids.extend((old.pid, new.pid))
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async def scene() -> None:
+        async with booted(scenario("tcg"), build, place) as guest:
+            try:
+                await hand_over(guest, build, Hooks(hold=interrupt))
+            finally:
+                assert [alive(pid) for pid in pids] == [True, False]
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(scene())
+    assert [alive(pid) for pid in pids] == [False, False]
+    assert sockets(place) == []
+
+
+def test_qemus_die_with_the_process_that_started_them(
+    build: Build, place: Place, tmp_path: Path
+) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import asyncio, sys, time
+        from pathlib import Path
+        sys.path.insert(0, {str(ROOT)!r})
+        from results.records.scenario import Build, Scenario
+        from runners.qemu.guest import Guest, Place
+        from runners.transfer.handover import Hooks, hand_over
+
+        def hold(old, new, *_):
+            print(old.pid, new.pid, flush=True)
+            time.sleep(60)
+
+        async def main():
+            build = Build("system", {build.binary!r}, "", "", "", {build.launcher!r})
+            place = Place(Path({str(place.directory)!r}), Path({str(place.firmware)!r}))
+            scenario = Scenario("test", "anon", accel="tcg", ram_bytes=64 << 20)
+            guest = await Guest.boot(scenario, build, place)
+            await hand_over(guest, build, Hooks(hold=hold))
+
+        asyncio.run(main())
+        """)
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as it:
+        assert it.stdout is not None
+        pids = [int(word) for word in it.stdout.readline().split()]
+        assert len(pids) == 2
+        assert all(alive(pid) for pid in pids)
+        os.kill(it.pid, signal.SIGKILL)
+    end = time.monotonic() + PATIENCE_S
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < end, f"QEMU outlived its parent: {pids}"
+        time.sleep(0.01)
+
+
+# -- staying away ----------------------------------------------------------------------------------
+
+
+class Beats:
+    """Guest memory by script: at each look the next beat and number of logged gaps."""
+
+    def __init__(self, beats: list[int], gaps: list[int]) -> None:
+        self._beats, self._gaps, self.looks = beats, gaps, 0
+
+    def beats(self) -> tuple[int, ...]:
+        self.looks += 1
+        return (self._beats[min(self.looks, len(self._beats)) - 1],)
+
+    def gaps_logged(self, vcpu: int) -> int:
+        return self._gaps[min(self.looks, len(self._gaps)) - 1]
+
+
+@pytest.mark.parametrize(
+    ("beats", "gaps", "looks"),
+    [
+        pytest.param([1, 2, 3, 4, 5], [7, 7, 7, 8], 4, id="a-gap-was-logged"),
+        pytest.param([1, 2, 2, 2, 9], [7], 5, id="beats-stood-still-and-moved-again"),
+    ],
+)
+def test_stays_away_until_the_guest_is_back(
+    beats: list[int], gaps: list[int], looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drive, "AWAY_S", 60.0)  # a busy machine must not end it
+    memory = Beats(beats, gaps)
+    drive.stay_away(memory, [7])  # type: ignore[arg-type]
+    assert memory.looks == looks
+
+
+def test_does_not_stay_away_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest whose pause is shorter than a look, or that never pauses."""
+    monkeypatch.setattr(drive, "AWAY_S", 0.01)
+    drive.stay_away(Beats(list(range(100_000)), [7]), [7])  # type: ignore[arg-type]
