@@ -51,7 +51,7 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
     _, medians = cell.boot_medians()
     bounds, method = interval_over_boots(medians.tolist())
     _, counts = np.unique(cell.boots(), return_counts=True)
-    blackouts = cell.known("blackout_ns")
+    operations = cell.numbers["device_operations"]
     claimed = _beside_blackout(cell, "qemu_ns")
     return Summary(
         scenario=scenario,
@@ -64,7 +64,7 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
         median_ns=median_of(medians),
         low_ns=bounds[0] if bounds else None,
         high_ns=bounds[1] if bounds else None,
-        max_ns=int(blackouts.max()) if len(blackouts) else None,
+        max_ns=_largest(cell.known("blackout_ns")),
         interval=method,
         qemu_median_ns=median_of(claimed[0]),
         qemu_error_percent=_error_percent(*claimed),
@@ -75,6 +75,9 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
         dimensions=dimensions,
         proofs=_proofs(cell),
         brownout_median_ns=median_of(_brownouts(cell)),
+        device_operations=int(operations[operations != MISSING].sum()),
+        device_troubles=int((cell.numbers["device_troubles"] > 0).sum()),
+        device_gap_ns=_largest(cell.known("device_gap_ns")),
     )
 
 
@@ -84,6 +87,10 @@ def _brownouts(cell: Columns) -> Integers:
     found = np.where(lengths == MISSING, watched, lengths)[cell.completed]
     known: Integers = found[found != MISSING]
     return known
+
+
+def _largest(values: Integers) -> int | None:
+    return int(values.max()) if len(values) else None
 
 
 def phase_medians(cell: Columns) -> dict[str, int]:
