@@ -324,13 +324,14 @@ def _finish(args: argparse.Namespace, comparison: Comparison, upgrades: Sequence
 
     from reports.terminal.comparison import comparison_table
     from reports.terminal.session import failures, look_for, summary_table, write
-    from results.stats.intervals import summarise
+    from results.store.columns import columns_of
+    from results.summary.cells import summarise
 
     look = look_for(sys.stdout, os.environ)
     write(comparison_table(comparison, look), sys.stdout, look)
     if upgrades:
         print()
-        write(summary_table(summarise(upgrades), look), sys.stdout, look)
+        write(summary_table(summarise(columns_of(upgrades)), look), sys.stdout, look)
         failed = failures(upgrades, look, args.store)
         if failed:
             write(failed, sys.stdout, look)

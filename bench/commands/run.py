@@ -121,14 +121,17 @@ def show(
 
     from reports.terminal.why import budget_notes, budget_of
     from results.instrument.certificates import certificate_lines
-    from results.stats.intervals import belongs, summarise
+    from results.store.columns import columns_of
     from results.summary.caveats import doubts_of
+    from results.summary.cells import summarise_cell
 
     certificates = certificate_lines(args.store, outcome.session, outcome.session.builds)
     order = {scenario.id: number for number, scenario in enumerate(scenarios)}
     runs = sorted(outcome.runs, key=lambda run: order[run.scenario])
-    summaries = summarise(runs)
-    doubts = [doubts_of(run for run in runs if belongs(run, summary)) for summary in summaries]
+    columns = columns_of(runs)
+    cells = columns.cells()
+    summaries = [summarise_cell(key, columns.where(at)) for key, at in cells]
+    doubts = [doubts_of(runs[i] for i in at.tolist()) for _, at in cells]
     budget = budget_of(runs, budget_ns) if budget_ns else None
     if args.json:
         import json

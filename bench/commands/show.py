@@ -33,9 +33,10 @@ def run(args: argparse.Namespace) -> int:
         session = store.session(found.session)
     if args.json:
         from reports.formats.session_json import document
-        from results.stats.intervals import summarise
+        from results.store.columns import columns_of
+        from results.summary.cells import summarise
 
-        json.dump(document(session, [found], summarise([found])), sys.stdout)
+        json.dump(document(session, [found], summarise(columns_of([found]))), sys.stdout)
         sys.stdout.write("\n")
         return 0
     from reports.terminal.session import look_for, waterfall, write

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reports.wording import figure, ms, percent
 from results.qemu.modes import mode_of
 from results.records.run import Run, Summary
-from results.stats.intervals import locking_costs
+from results.summary.locking_costs import locking_costs
 
 from .style import Look, Page, look_for, write
 from .waterfall import waterfall

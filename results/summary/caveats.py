@@ -13,7 +13,7 @@ from statistics import median
 from results.judgement.witnesses import TOLERANCE_NS
 from results.records.observations import HostState
 from results.records.run import Run
-from results.stats.intervals import interval_over_boots, median_ns
+from results.stats.intervals import boot_medians, interval_over_boots, median_ns
 
 # Boots that the exact interval of a median takes.
 _EXACT_BOOTS = 6
@@ -45,11 +45,7 @@ def doubts_of(runs: Iterable[Run]) -> tuple[Doubt, ...]:
     """Doubts about the runs of one scenario on one pair of builds, in the order of measuring."""
     known = list(runs)
     valid = [run for run in known if run.outcome == "completed" and run.blackout_ns is not None]
-    boots: dict[tuple[str, int], list[int]] = {}
-    for run in valid:
-        assert run.blackout_ns is not None
-        boots.setdefault((run.session, run.boot), []).append(run.blackout_ns)
-    medians = [m for values in boots.values() if (m := median_ns(values)) is not None]
+    medians = boot_medians(valid)
     found = (
         _failed(known),
         _few(medians),

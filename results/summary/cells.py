@@ -1,6 +1,7 @@
 """Summaries, witnesses and failures of many runs, from columns.
 
-`summarise_columns` and `results.stats.intervals.summarise` give the same numbers; tests hold it.
+The unit of analysis is the guest boot, as in results.stats.intervals. Failed runs are counted and
+never averaged. What cannot be computed is None, never 0.
 """
 
 from __future__ import annotations
@@ -39,13 +40,17 @@ class FailureGroup:
     first: tuple[int, ...]
 
 
-def summarise_columns(columns: Columns) -> tuple[Summary, ...]:
+def summarise(columns: Columns) -> tuple[Summary, ...]:
     """One Summary per (scenario, dimensions, old build, new build), in first-seen order."""
     return tuple(summarise_cell(key, columns.where(at)) for key, at in columns.cells())
 
 
 def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
-    """The Summary of one cell: `key` and its runs, as Columns.cells gives them."""
+    """The Summary of one cell: `key` and its runs, as Columns.cells gives them.
+
+    `updates` is the largest number of runs that a boot has, failed ones included; the phases and
+    the medians of QEMU's claim are taken over all valid runs of the cell.
+    """
     scenario, dimensions, old, new = key
     completed = cell.completed
     _, medians = cell.boot_medians()
@@ -82,7 +87,10 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
 
 
 def _brownouts(cell: Columns) -> Integers:
-    """A guest that was not back counts with what was watched of it."""
+    """A guest that was not back counts with what was watched of it.
+
+    A median of those that were back would be the shorter, the slower the guest is.
+    """
     lengths, watched = cell.numbers["brownout_ns"], cell.numbers["brownout_watched_ns"]
     found = np.where(lengths == MISSING, watched, lengths)[cell.completed]
     known: Integers = found[found != MISSING]
@@ -179,16 +187,3 @@ def worst_and_median(cell: Columns) -> tuple[int, int] | None:
     middle = median_of(blackouts[valid]) or 0
     nearest = valid[np.argmin(np.abs(blackouts[valid] - middle))]
     return int(valid[np.argmax(blackouts[valid])]), int(nearest)
-
-
-__all__ = [
-    "FailureGroup",
-    "Testimony",
-    "budget_of",
-    "failure_groups",
-    "hear_witnesses",
-    "phase_medians",
-    "summarise_cell",
-    "summarise_columns",
-    "worst_and_median",
-]
