@@ -11,6 +11,7 @@ from reports.suggested_commands import repeat_command, show_command
 from reports.wording import (
     budget_text,
     cell_name,
+    device_text,
     interval_text,
     median_text,
     ms,
@@ -36,6 +37,7 @@ def markdown(material: Material, *, strict: bool = False) -> str:
         say(top.sentence),
         f"{valid} valid and {failed} failed handovers, session `{material.session.id}`",
         _cells(material.cells),
+        _devices(material.cells),
         *(_comparison(comparison) for comparison in material.comparisons),
         *(say(note) for note in material.notes),
         _failures(material),
@@ -79,6 +81,11 @@ def _cells(cells: Sequence[Cell]) -> str:
         ]
         rows.append([*row, budget_text(cell)] if budgets else row)
     return table(header, rows, (2, 3, 4, 5))
+
+
+def _devices(cells: Sequence[Cell]) -> str:
+    told = {cell_name(cell): device_text(cell.summary) for cell in cells}
+    return "\n".join(f"- {say(f'{name}, {text}')}" for name, text in told.items() if text)
 
 
 def _comparison(comparison: Comparison) -> str:

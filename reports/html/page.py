@@ -19,6 +19,7 @@ from reports.suggested_commands import repeat_command, show_command
 from reports.wording import (
     about_dimensions,
     budget_text,
+    device_text,
     interval_text,
     median_text,
     ms,
@@ -92,6 +93,7 @@ def html_report(material: Material, *, strict: bool = False) -> str:
         ms=ms,
         percent=percent,
         median_text=median_text,
+        device_text=device_text,
     )
 
 
