@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from reports.terminal.history import history_page
     from reports.terminal.style import look_for, write
     from results.errors import UsageError
-    from results.store.documents import replace_file
+    from results.files import write_whole
     from results.store.store import open_store
     from results.summary.history import read_history
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             )
     if args.output is not None:
         page = history_html(args.scenario, lines)
-        replace_file(args.output, lambda part: part.write_text(page, "utf-8"))
+        write_whole(args.output, page)
     if args.json:
         import json
 

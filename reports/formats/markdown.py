@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from reports.headline import Headline, headline
+from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from reports.wording import (
     budget_text,
@@ -26,6 +27,10 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _MOST_FAILURES = 10
 _LOG_LINES = 20
+
+
+def report(request: Request) -> str:
+    return markdown(request.material, strict=request.strict)
 
 
 def markdown(material: Material, *, strict: bool = False) -> str:
@@ -84,8 +89,8 @@ def _cells(cells: Sequence[Cell]) -> str:
 
 
 def _devices(cells: Sequence[Cell]) -> str:
-    told = {cell_name(cell): device_text(cell.summary) for cell in cells}
-    return "\n".join(f"- {say(f'{name}, {text}')}" for name, text in told.items() if text)
+    told = [(cell_name(cell), device_text(cell.summary)) for cell in cells]
+    return "\n".join(f"- {say(f'{name}, {text}')}" for name, text in told if text)
 
 
 def _comparison(comparison: Comparison) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from reports.headline import headline
+from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from results.records.scenario import Session
 from results.store.columns import Columns
@@ -25,6 +26,10 @@ from .comparison_json import comparison_document
 REPORT_SCHEMA = 1
 SCHEMA_FILE = "report.schema.json"
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+
+
+def report(request: Request) -> str:
+    return report_json(request.material, strict=request.strict)
 
 
 def report_document(material: Material, *, strict: bool = False) -> dict[str, Any]:

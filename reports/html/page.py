@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports import claim_groups as told
 from reports.headline import headline
+from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from reports.wording import (
     about_dimensions,
@@ -53,6 +54,10 @@ class Section:
     cells: tuple[Cell, ...]
     charts: tuple[Chart, ...]
     handovers: tuple[Handover, ...]
+
+
+def report(request: Request) -> str:
+    return html_report(request.material, strict=request.strict)
 
 
 def html_report(material: Material, *, strict: bool = False) -> str:
