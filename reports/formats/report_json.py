@@ -41,6 +41,7 @@ def report_document(material: Material, *, strict: bool = False) -> dict[str, An
         "verdict": top.word,
         "worst_cell": top.cell,
         "sentence": top.sentence,
+        "sentence_key": {"code": top.code, "figures": top.figures},
         "exit_code": top.exit_code,
         "sessions": [_session(session) for session in material.sessions],
         "ended_unix_ns": end.ended_unix_ns,
