@@ -112,7 +112,9 @@ def _decoded(vcpus: Iterable[str | None], shares: Iterable[str | None]) -> pa.Ta
     ]
     text = "\n".join(lines).encode()
     # Arrow infers types by recursion: nesting without end would take the process with it.
-    if (text.count(b"{"), text.count(b"[")) != (2 * len(lines), len(lines)):
+    letters = np.frombuffer(text, dtype=np.uint8)
+    opened = [np.count_nonzero(letters == ord(bracket)) for bracket in "{["]
+    if opened != [2 * len(lines), len(lines)]:
         raise ValueError("the blackouts are no list or the shares no flat object")
     # Names of phases are inferred.
     kinds = pa.schema([("vcpus", pa.list_(pa.int64())), ("shares", pa.struct([]))])
