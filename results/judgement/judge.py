@@ -15,7 +15,7 @@ from results.records.recording import Process, Recording, VcpuBracket
 from results.records.run import SCHEMA, Run
 from results.records.scenario import Scenario
 from results.timeline.cpr_channel import carried_descriptors, ram_maps
-from results.timeline.marks import MARKS
+from results.timeline.marks import expected_marks
 from results.timeline.phases import Marks, build_spans, sided_events
 from results.timeline.vfio_calls import vfio_calls
 
@@ -320,23 +320,11 @@ def _not_proven(proof: Proof | None) -> list[str]:
     return [f"proof broken: {proof.reason}"]
 
 
-# Of cpr-transfer: its two channels.
-_CPR_MARKS = frozenset({"cpr_save", "cpr_load", "cpr_close", "main_listen", "outgoing"})
-
-
 def _warnings(recording: Recording, marks: Marks) -> tuple[str, ...]:
     """What did not fire although it was probed; it makes phases missing, not numbers wrong."""
     if recording.failure or not recording.probed:
         return ()
-    cpr = promise(recording.scenario).descriptors
-    others = frozenset() if cpr else _CPR_MARKS
-    if recording.scenario.mode == "postcopy":
-        others |= {"complete"}  # another function ends the source
-    silent = [
-        mark.name
-        for mark in MARKS
-        if mark.needed and not marks.fired(mark.name) and mark.name not in others
-    ]
+    silent = [name for name in expected_marks(recording.scenario.mode) if not marks.fired(name)]
     found = [f"mark {name} never fired" for name in silent]
     if recording.skipped:
         found.append(
