@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from results.causes.attribution import attribute
 from results.judgement.promises import broken_promises, old_must_end
@@ -13,7 +13,7 @@ from results.records.evidence import Proof
 from results.records.observations import Stream
 from results.records.recording import Process, Recording, VcpuBracket
 from results.records.run import SCHEMA, Run
-from results.records.scenario import Scenario
+from results.records.scenario import dimensions
 from results.timeline.cpr_channel import carried_descriptors, ram_maps
 from results.timeline.marks import expected_marks
 from results.timeline.phases import Marks, build_spans, sided_events
@@ -25,19 +25,6 @@ from .guest_clock import GuestView, guest_views
 from .proof import judge_proof
 from .streams import judge_stream
 from .witnesses import Pause, contradictions, testify
-
-
-def dimensions(scenario: Scenario) -> str:
-    """All that must be equal for two runs to be compared, as text that sorts and prints."""
-    fields = asdict(scenario)
-    fields.pop("about")
-    # What earlier versions did not know is told only where it is used: their runs stay comparable.
-    for name in ("vfio", "devices", "no_mmap", "spare_devices"):
-        if not fields[name]:
-            fields.pop(name)
-    if fields["mode"] == "cpr-transfer":
-        fields.pop("mode")
-    return " ".join(f"{name}={fields[name]}" for name in sorted(fields))
 
 
 def judge(recording: Recording) -> Run:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from results.errors import UsageError
-from results.judgement.judge import dimensions
 from results.judgement.promises import broken_promises, old_must_end
 from results.qemu.modes import (
     MODES,
@@ -22,7 +21,7 @@ from results.qemu.modes import (
 )
 from results.records.recording import Event, Process, QmpStamp
 from results.records.run import CarriedFd
-from results.records.scenario import MIB, Build, Scenario
+from results.records.scenario import MIB, Build, Scenario, dimensions
 from results.timeline.phases import Marks, sided_events
 
 ANON = Scenario("anon", "anon")
