@@ -14,21 +14,14 @@ from typing import Any, Literal, Self
 from results.errors import HostUnfit
 from results.records.recording import Event, VcpuBracket
 from results.records.scenario import Build
-from results.timeline.marks import MARK_NAMES, MARKS, choose_function
+from results.timeline.marks import KERNEL_EVENTS, MARK_NAMES, MARKS, choose_function
 
 from .bpf_program import SkippedCalls, compile_program
 
 _RING_PAGES = 256  # 1 MiB holds several hundred transfers' records; it is drained after each
 _DATA_BYTES = 512
 _MAX_FDS = 8
-_KINDS = {
-    1000: "mmap",
-    1001: "sendmsg",
-    1002: "recvmsg",
-    1003: "vfio_ioctl",
-    1004: "interrupt",
-    1005: "exec",
-}
+_KINDS = dict(enumerate(KERNEL_EVENTS, 1000))  # as in event.h
 _FIELDS = {
     ("mmap", "return"): ("address", "length", "fd", "flags"),
     ("vfio_ioctl", "enter"): ("command", "flags", "iova", "length"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +41,22 @@ class Difference:
 
 
 def differences(stored: Run, judged: Run) -> tuple[Difference, ...]:
-    """Fields in which two judgements of one transfer differ, in the order of the record."""
+    """Fields in which two judgements of one transfer differ, in the order of the record.
+
+    A sentence differs where it says something else, not where it says it in other words.
+    """
+    from results.records.reasons import same_field, says_the_same
+    from results.records.run import reasons_of
+
+    # Of a run that was stored without its reasons they are read from the text.
+    same_text = stored.reason == judged.reason and not stored.reasons
+    stored = replace(stored, reasons=judged.reasons if same_text else reasons_of(stored))
+    failed_alike = says_the_same(stored.reasons, judged.reasons)
     one, other = asdict(stored), asdict(judged)
     return tuple(
         Difference(f.name, one[f.name], other[f.name])
         for f in fields(stored)
-        if one[f.name] != other[f.name]
+        if not same_field(f, stored, judged) and not (f.name == "reason" and failed_alike)
     )
 
 

@@ -16,6 +16,9 @@ import pytest
 from bench.commands import replay, show
 from results.errors import RecordInvalid, UsageError
 from results.judgement.judge import judge
+from results.records.evidence import Evidence, Frames
+from results.records.observations import RamCheck
+from results.records.reason_kinds import KINDS
 from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, Run
 from results.records.scenario import Scenario, Session
@@ -132,6 +135,115 @@ def test_replay_of_changed_evidence_differs(store, capsys):
     path.write_bytes(gzip.compress(json.dumps(raw).encode()))
     assert call(replay, store) == 3
     assert "judged something else" in capsys.readouterr().out
+
+
+# -- sentences in other words ----------------------------------------------------------------
+
+
+@pytest.fixture
+def harmed(tmp_path):
+    """A store with one run whose guest was harmed, stored as before runs had `reasons`."""
+    found = replace(
+        recording(1),
+        failure="",
+        probed=True,
+        skipped=4,
+        ram=RamCheck(100, 409_600, 2, "page 0x1234"),
+        evidence=Evidence(Frames(pages=9, compared=9, differing=1, first=((1, 2, 3),))),
+    )
+    with open_store(tmp_path / "harmed") as opened:
+        opened.add_session(Session(SESSION, 5, ("pausebench", "run"), (), {}))
+        opened.add_run(judge(found), found)
+        fields = json.loads(msgspec.json.encode(opened.runs()[0]))
+        assert len(fields.pop("reasons")) == 7
+        with sqlite3.connect(opened.file) as database:
+            database.execute("UPDATE records SET record = ?", [json.dumps(fields)])
+        database.close()
+        yield opened
+
+
+@pytest.fixture
+def reworded(monkeypatch):
+    """Every sentence that is given a name is told in new words, the old ones listed or not."""
+
+    def reword(*codes: str, listed: bool = True) -> None:
+        for code in codes:
+            old = KINDS[code]
+            former = (old.template,) if listed else ()
+            words = replace(old, template=f"in short: {old.template}", former=former)
+            monkeypatch.setitem(KINDS, code, words)
+
+    return reword
+
+
+REWORDED = ("ram-changed", "mark-silent", "probes-skipped", "frames-differ", "memory-unread")
+
+
+def test_a_run_from_before_there_were_reasons_replays_as_the_same(harmed, capsys):
+    assert harmed.runs()[0].reasons == ()
+    assert call(replay, harmed) == 0
+    assert "1 judged again, 1 same, 0 different" in capsys.readouterr().out
+
+
+def test_it_does_so_after_its_sentences_were_reworded(harmed, reworded, capsys):
+    reworded(*REWORDED)
+    judged = judge(harmed.recording(harmed.runs()[0].id))
+    assert judged.reason.count("in short") == 2
+    assert all(warning.startswith("in short") for warning in judged.warnings)
+    assert [c.text.startswith("in short") for c in judged.proof.checks[:2]] == [True, True]
+    assert call(replay, harmed) == 0
+    assert "1 judged again, 1 same, 0 different" in capsys.readouterr().out
+
+
+def test_words_that_nobody_listed_are_others(harmed, reworded, capsys):
+    reworded("probes-skipped", listed=False)
+    assert call(replay, harmed) == 3
+    assert "warnings: stored" in capsys.readouterr().out
+
+
+def test_a_run_with_its_reasons_needs_no_words(harmed, reworded):
+    run = harmed.runs()[0]
+    forge(harmed, judge(harmed.recording(run.id)))
+    reworded("ram-changed", listed=False)
+    assert call(replay, harmed) == 0
+
+
+def of_proof(**fields):
+    return lambda run: {"proof": replace(run.proof, **{k: v(run.proof) for k, v in fields.items()})}
+
+
+@pytest.mark.parametrize(
+    ("field", "changed"),
+    [
+        ("reason", lambda run: {"reason": run.reason.replace("2 of 100", "3 of 100")}),
+        ("warnings", lambda run: {"warnings": run.warnings[:-1]}),
+        ("disagreements", lambda _: {"disagreements": ("vCPU 0 was not watched",)}),
+        ("proof", of_proof(reason=lambda proof: proof.reason.replace("1 of 9", "2 of 9"))),
+        ("proof", of_proof(checks=lambda proof: proof.checks[:-1])),
+        (
+            "proof",
+            of_proof(checks=lambda p: (replace(p.checks[0], text="all is well"), *p.checks[1:])),
+        ),
+    ],
+    ids=["reason", "warnings", "disagreements", "proof-reason", "proof-checks", "proof-text"],
+)
+def test_a_figure_that_changed_is_different(harmed, reworded, capsys, field, changed):
+    run = harmed.runs()[0]
+    forge(harmed, replace(run, **changed(run)))
+    reworded(*REWORDED)
+    assert call(replay, harmed) == 3
+    assert f"{field}: stored" in capsys.readouterr().out
+
+
+def test_show_json_tells_the_reasons_of_an_older_run_too(harmed, capsys):
+    assert call(show, harmed, "--json") == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert {
+        "code": "ram-changed",
+        "figures": {"bad": 2, "pages": 100, "first": "page 0x1234"},
+        "text": "2 of 100 checked pages of guest RAM changed, first page 0x1234",
+    } in run["reasons"]
+    assert "; ".join(reason["text"] for reason in run["reasons"]) == run["reason"]
 
 
 def test_replay_of_a_corrupt_recording_names_the_file(store):
