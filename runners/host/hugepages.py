@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from results.errors import HostUnfit
 from runners.system.child import start_time
+from runners.system.syscalls import MNT_DETACH, mount, unmount
 
 PAGE_BYTES = 2 << 20
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
@@ -23,7 +23,6 @@ STATE = Path("/run/pausebench/hugepages.json")
 _COMPACT = Path("/proc/sys/vm/compact_memory")
 _MOUNTS = Path("/proc/self/mounts")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_DETACH = 2  # MNT_DETACH: a QEMU that is still ending must not keep the mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +200,11 @@ def mounted_hugetlbfs(parent: Path) -> Iterator[Path]:
     directory.mkdir(mode=0o700)
     # The source's name says whose mount it is, should this process be killed.
     source = f"pausebench-{os.getpid()}-{start_time(os.getpid())}"
-    libc = ctypes.CDLL(None, use_errno=True)
-    options = b"pagesize=2M,mode=0700"
-    if libc.mount(source.encode(), os.fsencode(directory), b"hugetlbfs", 0, options) != 0:
-        code = ctypes.get_errno()
+    try:
+        mount(source, directory, "hugetlbfs", "pagesize=2M,mode=0700")
+    except OSError as error:
         directory.rmdir()
-        raise HostUnfit(f"hugetlbfs cannot be mounted ({os.strerror(code)}): run as root")
+        raise HostUnfit(f"hugetlbfs cannot be mounted ({error.strerror}): run as root") from error
     try:
         yield directory
     finally:
@@ -228,6 +226,7 @@ def _unmount(directory: Path) -> None:
     with suppress(OSError):
         for entry in directory.iterdir():
             entry.unlink(missing_ok=True)  # a detached mount would keep a file's pages
-    ctypes.CDLL(None).umount2(os.fsencode(directory), _DETACH)
+    with suppress(OSError):
+        unmount(directory, MNT_DETACH)  # a QEMU that is still ending must not keep the mount
     with suppress(OSError):
         directory.rmdir()

@@ -12,6 +12,7 @@ from results.timeline.marks import FUNCTIONS
 from runners.doctor import capabilities as trials
 from runners.doctor.facts import HostFacts
 from runners.doctor.requirements import NEEDS, build_needs, check_host, judge
+from runners.system import syscalls
 
 GOOD = HostFacts(
     cpus=8,
@@ -177,19 +178,19 @@ def test_a_refused_system_call_is_a_reason(trial, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(trials, "_syscall", refuse)
+    monkeypatch.setattr(syscalls, "_by_number", refuse)
     if trial is trials.pagemap:
         monkeypatch.setattr(trials.Path, "open", refuse)
     assert trial() == "Operation not permitted"
 
 
 def test_an_unknown_machine_has_none_of_the_old_numbers(monkeypatch):
-    monkeypatch.setattr(trials.platform, "machine", lambda: "vax")
+    monkeypatch.setattr(syscalls.platform, "machine", lambda: "vax")
     assert trials.kcmp() == "Function not implemented"
 
 
 def test_a_kcmp_that_cannot_tell_is_found_out(monkeypatch):
-    monkeypatch.setattr(trials, "_syscall", lambda *args: 0)
+    monkeypatch.setattr(syscalls, "_by_number", lambda *args: 0)
     assert trials.kcmp() == "it does not tell open files apart"
 
 
