@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from results.errors import HostUnfit
-from runners.system.child import start_time
+from runners.system.child import owner_name, start_time, still_runs
 from runners.system.syscalls import MNT_DETACH, mount, unmount
 
 PAGE_BYTES = 2 << 20
@@ -35,7 +35,7 @@ class Claim:
     added: int
 
     def alive(self) -> bool:
-        return start_time(self.pid) == self.started  # a pid may have been taken by another
+        return still_runs(self.pid, self.started)
 
 
 def free_pages() -> int:
@@ -124,7 +124,7 @@ def give_back_of_the_dead() -> int:
     Raises HostUnfit when that takes root.
     """
     for (pid, started), directory in our_mounts(_MOUNTS.read_text()):
-        if start_time(pid) != started:
+        if not still_runs(pid, started):
             _unmount(directory)
     with suppress(PermissionError):  # the ledger says then what to do
         if not STATE.exists():
@@ -198,10 +198,8 @@ def mounted_hugetlbfs(parent: Path) -> Iterator[Path]:
     """
     directory = parent / "hugetlbfs"
     directory.mkdir(mode=0o700)
-    # The source's name says whose mount it is, should this process be killed.
-    source = f"pausebench-{os.getpid()}-{start_time(os.getpid())}"
     try:
-        mount(source, directory, "hugetlbfs", "pagesize=2M,mode=0700")
+        mount(owner_name(), directory, "hugetlbfs", "pagesize=2M,mode=0700")
     except OSError as error:
         directory.rmdir()
         raise HostUnfit(f"hugetlbfs cannot be mounted ({error.strerror}): run as root") from error

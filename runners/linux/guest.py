@@ -20,6 +20,7 @@ from results.records.scenario import MIB, Build, Scenario
 from runners.qemu.command_line import AS_IT_IS, RAM_ID, Sockets, Variation, backend_options, channel
 from runners.qemu.guest import vcpu_tids
 from runners.qemu.process import Qemu
+from runners.system.child import dying_with_us
 from runners.system.timeouts import patient
 from runners.transfer.base import (
     HANDOVER_TIMEOUT_S,
@@ -54,7 +55,7 @@ class Receiver:
             words = [str(server.fileno()), str(packets.fileno() if packets else -1)]
             program = str(Path(__file__).with_name("receiver.py"))
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-ISu", program, *words],
+                dying_with_us([sys.executable, "-ISu", program, *words]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=fds,

@@ -74,6 +74,6 @@ def test_a_mount_that_is_refused(tmp_path):
 
 def test_a_machine_whose_numbers_are_not_known(monkeypatch):
     monkeypatch.setattr(syscalls.platform, "machine", lambda: "vax")
-    with pytest.raises(OSError, match="kcmp: .*vax") as caught:
+    with pytest.raises(OSError, match=r"kcmp: .*vax") as caught:
         syscalls.compare_files(os.getpid(), os.getpid(), 0, 0)
     assert caught.value.errno == errno.ENOSYS
