@@ -19,10 +19,10 @@ from runners.system.child import kill_group
 _TIMEOUT_S = 1800.0
 
 
-_VARIABLE = "PAUSEBENCH_CACHE"
+CACHE_VARIABLE = "PAUSEBENCH_CACHE"
 DISK_FULL = (
     "the disk is full: an unpacked suite takes about 250 MB; free some there, or keep builds "
-    f"elsewhere with {_VARIABLE}"
+    f"elsewhere with {CACHE_VARIABLE}"
 )
 
 # What apt says → who must act, and what to do. The first that matches is the cause.

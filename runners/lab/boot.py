@@ -58,7 +58,7 @@ def lab_run(root: LabRoot, job: Job, tell: Callable[[str], None]) -> Iterator[Fi
     Raises HostUnfit when it does not boot or does not end in time.
     """
     free = psutil.virtual_memory().available // MIB
-    if free < recipe.MEMORY_MIB + 512:
+    if free < recipe.FREE_MIB:
         raise HostUnfit(
             f"the lab takes {recipe.MEMORY_MIB} MiB of memory and {free} MiB are available here: "
             "end other work"

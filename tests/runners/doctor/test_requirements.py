@@ -11,7 +11,8 @@ from results.records.scenario import GIB, MIB, Build
 from results.timeline.marks import FUNCTIONS
 from runners.doctor import capabilities as trials
 from runners.doctor.facts import HostFacts
-from runners.doctor.requirements import NEEDS, build_needs, check_host, judge
+from runners.doctor.requirement_table import REQUIREMENTS
+from runners.doctor.requirements import build_needs, check_host, judge
 from runners.system import syscalls
 
 GOOD = HostFacts(
@@ -143,7 +144,7 @@ def test_a_build_says_which_modes_it_has_and_what_cannot_be_probed():
 
 def test_every_need_is_told_once_and_in_order():
     names = [need.name for need in judge(GOOD, SUPPORT)]
-    assert len(names) == len(set(names)) == len(NEEDS)
+    assert len(names) == len(set(names)) == len(REQUIREMENTS)
 
 
 def test_a_live_check():
