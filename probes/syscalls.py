@@ -16,7 +16,7 @@ _NUMBERS = {
 
 @cache
 def _libc() -> ctypes.CDLL:
-    """Made once: each new one builds a class, 60 µs that fifty events a transfer would pay."""
+    """Made once: each new one builds a class, for which fifty events a transfer would pay."""
     return ctypes.CDLL(None, use_errno=True)
 
 

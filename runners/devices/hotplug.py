@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from qemu.qmp import Message
@@ -74,7 +74,6 @@ class Unit:
     name: str
     parts: tuple[Part, ...]
     memory: str = ""
-    ask: Mapping[str, Any] = field(default_factory=dict)  # what a pc-dimm is to be given at start
 
     def options(self) -> tuple[str, ...]:
         return tuple(word for part in self.parts for word in part.options())

@@ -81,7 +81,7 @@ class HostFacts:
 
 
 def look() -> HostFacts:
-    """The facts as they are now. Takes a few ms; gives back what killed sessions left."""
+    """The facts as they are now. Takes some 10 ms; gives back what killed sessions left."""
     returned, refusal = _try_huge_pages()
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
     flags = cpu_facts(read_text(PROC / "cpuinfo")).get("flags", "").split()

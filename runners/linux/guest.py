@@ -37,7 +37,6 @@ _AWAKE = 50  # numbers of each stream, before and after
 # idle=poll: a vCPU that sleeps leaves cpu_exec long before it is stopped, and its last return would
 # tell nothing.
 _APPEND = "console=ttyS0 panic=-1 mitigations=off net.ifnames=0 idle=poll quiet"
-_LINE_BYTES = 10
 
 
 class Receiver:

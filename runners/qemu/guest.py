@@ -12,6 +12,7 @@ from pathlib import Path
 from results.errors import GuestLost, TransferRefused
 from results.records.scenario import Build, Scenario
 from runners.host.vfio_pci import EDU, look_at
+from runners.payload.layout import TICK_SHIFT
 from runners.payload.memory import GuestMemory, GuestPlan, plan_guest
 from runners.system.process_memory import ram_descriptor
 from runners.system.timeouts import patient
@@ -20,10 +21,10 @@ from .command_line import AS_IT_IS, FIRST_SLOT, Sockets, Variation, guest_argv, 
 from .process import Qemu
 
 BEAT_TIMEOUT_S = patient(30.0)
-# Until the first calibration: only the thresholds of the payload depend on it.
 # An operation of edu takes 100 ms by QEMU's own clock.
 _DEVICE_PACE_S, _DEVICE_LATE_S = 0.001, 5.0
-_ASSUMED_TICKS_PER_SECOND = 2.5e9 / 256
+# Of any guest before it runs: only the thresholds of the payload depend on it.
+_ASSUMED_TICKS_PER_SECOND = 2.5e9 / (1 << TICK_SHIFT)
 
 
 @dataclass(frozen=True, slots=True)
