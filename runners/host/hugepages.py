@@ -26,7 +26,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Reservation:
     """Huge pages that one session counts on, and how many of them it added to the pool."""
 
     pid: int
@@ -52,22 +52,22 @@ def reserve(bytes_needed: int) -> Iterator[None]:
     if bytes_needed <= 0:
         yield
         return
-    claim = _grow(-(-bytes_needed // PAGE_BYTES))
+    made = _grow(-(-bytes_needed // PAGE_BYTES))
     try:
         yield
     finally:
-        with _ledger() as claims:
-            claims.remove(claim)
-            _shrink(claim.added)
+        with _ledger() as reservations:
+            reservations.remove(made)
+            _shrink(made.added)
 
 
-def _grow(pages: int) -> Claim:
+def _grow(pages: int) -> Reservation:
     """Add what lacks to `pages` free ones, beside what other sessions count on."""
     if not POOL.is_dir():
         raise HostUnfit("no 2 MiB huge pages on this kernel: it needs CONFIG_HUGETLBFS")
-    with _ledger() as claims:
-        _give_back(claims)
-        others = sum(claim.pages for claim in claims)
+    with _ledger() as reservations:
+        _give_back(reservations)
+        others = sum(made.pages for made in reservations)
         before = _persistent()
         try:
             had = _fill(pages + others)
@@ -76,9 +76,9 @@ def _grow(pages: int) -> Claim:
         except BaseException:
             _shrink(_persistent() - before)
             raise
-        claim = Claim(os.getpid(), start_time(os.getpid()), pages, _persistent() - before)
-        claims.append(claim)
-        return claim
+        me, added = os.getpid(), _persistent() - before
+        reservations.append(made := Reservation(me, start_time(me), pages, added))
+        return made
 
 
 def _fill(pages: int) -> int:
@@ -129,20 +129,20 @@ def give_back_of_the_dead() -> int:
     with suppress(PermissionError):  # the ledger says then what to do
         if not STATE.exists():
             return 0
-    with _ledger() as claims:
-        return _give_back(claims)
+    with _ledger() as reservations:
+        return _give_back(reservations)
 
 
-def _give_back(claims: list[Claim]) -> int:
-    dead = [claim for claim in claims if not claim.alive()]
-    for claim in dead:
-        _shrink(claim.added)
-        claims.remove(claim)
-    return sum(claim.added for claim in dead)
+def _give_back(reservations: list[Reservation]) -> int:
+    dead = [made for made in reservations if not made.alive()]
+    for made in dead:
+        _shrink(made.added)
+        reservations.remove(made)
+    return sum(made.added for made in dead)
 
 
 @contextmanager
-def _ledger() -> Iterator[list[Claim]]:
+def _ledger() -> Iterator[list[Reservation]]:
     """The state file under a lock; written back whatever happens to its user."""
     try:
         STATE.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -152,20 +152,20 @@ def _ledger() -> Iterator[list[Claim]]:
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         boot = _BOOT.read_text().strip()
-        claims = read_claims(handle.read(), boot)
+        reservations = read_reservations(handle.read(), boot)
         try:
-            yield claims
+            yield reservations
         finally:
             handle.seek(0)
             handle.truncate()
-            json.dump({"boot": boot, "claims": [asdict(claim) for claim in claims]}, handle)
+            json.dump({"boot": boot, "claims": [asdict(made) for made in reservations]}, handle)
 
 
-def read_claims(text: str, boot: str) -> list[Claim]:
-    """Claims of a state file. One that is broken or of another boot tells nothing of this pool."""
+def read_reservations(text: str, boot: str) -> list[Reservation]:
+    """Those of a state file. One that is broken or of another boot tells nothing of this pool."""
     try:
         kept = json.loads(text)
-        return [Claim(**entry) for entry in kept["claims"]] if kept["boot"] == boot else []
+        return [Reservation(**entry) for entry in kept["claims"]] if kept["boot"] == boot else []
     except (ValueError, TypeError, KeyError):
         return []
 
