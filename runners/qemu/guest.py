@@ -28,7 +28,7 @@ _ASSUMED_TICKS_PER_SECOND = 2.5e9 / (1 << TICK_SHIFT)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class GuestPlace:
     """Where a session's guests live: a private directory and what is built once for all of them."""
 
     directory: Path  # mode 0700; sockets and logs
@@ -40,7 +40,7 @@ class Guest:
     """A running guest and the QEMU that it is in now."""
 
     def __init__(
-        self, scenario: Scenario, build: Build, place: Place, plan: GuestPlan, qemu: Qemu
+        self, scenario: Scenario, build: Build, place: GuestPlace, plan: GuestPlan, qemu: Qemu
     ) -> None:
         self.scenario = scenario
         self.build = build
@@ -55,7 +55,7 @@ class Guest:
 
     @classmethod
     async def boot(
-        cls, scenario: Scenario, build: Build, place: Place, variation: Variation = AS_IT_IS
+        cls, scenario: Scenario, build: Build, place: GuestPlace, variation: Variation = AS_IT_IS
     ) -> Guest:
         """Start a guest and return once every vCPU beats and has touched its share of RAM.
 
@@ -162,7 +162,7 @@ def device_plan(scenario: Scenario) -> dict[str, int]:
 def start_qemu(
     scenario: Scenario,
     build: Build,
-    place: Place,
+    place: GuestPlace,
     incoming: Sockets | None = None,
     variation: Variation = AS_IT_IS,
 ) -> Qemu:

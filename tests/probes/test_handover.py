@@ -17,7 +17,7 @@ from results.records.scenario import Scenario
 from results.timeline.cpr_channel import carried_descriptors
 from runners.builds.discover import default_build
 from runners.payload.build import build_payload
-from runners.qemu.guest import Guest, Place
+from runners.qemu.guest import Guest, GuestPlace
 from runners.transfer.handover import Hooks, hand_over
 
 pytestmark = [pytest.mark.bpf, pytest.mark.qemu]
@@ -51,7 +51,7 @@ def probe(build):
 
 @pytest.fixture
 def place(tmp_path):
-    return Place(tmp_path, build_payload(tmp_path))
+    return GuestPlace(tmp_path, build_payload(tmp_path))
 
 
 @pytest.fixture
