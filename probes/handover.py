@@ -18,7 +18,7 @@ from results.timeline.marks import KERNEL_EVENTS, MARK_NAMES, MARKS, choose_func
 
 from .bpf_program import SkippedCalls, compile_program
 
-_RING_PAGES = 256  # 1 MiB holds several hundred transfers' records; it is drained after each
+_RING_PAGES = 256  # 1 MiB holds some thirty transfers' records; it is drained after each
 _DATA_BYTES = 512
 _MAX_FDS = 8
 _KINDS = dict(enumerate(KERNEL_EVENTS, 1000))  # as in event.h

@@ -24,8 +24,8 @@ from results.records.run import Run
 from results.records.scenario import MIB, Build, Scenario
 from runners.devices.hotplug import (
     ROOM,
+    HotplugUnit,
     Part,
-    Unit,
     host_address,
     names_asked,
     names_kept,
@@ -108,7 +108,7 @@ class _Look:
     new_log: Path | None = None
     peer: Peer | None = None
 
-    def unit(self, which: tuple[int, str]) -> Unit:
+    def unit(self, which: tuple[int, str]) -> HotplugUnit:
         return self.case.kind.make(*which, self.directory)
 
     async def plugged(self) -> None:

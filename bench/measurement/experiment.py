@@ -26,7 +26,7 @@ from results.store.store import Store
 from runners.host.load import host_state, load_snapshot
 from runners.pins.holder import PinHolder
 from runners.qemu.command_line import AS_IT_IS, Variation
-from runners.qemu.guest import Guest, Place
+from runners.qemu.guest import Guest, GuestPlace
 from runners.system.process_memory import ram_descriptor
 from runners.transfer.handover import Hooks, Transferred, hand_over
 
@@ -50,7 +50,7 @@ class Experiment:
     """One session at work. `probe` is None when nothing is to be traced."""
 
     session: str
-    place: Place
+    place: GuestPlace
     store: Store
     probe: HandoverProbe | None
     progress: Progress

@@ -27,7 +27,7 @@ from runners.host.facts import environment
 from runners.host.hugepages import give_back_of_the_dead, mounted_hugetlbfs, reserve
 from runners.observer.process import build_observer
 from runners.payload.build import build_payload
-from runners.qemu.guest import Place
+from runners.qemu.guest import GuestPlace
 from runners.system.child import start_time
 
 from .experiment import Experiment, Progress
@@ -46,7 +46,7 @@ class Outcome:
 
 
 @contextmanager
-def private_place(scenarios: Sequence[Scenario]) -> Iterator[Place]:
+def private_place(scenarios: Sequence[Scenario]) -> Iterator[GuestPlace]:
     """A private directory with the payload, huge pages and a hugetlbfs where they are needed."""
     prefix = f"{_PREFIX}{os.getpid()}-{start_time(os.getpid())}-"
     directory = Path(tempfile.mkdtemp(prefix=prefix))
@@ -64,7 +64,7 @@ def private_place(scenarios: Sequence[Scenario]) -> Iterator[Place]:
             mounted = None
             if any(s.backend == "hugetlbfs" for s in scenarios):
                 mounted = stack.enter_context(mounted_hugetlbfs(directory))
-            yield Place(directory, firmware, mounted)
+            yield GuestPlace(directory, firmware, mounted)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

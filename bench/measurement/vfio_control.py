@@ -7,14 +7,14 @@ from results.errors import PausebenchError
 from results.judgement.proof import VFIO_CONTROL
 from results.records.evidence import Control
 from results.records.scenario import Build, Scenario
-from runners.qemu.guest import Place, start_qemu
+from runners.qemu.guest import GuestPlace, start_qemu
 
 _TAKES = ("vfio_pin_pages_remote", "memfd_pin_folios", "pin_user_pages_remote", "iommu_map")
 _LETS_GO = ("vfio_unpin_pages_remote", "batch_unpin", "iommu_unmap")
 
 
 async def vfio_control(
-    scenario: Scenario, build: Build, place: Place, probe: PinProbe | None
+    scenario: Scenario, build: Build, place: GuestPlace, probe: PinProbe | None
 ) -> Control:
     """Let a QEMU of the scenario take its device and quit, watched as transfers are.
 
