@@ -69,9 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from bench.measurement.loading import Watch
     from bench.measurement.progress import SessionProgress
     from bench.measurement.schedule import plan_trials
-    from bench.measurement.session import Watch, run_session
+    from bench.measurement.session import run_session
     from results.store.store import open_store
 
     from .options import chosen_scenarios, need_root, seed_of

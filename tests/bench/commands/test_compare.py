@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.benchmarks.conftest import Silent
+from bench.measurement.instruments import Instrument
 from bench.measurement.scenarios import BUILTIN, changed, find_scenario, on_common_machine, resolve
 from bench.measurement.session import open_session
 from bench.studies.ab_blocks import Pair, measure_blocks, narrow, plan_block, sides
@@ -21,7 +22,6 @@ from results.errors import UsageError
 from results.records.scenario import Build
 from results.store.store import open_store
 from runners.builds.discover import default_build
-from runners.transfer.handover import Hooks
 
 ROOT = Path(__file__).resolve().parents[3]
 SLOWER_NS = 60_000_000  # well above what a busy host adds of its own
@@ -143,19 +143,21 @@ class TestReal:
             open_session([scenario], [fast, slow], store, Silent(), ["test"], {}) as live,
         ):
 
-            def hold(old, new, old_tids, new_tids):
-                if MARK in new.argv:
-                    injector.arm(new.pid, SLOWER_NS)
+            class Slowing(Instrument):
+                def hold(self, old, new, old_tids, new_tids):
+                    if MARK in new.argv:
+                        injector.arm(new.pid, SLOWER_NS)
 
-            def resumed(old, new):
-                if MARK in new.argv:
-                    given.append(injector.injected(new.pid).length_ns)
+                def resumed(self, old, new):
+                    if MARK in new.argv:
+                        given.append(injector.injected(new.pid).length_ns)
 
-            live.experiment.hooks = Hooks(hold=hold, resumed=resumed)
+            instruments = live.experiment.instruments.plus(Slowing())
+            experiment = replace(live.experiment, instruments=instruments)
             order = random.Random(7)
             runs = asyncio.run(
                 measure_blocks(
-                    live.experiment,
+                    experiment,
                     lambda block: plan_block([scenario], pair, block, 3, order),
                     3,
                     3,
