@@ -15,7 +15,7 @@ from runners.observer.process import build_observer
 
 from .controls import Controls
 from .instruments import Instruments
-from .probing import BeatObserver, Brackets, Interrupts, Marks, PerfCounts, SchedulerRing
+from .probing import BeatObserver, Brackets, HandoverMarks, Interrupts, PerfCounts, SchedulerRing
 from .prover import Prover
 
 
@@ -61,7 +61,7 @@ def load_instruments(
         # compares the descriptors that they name.
         yield Instruments(
             (
-                Marks(handover),
+                HandoverMarks(handover),
                 Interrupts(handover),
                 Prover(controls, pins),
                 *([PerfCounts()] if watch.perf else []),
@@ -76,4 +76,4 @@ def load_instruments(
 def load_brackets(builds: Sequence[Build]) -> Iterator[Instruments]:
     """Guest entry and exit alone: the least that shows a blackout."""
     with HandoverProbe(builds, only_bracket=True) as handover:
-        yield Instruments((Marks(handover, traces_marks=False), Brackets(handover)))
+        yield Instruments((HandoverMarks(handover, traces_marks=False), Brackets(handover)))

@@ -23,7 +23,7 @@ from .instruments import Instrument, Update
 
 
 @dataclass(slots=True)
-class Marks(Instrument):
+class HandoverMarks(Instrument):
     """What both QEMUs do, by the handover probe: their functions, system calls and descriptors."""
 
     probe: HandoverProbe

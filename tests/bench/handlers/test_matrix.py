@@ -42,7 +42,7 @@ def test_every_pair_has_its_blackout(
         runs = store.runs(session=document["session"])
         assert sorted((run.old_build, run.new_build) for run in runs) == sorted(pairs)
         assert {run.id.split(".")[1] for run in runs} == {f"anon+{a}-to-{b}" for a, b in pairs}
-        assert store.session_end(document["session"]).status == 0
+        assert store.session_end(document["session"]).exit_code == 0
 
 
 @pytest.mark.bpf

@@ -25,7 +25,7 @@ import bench.measurement.prover
 from bench.measurement.evidence import compare_descriptor, look_at, look_from
 from bench.measurement.experiment import Booted
 from bench.measurement.instruments import Instrument, Instruments
-from bench.measurement.probing import Marks
+from bench.measurement.probing import HandoverMarks
 from bench.measurement.prover import Prover
 from bench.measurement.scenarios import BUILTIN, changed, find_scenario, resolve
 from bench.measurement.schedule import Trial
@@ -520,7 +520,7 @@ def test_a_session_forgets_every_process_it_has_watched(live: LiveSession) -> No
     """The kernel's tables hold 64 processes: what is not forgotten ends a long session."""
     for _ in range(2):
         transfer(live, scenario("anon"), updates=2)
-        assert loaded(live, Marks).probe.watched() == set()
+        assert loaded(live, HandoverMarks).probe.watched() == set()
 
 
 def test_a_transfer_that_fails_is_forgotten_too(live: LiveSession) -> None:
@@ -529,4 +529,4 @@ def test_a_transfer_that_fails_is_forgotten_too(live: LiveSession) -> None:
 
     (run,) = transfer(live, scenario("anon"), kill_new)
     assert run.outcome == "failed"
-    assert loaded(live, Marks).probe.watched() == set()
+    assert loaded(live, HandoverMarks).probe.watched() == set()
