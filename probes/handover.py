@@ -226,11 +226,16 @@ class HandoverProbe:
         missed, self._lost_before = lost - self._lost_before, lost
         left_out = self._others.count()
         skipped, self._skipped_before = left_out - self._skipped_before, left_out
-        brackets = tuple(
+        return Observed(events, self.brackets(old_tids, new_tids), missed, skipped)
+
+    def brackets(
+        self, old_tids: tuple[int, ...], new_tids: tuple[int, ...]
+    ) -> tuple[VcpuBracket, ...]:
+        """What is known now of each vCPU, by its threads in old and in new QEMU."""
+        return tuple(
             self._bracket(index, old, new)
             for index, (old, new) in enumerate(zip(old_tids, new_tids, strict=True))
         )
-        return Observed(events, brackets, missed, skipped)
 
     def _bracket(self, index: int, old_tid: int, new_tid: int) -> VcpuBracket:
         table = self._bpf["vcpus"]
