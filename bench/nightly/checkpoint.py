@@ -46,7 +46,7 @@ class Night:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class WorkUnit:
     """One block of one scenario; `part` is main or self-check."""
 
     part: str
@@ -68,17 +68,17 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
-def units(part: str, scenarios: Sequence[Scenario], blocks: int, seed: int) -> list[Unit]:
+def units(part: str, scenarios: Sequence[Scenario], blocks: int, seed: int) -> list[WorkUnit]:
     """All units in their order: block by block, the scenarios shuffled anew in each."""
     order = random.Random(f"{seed}.{part}")  # noqa: S311 - a schedule, stored to be repeated
     return [
-        Unit(part, block, scenario)
+        WorkUnit(part, block, scenario)
         for block in range(blocks)
         for scenario in order.sample(list(scenarios), len(scenarios))
     ]
 
 
-def trials(unit: Unit, pair: Pair, updates: int, seed: int) -> tuple[Trial, ...]:
+def trials(unit: WorkUnit, pair: Pair, updates: int, seed: int) -> tuple[Trial, ...]:
     """A B B A or B A A B of a unit; the same whenever it is asked for."""
     order = random.Random(f"{seed}.{unit.name}")  # noqa: S311 - a schedule, stored to be repeated
     return plan_block([unit.scenario], pair, unit.block, updates, order)

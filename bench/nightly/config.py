@@ -8,7 +8,8 @@ from typing import Annotated
 
 import msgspec
 
-from bench.arguments import parse_budget
+from bench.arguments import EVERY, parse_budget
+from bench.measurement.budgets import limit_of
 from reports.formats.registry import find_format
 from results.comparison.verdict import Thresholds
 from results.errors import UsageError
@@ -122,7 +123,8 @@ def load_config(path: Path) -> NightlyConfig:
 
 
 def _limit(scenario: str, text: str) -> tuple[str, Limit]:
-    return parse_budget(f"{scenario}={text}" if scenario != "*" else text)
+    budget = parse_budget(f"{scenario}={text}" if scenario != EVERY else text)
+    return budget.scenario, limit_of(budget)
 
 
 def _check(path: Path, config: NightlyConfig) -> None:
@@ -141,7 +143,7 @@ def _check(path: Path, config: NightlyConfig) -> None:
             _limit(scenario, text)
         except UsageError:
             raise UsageError(
-                f"{path}: budgets.{scenario}: `{text}` is no MS[:PERCENT], like 8 or 50:99"
+                f"{path}: budgets.{scenario}: `{text}` is no TIME[:PERCENT], like 8ms or 50:99"
             ) from None
     if any("\n" in word or "\r" in word for word in (config.mail.sender, config.mail.to)):
         raise UsageError(f"{path}: mail: an address is one line")

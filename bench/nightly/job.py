@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from platform import node
 
 from bench.measurement.progress import SessionProgress
 from bench.measurement.scenarios import on_common_machine
 from bench.measurement.session import open_session
-from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair
+from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair, remember_aa
 from reports.formats.mail import Letter, night_mail, noisy_mail
 from reports.formats.registry import find_format, write_report
 from reports.headline import Headline, headline
@@ -24,13 +25,13 @@ from results.errors import HostUnfit
 from results.files import make_directory, write_whole
 from results.records.scenario import Scenario
 from results.store.recordings import SESSION_PATTERN
-from results.store.store import AaEntry, Store
+from results.store.store import Store
 from results.summary.history import read_history
 from results.summary.report_data import Material, gather
 from runners.builds.nightly import build_of_tonight
 from runners.host.idle import wait_until_quiet
 
-from .checkpoint import Night, Unit, begin, boot_id, digest, identity, keep, trials, units
+from .checkpoint import Night, WorkUnit, begin, boot_id, digest, identity, keep, trials, units
 from .config import NightlyConfig
 
 Tell = Callable[[str], None]
@@ -39,7 +40,7 @@ MAIL_NAME = "mail.eml"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class JobPaths:
     """Where a job reads and writes; all of it is known before anything starts."""
 
     config_path: Path
@@ -48,12 +49,12 @@ class Place:
     state: Path
 
     @staticmethod
-    def of(config: NightlyConfig, path: Path) -> Place:
+    def of(config: NightlyConfig, path: Path) -> JobPaths:
         base = path.resolve().parent
         store = (base / config.store).resolve()
         outputs = config.outputs.directory
         reports = (base / outputs).resolve() if outputs else store / "nights"
-        return Place(path, store, reports, store / "nightly" / f"{config.name}.json")
+        return JobPaths(path, store, reports, store / "nightly" / f"{config.name}.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Noisy(HostUnfit):
 
 
 def run_night(
-    config: NightlyConfig, place: Place, store: Store, scenarios: Sequence[Scenario], tell: Tell
+    config: NightlyConfig, place: JobPaths, store: Store, scenarios: Sequence[Scenario], tell: Tell
 ) -> Done:
     """Measure what is left of the night and report it. Raises Noisy, HostUnfit, UsageError.
 
@@ -98,7 +99,7 @@ def run_night(
     return done
 
 
-def _pair(config: NightlyConfig, place: Place, tell: Tell) -> Pair:
+def _pair(config: NightlyConfig, place: JobPaths, tell: Tell) -> Pair:
     base = place.config_path.resolve().parent
     day = time.strftime("%Y%m%d", time.gmtime())
     a, b = (
@@ -111,7 +112,7 @@ def _pair(config: NightlyConfig, place: Place, tell: Tell) -> Pair:
     return Pair(a, b)
 
 
-def _left(config: NightlyConfig, chosen: Sequence[Scenario], night: Night) -> list[Unit]:
+def _left(config: NightlyConfig, chosen: Sequence[Scenario], night: Night) -> list[WorkUnit]:
     """Units of the night that are not done, the main ones first."""
     measure, check = config.measure, config.self_check
     aa = [scenario for scenario in chosen if scenario.id in check.scenarios]
@@ -125,12 +126,10 @@ def _blocks(boots: int) -> int:
     return -(-boots // BOOTS_PER_BLOCK)
 
 
-def _need_quiet(config: NightlyConfig, place: Place, tell: Tell) -> None:
+def _need_quiet(config: NightlyConfig, place: JobPaths, tell: Tell) -> None:
     busy = wait_until_quiet(config.quiet.busy_percent, config.wait_seconds, tell)
     if busy is None:
         return
-    from platform import node
-
     directory = _directory(place, time.strftime("%Y%m%d-%H%M%S-noisy", time.gmtime()))
     mail = noisy_mail(busy.told(), config.quiet.wait, _letter(config, place), node())
     write_whole(directory / MAIL_NAME, mail)
@@ -142,11 +141,11 @@ def _need_quiet(config: NightlyConfig, place: Place, tell: Tell) -> None:
 
 def _measure(
     config: NightlyConfig,
-    place: Place,
+    place: JobPaths,
     store: Store,
     pair: Pair,
     night: Night,
-    left: Sequence[Unit],
+    left: Sequence[WorkUnit],
     machine: str,
 ) -> Night:
     """One session for all units left of one part; the state is kept after each."""
@@ -181,7 +180,7 @@ def _measure(
 
 def _report(
     config: NightlyConfig,
-    place: Place,
+    place: JobPaths,
     store: Store,
     pair: Pair,
     night: Night,
@@ -226,17 +225,12 @@ def _self_checks(store: Store, night: Night) -> tuple[Comparison, ...]:
     comparison = compare(baseline, again, block_of=blocks_by_boot(BOOTS_PER_BLOCK))
     session = night.self_check_sessions[-1]
     host = store.session(session).environment.get("host", "")
-    dimensions = {run.scenario: run.dimensions for run in runs}
     if not store.aa_of(session):
-        for cell in comparison.cells:
-            if cell.shift_ns is not None:
-                boots = min(cell.n_a, cell.n_b)
-                entry = AaEntry(host, dimensions[cell.scenario], boots, cell.shift_ns, cell.verdict)
-                store.add_aa(session, entry)
+        remember_aa(store, session, host, comparison, runs)
     return (comparison,)
 
 
-def _letter(config: NightlyConfig, place: Place) -> Letter:
+def _letter(config: NightlyConfig, place: JobPaths) -> Letter:
     return Letter(
         job=config.name,
         sender=config.mail.sender,
@@ -246,11 +240,11 @@ def _letter(config: NightlyConfig, place: Place) -> Letter:
     )
 
 
-def _command(place: Place) -> list[str]:
+def _command(place: JobPaths) -> list[str]:
     return ["pausebench", "nightly", str(place.config_path)]
 
 
-def _directory(place: Place, name: str) -> Path:
+def _directory(place: JobPaths, name: str) -> Path:
     return make_directory(place.reports / name)
 
 
@@ -258,7 +252,7 @@ def _stamp(night: Night) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(night.started_unix_ns // 10**9))
 
 
-def _clear(config: NightlyConfig, place: Place, store: Store, tell: Tell) -> None:
+def _clear(config: NightlyConfig, place: JobPaths, store: Store, tell: Tell) -> None:
     """Raw recordings and reports that are older than the configuration keeps; numbers stay."""
     now = time.time_ns()
     keeps = config.retention

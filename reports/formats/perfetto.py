@@ -18,13 +18,12 @@ from results.errors import UsageError
 from results.records.recording import Event, Process, Recording
 from results.records.run import Run
 from results.summary.report_data import Material
-from results.timeline.marks import MARK_NAMES
+from results.timeline.marks import MARK_NAMES, PHASE_SIDES, SYSTEM_CALLS
 
 from .trace_packets import TracePackets
 
 # An arrow starts and ends on slices, which need a length: that of a short system call.
 _CALL_NS = 1_000
-KERNEL = ("mmap", "ioctl", "sendmsg", "recvmsg")
 
 
 def report(request: Request) -> bytes:
@@ -98,7 +97,7 @@ class _Handover:
             start = self._at(run.blackout_start_ns)
             notes = {"blackout_ns": run.blackout_ns, "residual_ns": run.residual_ns or 0}
             out.slice(lane, "VM blackout", start, start + run.blackout_ns, notes)
-        for order, side in enumerate(("old", "new", "both", "controller"), 1):
+        for order, side in enumerate(PHASE_SIDES, 1):
             spans = [span for span in run.spans if span.side == side]
             for lane_spans in _lanes(spans):
                 lane = out.track(f"phases: {side}", top, order)
@@ -145,7 +144,7 @@ class _Handover:
         sent, received = self._flows()
         for event in self.recording.events:
             track = self._kernel.get(event.pid)
-            if track is None or event.mark not in KERNEL:
+            if track is None or event.mark not in SYSTEM_CALLS:
                 continue
             notes = {"tid": event.tid, **event.values}
             at = self._at(event.ns)

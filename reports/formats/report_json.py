@@ -15,6 +15,7 @@ import numpy as np
 from reports.headline import headline
 from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
+from results.records.run import reasons_of
 from results.records.scenario import Session
 from results.store.columns import Columns
 from results.summary.report_data import Cell, Material
@@ -60,6 +61,7 @@ def report_document(material: Material, *, strict: bool = False) -> dict[str, An
                     {
                         "run": run.id,
                         "reason": run.reason,
+                        "reasons": [asdict(reason) for reason in reasons_of(run)],
                         "log_tail": run.log_tail,
                         "show": show_command(run.id, material.store),
                     }

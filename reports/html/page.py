@@ -28,6 +28,7 @@ from reports.wording import (
 )
 from results.comparison.compare import Cell as Shift
 from results.summary.report_data import Cell, Material, total_runs
+from results.timeline.marks import phase_label
 
 from . import charts
 from .forest_plot import forest
@@ -181,7 +182,7 @@ def _row(cell: Cell, material: Material) -> dict[str, Any]:
         "budget": budget_text(cell) if cell.budget else "–",
         "verdict": verdicts[0].verdict if verdicts else "",
         "more_failures": any(shift.more_failures for shift in verdicts),
-        "moved": [phase.name.replace("_", " ") for s in verdicts for phase in s.moved[:3]],
+        "moved": [phase_label(phase.name) for s in verdicts for phase in s.moved[:3]],
     }
 
 

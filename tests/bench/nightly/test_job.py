@@ -23,7 +23,7 @@ from bench.cli import main
 from bench.measurement.scenarios import BUILTIN
 from bench.nightly.checkpoint import Night, begin, keep, trials, units
 from bench.nightly.config import load_config
-from bench.nightly.job import Place, _left
+from bench.nightly.job import JobPaths, _left
 from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair
 from results.errors import UsageError
 from results.records.scenario import Build
@@ -66,7 +66,7 @@ def test_the_example_says_all_there_is():
 def test_a_small_one_has_sound_defaults(config):
     loaded = load_config(config())
     assert (loaded.measure.boots, loaded.wait_seconds) == (6, 1800)
-    place = Place.of(loaded, config())
+    place = JobPaths.of(loaded, config())
     assert place.store == config().parent / "out"
     assert place.reports == place.store / "nights"
 
@@ -81,7 +81,7 @@ def test_a_small_one_has_sound_defaults(config):
         (LEAST.replace('name = "n"', 'name = "../n"'), "name: is lower-case letters"),
         (LEAST + '[quiet]\nwait = "soon"', "quiet.wait: is a number of s, m or h"),
         (LEAST + '[outputs]\nformats = ["pdf"]', "outputs.formats: `pdf` is none of html"),
-        (LEAST + '[budgets]\nanon = "fast"', "budgets.anon: `fast` is no MS[:PERCENT]"),
+        (LEAST + '[budgets]\nanon = "fast"', "budgets.anon: `fast` is no TIME[:PERCENT]"),
         (LEAST + '[mail]\nto = "a\\nBcc: b"', "mail: an address is one line"),
         ("name = ", "night.toml"),
         ("name = '\\udc00'", "night.toml"),
@@ -140,7 +140,7 @@ def test_the_ci_job_is_sound():
     summary = next(c for c in commands if "GITHUB_STEP_SUMMARY" in c)
     assert "report.md" in summary
     assert "markdown" in outputs.formats
-    place = Place.of(load_config(EXAMPLES / "nightly.toml"), EXAMPLES / "nightly.toml")
+    place = JobPaths.of(load_config(EXAMPLES / "nightly.toml"), EXAMPLES / "nightly.toml")
     assert str(place.reports.relative_to(EXAMPLES.parents[1])) in summary
 
 
