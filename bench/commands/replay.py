@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN|SESSION",
         nargs="?",
         help="a run as in 'show', or a session by a unique beginning of its id "
-        "(default: the last session)",
+        "(default: the last session that measured)",
     )
     add_json_option(parser)
     add_store_option(parser)

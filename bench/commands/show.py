@@ -13,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         nargs="?",
         default="last",
-        help="id of a run, a unique beginning of it, 'last' or 'worst' (default: last)",
+        help="id of a run, a unique beginning of it, 'last' or 'worst' of the last session that "
+        "measured updates (default: last)",
     )
     add_json_option(parser)
     add_store_option(parser)

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         nargs="?",
         default="worst",
-        help="id of a run, a unique beginning of it, 'last' or 'worst' (default: worst)",
+        help="id of a run, a unique beginning of it, 'last' or 'worst' of the last session that "
+        "measured updates (default: worst)",
     )
     parser.add_argument("--path", action="store_true", help="also every piece of the path")
     add_json_option(parser)

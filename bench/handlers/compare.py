@@ -37,6 +37,7 @@ from results.records.scenario import Build, Session
 from results.store.columns import columns_of
 from results.store.store import Store, open_store
 from results.summary.cells import summarise
+from results.summary.selection import resolve_session
 from runners.builds.catalogue import resolve_build
 
 from .chosen import (
@@ -187,7 +188,7 @@ def _stored(args: argparse.Namespace, store: Store) -> Comparison:
 def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
     """`SESSION` or `SESSION:LABEL` → the session and its runs of a build handed to itself."""
     name, _, label = text.partition(":")
-    session = store.session(store.resolve_session(name))
+    session = store.session(resolve_session(store, name))
     runs = [run for run in store.runs(session=session.id) if run.old_build == run.new_build]
     labels = sorted({run.new_build for run in runs})
     if label:

@@ -17,6 +17,7 @@ from results.records.reasons import same_field, says_the_same
 from results.records.recording import Recording
 from results.records.run import Run, reasons_of
 from results.store.store import Store, open_store
+from results.summary.selection import NAMED, latest_measured, resolve_run
 
 DIFFERENT = 3  # exit code of an invalid measurement
 _SHOWN = 60
@@ -51,9 +52,9 @@ def differences(stored: Run, judged: Run) -> tuple[Difference, ...]:
 def chosen_runs(store: Store, what: str | None) -> list[str]:
     """Ids of the runs that `what` means: those of a session, or the one run."""
     if what is None:
-        session = store.latest_session_id()
-    elif what in ("last", "worst"):  # these mean runs, as in show
-        return [store.resolve_run(what)]
+        session = latest_measured(store)
+    elif what in NAMED:  # these mean runs, as in show
+        return [resolve_run(store, what)]
     else:
         try:
             session = store.resolve_session(what)

@@ -10,8 +10,10 @@ from reports.formats.registry import find_format, write_report
 from reports.formats.report_json import schema_text
 from reports.request import Request
 from results.errors import UsageError
+from results.store.recordings import session_of
 from results.store.store import Store, open_store
 from results.summary.report_data import gather
+from results.summary.selection import resolve_run, resolve_session
 
 from .chosen import asked_of
 
@@ -27,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     # What may take most of a second, while runs are read by processes of their own.
     threading.Thread(target=find_format(args.format).load, daemon=True).start()
     with open_store(args.store, create=False) as store:
+        if args.run:
+            args.run = resolve_run(store, args.run)
         sessions = _sessions(args, store)
         material = gather(store, sessions, asked)
         request = Request(material, store, args.strict, args.run)
@@ -39,5 +43,5 @@ def run(args: argparse.Namespace) -> int:
 def _sessions(args: argparse.Namespace, store: Store) -> list[str]:
     """Full ids, each once; those of a given run's session when a run is asked for."""
     if args.run:
-        return [store.run(store.resolve_run(args.run)).session]
-    return list(dict.fromkeys(store.resolve_session(text) for text in args.session))
+        return [session_of(args.run)]
+    return list(dict.fromkeys(resolve_session(store, text) for text in args.session))

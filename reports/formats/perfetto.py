@@ -29,8 +29,7 @@ _CALL_NS = 1_000
 def report(request: Request) -> bytes:
     """Of the run that is asked for, or of the session's longest and its median one."""
     store = request.store
-    chosen = [request.run] if request.run else _worst_and_median(request.material)
-    ids = [store.resolve_run(each) for each in chosen]
+    ids = [request.run] if request.run else _worst_and_median(request.material)
     return trace([(store.run(i), store.recording(i)) for i in ids])
 
 

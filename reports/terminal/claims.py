@@ -36,7 +36,10 @@ def claims_page(document: ClaimsDocument, look: Look) -> Text:
         _topic(page, title, document.others((topic,)), short)
     for note in document.notes:
         page.paragraph(note, indent=2, first=0, style="dim")
-    page.paragraph(f"{document.took_s} s; `pausebench report` has it all as HTML", style="dim")
+    page.paragraph(
+        f"{document.took_s} s; `pausebench report {document.session}` has it all as HTML",
+        style="dim",
+    )
     return page.text()
 
 

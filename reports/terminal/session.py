@@ -258,11 +258,13 @@ def _notes(notes: Iterable[str], look: Look) -> Text:
     return page.text()
 
 
-def closing_lines(store: Path, session: str, look: Look | None = None) -> Text:
-    """Where the session is kept and the next command."""
+def closing_lines(
+    store: Path, session: str, look: Look | None = None, following: str = "show worst"
+) -> Text:
+    """Where the session is kept and the command that may follow."""
     page = Page(look or Look())
     page.line(f"session {session} is kept in {page.look.say(str(store))}")
-    page.line("next: ", (f"pausebench show worst{_option(store)}", "bold"))
+    page.line("next: ", (f"pausebench {following}{_option(store)}", "bold"))
     return page.text()
 
 

@@ -88,7 +88,7 @@ def test_claims_that_show_in_transfers(tmp_path: Path) -> None:
     again = json.loads(pausebench("claims", "--stored", "last", "--json", "--store", str(tmp_path)))
     assert again == found
     page = tmp_path / "page.html"
-    pausebench("report", "--store", str(tmp_path), "-o", str(page))
+    pausebench("report", found["session"], "--store", str(tmp_path), "-o", str(page))
     text = page.read_text()
     assert "Claims made for cpr-transfer" in text
     assert found["claims"][0]["evidence"][0] in text

@@ -114,6 +114,19 @@ def test_what_cannot_be_done_is_one_line(store, capsys, words, complaint):
     assert said.err.count("\n") == 1
 
 
+def test_a_calibration_is_reported_by_its_id_only(store, capsys):
+    later = "20261124-221500-aaaa"
+    with open_store(store) as opened:
+        environment = {"purpose": "calibration"}
+        opened.add_session(
+            Session(later, 1_795_558_500_000_000_000, ("pausebench", "calibrate"), (), environment)
+        )
+    assert report(store, "--format", "json") == 0
+    assert f"{SESSION}.json" in capsys.readouterr().out
+    assert report(store, later) == 2  # it has no run
+    assert later in capsys.readouterr().err
+
+
 def test_a_session_without_runs(store, capsys):
     with open_store(store) as opened:
         opened.add_session(Session("20261124-221500-aaaa", 1_795_558_500_000_000_000, (), (), {}))
