@@ -14,7 +14,15 @@ import numpy as np
 from results.records.run import Summary
 from results.stats.intervals import interval_over_boots
 from results.stats.proportions import Budget, budget_line
-from results.store.columns import MISSING, WITNESSES, Columns, Integers, median_of
+from results.store.columns import (
+    MISSING,
+    WITNESSES,
+    Columns,
+    Flags,
+    Integers,
+    median_of,
+    medians_by,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +56,8 @@ def summarise(columns: Columns) -> tuple[Summary, ...]:
 def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
     """The Summary of one cell: `key` and its runs, as Columns.cells gives them.
 
-    `updates` is the largest number of runs that a boot has, failed ones included; the phases and
-    the medians of QEMU's claim are taken over all valid runs of the cell.
+    `updates` is the largest number of runs that a boot has, failed ones included; the medians of
+    QEMU's claim, the handover and the like are taken over all valid runs of the cell.
     """
     scenario, dimensions, old, new = key
     completed = cell.completed
@@ -74,6 +82,8 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
         qemu_median_ns=median_of(claimed[0]),
         qemu_error_percent=_error_percent(*claimed),
         phases=phase_medians(cell),
+        phase_boots=phase_boots(cell),
+        valid_boots=len(medians),
         handover_median_ns=median_of(cell.known("handover_ns")),
         guest_gap_median_ns=median_of(cell.known("guest_gap_ns")),
         first_progress_median_ns=median_of(cell.known("first_progress_ns")),
@@ -102,12 +112,36 @@ def _largest(values: Integers) -> int | None:
 
 
 def phase_medians(cell: Columns) -> dict[str, int]:
-    """Median share over all valid runs with a blackout; a phase not seen counts as 0 there."""
-    explained = cell.completed & (cell.numbers["blackout_ns"] != MISSING)
+    """Median over boots of each boot's median share, for phases where that is not 0.
+
+    As in a comparison (results.stats.boots): a phase counts as 0 in a valid run whose phases are
+    known and in which it did not occur.
+    """
+    known = _with_phases(cell)
+    boots = cell.boots()[known]
     shares = {
-        name: median_of(np.maximum(values[explained], 0)) for name, values in cell.shares.items()
+        name: median_of(medians_by(boots, np.maximum(values[known], 0))[1])
+        for name, values in cell.shares.items()
     }
     return {name: share for name, share in shares.items() if share}
+
+
+def phase_boots(cell: Columns) -> dict[str, int]:
+    """In how many boots a phase had a share of the blackout of a valid run, most frequent first."""
+    known = _with_phases(cell)
+    boots = cell.boots()[known]
+    counts = {
+        name: len(np.unique(boots[values[known] > 0])) for name, values in cell.shares.items()
+    }
+    frequent = sorted(counts.items(), key=lambda item: -item[1])
+    return {name: count for name, count in frequent if count}
+
+
+def _with_phases(cell: Columns) -> Flags:
+    """The valid runs whose phases are known."""
+    known = cell.completed & (cell.numbers["blackout_ns"] != MISSING)
+    some = [values != MISSING for values in cell.shares.values()]
+    return known & np.logical_or.reduce(some) if some else np.zeros_like(known)
 
 
 def _beside_blackout(cell: Columns, name: str) -> tuple[Integers, Integers]:
@@ -178,12 +212,12 @@ def failure_groups(columns: Columns, examples: int = 3) -> tuple[FailureGroup, .
 def worst_and_median(cell: Columns) -> tuple[int, int] | None:
     """Positions in `cell` of the longest blackout and of the one nearest to the cell's median.
 
-    The first of equals. None without a valid run.
+    The median is the summary's, over boots. The first of equals; None without a valid run.
     """
     blackouts = cell.numbers["blackout_ns"]
     valid = np.flatnonzero(cell.completed & (blackouts != MISSING))
     if not len(valid):
         return None
-    middle = median_of(blackouts[valid]) or 0
+    middle = median_of(cell.boot_medians()[1]) or 0
     nearest = valid[np.argmin(np.abs(blackouts[valid] - middle))]
     return int(valid[np.argmax(blackouts[valid])]), int(nearest)

@@ -13,7 +13,7 @@ from scipy import stats
 
 from results.records.observations import DeviceContinuity
 from results.records.run import Span, Witnesses
-from results.stats.intervals import median_ns, order_statistic_interval
+from results.stats.intervals import boot_medians, median_ns, order_statistic_interval
 from results.store.columns import columns_of
 from results.summary.cells import (
     budget_of,
@@ -40,9 +40,20 @@ def known(runs, name):
 
 
 def phases_anew(explained):
-    names = {name for run in explained for name in run.phases}
-    medians = {name: middle([run.phases.get(name, 0) for run in explained]) for name in names}
-    return {name: ns for name, ns in medians.items() if ns}
+    """Medians over boots, and the boots that have each phase."""
+    known = [run for run in explained if run.spans]
+    boots = {}
+    for run in known:
+        boots.setdefault((run.session, run.boot), []).append(run.phases)
+    names = {name for run in known for name in run.phases}
+    medians = {
+        name: middle([middle([p.get(name, 0) for p in shares]) for shares in boots.values()])
+        for name in names
+    }
+    seen = {
+        name: sum(any(name in p for p in shares) for shares in boots.values()) for name in names
+    }
+    return {name: ns for name, ns in medians.items() if ns}, seen
 
 
 def figures_anew(runs):
@@ -66,7 +77,9 @@ def figures_anew(runs):
         "max_ns": max((run.blackout_ns for run in explained), default=None),
         "qemu_median_ns": middle([claim for claim, _ in claims]),
         "qemu_error_percent": statistics.median(errors) if errors else None,
-        "phases": phases_anew(explained),
+        "phases": phases_anew(explained)[0],
+        "phase_boots": phases_anew(explained)[1],
+        "valid_boots": len(boots),
         "handover_median_ns": middle(known(valid, "handover_ns")),
         "guest_gap_median_ns": middle(known(valid, "guest_gap_ns")),
         "first_progress_median_ns": middle(known(valid, "first_progress_ns")),
@@ -221,10 +234,11 @@ def test_what_qemu_claimed_and_by_how_much_it_is_off(make_run):
     assert summary.qemu_error_percent == -25.0  # median of -50, -25, -25
 
 
-def test_phases_are_medians_over_all_runs(make_run):
-    def spans(**shares):
-        return tuple(Span(n, "old", 0, 9, share) for n, share in shares.items())
+def spans(**shares):
+    return tuple(Span(n, "old", 0, 9, share) for n, share in shares.items())
 
+
+def test_phases_are_medians_over_the_updates_of_a_boot(make_run):
     runs = [
         make_run(update=1, spans=spans(quiesce=10, rare=5, none=0)),
         make_run(update=2, spans=spans(quiesce=30)),
@@ -233,7 +247,28 @@ def test_phases_are_medians_over_all_runs(make_run):
         make_run(update=5, spans=spans(quiesce=20, often=8)),
         make_run(update=6, spans=spans(quiesce=20, often=9)),
     ]
-    assert summarised(runs)[0].phases == {"quiesce": 20, "often": 4}
+    (summary,) = summarised(runs)
+    assert summary.phases == {"quiesce": 20, "often": 4}
+    assert summary.phase_boots == {"quiesce": 1, "rare": 1, "often": 1}
+
+
+def test_a_phase_that_did_not_occur_in_a_boot_counts_as_0_there(make_run):
+    runs = [
+        make_run(boot=boot, spans=spans(quiesce=10, **({"rare": 900_000} if boot == 1 else {})))
+        for boot in range(1, 7)
+    ]
+    runs += [make_run(boot=7, spans=()), make_run(boot=8, outcome="failed", reason="lost")]
+    (summary,) = summarised(runs)
+    assert summary.phases == {"quiesce": 10}
+    assert summary.phase_boots == {"quiesce": 6, "rare": 1}
+    assert (summary.boots, summary.valid_boots) == (8, 7)
+
+
+def test_phases_count_boots_and_not_their_updates(make_run):
+    """One boot of ten updates in another phase outweighs two boots otherwise."""
+    runs = [make_run(update=u, spans=spans(quiesce=90)) for u in range(1, 11)]
+    runs += [make_run(boot=boot, spans=spans(quiesce=10)) for boot in (2, 3)]
+    assert summarised(runs)[0].phases == {"quiesce": 10}
 
 
 def test_the_other_medians(make_run):
@@ -268,7 +303,7 @@ def test_testimonies_and_budgets_are_those_of_the_records(any_runs, data, limit)
     if valid:
         worst, median = picked
         assert made[worst].blackout_ns == max(r.blackout_ns for r in valid)
-        middle = median_ns(r.blackout_ns for r in valid)
+        middle = median_ns(boot_medians(valid))
         nearest = min(abs(r.blackout_ns - middle) for r in valid)
         assert abs(made[median].blackout_ns - middle) == nearest
     else:
