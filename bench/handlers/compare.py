@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from platform import node
 
@@ -36,6 +36,7 @@ from results.records.run import Run
 from results.records.scenario import Build, Session
 from results.store.columns import columns_of
 from results.store.store import Store, open_store
+from results.summary.caveats import doubts_of_sides
 from results.summary.cells import summarise
 from results.summary.selection import resolve_session
 from runners.builds.catalogue import resolve_build
@@ -52,16 +53,25 @@ from .chosen import (
 _BISECT_SKIP = 125
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A comparison, the runs of both sides, and those of upgrades measured with them."""
+
+    comparison: Comparison
+    runs_a: Sequence[Run]
+    runs_b: Sequence[Run]
+    upgrades: Sequence[Run] = ()
+
+
 def run(args: argparse.Namespace) -> int:
     _check(args)
     if args.stored:
         with open_store(args.store, create=False) as store:
-            comparison = _stored(args, store)
-        return _finish(args, comparison, [])
+            found = _stored(args, store)
+        return _finish(args, found)
     need_root()
     with open_store(args.store) as store:
-        comparison, upgrades = _measured(args, store)
-        status = _finish(args, comparison, upgrades)
+        status = _finish(args, _measured(args, store))
         if args.aa and not args.json:
             _tell_aa(store)
     return status
@@ -118,8 +128,7 @@ def _noise(store: Store, host: str, runs: Sequence[Run]) -> dict[str, int]:
 # -- measured now ---------------------------------------------------------------------------------
 
 
-def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[Run]]:
-    """The comparison, and the runs of upgrades beside it."""
+def _measured(args: argparse.Namespace, store: Store) -> Compared:
     pair = _pair(args)
     chosen = chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS)
     check_measured(args.budget, chosen)
@@ -142,7 +151,7 @@ def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[
         measured = measure_pair(live.experiment, plan, judge, args.repeat, compared)
         comparison, runs = asyncio.run(measured)
         live.status = comparison.exit_code
-    return comparison, sides(runs, pair)[2]
+    return Compared(comparison, *sides(runs, pair))
 
 
 def _pair(args: argparse.Namespace) -> Pair:
@@ -172,7 +181,7 @@ def _tell_aa(store: Store) -> None:
 # -- stored ---------------------------------------------------------------------------------------
 
 
-def _stored(args: argparse.Namespace, store: Store) -> Comparison:
+def _stored(args: argparse.Namespace, store: Store) -> Compared:
     (session_a, runs_a), (session_b, runs_b) = (_side(store, text) for text in (args.a, args.b))
     found = differences(session_a, session_b, runs_a, runs_b)
     if found and not args.force:
@@ -182,7 +191,8 @@ def _stored(args: argparse.Namespace, store: Store) -> Comparison:
         )
     host = session_a.environment.get("host", "")
     together = session_a.id == session_b.id
-    return _judge(args, store, host, runs_a, runs_b, found, in_blocks=together)
+    comparison = _judge(args, store, host, runs_a, runs_b, found, in_blocks=together)
+    return Compared(comparison, runs_a, runs_b)
 
 
 def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
@@ -203,18 +213,20 @@ def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
 # -- shown ----------------------------------------------------------------------------------------
 
 
-def _finish(args: argparse.Namespace, comparison: Comparison, upgrades: Sequence[Run]) -> int:
+def _finish(args: argparse.Namespace, found: Compared) -> int:
     """Print it; the exit status."""
+    comparison, upgrades = found.comparison, found.upgrades
+    doubts = doubts_of_sides(found.runs_a, found.runs_b)
     status = comparison.exit_code
     if args.bisect and status not in (0, 1):
         status = _BISECT_SKIP
     if args.json:
-        document = comparison_document(comparison)
+        document = comparison_document(comparison, doubts)
         document["upgrades"] = [run_entry(run) for run in upgrades]
         print(json.dumps(document | {"exit_code": status}))
         return status
     look = look_for(sys.stdout, os.environ)
-    write(comparison_table(comparison, look), sys.stdout, look)
+    write(comparison_table(comparison, look, doubts), sys.stdout, look)
     for line in missed_lines(comparison, args.budget):
         print(look.say(line))
     if upgrades:

@@ -13,7 +13,8 @@ from bench.measurement.budgets import limit_of
 from reports.formats.registry import find_format
 from results.comparison.verdict import Thresholds
 from results.errors import UsageError
-from results.summary.report_data import Asked, Limit
+from results.summary.report_cells import Limit
+from results.summary.report_data import Asked
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}")
 _DURATION = re.compile(r"([0-9]{1,6})([smh])")

@@ -10,7 +10,8 @@ from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from reports.wording import budget_text, cell_name, median_text, shift_text
 from results.comparison import compare as judged
-from results.summary.report_data import Cell, Material
+from results.summary.report_cells import ReportCell
+from results.summary.report_data import Material
 
 # What XML 1.0 cannot hold, not even escaped. https://www.w3.org/TR/xml/#charsets
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -57,7 +58,7 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     return facts + [(f"environment.{k}", v) for k, v in sorted(session.environment.items())]
 
 
-def _case(cell: Cell, material: Material, *, strict: bool) -> ET.Element:
+def _case(cell: ReportCell, material: Material, *, strict: bool) -> ET.Element:
     summary = cell.summary
     case = ET.Element(
         "testcase",
@@ -65,7 +66,9 @@ def _case(cell: Cell, material: Material, *, strict: bool) -> ET.Element:
         classname=_say(f"pausebench.{summary.scenario}"),
         time=f"{(summary.median_ns or 0) / 1e9:.6f}",
     )
-    lines = [f"median blackout {median_text(cell)}, {summary.valid} valid, {summary.failed} failed"]
+    lines = [
+        f"median blackout {median_text(summary)}, {summary.valid} valid, {summary.failed} failed"
+    ]
     lines.append(f"dimensions: {summary.dimensions}")
     shifts = list(_shifts(cell, material))
     lines += [f"against {a}: {shift.verdict}, {shift_text(shift)}" for a, shift in shifts]
@@ -82,7 +85,7 @@ def _case(cell: Cell, material: Material, *, strict: bool) -> ET.Element:
     return case
 
 
-def _shifts(cell: Cell, material: Material) -> list[tuple[str, judged.Cell]]:
+def _shifts(cell: ReportCell, material: Material) -> list[tuple[str, judged.Cell]]:
     """The verdicts in which this cell is B."""
     return [
         (comparison.label_a, shift)
@@ -92,7 +95,7 @@ def _shifts(cell: Cell, material: Material) -> list[tuple[str, judged.Cell]]:
     ]
 
 
-def _trouble(cell: Cell, shifts: list[judged.Cell], *, strict: bool) -> tuple[str, str]:
+def _trouble(cell: ReportCell, shifts: list[judged.Cell], *, strict: bool) -> tuple[str, str]:
     """(element, message), or empty strings for a cell that passed."""
     summary = cell.summary
     if not summary.valid:
@@ -120,7 +123,7 @@ def _trouble(cell: Cell, shifts: list[judged.Cell], *, strict: bool) -> tuple[st
     return ("skipped", f"undecided: {undecided[0]}") if undecided else ("", "")
 
 
-def _failed_runs(cell: Cell, material: Material) -> list[str]:
+def _failed_runs(cell: ReportCell, material: Material) -> list[str]:
     lines = []
     for group, runs in material.failures:
         for run in runs:

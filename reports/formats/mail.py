@@ -195,7 +195,7 @@ def _coverage(material: Material, letter: Letter) -> str:
         summary = cell.summary
         proofs = ", ".join(f"{word} {count}" for word, count in summary.proofs.items()) or "none"
         rows.append(
-            f"  {summary.scenario} on {cell.builds}: {median_text(cell)}, longest "
+            f"  {summary.scenario} on {cell.builds}: {median_text(cell.summary)}, longest "
             f"{ms(summary.max_ns)}, {summary.boots} boots, proof: {proofs}"
         )
     for name, shift in ((n, s) for _, s, n in _shifts(material) if not _bad(s)):

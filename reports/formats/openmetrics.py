@@ -12,7 +12,8 @@ import numpy as np
 
 from reports.headline import headline
 from reports.request import Request
-from results.summary.report_data import Cell, Material
+from results.summary.report_cells import ReportCell
+from results.summary.report_data import Material
 
 Sample = tuple[dict[str, str], float]
 _VERDICTS = ("regressed", "undecided", "improved", "same")
@@ -46,7 +47,7 @@ def openmetrics(material: Material, *, strict: bool = False) -> str:
     return "\n".join([*lines, "# EOF"]) + "\n"
 
 
-def _of_cells(cells: Sequence[Cell]) -> Iterable[list[str]]:
+def _of_cells(cells: Sequence[ReportCell]) -> Iterable[list[str]]:
     yield _family(
         "blackout_median_seconds",
         "gauge",
@@ -111,7 +112,7 @@ def _of_cells(cells: Sequence[Cell]) -> Iterable[list[str]]:
     )
 
 
-def _blackouts(cells: Sequence[Cell]) -> list[tuple[dict[str, str], float, str]]:
+def _blackouts(cells: Sequence[ReportCell]) -> list[tuple[dict[str, str], float, str]]:
     """Quantiles, count and sum; a series' samples stand together, as the format asks."""
     found: list[tuple[dict[str, str], float, str]] = []
     for cell in cells:
@@ -156,7 +157,7 @@ def _verdicts(material: Material) -> list[Sample]:
     ]
 
 
-def _labels(cell: Cell) -> dict[str, str]:
+def _labels(cell: ReportCell) -> dict[str, str]:
     summary = cell.summary
     return {
         "scenario": summary.scenario,

@@ -1,6 +1,6 @@
-"""A session as one JSON document for machines: `pausebench report --format json`.
+"""A session as one JSON document for programs: `pausebench report --format json`.
 
-What it holds is written down in report.schema.json beside this file (JSON Schema 2020-12).
+reports/report.schema.json describes it (JSON Schema 2020-12).
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import numpy as np
 from reports.headline import headline
 from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
+from results.claims.document import as_json
 from results.records.run import reasons_of
 from results.records.scenario import Session
 from results.store.columns import Columns
-from results.summary.report_data import Cell, Material
+from results.summary.report_cells import ReportCell
+from results.summary.report_data import Material
 
 from .comparison_json import comparison_document
 
@@ -39,6 +41,7 @@ def report_document(material: Material, *, strict: bool = False) -> dict[str, An
     end = material.end
     return {
         "schema": REPORT_SCHEMA,
+        "kind": material.kind,
         "verdict": top.word,
         "worst_cell": top.cell,
         "sentence": top.sentence,
@@ -70,11 +73,35 @@ def report_document(material: Material, *, strict: bool = False) -> dict[str, An
             }
             for group, runs in material.failures
         ],
+        "unproven": [
+            {"reason": group.reason, "runs": list(group.runs), "scenarios": list(group.scenarios)}
+            for group in material.unproven
+        ],
+        **_own_result(material),
         "reference": None if material.reference is None else material.reference.id,
         "changed": list(material.changed),
         "notes": list(material.notes),
         "certificates": list(material.certificates),
         "repeat": repeat_command(material.session),
+    }
+
+
+def _own_result(material: Material) -> dict[str, Any]:
+    """What sessions of one kind found; null or empty for all others."""
+    certificate, session = material.certificate, material.session.id
+    calibration = overhead = None
+    if certificate is not None and certificate.session == session:
+        calibration = certificate.calibration
+    if certificate is not None and certificate.watched_session == session:
+        overhead = certificate.effect
+    return {
+        "claims": None if material.claims is None else as_json(material.claims),
+        "growth": None
+        if material.growth is None
+        else {"unit": material.growth.unit} | asdict(material.growth),
+        "pairs": [asdict(pair) for pair in material.pairs],
+        "calibration": None if calibration is None else asdict(calibration),
+        "overhead": None if overhead is None else asdict(overhead),
     }
 
 
@@ -106,7 +133,7 @@ def _session(session: Session) -> dict[str, Any]:
     }
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def _cell(cell: ReportCell) -> dict[str, Any]:
     return {
         **asdict(cell.summary),
         "quantiles_ns": _quantiles(cell.columns),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.wording import device_text, figure, ms, percent
+from reports.wording import RATIOS, device_text, median_text, ms, phase_text, proofs_text, qemu_text
 from results.qemu.modes import mode_of
 from results.records.run import Run, Summary
 from results.summary.locking_costs import locking_costs
@@ -38,7 +38,7 @@ _HEADER = (
     ("boots ×", "updates"),
     ("blackout: median", "[95 % over boots]"),
     ("max", ""),
-    ("QEMU says", "(downtime)"),
+    ("QEMU reports", f"({RATIOS})"),
     ("valid/", "failed"),
     ("proof", ""),
 )
@@ -121,31 +121,24 @@ def _cells(summary: Summary, look: Look, *, with_builds: bool) -> list[str]:
     name = summary.scenario
     if with_builds:
         name += f" {summary.old_build} → {summary.new_build}"
-    claim = "–"
-    if summary.qemu_median_ns is not None:
-        claim = f"{summary.qemu_median_ns / 1e6:g} ms, {percent(summary.qemu_error_percent)}"
     cells = (
         name,
         f"{summary.boots} × {summary.updates}",
-        _interval(summary),
+        median_text(summary),
         ms(summary.max_ns),
-        claim,
+        qemu_text(summary),
         f"{summary.valid}/{summary.failed}",
-        _proofs(summary),
+        proofs_text(summary),
     )
     return [look.say(cell) for cell in cells]
-
-
-def _interval(summary: Summary) -> str:
-    if summary.low_ns is None or summary.high_ns is None:
-        return ms(summary.median_ns)
-    return f"{ms(summary.median_ns)} [{figure(summary.low_ns)}, {figure(summary.high_ns)}]"
 
 
 def _costliest(summary: Summary, look: Look) -> str:
     """The phases with the largest median share of the blackout, largest first."""
     ordered = sorted(summary.phases.items(), key=lambda item: -item[1])[:_COSTLIEST]
-    return look.say(" · ".join(f"{name.replace('_', ' ')} {ms(ns)}" for name, ns in ordered))
+    return look.say(
+        " · ".join(f"{name.replace('_', ' ')} {phase_text(summary, name)}" for name, _ in ordered)
+    )
 
 
 def _after(summary: Summary, look: Look) -> str:
@@ -159,14 +152,6 @@ def _after(summary: Summary, look: Look) -> str:
         if ns is not None
     ]
     return look.say(f"then {' · '.join(parts)}") if parts else ""
-
-
-def _proofs(summary: Summary) -> str:
-    """The verdict on RAM, descriptors and pins; with numbers where the runs differ in it."""
-    found = [v for v in ("broken", "unproven", "held") if v in summary.proofs]
-    if len(found) == 1:
-        return found[0]
-    return ", ".join(f"{verdict} {summary.proofs[verdict]}" for verdict in found) or "–"
 
 
 def _draw_header(

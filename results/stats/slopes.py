@@ -35,7 +35,7 @@ class Grown:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SizeMedians:
     """Medians over the boots at one value, ns."""
 
     scenario: str
@@ -68,7 +68,7 @@ class Growth:
     """What a sweep says. `failed` runs are counted and in no figure."""
 
     dimension: Dimension
-    points: tuple[Point, ...]
+    points: tuple[SizeMedians, ...]
     slopes: tuple[Slope, ...]
     failed: int = 0
 
@@ -106,7 +106,7 @@ def boot_of(scenario: str, mode: Mode, value: float, runs: Iterable[Run]) -> Gro
 
 def growth(dimension: Dimension, boots: Sequence[Grown], failed: int = 0) -> Growth:
     """Points and slopes of every scenario and mode."""
-    points: list[Point] = []
+    points: list[SizeMedians] = []
     slopes: list[Slope] = []
     for scenario, mode in dict.fromkeys((b.scenario, b.mode) for b in boots):
         mine = [b for b in boots if (b.scenario, b.mode) == (scenario, mode)]
@@ -118,7 +118,7 @@ def growth(dimension: Dimension, boots: Sequence[Grown], failed: int = 0) -> Gro
                 if (middle := median_ns(b.metrics[name] for b in here if name in b.metrics))
                 is not None
             }
-            points.append(Point(scenario, mode, value, len(here), metrics))
+            points.append(SizeMedians(scenario, mode, value, len(here), metrics))
         for name in METRICS:
             slopes += _slope(mine, name, is_phase=False)
         for name in dict.fromkeys(name for b in mine for name in b.phases):

@@ -48,6 +48,33 @@ class Doubt:
         return f"doubt: {self.text}; {self.settle}"
 
 
+@dataclass(frozen=True, slots=True)
+class SideDoubt:
+    """A doubt about one scenario on one side of a comparison."""
+
+    side: str  # A or B
+    scenario: str
+    builds: str
+    doubt: Doubt
+
+    @property
+    def line(self) -> str:
+        return f"{self.side}, {self.scenario} on {self.builds}: {self.doubt.line}"
+
+
+def doubts_of_sides(runs_a: Iterable[Run], runs_b: Iterable[Run]) -> tuple[SideDoubt, ...]:
+    """Doubts about every scenario of a comparison, A's first."""
+    found = []
+    for side, runs in (("A", runs_a), ("B", runs_b)):
+        cells: dict[tuple[str, str, str], list[Run]] = {}
+        for run in runs:
+            cells.setdefault((run.scenario, run.old_build, run.new_build), []).append(run)
+        for (scenario, old, new), mine in cells.items():
+            builds = old if old == new else f"{old} → {new}"
+            found += [SideDoubt(side, scenario, builds, doubt) for doubt in doubts_of(mine)]
+    return tuple(found)
+
+
 def doubts_of(runs: Iterable[Run]) -> tuple[Doubt, ...]:
     """Doubts about the runs of one scenario on one pair of builds, in the order of measuring."""
     known = list(runs)

@@ -27,9 +27,10 @@ from results.store.columns import (
 
 @dataclass(frozen=True, slots=True)
 class Testimony:
-    """What one witness said of a cell's valid runs: how many, the median, how far it was off.
+    """What one witness saw in a cell's valid runs: in how many, and how long the pause was.
 
-    `error_percent` is the median of each run's (witness - blackout) / blackout.
+    `median_ns` is the median over boots of each boot's median. `error_percent` is the median over
+    runs of each run's (witness - blackout) / blackout; it is not the quotient of two medians.
     """
 
     witness: str
@@ -57,7 +58,7 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
     """The Summary of one cell: `key` and its runs, as Columns.cells gives them.
 
     `updates` is the largest number of runs that a boot has, failed ones included; the medians of
-    QEMU's claim, the handover and the like are taken over all valid runs of the cell.
+    the handover, the guest's gap and the like are taken over all valid runs of the cell.
     """
     scenario, dimensions, old, new = key
     completed = cell.completed
@@ -65,7 +66,7 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
     bounds, method = interval_over_boots(medians.tolist())
     _, counts = np.unique(cell.boots(), return_counts=True)
     operations = cell.numbers["device_operations"]
-    claimed = _beside_blackout(cell, "qemu_ns")
+    qemu = _testimony(cell, "qemu", "qemu_ns")
     return Summary(
         scenario=scenario,
         old_build=old,
@@ -79,8 +80,8 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
         high_ns=bounds[1] if bounds else None,
         max_ns=_largest(cell.known("blackout_ns")),
         interval=method,
-        qemu_median_ns=median_of(claimed[0]),
-        qemu_error_percent=_error_percent(*claimed),
+        qemu_median_ns=qemu.median_ns,
+        qemu_error_percent=qemu.error_percent,
         phases=phase_medians(cell),
         phase_boots=phase_boots(cell),
         valid_boots=len(medians),
@@ -97,9 +98,9 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
 
 
 def _brownouts(cell: Columns) -> Integers:
-    """A guest that was not back counts with what was watched of it.
+    """Brownouts of the valid runs; a guest that did not recover counts with the time watched.
 
-    A median of those that were back would be the shorter, the slower the guest is.
+    Without those the median would be the shorter, the slower the guest is.
     """
     lengths, watched = cell.numbers["brownout_ns"], cell.numbers["brownout_watched_ns"]
     found = np.where(lengths == MISSING, watched, lengths)[cell.completed]
@@ -139,16 +140,18 @@ def phase_boots(cell: Columns) -> dict[str, int]:
 
 def _with_phases(cell: Columns) -> Flags:
     """The valid runs whose phases are known."""
-    known = cell.completed & (cell.numbers["blackout_ns"] != MISSING)
-    some = [values != MISSING for values in cell.shares.values()]
-    return known & np.logical_or.reduce(some) if some else np.zeros_like(known)
+    some = np.zeros(len(cell), dtype=np.bool_)
+    for values in cell.shares.values():
+        some |= values != MISSING
+    known: Flags = some & cell.completed & (cell.numbers["blackout_ns"] != MISSING)
+    return known
 
 
-def _beside_blackout(cell: Columns, name: str) -> tuple[Integers, Integers]:
-    """The values of `name` and the blackouts of the valid runs that have both."""
+def _with_blackout(cell: Columns, name: str) -> Flags:
+    """The valid runs that have a blackout and the number `name`."""
     values, blackouts = cell.numbers[name], cell.numbers["blackout_ns"]
-    both = cell.completed & (values != MISSING) & (blackouts != MISSING)
-    return values[both], blackouts[both]
+    known: Flags = cell.completed & (values != MISSING) & (blackouts != MISSING)
+    return known
 
 
 def _error_percent(values: Integers, blackouts: Integers) -> float | None:
@@ -168,15 +171,21 @@ def _proofs(cell: Columns) -> dict[str, int]:
 
 def hear_witnesses(cell: Columns) -> tuple[Testimony, ...]:
     """Every witness of a cell's valid runs, the blackout itself (kvm) first."""
-    blackouts = cell.known("blackout_ns")
-    found = [
-        Testimony("kvm", len(blackouts), median_of(blackouts), 0.0 if len(blackouts) else None)
-    ]
-    for name in WITNESSES:
-        values, beside = _beside_blackout(cell, name)
-        error = _error_percent(values, beside)
-        found.append(Testimony(name.removesuffix("_ns"), len(values), median_of(values), error))
-    return tuple(found)
+    return tuple(
+        _testimony(cell, witness, name)
+        for witness, name in (
+            ("kvm", "blackout_ns"),
+            *((n.removesuffix("_ns"), n) for n in WITNESSES),
+        )
+    )
+
+
+def _testimony(cell: Columns, witness: str, name: str) -> Testimony:
+    both = _with_blackout(cell, name)
+    values = cell.numbers[name][both]
+    _, medians = medians_by(cell.boots()[both], values)
+    error = _error_percent(values, cell.numbers["blackout_ns"][both])
+    return Testimony(witness, len(values), median_of(medians), error)
 
 
 def budget_of(cell: Columns, limit_ns: int) -> Budget:

@@ -1,4 +1,4 @@
-"""What came of handing a guest from every build to every build."""
+"""Transfers from every build to every build: one cell per pair."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from results.records.run import Run
-from results.stats.intervals import median_ns
+from results.stats.intervals import boot_medians, interval_over_boots, median_ns
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixCell:
-    """One pair of builds: the median blackout of its valid runs in ns, or why there is none."""
+    """One pair of builds: its median blackout over boots (ns), or why it has none.
+
+    `boots` have a valid run; `low_ns` and `high_ns` bound the median with 95 % confidence, None
+    where the boots are too few.
+    """
 
     old: str
     new: str
@@ -20,6 +24,9 @@ class MatrixCell:
     valid: int
     blackout_ns: int | None
     reason: str
+    boots: int = 0
+    low_ns: int | None = None
+    high_ns: int | None = None
 
 
 def matrix_cells(runs: Iterable[Run], labels: Sequence[str]) -> tuple[MatrixCell, ...]:
@@ -31,9 +38,18 @@ def matrix_cells(runs: Iterable[Run], labels: Sequence[str]) -> tuple[MatrixCell
 
 
 def _cell(old: str, new: str, runs: Sequence[Run]) -> MatrixCell:
-    valid = [r.blackout_ns for r in runs if r.outcome == "completed" and r.blackout_ns is not None]
+    medians = boot_medians(runs)
+    bounds, _ = interval_over_boots(medians)
     reason = next((run.reason for run in runs if run.outcome == "failed"), "")
-    reason = re.sub(r" \(pid \d+\)", "", reason)  # one cause is one reason, whoever it befell
-    if not runs:
-        reason = "not measured"
-    return MatrixCell(old, new, len(runs), len(valid), median_ns(valid), reason)
+    return MatrixCell(
+        old,
+        new,
+        runs=len(runs),
+        valid=sum(run.outcome == "completed" and run.blackout_ns is not None for run in runs),
+        blackout_ns=median_ns(medians),
+        # A pid would make one reason of many pairs look like many.
+        reason=re.sub(r" \(pid \d+\)", "", reason) if runs else "not measured",
+        boots=len(medians),
+        low_ns=bounds[0] if bounds else None,
+        high_ns=bounds[1] if bounds else None,
+    )

@@ -12,7 +12,8 @@ from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, CarriedFd, RamMap, Run, Span, Summary, Witnesses
 from results.records.scenario import GIB, MIB, Build, Scenario, Session
 from results.store.store import Store, open_store
-from results.summary.report_data import Asked, Limit, gather
+from results.summary.report_cells import Limit
+from results.summary.report_data import Asked, gather
 
 SESSION = "20261123-221500-3f2a"
 T0 = 5_000_000_000_000  # CLOCK_MONOTONIC when `migrate` was sent

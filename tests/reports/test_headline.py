@@ -9,12 +9,13 @@ from typing import get_args
 import jsonschema
 import pytest
 
+from reports.finding import TONES, Code
 from reports.formats.report_json import report_document, schema_text
-from reports.headline import TONES, Code, headline
+from reports.headline import headline
 from results.claims.catalogue import Finding
 from results.claims.document import SCHEMA, ClaimsDocument
 from results.stats.proportions import Budget, Failures
-from results.summary.report_data import Limit
+from results.summary.report_cells import Limit
 
 SESSION = "20261123-221500-3f2a"
 
@@ -82,7 +83,7 @@ def test_a_missed_budget_counts_as_regressed(material):
     missed = replace(first, budget=Budget(5_000_000, 8, 12, 0.4), limit=Limit(5_000_000, 0.95))
     top = headline(replace(plain, cells=(missed, *rest)))
     assert (top.word, top.exit_code) == ("over budget", 1)
-    assert "8 of 12 blackouts under 5.00 ms, asked were 95 %" in top.sentence
+    assert "8 of 12 blackouts under 5.00 ms, required are 95 %" in top.sentence
     assert top.code == "over-budget"
     assert top.figures == {
         "scenario": "anon",

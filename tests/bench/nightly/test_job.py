@@ -28,7 +28,7 @@ from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair
 from results.errors import UsageError
 from results.records.scenario import Build
 from results.store.store import open_store
-from results.summary.report_data import Limit
+from results.summary.report_cells import Limit
 
 EXAMPLES = Path(__file__).parents[3] / "bench" / "examples"
 LEAST = """

@@ -6,7 +6,7 @@ import re
 from importlib import resources
 from itertools import pairwise
 
-from reports.html.charts import RESIDUAL_COLOUR, UNKNOWN_COLOUR, in_order, phase_colour
+from reports.html.phase_chart import RESIDUAL_COLOUR, UNKNOWN_COLOUR, in_order, phase_colour
 from reports.html.svg import PHASES
 from reports.terminal.waterfall import _GLYPHS, _STYLES
 from results.timeline.marks import PHASE_NAMES, PHASE_SIDES, SHARING_PHASES

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from reports.terminal.style import Look
 from reports.terminal.sweep import growth_page
-from results.stats.slopes import Growth, Point, Slope
+from results.stats.slopes import Growth, SizeMedians, Slope
 
 
 def page(**fields) -> str:
     points = (
-        Point("anon", "cpr-transfer", 0.25, 4, {"blackout": 2_700_000, "handover": 52_000_000}),
-        Point("anon", "cpr-transfer", 1.0, 4, {"blackout": 2_710_000}),
-        Point("anon", "precopy", 1.0, 4, {"blackout": 113_000_000}),
+        SizeMedians(
+            "anon", "cpr-transfer", 0.25, 4, {"blackout": 2_700_000, "handover": 52_000_000}
+        ),
+        SizeMedians("anon", "cpr-transfer", 1.0, 4, {"blackout": 2_710_000}),
+        SizeMedians("anon", "precopy", 1.0, 4, {"blackout": 113_000_000}),
     )
     slopes = (
         Slope("anon", "cpr-transfer", "blackout", False, 13_000, -40_000, 60_000),

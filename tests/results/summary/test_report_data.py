@@ -11,7 +11,9 @@ from results.errors import UsageError
 from results.records.scenario import Build
 from results.store.store import open_store
 from results.summary import report_data as module
-from results.summary.report_data import Asked, Limit, environment_changes, gather
+from results.summary.environment import environment_changes
+from results.summary.report_cells import Limit
+from results.summary.report_data import Asked, gather
 
 DAY = 86_400 * 10**9
 START = 1_795_472_100_000_000_000
