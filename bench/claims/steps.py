@@ -13,7 +13,8 @@ from bench.measurement.experiment import Experiment
 from bench.measurement.schedule import Trial
 from results.claims.catalogue import Finding, Topic, pair_name
 from results.claims.ram_scaling import ram_growth
-from results.claims.transfer_checks import PINS, decide, timeline_findings
+from results.claims.transfer_checks import PINS, timeline_findings
+from results.claims.transfer_verdict import decide
 from results.qemu.modes import lacks
 from results.records.recording import Recording
 from results.records.run import Run

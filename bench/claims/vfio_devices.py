@@ -13,7 +13,8 @@ from bench.measurement.schedule import Trial
 from bench.measurement.session import open_session
 from results.claims.catalogue import Finding
 from results.claims.hotplug import ANSWER
-from results.claims.transfer_checks import VFIO_IDS, VFIO_PINS, TimelineCheck, decide
+from results.claims.transfer_checks import VFIO_IDS, VFIO_PINS
+from results.claims.transfer_verdict import TimelineCheck, decide
 from results.errors import BuildUnfit, PausebenchError
 from results.records.run import Run
 from results.records.scenario import Build, Scenario
