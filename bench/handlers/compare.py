@@ -34,8 +34,9 @@ from results.comparison.noise_floor import false_alarms, noise_floor, noise_floo
 from results.errors import UsageError
 from results.records.run import Run
 from results.records.scenario import Build, Session
-from results.stats.intervals import summarise
+from results.store.columns import columns_of
 from results.store.store import Store, open_store
+from results.summary.cells import summarise
 from runners.builds.catalogue import resolve_build
 
 from .chosen import (
@@ -217,7 +218,7 @@ def _finish(args: argparse.Namespace, comparison: Comparison, upgrades: Sequence
         print(look.say(line))
     if upgrades:
         print()
-        write(summary_table(summarise(upgrades), look), sys.stdout, look)
+        write(summary_table(summarise(columns_of(upgrades)), look), sys.stdout, look)
         failed = failures(upgrades, look, args.store)
         if failed:
             write(failed, sys.stdout, look)

@@ -10,7 +10,7 @@ import msgspec
 
 from bench.arguments import EVERY, parse_budget
 from bench.measurement.budgets import limit_of
-from reports.formats.registry import FORMATS
+from reports.formats.registry import find_format
 from results.comparison.verdict import Thresholds
 from results.errors import UsageError
 from results.summary.report_data import Asked, Limit
@@ -134,9 +134,10 @@ def _check(path: Path, config: NightlyConfig) -> None:
     if not _DURATION.fullmatch(config.quiet.wait):
         raise UsageError(f"{path}: quiet.wait: is a number of s, m or h, like 30m")
     for name in config.outputs.formats:
-        if name not in FORMATS:
-            known = ", ".join(FORMATS)
-            raise UsageError(f"{path}: outputs.formats: `{name}` is none of {known}")
+        try:
+            find_format(name)
+        except UsageError as error:
+            raise UsageError(f"{path}: outputs.formats: {error}") from None
     for scenario, text in config.budgets.items():
         try:
             _limit(scenario, text)

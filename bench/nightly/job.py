@@ -17,12 +17,13 @@ from bench.measurement.scenarios import on_common_machine
 from bench.measurement.session import open_session
 from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair, remember_aa
 from reports.formats.mail import Letter, night_mail, noisy_mail
-from reports.formats.registry import FORMATS, write_report
+from reports.formats.registry import find_format, write_report
 from reports.headline import Headline, headline
+from reports.request import Request
 from results.comparison.compare import Comparison, blocks_by_boot, compare
-from results.errors import HostUnfit, UsageError
+from results.errors import HostUnfit
+from results.files import make_directory, write_whole
 from results.records.scenario import Scenario
-from results.store.documents import replace_file
 from results.store.recordings import SESSION_PATTERN
 from results.store.store import Store
 from results.summary.history import read_history
@@ -131,7 +132,7 @@ def _need_quiet(config: NightlyConfig, place: JobPaths, tell: Tell) -> None:
         return
     directory = _directory(place, time.strftime("%Y%m%d-%H%M%S-noisy", time.gmtime()))
     mail = noisy_mail(busy.told(), config.quiet.wait, _letter(config, place), node())
-    replace_file(directory / MAIL_NAME, lambda part: part.write_bytes(mail))
+    write_whole(directory / MAIL_NAME, mail)
     raise Noisy(
         f"noisy: {busy.told()} after waiting {config.quiet.wait}; nothing was measured, "
         f"{directory / MAIL_NAME} says so"
@@ -198,7 +199,7 @@ def _report(
         self_checks=checks,
     )
     mail = night_mail(material, lines, letter, strict=asked.strict)
-    replace_file(directory / MAIL_NAME, lambda part: part.write_bytes(mail))
+    write_whole(directory / MAIL_NAME, mail)
     top = headline(material, strict=asked.strict)
     for session in (*night.sessions, *night.self_check_sessions):
         if store.session_end(session).ended_unix_ns is not None:
@@ -209,9 +210,9 @@ def _report(
 def _written(
     kind: str, material: Material, store: Store, directory: Path, config: NightlyConfig
 ) -> Path:
-    path = directory / f"report{FORMATS[kind] or '.otava'}"
-    written = write_report(kind, material, store, path, strict=config.judge.strict)
-    return written or path
+    path = directory / f"report{find_format(kind).suffix}"
+    write_report(kind, Request(material, store, config.judge.strict), path)
+    return path
 
 
 def _self_checks(store: Store, night: Night) -> tuple[Comparison, ...]:
@@ -244,12 +245,7 @@ def _command(place: JobPaths) -> list[str]:
 
 
 def _directory(place: JobPaths, name: str) -> Path:
-    directory = place.reports / name
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make {directory}: {error.strerror or error}") from error
-    return directory
+    return make_directory(place.reports / name)
 
 
 def _stamp(night: Night) -> str:
