@@ -41,13 +41,13 @@ async def try_hazards(
     Every attempt is stored as a failed run. `boot` distinguishes several calls in one session.
     """
     attempts = Attempts(experiment, old_build, new_build, boot)
-    tried: list[tuple[Refusal, Recording]] = []
+    attempted: list[tuple[Refusal, Recording]] = []
     async with attempts.booted("hazard.then-allowed") as booted:
         guest = booted.guest
         for name, attempt in _survived(attempts, guest).items():
-            tried.append((find(name), await attempts.attempt(find(name), guest, attempt)))
+            attempted.append((find(name), await attempts.attempt(find(name), guest, attempt)))
         run: Run = await transfer_until_valid(booted)
-    found = [decide(each, seen, attempts.label, run) for each, seen in tried]
+    found = [decide(each, seen, attempts.label, run) for each, seen in attempted]
     return found + await _after_completion(attempts)
 
 

@@ -121,7 +121,7 @@ async def try_refusals(
     for name, variation in _STARTED.items():
         found += await _on_own_guest(attempts, find(name), variation)
     found += [await _epc(attempts), *_vfio(attempts)]
-    order = {each.tried: number for number, each in enumerate((*REFUSALS, EPC, VFIO))}
+    order = {each.test: number for number, each in enumerate((*REFUSALS, EPC, VFIO))}
     return sorted(found, key=lambda finding: order.get(finding.test, len(order)))
 
 
@@ -130,20 +130,20 @@ async def try_refusals(
 
 async def _on_one_guest(attempts: Attempts) -> list[Finding]:
     """Channels, capabilities and modes; after all attempts the guest is transferred."""
-    tried: list[tuple[Refusal, Recording]] = []
+    attempted: list[tuple[Refusal, Recording]] = []
     found: list[Finding] = []
     version = attempts.old_build.version
     async with attempts.booted("refusal.then-allowed") as booted:
         for name, attempt in _shared(attempts, booted.guest).items():
             refusal = find(name)
             if refusal.belongs(release(version)):
-                tried.append((refusal, await attempts.attempt(refusal, booted.guest, attempt)))
+                attempted.append((refusal, await attempts.attempt(refusal, booted.guest, attempt)))
             else:
                 since = ".".join(map(str, refusal.since))
                 why = f"needs QEMU {since}, this is {version.split()[0]}"
                 found.append(untestable(refusal, attempts.label, why))
         run = await transfer_until_valid(booted)
-    return found + [decide(each, seen, attempts.label, run) for each, seen in tried]
+    return found + [decide(each, seen, attempts.label, run) for each, seen in attempted]
 
 
 def _shared(attempts: Attempts, guest: Guest) -> dict[str, Callable[[], Awaitable[Answer]]]:
@@ -229,10 +229,10 @@ async def _on_own_guest(
         return [_never_started(attempts, refusal, error, "such a guest does not start here")]
     found = [decide(refusal, recording, label)]
     if refusal.name in _ALLOWED:
-        tried, allowed = _ALLOWED[refusal.name]
+        test, allowed = _ALLOWED[refusal.name]
         async with attempts.booted(f"refusal.{refusal.name}-allowed", allowed) as booted:
             run = await transfer_until_valid(booted)
-        found.append(decide_allowed(refusal, run, label, tried))
+        found.append(decide_allowed(refusal, run, label, test))
     return found
 
 

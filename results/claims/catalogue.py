@@ -130,10 +130,10 @@ class Row:
     def detail(self) -> str:
         """What was seen: what refutes the claim, then what shows it, then what is not testable."""
         order: list[Found] = ["refuted", "shown", "not testable"]
-        said = sorted(self.findings, key=lambda f: order.index(f.found))
+        ordered = sorted(self.findings, key=lambda f: order.index(f.found))
         parts = [
             f"{f.test}: {'not testable: ' if f.found == 'not testable' else ''}{f.detail}"
-            for f in said
+            for f in ordered
         ]
         return "; ".join(dict.fromkeys(parts))
 

@@ -22,7 +22,7 @@ def ram_growth(build: str, found: Growth, evidence: tuple[str, ...], copy_ns: fl
 
     slope = next((s for s in found.slopes if s.name == "blackout" and not s.is_phase), None)
     if slope is None:
-        return finding("not testable", "fewer than three RAM sizes have a valid transfer")
+        return finding("not testable", "too few valid transfers at three RAM sizes")
     sizes = [point.value for point in found.points]
     text = (
         f"{slope.slope_ns / 1e6:+.2f} ms per GiB [{slope.low_ns / 1e6:+.2f}, "

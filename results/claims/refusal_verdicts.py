@@ -46,7 +46,7 @@ def _finding(
     found: Found = "refuted" if against else "not testable" if missing else "shown"
     detail = f"{refusal.means}; {'; '.join(against) or '; '.join(missing) or shown}"
     return Finding(
-        refusal.topic, refusal.claim, build, refusal.tried, found, detail, evidence,
+        refusal.topic, refusal.claim, build, refusal.test, found, detail, evidence,
         _quote(refusal, attempt), refusal.fix,
     )  # fmt: skip
 
@@ -90,17 +90,17 @@ def decide_restarted(refusal: Refusal, attempt: Recording, build: str) -> Findin
     return _finding(refusal, attempt, build, against, missing, shown, (attempt.id,))
 
 
-def decide_allowed(refusal: Refusal, run: Run, build: str, tried: str) -> Finding:
+def decide_allowed(refusal: Refusal, run: Run, build: str, test: str) -> Finding:
     """The finding from a transfer of the same guest without the cause of its refusal."""
     found = guest_outcome(run)
     detail = "transferred with its RAM intact" if found == "shown" else run.reason
-    return Finding(refusal.topic, refusal.claim, build, tried, found, detail, (run.id,))
+    return Finding(refusal.topic, refusal.claim, build, test, found, detail, (run.id,))
 
 
 def untestable(refusal: Refusal, build: str, why: str, quote: str = "") -> Finding:
     """The finding where this host or build cannot try it, and why."""
     return Finding(
-        refusal.topic, refusal.claim, build, refusal.tried, "not testable", why, (), quote,
+        refusal.topic, refusal.claim, build, refusal.test, "not testable", why, (), quote,
         refusal.fix,
     )  # fmt: skip
 
@@ -110,8 +110,8 @@ def _wrong_words(refusal: Refusal, attempt: Recording) -> list[str]:
         return ["QEMU did not refuse: the guest was transferred"]
     if attempt.failure.startswith(ACCEPTED):
         return [attempt.failure]
-    if re.fullmatch(refusal.said, attempt.failure, re.DOTALL) is None:
-        return [f"refused in other words than `{refusal.said}`: {attempt.failure}"]
+    if re.fullmatch(refusal.words, attempt.failure, re.DOTALL) is None:
+        return [f"refused in other words than `{refusal.words}`: {attempt.failure}"]
     return []
 
 

@@ -23,12 +23,12 @@ _PRIVATE = (
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One thing that a cpr-transfer cannot do. `said` matches QEMU's words in full."""
+    """One thing that a cpr-transfer cannot do. `words` matches QEMU's in full."""
 
     name: str
     claim: int
-    tried: str
-    said: str
+    test: str
+    words: str
     means: str
     fix: str
     since: Version = _FIRST

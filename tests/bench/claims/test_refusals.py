@@ -82,7 +82,7 @@ def hazards(live: LiveSession) -> list[Finding]:
 
 
 def of(found: list[Finding], name: str) -> Finding:
-    (one,) = (f for f in found if f.test == find(name).tried)
+    (one,) = (f for f in found if f.test == find(name).test)
     return one
 
 
@@ -95,7 +95,7 @@ def test_it_is_refused_and_the_guest_keeps_running(
 ) -> None:
     version = release(default_build().version)
     if not find(name).belongs(version):
-        assert all(f.found == "not testable" for f in findings if f.test == find(name).tried)
+        assert all(f.found == "not testable" for f in findings if f.test == find(name).test)
         return
     finding = of(findings, name)
     assert (finding.found, finding.claim) == ("shown", find(name).claim), finding

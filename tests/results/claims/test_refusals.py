@@ -218,17 +218,17 @@ def test_another_ram_block_is_another_refusal(
 def test_names_patterns_and_labels_are_usable() -> None:
     every = (*REFUSALS, *HAZARDS, EPC, VFIO)
     assert len({each.name for each in every}) == len(every)
-    assert len({each.tried for each in every}) == len(every), "findings are distinguished by it"
+    assert len({each.test for each in every}) == len(every), "findings are distinguished by it"
     for each in every:
-        re.compile(each.said)
+        re.compile(each.words)
         scenario = f"{each.topic}.{each.name}"
         assert new_run_id(SESSION, f"{scenario}+trixie-backports", 1, 1)
         assert scenario.startswith(SET_ASIDE)
         assert each.means
         assert each.fix
     for each in REFUSALS:
-        assert not re.fullmatch(each.said, ""), f"{each.name} would match an empty text"
-        assert not re.fullmatch(each.said, f"{ACCEPTED}anything")
+        assert not re.fullmatch(each.words, ""), f"{each.name} would match an empty text"
+        assert not re.fullmatch(each.words, f"{ACCEPTED}anything")
 
 
 @pytest.mark.parametrize(
