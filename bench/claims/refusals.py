@@ -272,5 +272,5 @@ def _vfio(attempts: Attempts) -> list[Finding]:
     if Path("/dev/vfio/vfio").exists():
         missing = "it needs a device: `pausebench run vfio-type1 --device ADDRESS`"
     else:
-        missing = "this host has no VFIO (/dev/vfio/vfio), so no device can be assigned"
+        missing = "this host has no VFIO (no /dev/vfio/vfio), so no device can be assigned"
     return [untestable(VFIO, attempts.label, f"{missing}; {able}")]
