@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-import msgspec
 import pytest
 
 from results.claims.guest_outcome import guest_outcome
@@ -15,13 +13,6 @@ from results.judgement.judge import judge
 from results.records.observations import RamCheck
 from results.records.recording import Recording
 from results.records.run import Run
-
-DATA = Path(__file__).parents[1] / "data"
-
-
-@pytest.fixture(scope="module")
-def recording() -> Recording:
-    return msgspec.json.decode((DATA / "handover-pinned.json").read_bytes(), type=Recording)
 
 
 def test_a_valid_run_shows_it(recording: Recording) -> None:
