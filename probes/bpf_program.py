@@ -16,7 +16,11 @@ from .bcc_loader import load_bcc
 from .headers import kernel_headers
 
 # bcc's own preamble redefines what the kernel's headers define; nothing of ours is hidden by this.
-_QUIET = ("-Wno-macro-redefined", "-Wno-duplicate-decl-specifier", "-Wno-address-of-packed-member")
+_NO_WARNINGS = (
+    "-Wno-macro-redefined",
+    "-Wno-duplicate-decl-specifier",
+    "-Wno-address-of-packed-member",
+)
 
 
 def compile_program(source: Path, flags: Sequence[str] = ()) -> Any:
@@ -29,7 +33,7 @@ def compile_program(source: Path, flags: Sequence[str] = ()) -> Any:
     with tempfile.TemporaryFile() as log:
         try:
             with stderr_to(log.fileno()):
-                return bcc.BPF(src_file=str(source), cflags=[*_QUIET, *flags])
+                return bcc.BPF(src_file=str(source), cflags=[*_NO_WARNINGS, *flags])
         except Exception as error:
             log.seek(0)
             words = log.read().decode(errors="replace").strip().splitlines()

@@ -112,7 +112,7 @@ class HandoverProbe:
         flags = [f"-DMARK_{name}={number}" for number, name in enumerate(MARK_NAMES)]
         flags.append(f"-DRING_PAGES={_RING_PAGES}")
         flags.append(f"-DCPUS={os.sysconf('SC_NPROCESSORS_CONF')}")
-        flags += [f"-DWITH_{name}" for name, event in _OPTIONAL.items() if _has(event)]
+        flags += [f"-DWITH_{name}" for name, event in _OPTIONAL.items() if _has_tracepoint(event)]
         flags += ["-DWITH_VFIO"] if self._vfio else []
         if self._only_bracket:
             flags.append("-DBRACKET_ONLY")
@@ -277,7 +277,7 @@ _OPTIONAL = {
 }
 
 
-def _has(event: str) -> bool:
+def _has_tracepoint(event: str) -> bool:
     return (TRACEFS / "events" / event).is_dir()
 
 

@@ -44,13 +44,13 @@ def kernel_headers() -> Headers:
     if _complete(own):
         return Headers(own, running, True)
     if own.is_dir():
-        return Headers(_joined(own.resolve()), running, True)
+        return Headers(_merged(own.resolve()), running, True)
     for tree in _installed():
         release = tree.name.removeprefix("linux-headers-")
         if _complete(tree):
             return Headers(tree, release, release == running)
         if _common(tree) is not None:
-            return Headers(_joined(tree), release, release == running)
+            return Headers(_merged(tree), release, release == running)
     raise HostUnfit(
         "no kernel headers: apt-get install linux-headers-$(uname -r), or any linux-headers-amd64"
     )
@@ -90,7 +90,7 @@ def _started() -> int:
     return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
 
 
-def _joined(tree: Path) -> Path:
+def _merged(tree: Path) -> Path:
     """One tree of links over Debian's two; gone when the program ends."""
     common = _common(tree)
     if common is None:

@@ -54,7 +54,7 @@ def read_frames(pid: int, address: int, units: Numbers, unit_bytes: int) -> Numb
     frames = np.zeros(len(units), dtype=np.int64)
     fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for begin, stop in _stretches(units):
+        for begin, stop in _contiguous_ranges(units):
             count = int(units[stop - 1] - units[begin]) + 1
             entry = address // PAGE_BYTES + int(units[begin]) * per_unit
             if per_unit == 1:
@@ -77,7 +77,7 @@ def _entries(fd: int, entry: int, count: int) -> npt.NDArray[np.uint64]:
     return np.frombuffer(data, dtype=np.uint64)
 
 
-def _stretches(units: Numbers) -> Iterable[tuple[int, int]]:
+def _contiguous_ranges(units: Numbers) -> Iterable[tuple[int, int]]:
     """Index ranges of units without a hole."""
     if len(units) == 0:
         return

@@ -103,7 +103,7 @@ class PauseInjector:
         stop = ctypes.cast(data, ctypes.POINTER(_Stop)).contents
         pid, ns = int(stop.pid), int(stop.ns)
         if not stop.resumed:
-            self._stopped[pid] = (ns, self._let_go(pid, ns))
+            self._stopped[pid] = (ns, self._resume_after(pid, ns))
             return
         start, continued = self._stopped.pop(pid, (0, 0))
         if not start:
@@ -112,7 +112,7 @@ class PauseInjector:
             self._done[pid] = Injected(pid, start, continued, ns)
             self._arrived.notify_all()
 
-    def _let_go(self, pid: int, start_ns: int) -> int:
+    def _resume_after(self, pid: int, start_ns: int) -> int:
         """Wait for the rest of the asked time and send SIGCONT; the time at which it was sent."""
         left = start_ns + self._lengths.pop(pid, 0) - time.monotonic_ns()
         if left > 0:

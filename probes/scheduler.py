@@ -81,7 +81,7 @@ class SchedulerProbe:
         self._records, self._threads = [], {}
         self._skipped_before = self._skipped.count()
         self._windows += 1
-        self._switch(self._windows)
+        self._set_window(self._windows)
         # Twice: a thread that began between the first look and the recording is seen by the second.
         for pid in (*pids, *pids):
             for thread in _threads_of(pid):
@@ -94,7 +94,7 @@ class SchedulerProbe:
         """End the recording and take what was recorded since `open`."""
         if self._bpf is None:
             return Scheduling(missing=self.missing)
-        self._switch(0)
+        self._set_window(0)
         self._bpf.ring_buffer_consume()
         lost = int(self._bpf["lost"][ctypes.c_int(0)].value)
         missed, self._lost_before = lost - self._lost_before, lost
@@ -112,7 +112,7 @@ class SchedulerProbe:
             return ()
         return tuple(int(function.fd) for function in self._bpf.funcs.values())
 
-    def _switch(self, on: int) -> None:
+    def _set_window(self, on: int) -> None:
         self._bpf["window"][ctypes.c_int(0)] = ctypes.c_uint64(on)
 
     def _receive(self, context: Any, data: Any, size: int) -> None:

@@ -31,17 +31,17 @@ def probe_support() -> ProbeSupport:
         return ProbeSupport(why, why, why, why, headers, bcc_version)
     try:
         return ProbeSupport(
-            tracepoints=_tried(
+            tracepoints=_attach_and_fire(
                 bpf,
                 _TRACEPOINT,
                 lambda: bpf.attach_tracepoint("raw_syscalls:sys_enter", fn_name="on_tracepoint"),
             ),
-            uprobes=_tried(
+            uprobes=_attach_and_fire(
                 bpf,
                 _UPROBE,
                 lambda: bpf.attach_uprobe(name="c", sym="getppid", fn_name="on_uprobe"),
             ),
-            kprobes=_tried(
+            kprobes=_attach_and_fire(
                 bpf, _KPROBE, lambda: bpf.attach_kprobe(event="vfs_read", fn_name="on_kprobe")
             ),
             fentry=_fentry(),
@@ -71,14 +71,14 @@ def _fentry() -> str:
     except HostUnfit as error:
         return _reason(error)
     try:
-        return _tried(bpf, _FENTRY, lambda: None)
+        return _attach_and_fire(bpf, _FENTRY, lambda: None)
     finally:
         bpf.cleanup()
 
 
-def _tried(bpf: Any, kind: int, attach: Callable[[], object]) -> str:
+def _attach_and_fire(bpf: Any, kind: int, attach: Callable[[], object]) -> str:
     """Attach, do what the probe watches, and see that it was called; else the reason."""
-    with _words_of_c() as words:
+    with _captured_stderr() as words:
         try:
             attach()
         except Exception as error:
@@ -99,7 +99,7 @@ def _reason(error: HostUnfit) -> str:
 
 
 @contextmanager
-def _words_of_c() -> Iterator[Callable[[], str]]:
+def _captured_stderr() -> Iterator[Callable[[], str]]:
     """Keep what libbpf prints from the user; the function inside tells its last line."""
     with tempfile.TemporaryFile() as log:
 

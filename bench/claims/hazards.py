@@ -19,12 +19,12 @@ from results.records.scenario import Build
 from runners.qemu.guest import Guest, start_qemu
 from runners.qemu.migration import runstate
 from runners.qemu.process import Qemu
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
 from .refusal_attempts import Attempts, Said, end_qemu, handed_over, migration_end
 
 _WAIT_S = 0.3  # how long a QEMU that would wait for ever is left waiting
-_RESUME_S = patient(10.0)
+_RESUME_S = scaled_timeout(10.0)
 
 
 async def try_hazards(

@@ -11,7 +11,7 @@ from results.errors import GuestLost
 from results.qemu.modes import lacks
 from results.records.run import Run
 from results.records.scenario import MIB, Build
-from runners.devices.hotplug import host_address, placed
+from runners.devices.hotplug import dimm_placement, host_address
 from runners.qemu.command_line import Variation
 from runners.qemu.guest import Guest
 from runners.system.process_memory import read_memory, write_memory
@@ -104,7 +104,7 @@ async def _tried(attempts: Attempts, share: str) -> _Tried:
 
 async def _address(guest: Guest) -> int:
     """Where the guest's QEMU has the DIMM in its own memory."""
-    at = (await placed(guest.qemu)).get(_BACKEND)
+    at = (await dimm_placement(guest.qemu)).get(_BACKEND)
     address = await host_address(guest.qemu, at["addr"]) if at is not None else None
     if address is None:
         raise GuestLost("QEMU does not tell where its DIMM lies", guest.qemu.argv)

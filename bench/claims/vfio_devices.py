@@ -64,7 +64,7 @@ def on_this_host(
             tested.findings += untested([build], str(error))
         else:
             fit.append(build)
-    missing = {way: devices.missing(way) for way in _SCENARIOS}
+    missing = {way: devices.missing_support(way) for way in _SCENARIOS}
     tested.notes += [f"not assigned by {way}: {why}" for way, why in missing.items() if why]
     ways = [way for way, why in missing.items() if not why]
     if not ways:

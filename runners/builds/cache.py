@@ -33,10 +33,10 @@ _DEFAULT = Path("/var/cache/pausebench/builds")
 _RECORD = "build.json"
 TREE = "tree"
 PACKAGES = ".packages"
-_PASSING = (".new-*", ".old-*")  # in the making, or on the way out
+_TRANSIENT = (".new-*", ".old-*")  # in the making, or on the way out
 
 
-Tell = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,17 @@ def list_builds() -> tuple[Entry, ...]:
         names = sorted(path.parent.name for path in cache_directory().glob(f"*/{_RECORD}"))
     except OSError as error:
         raise _unusable(error) from error
-    return tuple(read(name) for name in names if not name.startswith("."))
+    return tuple(read_entry(name) for name in names if not name.startswith("."))
 
 
-def is_there(label: str) -> bool:
+def has_entry(label: str) -> bool:
     """Whether an entry is called `label`, readable or not."""
     with suppress(UsageError):
-        return (cache_directory() / fit(label) / _RECORD).is_file()
+        return (cache_directory() / check_label(label) / _RECORD).is_file()
     return False
 
 
-def read(label: str) -> Entry:
+def read_entry(label: str) -> Entry:
     """The entry called `label`. Raises RecordInvalid."""
     directory = cache_directory() / label
     where = str(directory / _RECORD)
@@ -100,7 +100,7 @@ def read(label: str) -> Entry:
         raise RecordInvalid(where, f"cannot be read ({error}); {hint}") from error
 
 
-def fit(label: str) -> str:
+def check_label(label: str) -> str:
     """`label` when it can be one. Raises UsageError."""
     with suppress(UsageError):
         if label != SYSTEM and parse_build_option(f"{label}=.")[0] == label:
@@ -110,7 +110,7 @@ def fit(label: str) -> str:
 
 
 @contextmanager
-def locked(progress: Tell) -> Iterator[Path]:
+def locked(progress: ReportProgress) -> Iterator[Path]:
     """The cache, ours alone; what killed ones left in it is cleared away."""
     cache = cache_directory()
     try:
@@ -121,7 +121,7 @@ def locked(progress: Tell) -> Iterator[Path]:
             except BlockingIOError:
                 progress(f"another one is at work in {cache}; waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in (path for pattern in _PASSING for path in cache.glob(pattern)):
+            for left in (path for pattern in _TRANSIENT for path in cache.glob(pattern)):
                 shutil.rmtree(left, ignore_errors=True)
             yield cache
     except OSError as error:

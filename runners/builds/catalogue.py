@@ -22,15 +22,15 @@ from .cache import (
     SYSTEM,
     TREE,
     Entry,
-    Tell,
+    ReportProgress,
     cache_directory,
+    check_label,
     entry_of,
-    fit,
-    is_there,
+    has_entry,
     list_builds,
     locked,
     publish,
-    read,
+    read_entry,
 )
 from .discover import default_build, discover
 
@@ -38,15 +38,15 @@ __all__ = [
     "Entry",
     "add",
     "cache_directory",
+    "discover_entry",
     "find",
     "list_builds",
-    "look_into",
     "remove",
     "resolve_build",
 ]
 
 
-def tell(text: str) -> None:
+def print_progress(text: str) -> None:
     """Say on standard error what is being done."""
     print(f"build: {text}", file=sys.stderr, flush=True)
 
@@ -54,7 +54,7 @@ def tell(text: str) -> None:
 # --- resolving ------------------------------------------------------------------------------
 
 
-def resolve_build(text: str, progress: Tell = tell) -> Build:
+def resolve_build(text: str, progress: ReportProgress = print_progress) -> Build:
     """The build that `text` names, looked into and fit for a cpr-transfer.
 
     `system`; a label of the catalogue; `debian:SUITE[=VERSION]`, added when it is not there yet;
@@ -63,24 +63,24 @@ def resolve_build(text: str, progress: Tell = tell) -> Build:
     """
     if parse_suite(text) is not None:
         known = next((entry for entry in list_builds() if entry.spec == text), None)
-        return look_into(known or add(text, progress=progress))
+        return discover_entry(known or add(text, progress=progress))
     label, equals, rest = text.partition("=")
     if equals and "/" not in label:
         if not rest:
             raise UsageError(f"`{text}`: write it LABEL=BUILD, like next=/opt/qemu/build")
-        return replace(resolve_build(rest, progress), label=fit(label))
+        return replace(resolve_build(rest, progress), label=check_label(label))
     if text == SYSTEM:
         return default_build()
     entries = {entry.label: entry for entry in list_builds()}
     if text in entries:
-        return look_into(entries[text])
+        return discover_entry(entries[text])
     path = Path(text).expanduser()
     if "/" in text or path.exists():
         return discover(path)
     raise UsageError(f"there is no build `{text}`{_nearest(text, [SYSTEM, *entries])}")
 
 
-def look_into(entry: Entry) -> Build:
+def discover_entry(entry: Entry) -> Build:
     """The build behind an entry, as it is now.
 
     Raises BuildUnfit when it is gone or unfit, or when an unpacked one is not what was unpacked.
@@ -106,8 +106,8 @@ def _nearest(text: str, labels: list[str]) -> str:
 
 def find(label: str) -> Entry:
     """The entry called `label`. Raises UsageError when there is none, RecordInvalid."""
-    if is_there(label):
-        return read(label)
+    if has_entry(label):
+        return read_entry(label)
     labels = [entry.label for entry in list_builds()]
     if not labels:
         raise UsageError(
@@ -116,7 +116,7 @@ def find(label: str) -> Entry:
     raise UsageError(f"there is no build `{label}`{_nearest(label, labels)}")
 
 
-def add(spec: str, label: str | None = None, progress: Tell = tell) -> Entry:
+def add(spec: str, label: str | None = None, progress: ReportProgress = print_progress) -> Entry:
     """Add a suite's QEMU, unpacked, or a path, by reference; what is there already stays.
 
     The label defaults to the suite's name or qemu-VERSION. Either the whole entry is there
@@ -126,14 +126,14 @@ def add(spec: str, label: str | None = None, progress: Tell = tell) -> Entry:
     """
     suite = parse_suite(spec)
     if label is not None:
-        fit(label)
+        check_label(label)
     if suite is None:
         spec = str(Path(spec).expanduser().absolute())
         build = discover(spec)  # before anything is made
-    label = fit(label or (build.label if suite is None else suite.label))
+    label = check_label(label or (build.label if suite is None else suite.label))
     with locked(progress) as cache:
-        if is_there(label):
-            entry = read(label)
+        if has_entry(label):
+            entry = read_entry(label)
             if entry.spec != spec:
                 raise UsageError(
                     f"`{label}` is {entry.spec} already: choose another --label, or "
@@ -162,9 +162,9 @@ def add(spec: str, label: str | None = None, progress: Tell = tell) -> Entry:
 
 def remove(label: str) -> None:
     """Take an entry away; a build kept elsewhere stays there. Raises UsageError, HostUnfit."""
-    if not is_there(label):
+    if not has_entry(label):
         find(label)  # says what there is
-    with locked(tell) as cache:
+    with locked(print_progress) as cache:
         work = Path(tempfile.mkdtemp(prefix=".old-", dir=cache))
         try:
             with suppress(FileNotFoundError):  # another was quicker
@@ -173,7 +173,7 @@ def remove(label: str) -> None:
             shutil.rmtree(work)
 
 
-def _unpacked(suite: Suite, spec: str, label: str, work: Path, progress: Tell) -> Entry:
+def _unpacked(suite: Suite, spec: str, label: str, work: Path, progress: ReportProgress) -> Entry:
     made = work / label
     made.mkdir(mode=0o700)  # nobody else looks in before set-uid bits are gone
     tree = made / TREE

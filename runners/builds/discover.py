@@ -20,13 +20,13 @@ from typing import IO, Any
 from results.errors import BuildUnfit, HostUnfit, UsageError
 from results.records.scenario import Build
 from results.timeline.marks import FUNCTIONS, missing_marks
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
 from .elf import read_elf
 
 _MACHINE = platform.machine()
 _NAME = f"qemu-system-{_MACHINE}"
-_ELSEWHERE = (Path("/usr/libexec/qemu-kvm"), Path("/usr/bin/qemu-kvm"))
+_OTHER_PATHS = (Path("/usr/libexec/qemu-kvm"), Path("/usr/bin/qemu-kvm"))
 _LOADER = f"ld-linux-{_MACHINE.replace('_', '-')}.so.*"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _BINARY_PLACES = ("usr/bin", "usr/local/bin", "usr/libexec", "bin")
@@ -44,8 +44,8 @@ _FIRMWARE_PLACES = (
     "usr/lib/ipxe/qemu",
     "usr/share/ipxe/qemu",
 )
-_TIMEOUT_S = patient(10.0)
-_WHAT = "name a QEMU binary, build directory or unpacked tree"
+_TIMEOUT_S = scaled_timeout(10.0)
+_EXPECTED = "name a QEMU binary, build directory or unpacked tree"
 _FIRST_MAJOR = 10
 _SINCE = f"cpr-transfer came with QEMU {_FIRST_MAJOR}.0"
 
@@ -62,7 +62,7 @@ class _Installation:
 def default_build() -> Build:
     """The system's QEMU. Raises HostUnfit when there is none that can do a cpr-transfer."""
     found = shutil.which(_NAME)
-    path = Path(found) if found else next((p for p in _ELSEWHERE if p.is_file()), None)
+    path = Path(found) if found else next((p for p in _OTHER_PATHS if p.is_file()), None)
     if path is None:
         raise HostUnfit(f"{_NAME} is missing: `make setup` installs it, or name one with --build")
     try:
@@ -126,10 +126,10 @@ def discover(path: str | Path, label: str = "") -> Build:
 
 def _locate(path: Path) -> _Installation:
     if not path.exists():
-        raise BuildUnfit(f"{path}: there is nothing; {_WHAT}")
+        raise BuildUnfit(f"{path}: there is nothing; {_EXPECTED}")
     if path.is_file():
         if not os.access(path, os.X_OK):
-            raise BuildUnfit(f"{path}: is not executable; {_WHAT}")
+            raise BuildUnfit(f"{path}: is not executable; {_EXPECTED}")
         binary = path.resolve()
         root = binary.parents[2] if len(binary.parents) > 3 else None
         if root is not None and _loader(root) is not None:  # named inside an unpacked tree
@@ -143,7 +143,7 @@ def _locate(path: Path) -> _Installation:
     for inside in _BINARY_PLACES:
         if (root / inside / _NAME).is_file():
             return _tree(root, (root / inside / _NAME).resolve())
-    raise BuildUnfit(f"{path}: holds no {_NAME}; {_WHAT}")
+    raise BuildUnfit(f"{path}: holds no {_NAME}; {_EXPECTED}")
 
 
 def _tree(root: Path, binary: Path) -> _Installation:
@@ -190,7 +190,7 @@ def _version(launcher: Sequence[str], path: Path) -> str:
     said = _run([*launcher, "--version"], path)
     match = re.search(r"QEMU emulator version (\S+)(?: \(([^)]*)\))?", said)
     if match is None:
-        raise BuildUnfit(f"{path}: is no QEMU (it does not tell a QEMU version); {_WHAT}")
+        raise BuildUnfit(f"{path}: is no QEMU (it does not tell a QEMU version); {_EXPECTED}")
     return match[1] + (f" ({match[2]})" if match[2] else "")
 
 
@@ -210,7 +210,7 @@ def _run(argv: Sequence[str], path: Path) -> str:
     except OSError as error:
         raise BuildUnfit(f"{path}: cannot be started: {error.strerror or error}") from error
     if done.returncode != 0 and not done.stdout:
-        raise BuildUnfit(f"{path}: does not run here: {_last(done.stderr)}")
+        raise BuildUnfit(f"{path}: does not run here: {_last_line(done.stderr)}")
     return done.stdout
 
 
@@ -223,12 +223,12 @@ def _cpr_modes(launcher: Sequence[str], path: Path, version: str) -> tuple[str, 
             with subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             ) as qemu:
-                schema = _ask_schema(qemu)
+                schema = _query_schema(qemu)
         except OSError as error:
             raise BuildUnfit(f"{path}: cannot be started: {error.strerror or error}") from error
         if schema is None:
             log.seek(0)
-            words = _last(log.read().decode(errors="replace"))
+            words = _last_line(log.read().decode(errors="replace"))
             if int(version.split(".")[0]) < _FIRST_MAJOR:  # it was not to be asked at all
                 return ()
             raise BuildUnfit(
@@ -237,7 +237,7 @@ def _cpr_modes(launcher: Sequence[str], path: Path, version: str) -> tuple[str, 
     return modes_of_schema(schema)
 
 
-def _ask_schema(qemu: subprocess.Popen[str]) -> list[dict[str, Any]] | None:
+def _query_schema(qemu: subprocess.Popen[str]) -> list[dict[str, Any]] | None:
     """The answer to query-qmp-schema, or None when QEMU ends or the time is up.
 
     QEMU is killed, not told to quit: `quit` cut answers off at 64 KiB that were still in its
@@ -275,5 +275,5 @@ def modes_of_schema(schema: Iterable[dict[str, Any]]) -> tuple[str, ...]:
     return ()
 
 
-def _last(text: str) -> str:
+def _last_line(text: str) -> str:
     return next(iter(reversed(text.strip().splitlines())), "it said nothing").strip()

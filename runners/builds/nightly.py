@@ -20,8 +20,8 @@ _KEPT = 3  # unpacked builds of a suite
 _MOST_TRIED = 10
 
 
-def build_of_tonight(
-    spec: str, label: str, day: str, base: Path, tell: Callable[[str], None]
+def resolve_nightly_build(
+    spec: str, label: str, day: str, base: Path, progress: Callable[[str], None]
 ) -> Build:
     """The build that `spec` means on `day` (YYYYMMDD), called `label`.
 
@@ -30,20 +30,20 @@ def build_of_tonight(
     UsageError, BuildUnfit, HostUnfit.
     """
     if spec.startswith(NEWEST):
-        found = _newest(base / Path(spec.removeprefix(NEWEST)).expanduser(), label, tell)
+        found = _newest(base / Path(spec.removeprefix(NEWEST)).expanduser(), label, progress)
     elif parse_suite(spec) is not None:
         name = re.sub(r"[^a-z0-9.-]+", "-", spec.removeprefix("debian:").lower())
-        entry = catalogue.add(spec, f"{name}.{day}", tell)
-        _forget_older(name, entry.label)
-        found = catalogue.look_into(entry)
+        entry = catalogue.add(spec, f"{name}.{day}", progress)
+        _remove_older(name, entry.label)
+        found = catalogue.discover_entry(entry)
     elif "/" in spec:
         found = discover(base / Path(spec).expanduser())
     else:
-        found = catalogue.resolve_build(spec, tell)
+        found = catalogue.resolve_build(spec, progress)
     return replace(found, label=label)
 
 
-def _newest(directory: Path, label: str, tell: Callable[[str], None]) -> Build:
+def _newest(directory: Path, label: str, progress: Callable[[str], None]) -> Build:
     """By the time of last change; an entry that is no fit build is told and passed over."""
     try:
         entries = sorted(
@@ -57,14 +57,14 @@ def _newest(directory: Path, label: str, tell: Callable[[str], None]) -> Build:
         try:
             build = discover(entry, label)
         except BuildUnfit as error:
-            tell(f"{entry.name} is passed over: {error}")
+            progress(f"{entry.name} is passed over: {error}")
             continue
-        tell(f"{label} is {entry.name}, QEMU {build.version.partition(' ')[0]}")
+        progress(f"{label} is {entry.name}, QEMU {build.version.partition(' ')[0]}")
         return build
     raise BuildUnfit(f"none of the newest entries of {directory} is a build that can be measured")
 
 
-def _forget_older(name: str, kept: str) -> None:
+def _remove_older(name: str, kept: str) -> None:
     """Of a suite's daily builds only the last few stay in the cache."""
     daily = sorted(
         entry.label

@@ -113,7 +113,7 @@ class PrivateApt:
     def _checked(self, argv: list[str]) -> str:
         status, out, errors = _run(argv)
         if status != 0:
-            raise explain(self._what, out + errors)
+            raise classify_failure(self._what, out + errors)
         return out
 
 
@@ -160,7 +160,7 @@ def parse_uris(text: str) -> tuple[Package, ...]:
     return tuple(Package(uri, name, int(size), checksum) for uri, name, size, checksum in found)
 
 
-def explain(what: str, text: str) -> PausebenchError:
+def classify_failure(what: str, text: str) -> PausebenchError:
     """The error that the output of a failed apt-get or dpkg-deb means."""
     for pattern, kind, advice in _CAUSES:
         if re.search(pattern, text):

@@ -30,10 +30,12 @@ class Source:
 
 def host_mirror(suite: str) -> Source:
     """The source of this host to take `suite` from. Raises HostUnfit when it has no Debian one."""
-    known = _written_sources()
-    fetched = _fetched_sources(_ask("apt-get", "indextargets", "--format", _FORMAT, _PACKAGES))
+    known = _configured_sources()
+    fetched = _fetched_sources(
+        _output_of("apt-get", "indextargets", "--format", _FORMAT, _PACKAGES)
+    )
     # A host that never updated its lists has none to tell their origin.
-    chosen = choose_mirror(fetched or _of_this_release(known), suite)
+    chosen = choose_mirror(fetched or _for_this_release(known), suite)
     if chosen is None:
         raise HostUnfit(
             "this host's apt knows no Debian mirror: add one to its sources, or unpack the suite's "
@@ -83,7 +85,7 @@ def _fetched_sources(text: str) -> tuple[Source, ...]:
     )
 
 
-def _of_this_release(sources: Iterable[Source]) -> tuple[Source, ...]:
+def _for_this_release(sources: Iterable[Source]) -> tuple[Source, ...]:
     with suppress(OSError):
         release = platform.freedesktop_os_release()
         if release.get("ID") == "debian":
@@ -93,7 +95,7 @@ def _of_this_release(sources: Iterable[Source]) -> tuple[Source, ...]:
     return ()
 
 
-def _ask(*argv: str) -> str:
+def _output_of(*argv: str) -> str:
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -104,11 +106,11 @@ def _ask(*argv: str) -> str:
 # --- /etc/apt -------------------------------------------------------------------------------
 
 
-def _written_sources() -> tuple[Source, ...]:
+def _configured_sources() -> tuple[Source, ...]:
     places = dict(
         re.findall(
             r"^(\w+)='(.*)'$",
-            _ask(
+            _output_of(
                 *("apt-config", "shell", "list", "Dir::Etc::sourcelist/f"),
                 *("parts", "Dir::Etc::sourceparts/d"),
             ),

@@ -83,7 +83,7 @@ def unpack(
     tree.mkdir(parents=True)
     for package in found:
         apt.unpack(package, tree)
-    _without_privileges(tree)
+    _drop_set_id_bits(tree)
     return version
 
 
@@ -120,7 +120,7 @@ def choose_version(madison: str, suite: Suite) -> str:
 # --- files ----------------------------------------------------------------------------------
 
 
-def _without_privileges(tree: Path) -> None:
+def _drop_set_id_bits(tree: Path) -> None:
     """Drop set-uid and set-gid: nobody looks after security updates of these passwd and su."""
     for directory, _, names in os.walk(tree):
         for name in names:

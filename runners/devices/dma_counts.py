@@ -9,9 +9,9 @@ from pathlib import Path
 
 from results.records.observations import DeviceCounts, DeviceWork
 from runners.qemu.guest import Guest, driven_device
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
-_OPERATIONS_TIMEOUT_S = patient(3.0)
+_OPERATIONS_TIMEOUT_S = scaled_timeout(3.0)
 _DEVICES = Path("/sys/bus/pci/devices")
 # What Intel's and AMD's drivers log of a device that reaches where nothing is mapped for it.
 _FAULT = re.compile(r"DMAR: \[DMA (?:Read|Write)|AMD-Vi: .*(?:IO_PAGE_FAULT|page fault)")
@@ -24,16 +24,16 @@ class DeviceWatch:
         self._guest = guest
         self.address = driven_device(guest.scenario)
         self._log = _kernel_log()
-        self._before, self._interrupts = self._look()
+        self._before, self._interrupts = self._read_counts()
 
-    def _look(self) -> tuple[DeviceCounts, int]:
+    def _read_counts(self) -> tuple[DeviceCounts, int]:
         return self._guest.memory.device(), interrupts_of(self.address)
 
     def finished(self) -> DeviceWork:
         """Let the device go on for two more operations, and compare."""
         memory = self._guest.memory
         memory.wait_for_device(memory.device(), _OPERATIONS_TIMEOUT_S)
-        after, interrupts = self._look()
+        after, interrupts = self._read_counts()
         return DeviceWork(
             address=self.address,
             before=self._before,

@@ -21,16 +21,16 @@ from qemu.qmp import Message
 
 from results.errors import TransferRefused
 from runners.qemu.process import Qemu
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
-UNPLUG_TIMEOUT_S = patient(3.0)
+UNPLUG_TIMEOUT_S = scaled_timeout(3.0)
 _OPTIONS = {
     "object-add": "-object",
     "device_add": "-device",
     "netdev_add": "-netdev",
     "blockdev-add": "-blockdev",
 }
-_BACK = {
+_REMOVAL = {
     "object-add": ("object-del", "id", "id"),
     "netdev_add": ("netdev_del", "id", "id"),
     "blockdev-add": ("blockdev-del", "node-name", "node-name"),
@@ -41,7 +41,7 @@ _BACK = {
 _SELECT_SLOT, _SLOT_FLAGS, _EJECT = 0x0A00, 0x0A14, 8
 
 # Two slots with native hot-plug, room for memory, and a log of how descriptors are kept by name.
-ROOM: tuple[str, ...] = (
+HOTPLUG_ARGUMENTS: tuple[str, ...] = (
     *("-m", "slots=4,maxmem=4G"),
     *("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"),
     *("-device", "pcie-root-port,id=slot1,chassis=1,slot=1"),
@@ -91,12 +91,12 @@ async def unplug(qemu: Qemu, unit: HotplugUnit) -> None:
         if part.command == "device_add":
             await _unplug_device(qemu, part.arguments)
             continue
-        command, key, given = _BACK[part.command]
-        await _with_patience(qemu, command, {key: part.arguments[given]})
+        command, key, given = _REMOVAL[part.command]
+        await _retry_until_free(qemu, command, {key: part.arguments[given]})
 
 
 async def _unplug_device(qemu: Qemu, arguments: Mapping[str, Any]) -> None:
-    path = await _path(qemu, arguments)
+    path = await _device_path(qemu, arguments)
     slot = await _dimm_slot(qemu, str(arguments.get("id", "")))
     before = len(qemu.stamps)
     await qemu.execute("device_del", {"id": path})
@@ -111,7 +111,7 @@ async def _unplug_device(qemu: Qemu, arguments: Mapping[str, Any]) -> None:
     await qemu.wait_for(gone, f"that {arguments['driver']} is unplugged", UNPLUG_TIMEOUT_S)
 
 
-async def _path(qemu: Qemu, arguments: Mapping[str, Any]) -> str:
+async def _device_path(qemu: Qemu, arguments: Mapping[str, Any]) -> str:
     """A device's id, or the QOM path of the last one plugged without an id."""
     if "id" in arguments:
         return str(arguments["id"])
@@ -134,7 +134,7 @@ async def _dimm_slot(qemu: Qemu, name: str) -> int | None:
     return None
 
 
-async def placed(qemu: Qemu) -> dict[str, dict[str, int]]:
+async def dimm_placement(qemu: Qemu) -> dict[str, dict[str, int]]:
     """Memory backend of each pc-dimm → its address and slot."""
     return {
         d["data"]["memdev"].rpartition("/")[2]: {k: int(d["data"][k]) for k in ("addr", "slot")}
@@ -142,7 +142,7 @@ async def placed(qemu: Qemu) -> dict[str, dict[str, int]]:
     }
 
 
-async def _with_patience(qemu: Qemu, command: str, arguments: Mapping[str, Any]) -> None:
+async def _retry_until_free(qemu: Qemu, command: str, arguments: Mapping[str, Any]) -> None:
     """What was behind a device is in use for a moment after the device is gone (RCU)."""
     end = time.monotonic() + UNPLUG_TIMEOUT_S
     while True:
@@ -167,7 +167,7 @@ async def host_address(qemu: Qemu, address: int) -> int | None:
     return int(match[1], 16) if match else None
 
 
-def names_kept(log: str) -> tuple[str, ...]:
+def saved_names(log: str) -> tuple[str, ...]:
     """`NAME ID` of descriptors that a QEMU keeps for CPR, from its log of saves and deletes."""
     kept: dict[str, None] = {}
     for verb, name, number in re.findall(r"^cpr_(save|delete)_fd (.*?), id (-?\d+)", log, re.M):
@@ -178,7 +178,7 @@ def names_kept(log: str) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def names_asked(log: str) -> dict[str, bool]:
+def looked_up_names(log: str) -> dict[str, bool]:
     """`NAME ID` that a QEMU looked up → whether it was there, from its log."""
     found = re.findall(r"^cpr_find_fd (.*?), id (-?\d+) returns (-?\d+)", log, re.M)
     return {f"{name} {number}": int(fd) >= 0 for name, number, fd in found}

@@ -25,7 +25,7 @@ _PRESENT = 1 << 63
 _LOCKED_BYTES = 16 << 20  # more than the usual limit of 8 MiB
 
 
-def _why(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     """The kernel's own words, without the name of the call."""
     return os.strerror(error.errno) if error.errno else str(error)
 
@@ -54,7 +54,7 @@ def kvm() -> str:
             opened.callback(os.close, vm)
             opened.callback(os.close, fcntl.ioctl(vm, _KVM_CREATE_VCPU, 0))
         except OSError as error:
-            return f"/dev/kvm: {_why(error)}"
+            return f"/dev/kvm: {_reason(error)}"
     return ""
 
 
@@ -72,7 +72,7 @@ def kcmp() -> str:
             equal = syscalls.compare_files(pid, pid, one, same) == 0
             different = syscalls.compare_files(pid, pid, one, other) != 0
         except OSError as error:
-            return _why(error)
+            return _reason(error)
     return "" if equal and different else "it does not tell open files apart"
 
 
@@ -83,7 +83,7 @@ def pagemap() -> str:
             pages.seek(address // mmap.PAGESIZE * 8)
             entry = int.from_bytes(pages.read(8), "little")
     except OSError as error:
-        return _why(error)
+        return _reason(error)
     if not entry & _PRESENT:
         return "it does not show a page that is there"
     return "" if entry & _PFN else "page frame numbers are hidden (they need CAP_SYS_ADMIN)"
@@ -99,7 +99,7 @@ def io_uring() -> str:
         finally:
             os.close(ring)
     except OSError as error:
-        return _why(error)
+        return _reason(error)
     return ""
 
 
@@ -109,7 +109,7 @@ def lock_memory() -> str:
         try:
             syscalls.lock_memory(address, _LOCKED_BYTES)
         except OSError as error:
-            return _why(error)
+            return _reason(error)
         syscalls.unlock_memory(address, _LOCKED_BYTES)
     return ""
 
@@ -129,7 +129,7 @@ def _perf(kind: int, config: int) -> str:
     try:
         counter = syscalls.perf_event_open(head.ljust(_PERF_ATTR_BYTES, b"\0"))
     except OSError as error:
-        return "there is no such counter here" if error.errno == errno.ENOENT else _why(error)
+        return "there is no such counter here" if error.errno == errno.ENOENT else _reason(error)
     try:
         sum(range(10_000))
         counted = int.from_bytes(os.read(counter, 8), "little")

@@ -27,7 +27,7 @@ from runners.host.facts import (
 from runners.lab import recipe
 from runners.system.timeouts import LAB_VARIABLE
 
-from . import capabilities as trials
+from . import capabilities
 
 _TRACEFS = (SYS / "kernel/tracing", SYS / "kernel/debug/tracing")
 _TRIED_HUGE_BYTES = 16 << 20
@@ -51,14 +51,14 @@ def _kernel_config() -> str:
 class HostFacts:
     """What `runners.doctor.requirements` judges.
 
-    `trials` maps a trial to why it failed, or to nothing.
+    `capabilities` maps a trial to why it failed, or to nothing.
     """
 
     root: bool = True
     cpus: int = 1
     hypervisor: bool = False
     kvm_modules: tuple[str, ...] = ()
-    trials: dict[str, str] = field(default_factory=dict)
+    capabilities: dict[str, str] = field(default_factory=dict)
     tracefs: bool = True
     isolated: str = ""
     governor: str = ""
@@ -80,19 +80,28 @@ class HostFacts:
     lab_refusal: str = ""  # why there can be no lab here
 
 
-def look() -> HostFacts:
+def collect_facts() -> HostFacts:
     """The facts as they are now. Takes some 10 ms; gives back what killed sessions left."""
     returned, refusal = _try_huge_pages()
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
     flags = cpu_facts(read_text(PROC / "cpuinfo")).get("flags", "").split()
-    tried = (trials.kvm, trials.kcmp, trials.pagemap, trials.io_uring, trials.lock_memory)
+    tried = (
+        capabilities.kvm,
+        capabilities.kcmp,
+        capabilities.pagemap,
+        capabilities.io_uring,
+        capabilities.lock_memory,
+    )
     return HostFacts(
         root=os.geteuid() == 0,
         cpus=len(os.sched_getaffinity(0)),
         hypervisor="hypervisor" in flags,
         kvm_modules=tuple(sorted(m.name for m in (SYS / "module").glob("kvm_*"))),
-        trials={t.__name__: t() for t in (*tried, trials.perf_software, trials.perf_hardware)},
-        tracefs=any(_there(tracefs / "events") for tracefs in _TRACEFS),
+        capabilities={
+            t.__name__: t()
+            for t in (*tried, capabilities.perf_software, capabilities.perf_hardware)
+        },
+        tracefs=any(_exists(tracefs / "events") for tracefs in _TRACEFS),
         isolated=read_text(CPUS / "isolated"),
         governor=governor(),
         load1=psutil.getloadavg()[0],
@@ -105,16 +114,16 @@ def look() -> HostFacts:
         huge_free=hugepages.free_pages(),
         huge_refusal=refusal,
         huge_returned=returned,
-        vfio=_there(Path("/dev/vfio/vfio")),
-        iommufd=_there(Path("/dev/iommu")),
+        vfio=_exists(Path("/dev/vfio/vfio")),
+        iommufd=_exists(Path("/dev/iommu")),
         iommu_groups=len(list((SYS / "kernel/iommu_groups").glob("[0-9]*"))),
         vfio_config=config_value(_kernel_config(), "CONFIG_VFIO"),
-        lab=_lab(),
+        lab=_lab_root(),
         lab_refusal=_lab_refusal(),
     )
 
 
-def _lab() -> str:
+def _lab_root() -> str:
     from runners.lab.root import current_root, describe
 
     with suppress(HostUnfit, OSError):
@@ -134,7 +143,7 @@ def _lab_refusal() -> str:
     return "" if free >= recipe.FREE_MIB else f"only {free} MiB of memory are free"
 
 
-def _there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     """False also of what only root may see, like tracefs."""
     try:
         return path.exists()
@@ -145,7 +154,7 @@ def _there(path: Path) -> bool:
 def _try_huge_pages() -> tuple[int, str]:
     """Pages that were given back, and why 16 MiB cannot be had, if they cannot."""
     try:
-        returned = hugepages.give_back_of_the_dead()
+        returned = hugepages.reclaim_from_dead_sessions()
         with hugepages.reserve(_TRIED_HUGE_BYTES):
             return returned, ""
     except HostUnfit as error:

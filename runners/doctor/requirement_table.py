@@ -34,7 +34,7 @@ class Requirement:
     fix: Text
     essential: bool | Condition = False  # without it nothing can be measured
 
-    def judged(self, facts: HostFacts, support: ProbeSupport) -> Need:
+    def evaluate(self, facts: HostFacts, support: ProbeSupport) -> Need:
         def said(text: Text) -> str:
             return text if isinstance(text, str) else text(facts, support)
 
@@ -46,9 +46,9 @@ class Requirement:
         return Need(self.name, state, found, said(self.consequence), said(self.fix))
 
 
-def _trial(name: str) -> Text:
+def _reason_lacking(name: str) -> Text:
     """Why a trial failed; nothing when it did not."""
-    return lambda facts, _: facts.trials.get(name, "")
+    return lambda facts, _: facts.capabilities.get(name, "")
 
 
 # --- texts of more than one condition -------------------------------------------------------
@@ -146,7 +146,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "KVM",
         met=lambda facts, _: f"makes a VM and a vCPU ({', '.join(facts.kvm_modules) or 'kvm'})",
-        unmet=_trial("kvm"),
+        unmet=_reason_lacking("kvm"),
         consequence="guests run under TCG: other blackouts than under KVM",
         fix="modprobe kvm_intel or kvm_amd, with virtualization on in the firmware; in a virtual "
         "machine let its host pass nested virtualization on",
@@ -224,14 +224,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "perf, software",
         met="counts the task clock",
-        unmet=_trial("perf_software"),
+        unmet=_reason_lacking("perf_software"),
         consequence="no faults, switches or CPU time beside the blackout",
         fix="root, or sysctl kernel.perf_event_paranoid=1",
     ),
     Requirement(
         "perf, PMU",
         met="counts cycles",
-        unmet=_trial("perf_hardware"),
+        unmet=_reason_lacking("perf_hardware"),
         consequence="no cycles, instructions or cache misses",
         fix="bare metal, or a virtual machine with a PMU (for QEMU: -cpu host,pmu=on)",
     ),
@@ -246,7 +246,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "memlock",
         met="16 MiB can be locked",
-        unmet=_trial("lock_memory"),
+        unmet=_reason_lacking("lock_memory"),
         consequence="scenarios with --mem-lock and pinned buffers fail",
         fix="run as root, or raise it: ulimit -l unlimited",
     ),
@@ -262,21 +262,21 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "kcmp",
         met="tells open files apart",
-        unmet=_trial("kcmp"),
+        unmet=_reason_lacking("kcmp"),
         consequence="no proof that old's and new's descriptors are one open file",
         fix="root and a kernel with CONFIG_KCMP",
     ),
     Requirement(
         "pagemap",
         met="shows page frame numbers",
-        unmet=_trial("pagemap"),
+        unmet=_reason_lacking("pagemap"),
         consequence="no proof that guest RAM stays in the same physical pages",
         fix="run as root, in the host's own user namespace",
     ),
     Requirement(
         "io_uring",
         met="pins registered buffers",
-        unmet=_trial("io_uring"),
+        unmet=_reason_lacking("io_uring"),
         consequence="no long-term pins without a device, so no pin proof",
         fix="sysctl kernel.io_uring_disabled=0, and a kernel with CONFIG_IO_URING",
     ),

@@ -9,7 +9,7 @@ from results.records.host_needs import Need, ProbeSupport, measurable
 from results.records.scenario import Build
 from results.timeline.marks import MARKS
 
-from .facts import HostFacts, look
+from .facts import HostFacts, collect_facts
 from .requirement_table import REQUIREMENTS
 
 __all__ = ["build_needs", "check_host", "judge", "measurable"]
@@ -24,7 +24,7 @@ def check_host(
     refused: Sequence[tuple[str, str]] = (),
 ) -> tuple[Need, ...]:
     """Every need of this host as it is now. `refused` are (label, reason) of unfit builds."""
-    return judge(look(), support, builds, refused)
+    return judge(collect_facts(), support, builds, refused)
 
 
 def judge(
@@ -34,13 +34,13 @@ def judge(
     refused: Sequence[tuple[str, str]] = (),
 ) -> tuple[Need, ...]:
     """The same from facts that are given."""
-    judged = (requirement.judged(facts, support) for requirement in REQUIREMENTS)
+    judged = (requirement.evaluate(facts, support) for requirement in REQUIREMENTS)
     if not facts.root:
-        judged = (_as_a_user(need) for need in judged)
+        judged = (_for_ordinary_user(need) for need in judged)
     return (*build_needs(builds, refused), *judged)
 
 
-def _as_a_user(need: Need) -> Need:
+def _for_ordinary_user(need: Need) -> Need:
     """A user is refused what root may do: then nothing on the host needs mending."""
     refused = any(word in need.found for word in _REFUSALS)
     return replace(need, fix="run it with sudo") if need.state != "ok" and refused else need

@@ -66,13 +66,13 @@ def _grow(pages: int) -> Reservation:
     if not POOL.is_dir():
         raise HostUnfit("no 2 MiB huge pages on this kernel: it needs CONFIG_HUGETLBFS")
     with _ledger() as reservations:
-        _give_back(reservations)
+        _reclaim(reservations)
         others = sum(made.pages for made in reservations)
         before = _persistent()
         try:
             had = _fill(pages + others)
             if had < pages + others:
-                raise HostUnfit(_refusal(pages, max(0, had - others), others))
+                raise HostUnfit(_shortage(pages, max(0, had - others), others))
         except BaseException:
             _shrink(_persistent() - before)
             raise
@@ -94,7 +94,7 @@ def _fill(pages: int) -> int:
     return free_pages()
 
 
-def _refusal(pages: int, had: int, others: int) -> str:
+def _shortage(pages: int, had: int, others: int) -> str:
     beside = f" beside the {others} of another session" if others else ""
     return (
         f"{pages} free huge pages of 2 MiB are needed and only {had} can be had{beside}: free "
@@ -118,7 +118,7 @@ def _persistent() -> int:
     return _read("nr_hugepages") - _read("surplus_hugepages")
 
 
-def give_back_of_the_dead() -> int:
+def reclaim_from_dead_sessions() -> int:
     """Return what killed sessions left: pages in the pool, and mounts. How many pages that was.
 
     Raises HostUnfit when that takes root.
@@ -130,10 +130,10 @@ def give_back_of_the_dead() -> int:
         if not STATE.exists():
             return 0
     with _ledger() as reservations:
-        return _give_back(reservations)
+        return _reclaim(reservations)
 
 
-def _give_back(reservations: list[Reservation]) -> int:
+def _reclaim(reservations: list[Reservation]) -> int:
     dead = [made for made in reservations if not made.alive()]
     for made in dead:
         _shrink(made.added)

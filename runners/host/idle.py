@@ -29,7 +29,7 @@ class Load:
     steal_percent: float
     busiest: tuple[str, ...]
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """`busy 43 % (qemu-system-x86 12345 91 %)`."""
         by = f" ({', '.join(self.busiest)})" if self.busiest else ""
         stolen = f", steal {self.steal_percent:.0f} %" if self.steal_percent >= 1 else ""
@@ -60,10 +60,10 @@ def measure_load(seconds: float = _SAMPLE_SECONDS) -> Load:
     return Load(max(0.0, 100.0 - idle), steal, named)
 
 
-def wait_until_quiet(
+def wait_until_idle(
     busy_percent: float,
     wait_seconds: float,
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
     look: Callable[[], Load] = measure_load,
     clock: Callable[[], float] = time.monotonic,
 ) -> Load | None:
@@ -80,7 +80,7 @@ def wait_until_quiet(
             if clock() >= deadline:
                 return load
             if not told:
-                tell(f"waiting for a quiet host: {load.told()}, wanted {busy_percent:g} %")
+                progress(f"waiting for a quiet host: {load.describe()}, wanted {busy_percent:g} %")
                 told = True
 
 

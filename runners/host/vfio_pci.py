@@ -23,13 +23,13 @@ from results.records.scenario import Build
 from runners.system.child import start_time, still_runs
 
 _SYS = Path("/sys")
-_LENT = Path("/run/pausebench/devices")
+_RECORDS = Path("/run/pausebench/devices")
 _DRIVER = "vfio-pci"
 _HARMLESS = ("", _DRIVER, "pci-stub", "pcieport")  # what VFIO lets the others of a group have
 _ADDRESS = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])", re.IGNORECASE)
 _CLASS = re.compile(r"class:((?:[0-9a-f]{2}){1,3})", re.IGNORECASE)
 _BRIDGE, _IFF_UP = 0x06, 1
-_SETTLE_S = 5.0
+_BIND_TIMEOUT_S = 5.0
 _VFIO_CPR = b"vfio device with fd=%d needs an id property"  # said by those that have vfio CPR only
 # Module, what shows that it is there, and what lacks otherwise.
 _TYPE1 = (("vfio_iommu_type1", Path("/dev/vfio/vfio"), "no VFIO type1 container"),)
@@ -79,7 +79,7 @@ def chosen_addresses(text: str, sys: Path = _SYS) -> list[str]:
     return found
 
 
-def look_at(address: str, sys: Path = _SYS) -> PciDevice:
+def read_device(address: str, sys: Path = _SYS) -> PciDevice:
     """What sysfs tells of the device at `address`. Raises UsageError when there is none."""
     here = sys / "bus/pci/devices" / address
     if not here.is_dir():
@@ -98,7 +98,7 @@ def look_at(address: str, sys: Path = _SYS) -> PciDevice:
             if name != address and _hex(here.parent / name / "class") >> 16 != _BRIDGE
         ),
         reset=_text(here / "reset_method"),
-        uses=(*_disks(here, sys), *_interfaces(here, sys), *_screens(here)),
+        uses=(*_disks(here, sys), *_interfaces(here, sys), *_displays(here)),
     )
 
 
@@ -131,12 +131,12 @@ def refusal(device: PciDevice, chosen: Iterable[str]) -> str:
 
 def check_devices(addresses: Sequence[str]) -> tuple[PciDevice, ...]:
     """The devices, all of them fit to be assigned. Raises UsageError or HostUnfit."""
-    devices = tuple(look_at(address) for address in addresses)
+    devices = tuple(read_device(address) for address in addresses)
     for device in devices:
         why = refusal(device, addresses)
         if why:
             raise UsageError(why) if device.group else HostUnfit(why)
-        if _busy(device):
+        if _group_in_use(device):
             raise UsageError(
                 f"device {device.address} is assigned to another virtual machine already "
                 f"(/dev/vfio/{device.group} is open): end that one first"
@@ -161,7 +161,9 @@ def check_build(build: Build) -> None:
 
 
 @contextmanager
-def lent(addresses: Sequence[str], kinds: Iterable[str]) -> Iterator[tuple[PciDevice, ...]]:
+def bound_to_vfio_pci(
+    addresses: Sequence[str], kinds: Iterable[str]
+) -> Iterator[tuple[PciDevice, ...]]:
     """Have the devices bound to vfio-pci inside the block, and back at their drivers after it.
 
     `kinds` are the ways to assign them: type1, iommufd. Raises UsageError for a device in use,
@@ -169,37 +171,37 @@ def lent(addresses: Sequence[str], kinds: Iterable[str]) -> Iterator[tuple[PciDe
     """
     devices = check_devices(addresses)
     for kind in kinds:
-        _need(kind)
+        _require(kind)
     with ExitStack() as stack:
         for device in devices:
             if device.driver != _DRIVER:
-                stack.callback(_give_back, device.address, device.driver)
-                _take(device)
+                stack.callback(_restore_driver, device.address, device.driver)
+                _bind(device)
         yield devices
 
 
-def give_back_of_the_dead() -> int:
+def reclaim_from_dead_sessions() -> int:
     """Give back the devices that killed sessions kept; how many there were."""
     found = 0
-    for note in _LENT.glob("*.json"):
+    for note in _RECORDS.glob("*.json"):
         with suppress(OSError, ValueError, KeyError):
             kept = json.loads(note.read_text())
             if not still_runs(int(kept["pid"]), kept["started"]):
-                _give_back(parse_address(note.stem), str(kept["driver"]))
+                _restore_driver(parse_address(note.stem), str(kept["driver"]))
                 found += 1
     return found
 
 
-def missing(kind: str) -> str:
+def missing_support(kind: str) -> str:
     """What this kernel lacks to assign devices in one way: type1, iommufd; empty for nothing."""
     try:
-        _need(kind)
+        _require(kind)
     except HostUnfit as error:
         return str(error)
     return ""
 
 
-def _need(kind: str) -> None:
+def _require(kind: str) -> None:
     """Load what the kernel needs for one way of assigning devices. Raises HostUnfit."""
     for module, sign, what in (
         (_DRIVER, _SYS / "bus/pci/drivers" / _DRIVER, "no vfio-pci driver"),
@@ -225,13 +227,13 @@ def _modprobe(module: str) -> str:
     return f" ({said})" if said else ""
 
 
-def _take(device: PciDevice) -> None:
+def _bind(device: PciDevice) -> None:
     here = _SYS / "bus/pci/devices" / device.address
     me = os.getpid()
     note = {"pid": me, "started": start_time(me), "driver": device.driver}
     try:
-        _LENT.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (_LENT / f"{device.address}.json").write_text(json.dumps(note))
+        _RECORDS.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (_RECORDS / f"{device.address}.json").write_text(json.dumps(note))
         (here / "driver_override").write_text(_DRIVER)
         if device.driver:
             (here / "driver/unbind").write_text(device.address)
@@ -240,15 +242,15 @@ def _take(device: PciDevice) -> None:
         raise HostUnfit(
             f"device {device.address} cannot be bound to {_DRIVER}: {error.strerror} (root?)"
         ) from error
-    if not _becomes(here, _DRIVER):
+    if not _wait_for_driver(here, _DRIVER):
         raise HostUnfit(
             f"device {device.address} was not taken by {_DRIVER} but by "
             f"{_driver(here) or 'no driver'}: see dmesg"
         )
 
 
-def _give_back(address: str, driver: str) -> None:
-    """Undo `_take`, as far as it got; a device that was pulled out is nobody's any more."""
+def _restore_driver(address: str, driver: str) -> None:
+    """Undo `_bind`, as far as it got; a device that was pulled out is nobody's any more."""
     here = _SYS / "bus/pci/devices" / address
     with suppress(OSError):
         if _driver(here) == _DRIVER:
@@ -256,12 +258,12 @@ def _give_back(address: str, driver: str) -> None:
         (here / "driver_override").write_text("\n")
         if driver and not _driver(here):
             (_SYS / "bus/pci/drivers_probe").write_text(address)
-            _becomes(here, driver)
-    (_LENT / f"{address}.json").unlink(missing_ok=True)
+            _wait_for_driver(here, driver)
+    (_RECORDS / f"{address}.json").unlink(missing_ok=True)
 
 
-def _becomes(here: Path, driver: str) -> bool:
-    end = time.monotonic() + _SETTLE_S
+def _wait_for_driver(here: Path, driver: str) -> bool:
+    end = time.monotonic() + _BIND_TIMEOUT_S
     while _driver(here) != driver:
         if time.monotonic() > end:
             return False
@@ -269,7 +271,7 @@ def _becomes(here: Path, driver: str) -> bool:
     return True
 
 
-def _busy(device: PciDevice) -> bool:
+def _group_in_use(device: PciDevice) -> bool:
     """Whether another process has the group open: VFIO lets only one at a time."""
     if device.driver != _DRIVER:
         return False
@@ -300,7 +302,7 @@ def _interfaces(here: Path, sys: Path) -> Iterator[str]:
             yield f"network interface {name} is up"
 
 
-def _screens(here: Path) -> Iterator[str]:
+def _displays(here: Path) -> Iterator[str]:
     if _text(here / "boot_vga") == "1":
         yield "it is the screen that the firmware started with"
 

@@ -20,7 +20,7 @@ import psutil
 
 from results.errors import HostUnfit, PausebenchError
 from results.records.scenario import MIB
-from runners.system.child import dying_with_us, kill_group, owner_name
+from runners.system.child import die_with_parent, kill_group, owner_name
 
 from . import recipe
 from .root import LabRoot, compile_python
@@ -52,7 +52,7 @@ class Finished:
 
 
 @contextmanager
-def lab_run(root: LabRoot, job: Job, tell: Callable[[str], None]) -> Iterator[Finished]:
+def lab_run(root: LabRoot, job: Job, progress: Callable[[str], None]) -> Iterator[Finished]:
     """Boot the lab, run the job, and yield what it left; nothing of it stays afterwards.
 
     Raises HostUnfit when it does not boot or does not end in time.
@@ -71,12 +71,12 @@ def lab_run(root: LabRoot, job: Job, tell: Callable[[str], None]) -> Iterator[Fi
             (share / name).write_text(content)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                yield _boot_and_wait(root, job, directory, share, tell)
+                yield _boot_and_wait(root, job, directory, share, progress)
                 return
             except _NotBooted as error:
                 if attempt == _ATTEMPTS:
                     raise HostUnfit(str(error)) from error
-                tell(f"{error}; once more")
+                progress(f"{error}; once more")
 
 
 class _NotBooted(PausebenchError):
@@ -96,7 +96,7 @@ def stage_code(root: LabRoot, into: Path) -> None:
 
 
 def _boot_and_wait(
-    root: LabRoot, job: Job, directory: Path, share: Path, tell: Callable[[str], None]
+    root: LabRoot, job: Job, directory: Path, share: Path, progress: Callable[[str], None]
 ) -> Finished:
     for name in ("output", "progress", "status"):
         (share / name).unlink(missing_ok=True)
@@ -114,7 +114,7 @@ def _boot_and_wait(
     with console.open("wb") as output:
         process = _start(root, argv, directory, output)
         try:
-            _follow(process, share, job.limit_s, tell, console)
+            _follow(process, share, job.limit_s, progress, console)
         finally:
             kill_group(process)  # virtme-run, and the QEMU that it started
             process.wait()
@@ -128,7 +128,7 @@ def _follow(
     process: subprocess.Popen[bytes],
     share: Path,
     limit_s: int,
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
     console: Path,
 ) -> None:
     """Pass progress on until the lab has ended. Raises HostUnfit, _NotBooted."""
@@ -139,7 +139,7 @@ def _follow(
         text = _text(share / "progress")
         complete = text.rfind("\n") + 1
         for line in text[shown:complete].splitlines():
-            tell(line)
+            progress(line)
         shown = max(shown, complete)
         if (share / "status").exists():
             return
@@ -164,7 +164,7 @@ def _last_words(share: Path, console: Path) -> str:
     return words[-1][-200:] if words else "it said nothing"
 
 
-def interactive(root: LabRoot, devices: Sequence[recipe.LabDevice]) -> int:
+def run_shell(root: LabRoot, devices: Sequence[recipe.LabDevice]) -> int:
     """A shell in the lab, with this pausebench in /lab/code; returns its exit status."""
     with _private_directory() as directory:
         share = directory / "share"
@@ -208,7 +208,7 @@ def _qemu(directory: Path) -> Path:
     if found is None:
         raise HostUnfit("the lab needs qemu-system-x86_64 on PATH: make setup")
     wrapper = directory / "qemu"
-    wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(dying_with_us([found]))} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(die_with_parent([found]))} "$@"\n')
     wrapper.chmod(0o700)
     return wrapper
 
@@ -231,7 +231,7 @@ def _start(
     root: LabRoot, argv: Sequence[str], directory: Path, output: BinaryIO
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        dying_with_us(argv),
+        die_with_parent(argv),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,

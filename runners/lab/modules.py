@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from results.errors import HostUnfit
-from runners.builds.cache import Tell, locked
+from runners.builds.cache import ReportProgress, locked
 from runners.debian.private_apt import PrivateApt
 from runners.debian.suites import Suite, suite_sources
 
@@ -44,7 +44,7 @@ def _modules(root: LabRoot) -> Path:
     return root.tree / "usr/lib/modules" / root.kernel
 
 
-def add_iommufd(root: LabRoot, progress: Tell) -> None:
+def add_iommufd(root: LabRoot, progress: ReportProgress) -> None:
     """Build the modules into the root. Raises HostUnfit with the compiler's last words."""
     with locked(progress) as cache:
         if has_iommufd(root):
@@ -63,7 +63,7 @@ def add_iommufd(root: LabRoot, progress: Tell) -> None:
         shutil.rmtree(archives(), ignore_errors=True)
 
 
-def _fetch(root: LabRoot, work: Path, progress: Tell) -> None:
+def _fetch(root: LabRoot, work: Path, progress: ReportProgress) -> None:
     """The source of the root's kernel, the parts that are wanted, and make."""
     version = root.kernel_package
     name = f"linux-source-{'.'.join(version.split('.')[:2])}"

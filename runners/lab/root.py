@@ -24,7 +24,7 @@ from pathlib import Path
 
 from results.errors import HostUnfit
 from runners.builds.cache import PACKAGES as ARCHIVES
-from runners.builds.cache import Tell, cache_directory, locked
+from runners.builds.cache import ReportProgress, cache_directory, locked
 from runners.debian.private_apt import Package, PrivateApt
 from runners.debian.suites import Suite, suite_sources
 
@@ -126,7 +126,7 @@ def _remove(path: Path) -> bool:
     return True
 
 
-def build_root(progress: Tell) -> LabRoot:
+def build_root(progress: ReportProgress) -> LabRoot:
     """The root of the newest versions on the mirror, made when it is not there yet.
 
     All of it is there afterwards or nothing. Raises HostUnfit, UsageError of the mirror.
@@ -143,7 +143,7 @@ def build_root(progress: Tell) -> LabRoot:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _build(work: Path, pins: tuple[str, ...], progress: Tell) -> LabRoot:
+def _build(work: Path, pins: tuple[str, ...], progress: ReportProgress) -> LabRoot:
     apt = PrivateApt("the lab", suite_sources(Suite(recipe.SUITE)), work / "apt", archives())
     progress(f"asking the mirror for {recipe.SUITE}")
     apt.run("apt-get", "update")

@@ -17,23 +17,30 @@ from results.errors import GuestLost, PausebenchError
 from results.records.observations import StreamLog
 from results.records.recording import Process
 from results.records.scenario import MIB, Build, Scenario
-from runners.qemu.command_line import AS_IT_IS, RAM_ID, Sockets, Variation, backend_options, channel
+from runners.qemu.command_line import (
+    NO_VARIATION,
+    RAM_ID,
+    Sockets,
+    Variation,
+    backend_options,
+    channel,
+)
 from runners.qemu.guest import vcpu_tids
 from runners.qemu.migration import (
     START_TIMEOUT_S,
-    listening,
-    numbers,
-    resumed,
-    sent,
+    integers,
+    wait_until_listening,
+    wait_until_resumed,
+    wait_until_sent,
 )
 from runners.qemu.process import Qemu
-from runners.system.child import dying_with_us
-from runners.system.timeouts import patient
-from runners.transfer.base import Hooks, Transferred, describe_ends
+from runners.system.child import die_with_parent
+from runners.system.timeouts import scaled_timeout
+from runners.transfer.base import Hooks, Transferred, record_final_state
 
 LETTERS = {"S": "virtio-serial", "B": "virtio-blk", "N": "virtio-net"}
-_BOOT_TIMEOUT_S = patient(60.0)
-_AWAKE = 50  # numbers of each stream, before and after
+_BOOT_TIMEOUT_S = scaled_timeout(60.0)
+_ENOUGH = 50  # numbers of each stream, before and after
 # idle=poll: a vCPU that sleeps leaves cpu_exec long before it is stopped, and its last return would
 # tell nothing.
 _APPEND = "console=ttyS0 panic=-1 mitigations=off net.ifnames=0 idle=poll quiet"
@@ -52,7 +59,7 @@ class Receiver:
             words = [str(server.fileno()), str(packets.fileno() if packets else -1)]
             program = str(Path(__file__).with_name("receiver.py"))
             self._process = subprocess.Popen(
-                dying_with_us([sys.executable, "-ISu", program, *words]),
+                die_with_parent([sys.executable, "-ISu", program, *words]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=fds,
@@ -70,7 +77,7 @@ class Receiver:
 
     def finish(self) -> list[tuple[int, str, str]]:
         """End it and return all that came: (host ns, source, text)."""
-        out, _ = self._process.communicate(timeout=patient(20.0))
+        out, _ = self._process.communicate(timeout=scaled_timeout(20.0))
         return [(int(ns), str(source), str(text)) for ns, source, text in json.loads(out or b"[]")]
 
     def close(self) -> None:
@@ -158,7 +165,7 @@ class LinuxGuest:
         await self.qemu.connect()
         self.vcpu_tids = await vcpu_tids(self.qemu, self.scenario.vcpus)
         end = time.monotonic() + _BOOT_TIMEOUT_S
-        while not all(receiver.last().get(letter, 0) > _AWAKE for letter in letters):
+        while not all(receiver.last().get(letter, 0) > _ENOUGH for letter in letters):
             if not self.qemu.alive():
                 raise self.qemu.lost("Linux booted")
             if time.monotonic() > end:
@@ -176,8 +183,8 @@ class LinuxGuest:
         words = [line.strip() for line in lines if line.strip()]
         return words[-1] if words else "its console is empty"
 
-    async def hand_over(
-        self, build: Build, hooks: Hooks, receiver: Receiver, variation: Variation = AS_IT_IS
+    async def update(
+        self, build: Build, hooks: Hooks, receiver: Receiver, variation: Variation = NO_VARIATION
     ) -> Transferred:
         """Move it into a new QEMU of `build` by cpr-transfer; a failure is a value."""
         old = self.qemu
@@ -191,7 +198,7 @@ class LinuxGuest:
         new = self.start_qemu(build, variation, sockets)
         new.side = "new"
         try:
-            await self._steps(old, new, sockets, seen, hooks, receiver)
+            await self._transfer(old, new, sockets, seen, hooks, receiver)
         except (PausebenchError, OSError) as error:
             seen.failure = str(error)
         except BaseException:
@@ -200,7 +207,7 @@ class LinuxGuest:
         finally:
             for path in (sockets.cpr, sockets.main):
                 path.unlink(missing_ok=True)
-        await describe_ends(seen, old, new)
+        await record_final_state(seen, old, new)
         if seen.failure:
             await new.reap()
             return seen
@@ -209,7 +216,7 @@ class LinuxGuest:
         hooks.ended(new)
         return seen
 
-    async def _steps(
+    async def _transfer(
         self,
         old: Qemu,
         new: Qemu,
@@ -223,7 +230,7 @@ class LinuxGuest:
         events = [{"capability": "events", "state": True}]
         await old.execute("migrate-set-capabilities", capabilities=events)
         await old.execute("migrate-set-parameters", mode="cpr-transfer")
-        await listening(new, sockets.cpr)
+        await wait_until_listening(new, sockets.cpr)
         steps["migrate"] = time.monotonic_ns()
         channels = [channel("main", hooks.main_path(sockets.main)), channel("cpr", sockets.cpr)]
         await old.execute("migrate", channels=channels)
@@ -235,11 +242,11 @@ class LinuxGuest:
         hooks.hold(old, new, self.vcpu_tids, tids)
         steps["migrate_incoming"] = time.monotonic_ns()
         await new.execute("migrate-incoming", uri=f"unix:{sockets.main}")
-        await sent(old)
+        await wait_until_sent(old)
         info = await old.execute("query-migrate")
-        steps["completed"] = await resumed(new)
-        seen.migrate_info = numbers(info)
-        await _flowing(receiver)
+        steps["completed"] = await wait_until_resumed(new)
+        seen.migrate_info = integers(info)
+        await _wait_for_streams(receiver)
         hooks.resumed(old, new)
         steps["done"] = time.monotonic_ns()
 
@@ -248,12 +255,12 @@ class LinuxGuest:
             self.qemu.kill()
 
 
-async def _flowing(receiver: Receiver) -> None:
+async def _wait_for_streams(receiver: Receiver) -> None:
     """Give every stream time for more numbers; one that stands still is judged afterwards."""
     before = receiver.last()
-    end = time.monotonic() + patient(1.0)
+    end = time.monotonic() + scaled_timeout(1.0)
     while time.monotonic() < end:
         await asyncio.sleep(0.05)
         now = receiver.last()
-        if all(now[letter] > before[letter] + _AWAKE for letter in before if letter in LETTERS):
+        if all(now[letter] > before[letter] + _ENOUGH for letter in before if letter in LETTERS):
             return

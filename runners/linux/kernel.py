@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from results.errors import HostUnfit
-from runners.builds.cache import PACKAGES, Tell, cache_directory, locked
+from runners.builds.cache import PACKAGES, ReportProgress, cache_directory, locked
 from runners.debian.private_apt import PrivateApt
 from runners.debian.suites import Suite, suite_sources
 
@@ -38,7 +38,7 @@ class Kernel:
         return self.path / _MODULES
 
 
-def guest_kernel(progress: Tell) -> Kernel:
+def guest_kernel(progress: ReportProgress) -> Kernel:
     """The kernel in the cache, fetched where there is none. Raises HostUnfit, UsageError."""
     known = _known()
     if known is not None:
@@ -60,7 +60,7 @@ def _known() -> Kernel | None:
     return Kernel(found[-1].parent) if found else None
 
 
-def own_suite() -> str:
+def host_suite() -> str:
     """The release of Debian that this host runs. Raises HostUnfit for another system."""
     try:
         release = platform.freedesktop_os_release()
@@ -72,8 +72,8 @@ def own_suite() -> str:
     return name
 
 
-def _fetch(work: Path, progress: Tell) -> Kernel:
-    suite = own_suite()
+def _fetch(work: Path, progress: ReportProgress) -> Kernel:
+    suite = host_suite()
     progress(f"fetching the kernel of {suite} for the Linux guest")
     apt = PrivateApt(_WHAT, suite_sources(Suite(suite)), work / "apt", work / PACKAGES)
     apt.run("apt-get", "update")

@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 
-_MOST = 65536
+_READ_BYTES = 65536
 _LINE_BYTES = 10
 
 
@@ -44,7 +44,7 @@ class _ArrivalLog:
                 elif number in self._connections:
                     self._receive(number, now)
                 elif self._packets is not None:
-                    self._keep(now, "net", self._packets.recv(_MOST)[14 : 14 + _LINE_BYTES])
+                    self._keep(now, "net", self._packets.recv(_READ_BYTES)[14 : 14 + _LINE_BYTES])
 
     def _accept(self) -> None:
         connection, _ = self._server.accept()
@@ -54,7 +54,7 @@ class _ArrivalLog:
     def _receive(self, number: int, now: int) -> None:
         connection, source = self._connections[number]
         try:
-            data = connection.recv(_MOST)
+            data = connection.recv(_READ_BYTES)
         except ConnectionError:
             data = b""
         if data:

@@ -15,7 +15,7 @@ from results.errors import HostUnfit
 from results.records.observations import ObservedGap
 from runners.payload import layout as payload
 from runners.system.assembler import assemble
-from runners.system.child import dying_with_us
+from runners.system.child import die_with_parent
 
 from . import layout as at
 
@@ -57,7 +57,7 @@ class Observer:
             struct.pack_into("<Q", self._area, at.O_SLOT_BYTES, vcpus << payload.SLOT_SHIFT)
             self._vcpus = vcpus
             self._process = subprocess.Popen(
-                dying_with_us([str(program)]),
+                die_with_parent([str(program)]),
                 stdin=area,
                 stdout=slots,
                 stderr=subprocess.DEVNULL,

@@ -92,7 +92,7 @@ class GuestMemory:
         self._increments: Words = words.reshape(_CHUNK_PAGES, at.PAGE_WORDS)
         self._rest = np.empty_like(self._increments)
         self._differs = np.empty(self._increments.shape, dtype=np.bool_)
-        self._through = np.empty((_CHUNK_PAGES // _AROUND_PAGES, at.PAGE_WORDS), dtype=np.uint32)
+        self._sampled = np.empty((_CHUNK_PAGES // _AROUND_PAGES, at.PAGE_WORDS), dtype=np.uint32)
 
     def close(self) -> None:
         """Give the mapping back; huge pages are freed only when nobody maps them."""
@@ -159,13 +159,13 @@ class GuestMemory:
                 raise GuestLost(f"vCPU {still[0]} did not beat within {timeout_s:g} s")
             time.sleep(0.0005)
 
-    def sample_ticks(self, patience_s: float = 0.1) -> list[list[tuple[int, int]]]:
+    def sample_ticks(self, timeout_s: float = 0.1) -> list[list[tuple[int, int]]]:
         """Read (host ns, tick of the last beat) of every vCPU: one list of fresh samples a vCPU.
 
         The clock is read after the tick: a reader that loses its CPU in between then makes the
         sample staler, never fresher than the truth, and the smallest (ns - tick) is the best one.
         A sample is fresh when the tick moved within the last 100 µs, which a vCPU that waits for
-        a CPU does not do; the look ends at 16 fresh samples, or after `patience_s` with what there
+        a CPU does not do; the look ends at 16 fresh samples, or after `timeout_s` with what there
         is. It reads on for some beats before it sleeps: a sleep alone may take longer than a sample
         stays fresh. Ticks are raw (32 bits, wrapping).
         """
@@ -176,7 +176,7 @@ class GuestMemory:
         last = [(0, -1)] * len(places)
         fresh = 0
         now = clock()
-        end, rest = now + int(patience_s * 1e9), now + _FRESH_NS
+        end, rest = now + int(timeout_s * 1e9), now + _FRESH_NS
         while fresh < _FRESH_SAMPLES and clock() < end:
             for i, place in enumerate(places):
                 tick = int(words[place])
@@ -275,7 +275,7 @@ class GuestMemory:
         start = time.monotonic_ns()
         plan = self.plan
         stride = max(1, -(-plan.pages * at.PAGE_BYTES // limit_bytes))
-        wrong = _Wrong()
+        changed = _ChangedPages()
         checked = 0
         with ExitStack() as stack:
             fd = -1 if mapped is None else os.open(f"/proc/{mapped[0]}/mem", os.O_RDONLY)
@@ -283,18 +283,18 @@ class GuestMemory:
                 stack.callback(os.close, fd)
             for first in range(plan.first_page, plan.end_page, _CHUNK_PAGES * stride):
                 pages = min(_CHUNK_PAGES, plan.end_page - first)
-                wrong.add(first, self._differing(self._pages(first, pages), first, 1))
+                changed.add(first, self._differing(self._pages(first, pages), first, 1))
                 checked += pages
                 if mapped is not None:
-                    found = self._through[: -(-pages // _AROUND_PAGES)]
+                    found = self._sampled[: -(-pages // _AROUND_PAGES)]
                     for row, page in enumerate(range(first, first + pages, _AROUND_PAGES)):
                         _read_exactly(fd, found[row], mapped[1] + page * at.PAGE_BYTES)
-                    wrong.add(first, self._differing(found, first, _AROUND_PAGES))
+                    changed.add(first, self._differing(found, first, _AROUND_PAGES))
         return RamCheck(
             pages=checked,
             bytes=checked * (at.PAGE_BYTES - 4 * at.GUEST_WORDS),
-            bad_pages=len(wrong.pages),
-            first_bad=wrong.first,
+            bad_pages=len(changed.pages),
+            first_bad=changed.first,
             duration_ns=time.monotonic_ns() - start,
         )
 
@@ -318,7 +318,7 @@ class GuestMemory:
 
 
 @dataclass(slots=True)
-class _Wrong:
+class _ChangedPages:
     """Pages that have changed, by number, and the first one found."""
 
     pages: set[int] = field(default_factory=set)

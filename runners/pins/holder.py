@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from results.errors import HostUnfit
-from runners.system.child import dying_with_us
+from runners.system.child import die_with_parent
 
 _PROGRAM = "runners.pins.io_uring_holder"
 _TIMEOUT_S = 30.0
@@ -27,7 +27,7 @@ class PinHolder:
         """Raises HostUnfit when the kernel refuses the pins, with its reason and the fix."""
         self.bytes = length
         self._process = subprocess.Popen(
-            dying_with_us([sys.executable, "-m", _PROGRAM, str(path), str(length)]),
+            die_with_parent([sys.executable, "-m", _PROGRAM, str(path), str(length)]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -50,13 +50,13 @@ class PinHolder:
 
     def dma(self, value: int) -> None:
         """Write 8 bytes at DMA_OFFSET through the pinned pages. Raises HostUnfit on an error."""
-        self._say(f"dma {DMA_OFFSET} {value}")
+        self._request(f"dma {DMA_OFFSET} {value}")
 
     def release(self) -> None:
         """Let every pin go; the process stays."""
-        self._say("release")
+        self._request("release")
 
-    def _say(self, line: str, timeout_s: float = _TIMEOUT_S) -> None:
+    def _request(self, line: str, timeout_s: float = _TIMEOUT_S) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line + "\n")
@@ -85,7 +85,7 @@ class PinHolder:
                 # The ring of a process that only ends gives its pins back some 20 ms later, from a
                 # kernel worker (measured on 6.18): the next guest would still find them taken.
                 with suppress(HostUnfit):
-                    self._say("release", _RELEASE_TIMEOUT_S)
+                    self._request("release", _RELEASE_TIMEOUT_S)
         finally:
             self._process.kill()
             self._process.wait()

@@ -95,7 +95,7 @@ class Holder:
         self._ring.unregister()
 
 
-def _answer(**fields: object) -> None:
+def _reply(**fields: object) -> None:
     print(json.dumps(fields), flush=True)
 
 
@@ -103,9 +103,9 @@ def main(path: str, length: str) -> int:
     try:
         holder = Holder(Path(path), int(length))
     except OSError as error:
-        _answer(error=str(error))
+        _reply(error=str(error))
         return 1
-    _answer(pid=os.getpid(), bytes=int(length))
+    _reply(pid=os.getpid(), bytes=int(length))
     for line in sys.stdin:
         words = line.split()
         try:
@@ -113,9 +113,9 @@ def main(path: str, length: str) -> int:
                 holder.dma(int(words[1]), int(words[2]))
             elif words[0] == "release":
                 holder.release()
-            _answer(done=words[0])
+            _reply(done=words[0])
         except OSError as error:
-            _answer(error=str(error))
+            _reply(error=str(error))
     return 0
 
 

@@ -38,7 +38,7 @@ class Variation:
     descriptors: tuple[int, ...] = ()  # of ours that QEMU inherits under the same numbers
 
 
-AS_IT_IS = Variation()
+NO_VARIATION = Variation()
 
 
 def low_ram_bytes(machine: str, ram_bytes: int) -> int:
@@ -99,7 +99,7 @@ def guest_argv(
     monitor_fd: int,
     hugetlbfs: Path | None = None,
     incoming: Sockets | None = None,
-    variation: Variation = AS_IT_IS,
+    variation: Variation = NO_VARIATION,
 ) -> tuple[str, ...]:
     """Full argv of one QEMU. With `incoming` it takes the guest over, else it starts it paused.
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 from results.errors import GuestLost, TransferRefused
 from results.records.scenario import Build, Scenario
-from runners.host.vfio_pci import EDU, look_at
+from runners.host.vfio_pci import EDU, read_device
 from runners.payload.layout import TICK_SHIFT
 from runners.payload.memory import GuestMemory, GuestPlan, plan_guest
 from runners.system.process_memory import ram_descriptor
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
-from .command_line import AS_IT_IS, FIRST_SLOT, Sockets, Variation, guest_argv, low_ram_bytes
+from .command_line import FIRST_SLOT, NO_VARIATION, Sockets, Variation, guest_argv, low_ram_bytes
 from .process import Qemu
 
-BEAT_TIMEOUT_S = patient(30.0)
+BEAT_TIMEOUT_S = scaled_timeout(30.0)
 # An operation of edu takes 100 ms by QEMU's own clock.
 _DEVICE_PACE_S, _DEVICE_LATE_S = 0.001, 5.0
 # Of any guest before it runs: only the thresholds of the payload depend on it.
@@ -50,12 +50,16 @@ class Guest:
         self.memory: GuestMemory
         self.vcpu_tids: tuple[int, ...] = ()
         self.first_beat_s = 0.0
-        self.update = 0
-        self.variation = AS_IT_IS  # of the QEMU that it is in now
+        self.updates = 0
+        self.variation = NO_VARIATION  # of the QEMU that it is in now
 
     @classmethod
     async def boot(
-        cls, scenario: Scenario, build: Build, place: GuestPlace, variation: Variation = AS_IT_IS
+        cls,
+        scenario: Scenario,
+        build: Build,
+        place: GuestPlace,
+        variation: Variation = NO_VARIATION,
     ) -> Guest:
         """Start a guest and return once every vCPU beats and has touched its share of RAM.
 
@@ -80,7 +84,7 @@ class Guest:
             guest.vcpu_tids = await vcpu_tids(qemu, scenario.vcpus)
             guest.memory = GuestMemory(ram_descriptor(qemu.pid, scenario.ram_bytes), plan)
             try:
-                await guest._wake()
+                await guest._start_payload()
             except BaseException:
                 guest.memory.close()
                 raise
@@ -90,28 +94,28 @@ class Guest:
             raise
         return guest
 
-    async def _wake(self) -> None:
+    async def _start_payload(self) -> None:
         self.memory.prepare()
         await self.qemu.execute("cont")
         start = time.monotonic()
-        await self._until(self.memory.first_beat_seen, "its first beat")
+        await self._wait_until(self.memory.first_beat_seen, "its first beat")
         self.first_beat_s = time.monotonic() - start
         # A large working set on a KVM that emulates takes its time: bound it by its size.
-        patience = BEAT_TIMEOUT_S + self.plan.pages * 100e-6
-        await self._until(self.memory.running, "the first walk over its RAM", patience)
+        timeout_s = BEAT_TIMEOUT_S + self.plan.pages * 100e-6
+        await self._wait_until(self.memory.running, "the first walk over its RAM", timeout_s)
         if self.plan.device:
-            await self._until(self.memory.device_ready, "its first DMA")
+            await self._wait_until(self.memory.device_ready, "its first DMA")
 
-    async def _until(
-        self, reached: Callable[[], bool], what: str, patience_s: float = BEAT_TIMEOUT_S
+    async def _wait_until(
+        self, reached: Callable[[], bool], what: str, timeout_s: float = BEAT_TIMEOUT_S
     ) -> None:
-        end = time.monotonic() + patience_s
+        end = time.monotonic() + timeout_s
         while not reached():
             if not self.qemu.alive():
                 raise self.qemu.lost(f"the guest made {what}")
             if time.monotonic() > end:
                 raise GuestLost(
-                    f"the guest did not make {what} in {patience_s:.0f} s", self.qemu.argv
+                    f"the guest did not make {what} in {timeout_s:.0f} s", self.qemu.argv
                 )
             await asyncio.sleep(0.002)
 
@@ -143,7 +147,7 @@ def driven_device(scenario: Scenario) -> str:
     if low_ram_bytes(scenario.machine, scenario.ram_bytes) < scenario.ram_bytes:
         return ""
     assigned = filter(None, scenario.devices.split(","))
-    return next((address for address in assigned if look_at(address).ids == EDU), "")
+    return next((address for address in assigned if read_device(address).ids == EDU), "")
 
 
 def device_plan(scenario: Scenario) -> dict[str, int]:
@@ -164,7 +168,7 @@ def start_qemu(
     build: Build,
     place: GuestPlace,
     incoming: Sockets | None = None,
-    variation: Variation = AS_IT_IS,
+    variation: Variation = NO_VARIATION,
 ) -> Qemu:
     """Start a QEMU for `scenario`, to run the guest afresh or to take it over."""
     number = secrets.token_hex(4)

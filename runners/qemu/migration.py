@@ -11,13 +11,13 @@ from pathlib import Path
 from qemu.qmp import Message
 
 from results.errors import PausebenchError, TransferRefused
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
 from .process import Qemu
 
-HANDOVER_TIMEOUT_S = patient(30.0)
-START_TIMEOUT_S = patient(20.0)
-_STATE_TIMEOUT_S = patient(2.0)
+HANDOVER_TIMEOUT_S = scaled_timeout(30.0)
+START_TIMEOUT_S = scaled_timeout(20.0)
+_STATE_TIMEOUT_S = scaled_timeout(2.0)
 
 
 async def runstate(qemu: Qemu) -> str:
@@ -49,7 +49,7 @@ def migration_ended(message: Message) -> bool:
     return migration_status(message) in ("completed", "failed")
 
 
-async def sent(old: Qemu) -> None:
+async def wait_until_sent(old: Qemu) -> None:
     """Wait until old QEMU has sent the guest.
 
     Raises TransferRefused when it reports a failure or nothing in time, GuestLost when it ends.
@@ -65,7 +65,7 @@ def failed_migration(who: str, info: Mapping[str, object]) -> TransferRefused:
     return TransferRefused(f"{who} reports a failed migration: {reason}", received=str(info))
 
 
-async def resumed(new: Qemu) -> int:
+async def wait_until_resumed(new: Qemu) -> int:
     """Wait until new QEMU says that the guest runs; when it said so (monotonic ns)."""
 
     def says_so(message: Message) -> bool:
@@ -75,14 +75,14 @@ async def resumed(new: Qemu) -> int:
     return ns
 
 
-async def listening(new: Qemu, cpr: Path) -> None:
-    """Wait until new QEMU listens on its cpr socket, without connecting to it.
+async def wait_until_listening(new: Qemu, cpr: Path) -> None:
+    """Wait until new QEMU is_listening on its cpr socket, without connecting to it.
 
-    The file exists a moment before it listens, and a connection that is only tried would be
+    The file exists a moment before it is_listening, and a connection that is only tried would be
     taken for old QEMU's. Raises GuestLost, TransferRefused.
     """
     end = time.monotonic() + START_TIMEOUT_S
-    while not listens(cpr):
+    while not is_listening(cpr):
         if not new.alive():
             raise new.lost("it opened the cpr socket")
         if time.monotonic() > end:
@@ -93,7 +93,7 @@ async def listening(new: Qemu, cpr: Path) -> None:
         await asyncio.sleep(0.001)
 
 
-def listens(path: Path) -> bool:
+def is_listening(path: Path) -> bool:
     """Whether a unix socket at `path` accepts: flag __SO_ACCEPTCON in /proc/net/unix."""
     needle = str(path)
     for line in Path("/proc/net/unix").read_text().splitlines():
@@ -102,6 +102,6 @@ def listens(path: Path) -> bool:
     return False
 
 
-def numbers(answer: Mapping[str, object]) -> dict[str, int]:
+def integers(answer: Mapping[str, object]) -> dict[str, int]:
     """The integers of a QMP answer."""
     return {k: v for k, v in answer.items() if isinstance(v, int) and not isinstance(v, bool)}

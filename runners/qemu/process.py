@@ -19,12 +19,12 @@ from results.errors import GuestLost, TransferRefused
 from results.qemu.log import last_words
 from results.records.recording import QmpStamp
 from results.records.run import Side
-from runners.system.child import dying_with_us
-from runners.system.timeouts import patient
+from runners.system.child import die_with_parent
+from runners.system.timeouts import scaled_timeout
 
 LOG_TAIL_BYTES = 4096
-COMMAND_TIMEOUT_S = patient(20.0)
-_QUIT_TIMEOUT_S = patient(5.0)
+COMMAND_TIMEOUT_S = scaled_timeout(20.0)
+_QUIT_TIMEOUT_S = scaled_timeout(5.0)
 
 
 class Qemu:
@@ -60,7 +60,7 @@ class Qemu:
                 # The group of its own keeps a Ctrl-C at the terminal from reaching QEMU before
                 # the clean-up does.
                 process = subprocess.Popen(
-                    dying_with_us(argv),
+                    die_with_parent(argv),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -189,9 +189,9 @@ class Qemu:
                 await asyncio.wait_for(self.client.execute("quit"), 2.0)
         await self.reap(_QUIT_TIMEOUT_S)
 
-    async def reap(self, patience_s: float = 0.0) -> None:
+    async def reap(self, timeout_s: float = 0.0) -> None:
         """Wait for the end, then kill; closes the monitor. Safe to call twice."""
-        end = time.monotonic() + patience_s
+        end = time.monotonic() + timeout_s
         while self.alive() and time.monotonic() < end:
             await asyncio.sleep(0.002)
         self.kill()

@@ -33,7 +33,7 @@ def owner_name() -> str:
     return f"pausebench-{os.getpid()}-{start_time(os.getpid())}"
 
 
-def dying_with_us(argv: Sequence[str]) -> list[str]:
+def die_with_parent(argv: Sequence[str]) -> list[str]:
     """argv of a child that the kernel kills when this process ends, however that happens.
 
     setpriv becomes the program by exec, so that the signal is the program's own; a preexec_fn

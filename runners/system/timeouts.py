@@ -8,6 +8,6 @@ LAB_VARIABLE = "PAUSEBENCH_LAB"  # set in the lab: the machine and the QEMU that
 _LAB_FACTOR = 5.0
 
 
-def patient(seconds: float) -> float:
+def scaled_timeout(seconds: float) -> float:
     """A bound for this machine. Bounds only end what hangs, so a longer one changes no result."""
     return seconds * (_LAB_FACTOR if os.environ.get(LAB_VARIABLE) else 1.0)

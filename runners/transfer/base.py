@@ -17,17 +17,19 @@ from results.records.recording import Process, QmpStamp
 from results.records.scenario import Build
 from runners.qemu.command_line import Sockets, Variation
 from runners.qemu.guest import Guest, start_qemu, vcpu_tids
-from runners.qemu.migration import START_TIMEOUT_S, resumed, runstate, sent
+from runners.qemu.migration import START_TIMEOUT_S, runstate, wait_until_resumed, wait_until_sent
 from runners.qemu.process import Qemu
 from runners.system.process_memory import ram_mapping
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
-BEAT_TIMEOUT_S = patient(10.0)
-AWAY_S = 0.03  # for this long at most the CPU is left to QEMU while the guest stands still
+BEAT_TIMEOUT_S = scaled_timeout(10.0)
+BLACKOUT_SLEEP_S = (
+    0.03  # for this long at most the CPU is left to QEMU while the guest stands still
+)
 UNLIMITED = 0  # max-bandwidth: the default of 128 MiB/s would measure the limit
 # Between two looks at a new guest's clock where the pause is long: that a sample may be 25 us late
 # makes 40 us of a pause of half a second then.
-CLOCK_LOOK_S = 0.3
+CLOCK_BASELINE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Transferred:
     failure: str = ""
 
 
-async def describe_ends(
+async def record_final_state(
     seen: Transferred, old: Qemu, new: Qemu | None, old_state: str = ""
 ) -> None:
     """Add the state, log and events in which both QEMUs end the transfer.
@@ -81,7 +83,7 @@ async def describe_ends(
 
 
 @dataclass(frozen=True, slots=True)
-class VcpuView:
+class VcpuSnapshot:
     """One vCPU before it is taken away; samples are (host ns, tick) of its last beat."""
 
     gaps_logged: int
@@ -103,7 +105,7 @@ class Transfer(ABC):
     old_state: str = ""  # of a QEMU that cannot be asked any more at the end
     cpr: Path = field(init=False)
     main: Path = field(init=False)
-    clock_look_s: ClassVar[float] = 0.0  # before a guest's first update; 0: one look is enough
+    clock_baseline_s: ClassVar[float] = 0.0  # before a guest's first update; 0: one look is enough
 
     def __post_init__(self) -> None:
         name = secrets.token_hex(4)
@@ -124,7 +126,7 @@ class Transfer(ABC):
         """What is started before all else: new QEMU, which waits."""
         self._start_new()
 
-    def clear(self) -> None:
+    def clean_up(self) -> None:
         """Take away what the update alone needed."""
         for path in (self.cpr, self.main):
             path.unlink(missing_ok=True)
@@ -145,15 +147,15 @@ class Transfer(ABC):
     def _start_new(self) -> Qemu:
         guest = self.guest
         new = start_qemu(guest.scenario, self.build, guest.place, self.sockets(), self.variation)
-        return self._is_new(new)
+        return self._register_new(new)
 
-    def _is_new(self, new: Qemu) -> Qemu:
+    def _register_new(self, new: Qemu) -> Qemu:
         new.side = "new"
         self.new = new
         self.seen.new = Process(new.pid, new.argv, ())
         return new
 
-    def _waiting(self) -> Qemu:
+    def _announce_start(self) -> Qemu:
         """New QEMU as `begin` has started it, before old QEMU is told anything."""
         assert self.new is not None
         self.hooks.started(self.old.pid, self.new.pid)
@@ -168,12 +170,12 @@ class Transfer(ABC):
         self.seen.new = Process(new.pid, new.argv, tids)
         self.hooks.hold(self.old, new, self.guest.vcpu_tids, tids)
 
-    async def _completed(self, new: Qemu) -> None:
-        await sent(self.old)
-        await resumed(new)
+    async def _wait_until_completed(self, new: Qemu) -> None:
+        await wait_until_sent(self.old)
+        await wait_until_resumed(new)
         self._step("completed")
 
-    def _same_file(self, new: Qemu) -> None:
+    def _check_same_file(self, new: Qemu) -> None:
         """New QEMU must map the very file that is compared with the pattern, and share it."""
         guest = self.guest
         mapping = ram_mapping(new.pid, guest.scenario.ram_bytes)
@@ -186,21 +188,21 @@ class Transfer(ABC):
     def _step(self, name: str) -> None:
         self.seen.steps[name] = time.monotonic_ns()
 
-    def _watch_guest(self) -> list[VcpuView]:
+    def _snapshot_vcpus(self) -> list[VcpuSnapshot]:
         """Last look at the beats before the guest is taken away."""
-        if self.clock_look_s and not self.guest.update:
-            time.sleep(self.clock_look_s)
+        if self.clock_baseline_s and not self.guest.updates:
+            time.sleep(self.clock_baseline_s)
         memory = self.guest.memory
         samples = memory.sample_ticks()
         # Counted last: a busy host fills the log with gaps that are none of the blackout's.
         logged = [memory.gaps_logged(v) for v in range(self.guest.scenario.vcpus)]
         beats = memory.beats()
         return [
-            VcpuView(count, beat, tuple(ticks))
+            VcpuSnapshot(count, beat, tuple(ticks))
             for count, beat, ticks in zip(logged, beats, samples, strict=True)
         ]
 
-    async def _follow_guest(self, before: list[VcpuView]) -> None:
+    async def _record_beats(self, before: list[VcpuSnapshot]) -> None:
         """See every vCPU beat in new QEMU and read the gap that it logged."""
         memory = self.guest.memory
         await asyncio.to_thread(memory.wait_for_beats, memory.beats(), BEAT_TIMEOUT_S)

@@ -14,9 +14,9 @@ import time
 from runners.devices.dma_counts import DeviceWatch
 from runners.payload.memory import GuestMemory
 from runners.qemu.command_line import Sockets, channel
-from runners.qemu.migration import listening, numbers
+from runners.qemu.migration import integers, wait_until_listening
 
-from .base import AWAY_S, Transfer
+from .base import BLACKOUT_SLEEP_S, Transfer
 
 
 class CprTransfer(Transfer):
@@ -26,30 +26,30 @@ class CprTransfer(Transfer):
         return Sockets(self.cpr, self.main)
 
     async def run(self) -> None:
-        new = self._waiting()
+        new = self._announce_start()
         await self._prepare(self.old)
         await self.old.execute("migrate-set-parameters", mode="cpr-transfer")
-        await listening(new, self.cpr)
+        await wait_until_listening(new, self.cpr)
         self._step("migrate")
         main = channel("main", self.hooks.main_path(self.main))
         await self.old.execute("migrate", channels=[main, channel("cpr", self.cpr)])
         await self._hold(new)
         work = DeviceWatch(self.guest) if self.guest.plan.device else None
-        before = self._watch_guest()
+        before = self._snapshot_vcpus()
         self._step("migrate_incoming")
         await new.execute("migrate-incoming", uri=f"unix:{self.main}")
-        stay_away(self.guest.memory, [view.gaps_logged for view in before])
-        await self._completed(new)
-        await self._follow_guest(before)
+        sleep_through_blackout(self.guest.memory, [view.gaps_logged for view in before])
+        await self._wait_until_completed(new)
+        await self._record_beats(before)
         if work is not None:
             self.seen.device = await asyncio.to_thread(work.finished)
         self.hooks.resumed(self.old, new)
-        self.seen.migrate_info = numbers(await self.old.execute("query-migrate"))
-        self._same_file(new)
+        self.seen.migrate_info = integers(await self.old.execute("query-migrate"))
+        self._check_same_file(new)
         self._step("done")
 
 
-def stay_away(memory: GuestMemory, logged: list[int]) -> None:
+def sleep_through_blackout(memory: GuestMemory, logged: list[int]) -> None:
     """Sleep until the guest beats again after its pause, or for a while at most.
 
     QEMU reports a dozen events meanwhile. To handle each as it came took a CPU away from QEMU when
@@ -57,7 +57,7 @@ def stay_away(memory: GuestMemory, logged: list[int]) -> None:
     monitors' sockets. A pause has come and gone when the guest has logged a gap, or, where its
     clock stood still with it, when its beats stood still and moved again.
     """
-    end = time.monotonic() + AWAY_S
+    end = time.monotonic() + BLACKOUT_SLEEP_S
     still, beats = False, memory.beats()
     while time.monotonic() < end:
         time.sleep(0.001)

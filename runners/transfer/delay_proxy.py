@@ -23,7 +23,7 @@ _TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Delay:
     """How long the last byte was kept (host ns): from old QEMU's end of file to its sending."""
 
     start_ns: int
@@ -34,7 +34,7 @@ class Held:
         return self.end_ns - self.start_ns
 
 
-class HeldChannel:
+class DelayProxy:
     """Listens at `path` for old QEMU and passes on to new QEMU at `target`; a context manager.
 
     One connection, in a thread of its own. Without a return path: old QEMU must end by itself.
@@ -46,7 +46,7 @@ class HeldChannel:
         self._hold_ns = hold_ns
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._stop, self._stopped = socket.socketpair()
-        self._held: Held | None = None
+        self._held: Delay | None = None
         self._error = ""
         self._thread = threading.Thread(target=self._serve, name="main channel", daemon=True)
 
@@ -63,7 +63,7 @@ class HeldChannel:
             end.close()
         self._path.unlink(missing_ok=True)
 
-    def held(self) -> Held:
+    def delay(self) -> Delay:
         """What was held back. Raises TransferRefused when the channel did not get that far."""
         if self._held is None:
             raise TransferRefused(f"nothing was held back: {self._error or 'old QEMU did not end'}")
@@ -98,7 +98,7 @@ class HeldChannel:
             time.sleep(self._hold_ns / 1e9)
         end = time.monotonic_ns()
         new.sendall(kept)
-        self._held = Held(start, end)
+        self._held = Delay(start, end)
         with suppress(OSError):  # new QEMU may be done and gone
             new.shutdown(socket.SHUT_WR)
         # Closed by new QEMU when it has read all: to close first could discard what it has not.

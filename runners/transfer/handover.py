@@ -17,15 +17,15 @@ from runners.qemu.guest import Guest
 from runners.qemu.process import Qemu
 from runners.system.process_memory import ram_mapping
 
-from .base import Hooks, Transfer, Transferred, describe_ends
+from .base import Hooks, Transfer, Transferred, record_final_state
 from .modes import TRANSFERS
 
-__all__ = ["Hooks", "Transferred", "hand_over"]
+__all__ = ["Hooks", "Transferred", "update_guest"]
 
-RATE_PATIENCE_S = 0.1
+RATE_TIMEOUT_S = 0.1
 
 
-async def hand_over(
+async def update_guest(
     guest: Guest,
     build: Build,
     hooks: Hooks | None = None,
@@ -50,7 +50,7 @@ async def hand_over(
     transfer = kind(guest, build, variation, seen, hooks or Hooks(), old)
     await _attempt(transfer)
     new = transfer.new
-    await describe_ends(seen, old, new, transfer.old_state)
+    await record_final_state(seen, old, new, transfer.old_state)
     if seen.failure or new is None:
         await _kill(new)
         return seen
@@ -58,7 +58,7 @@ async def hand_over(
     await asyncio.gather(transfer.end_old(), _check_ram(guest, new, seen))
     guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
     guest.variation = variation
-    guest.update += 1
+    guest.updates += 1
     await _follow_rate(guest, seen)
     transfer.hooks.ended(new)
     return seen
@@ -79,7 +79,7 @@ async def _attempt(transfer: Transfer) -> None:
         await _kill(transfer.new)
         raise
     finally:
-        transfer.clear()
+        transfer.clean_up()
 
 
 async def _kill(qemu: Qemu | None) -> None:
@@ -98,7 +98,7 @@ async def _check_ram(guest: Guest, new: Qemu, seen: Transferred) -> None:
 
 async def _follow_rate(guest: Guest, seen: Transferred) -> None:
     """Read every vCPU's ring of beats, again until its rate is back or patience is at its end."""
-    end = time.monotonic() + RATE_PATIENCE_S
+    end = time.monotonic() + RATE_TIMEOUT_S
     while True:
         seen.beats = tuple(
             replace(beats, ring=guest.memory.ring(beats.index, tick))
@@ -106,7 +106,7 @@ async def _follow_rate(guest: Guest, seen: Transferred) -> None:
             else beats
             for beats in seen.beats
         )
-        if all(map(_is_back, seen.beats)) or time.monotonic() > end:
+        if all(map(_rate_is_back, seen.beats)) or time.monotonic() > end:
             return
         await asyncio.sleep(0.005)
 
@@ -118,7 +118,7 @@ def _tick_before(beats: VcpuBeats) -> int | None:
     return beats.gaps[0].start_tick if beats.gaps else None
 
 
-def _is_back(beats: VcpuBeats) -> bool:
+def _rate_is_back(beats: VcpuBeats) -> bool:
     """Whether its rate is back; also where that cannot be told, as waiting would not help."""
     if beats.ring is None or not beats.gaps:
         return True

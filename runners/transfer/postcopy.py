@@ -21,7 +21,7 @@ class Postcopy(Precopy):
         if qemu is self.old:
             await qemu.execute("migrate-set-parameters", {"max-postcopy-bandwidth": UNLIMITED})
 
-    async def _on_its_way(self) -> None:
+    async def _migration_started(self) -> None:
         await self.old.wait_for(
             lambda message: migration_status(message) in ("active", "completed", "failed"),
             "that the migration began",

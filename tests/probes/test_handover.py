@@ -18,7 +18,7 @@ from results.timeline.cpr_channel import carried_descriptors
 from runners.builds.discover import default_build
 from runners.payload.build import build_payload
 from runners.qemu.guest import Guest, GuestPlace
-from runners.transfer.handover import Hooks, hand_over
+from runners.transfer.handover import Hooks, update_guest
 
 pytestmark = [pytest.mark.bpf, pytest.mark.qemu]
 
@@ -188,7 +188,7 @@ def test_an_independent_script_finds_the_same_gaps(probe, build, place):
 
         try:
             for _ in range(count):
-                seen = await hand_over(guest, build, Hooks(started=started, hold=hold))
+                seen = await update_guest(guest, build, Hooks(started=started, hold=hold))
                 assert not seen.failure, seen.failure
                 observed = probe.collect(seen.old.vcpu_tids, seen.new.vcpu_tids)
                 probe.forget(seen.old.pid, seen.old.vcpu_tids)
@@ -235,7 +235,7 @@ def test_descriptors_are_seen_by_a_watch_that_comes_late(probe, build, place):
             probe.watch(new, incoming=True)
 
         try:
-            seen = await hand_over(guest, build, Hooks(started=started))
+            seen = await update_guest(guest, build, Hooks(started=started))
             observed = probe.collect((), ())
             probe.forget(seen.old.pid, ())
             probe.forget(seen.new.pid, ())

@@ -29,7 +29,7 @@ def test_tracepoints_and_uprobes_work_where_the_host_has_bpf(found):
 def test_a_function_that_no_kernel_has_is_refused_with_one_line_of_reason():
     bpf = support._compiled()
     try:
-        why = support._tried(
+        why = support._attach_and_fire(
             bpf,
             support._KPROBE,
             lambda: bpf.attach_kprobe(event="no_kernel_has_this", fn_name="on_kprobe"),
@@ -72,7 +72,10 @@ def test_nothing_is_said_on_standard_error(capfd):
 def test_a_probe_that_never_fires_does_not_count():
     bpf = support._compiled()
     try:
-        assert support._tried(bpf, support._KPROBE, lambda: None) == "it attaches, but never fires"
+        assert (
+            support._attach_and_fire(bpf, support._KPROBE, lambda: None)
+            == "it attaches, but never fires"
+        )
     finally:
         bpf.cleanup()
 
@@ -87,7 +90,7 @@ def test_the_last_word_of_c_is_the_reason():
         os.write(2, b"libbpf: first\nlibbpf: the reason\n\n")
         raise RuntimeError("Failed to attach")
 
-    assert support._tried(Nothing(), 0, refused) == "libbpf: the reason"
+    assert support._attach_and_fire(Nothing(), 0, refused) == "libbpf: the reason"
 
 
 def test_without_bcc_every_kind_says_why(monkeypatch):

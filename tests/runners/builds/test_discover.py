@@ -117,7 +117,7 @@ def test_a_tree_without_its_libc_is_refused(tmp_path, fake):
 
 def test_a_host_without_qemu_is_unfit(monkeypatch):
     monkeypatch.setattr(builds.shutil, "which", lambda name: None)
-    monkeypatch.setattr(builds, "_ELSEWHERE", ())
+    monkeypatch.setattr(builds, "_OTHER_PATHS", ())
     with pytest.raises(HostUnfit, match="make setup"):
         default_build()
 

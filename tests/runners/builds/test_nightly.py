@@ -10,7 +10,7 @@ from results.errors import BuildUnfit, UsageError
 from results.records.scenario import Build
 from runners.builds import catalogue, nightly
 from runners.builds.catalogue import list_builds
-from runners.builds.nightly import build_of_tonight
+from runners.builds.nightly import resolve_nightly_build
 
 BUILD = Build(
     label="",
@@ -62,7 +62,7 @@ def entries(directory, *names):
 def test_the_entry_changed_last_is_the_build_of_tonight(tmp_path, looked_at, told):
     entries(tmp_path / "builds", "c-first", "b-last")
     os.utime(tmp_path / "builds/c-first", (9 * 3600, 9 * 3600))
-    build = build_of_tonight("newest:builds", "next", "20260307", tmp_path, told.append)
+    build = resolve_nightly_build("newest:builds", "next", "20260307", tmp_path, told.append)
     assert (build.label, build.binary) == ("next", str(tmp_path / "builds/c-first"))
     assert looked_at == ["c-first"]
     assert told == ["next is c-first, QEMU 11.1.3"]
@@ -70,7 +70,7 @@ def test_the_entry_changed_last_is_the_build_of_tonight(tmp_path, looked_at, tol
 
 def test_what_is_no_build_is_told_and_passed_over_for_the_next(tmp_path, looked_at, told):
     entries(tmp_path / "builds", "oldest", "good", "bad-half-copied", ".being-copied")
-    build = build_of_tonight("newest:builds", "next", "20260307", tmp_path, told.append)
+    build = resolve_nightly_build("newest:builds", "next", "20260307", tmp_path, told.append)
     assert Path(build.binary).name == "good"
     assert looked_at == ["bad-half-copied", "good"]
     assert told[0].startswith("bad-half-copied is passed over: ")
@@ -79,19 +79,21 @@ def test_what_is_no_build_is_told_and_passed_over_for_the_next(tmp_path, looked_
 def test_only_so_many_are_tried(tmp_path, looked_at, told):
     entries(tmp_path / "builds", "good", *(f"bad-{number}" for number in range(10)))
     with pytest.raises(BuildUnfit, match="none of the newest entries"):
-        build_of_tonight("newest:builds", "next", "20260307", tmp_path, told.append)
+        resolve_nightly_build("newest:builds", "next", "20260307", tmp_path, told.append)
     assert looked_at == [f"bad-{number}" for number in reversed(range(10))]
 
 
 def test_an_empty_directory_holds_no_build(tmp_path, looked_at, told):
     (tmp_path / "builds").mkdir()
     with pytest.raises(BuildUnfit, match="none of the newest entries"):
-        build_of_tonight(f"newest:{tmp_path}/builds", "next", "20260307", Path("/"), told.append)
+        resolve_nightly_build(
+            f"newest:{tmp_path}/builds", "next", "20260307", Path("/"), told.append
+        )
 
 
 def test_a_directory_that_is_not_there(tmp_path, looked_at, told):
     with pytest.raises(UsageError, match=r"cannot look into .*builds: No such file"):
-        build_of_tonight("newest:builds", "next", "20260307", tmp_path, told.append)
+        resolve_nightly_build("newest:builds", "next", "20260307", tmp_path, told.append)
 
 
 # --- debian:SUITE -----------------------------------------------------------------------------
@@ -118,7 +120,7 @@ def labels():
 
 def test_a_suite_is_fetched_once_a_day(tmp_path, unpacked, told):
     for _ in range(2):
-        build = build_of_tonight("debian:sid", "next", "20260307", tmp_path, told.append)
+        build = resolve_nightly_build("debian:sid", "next", "20260307", tmp_path, told.append)
         assert build.label == "next"
     assert unpacked == ["sid"]
     assert labels() == ["sid.20260307"]
@@ -126,7 +128,7 @@ def test_a_suite_is_fetched_once_a_day(tmp_path, unpacked, told):
 
 def test_the_last_three_days_of_a_suite_are_kept(tmp_path, cache, unpacked, told):
     for day in range(1, 6):
-        build_of_tonight("debian:sid", "next", f"2026030{day}", tmp_path, told.append)
+        resolve_nightly_build("debian:sid", "next", f"2026030{day}", tmp_path, told.append)
     assert unpacked == ["sid"] * 5
     assert labels() == ["sid.20260303", "sid.20260304", "sid.20260305"]
     assert not (cache / "sid.20260302").exists()
@@ -137,9 +139,9 @@ def test_builds_of_another_name_are_not_forgotten(tmp_path, unpacked, told):
     catalogue.add("debian:sid", "sid.mine", told.append)
     catalogue.add("debian:sid", "old-sid.20250101", told.append)
     for day in range(1, 6):
-        build_of_tonight("debian:trixie", "old", f"2026030{day}", tmp_path, told.append)
+        resolve_nightly_build("debian:trixie", "old", f"2026030{day}", tmp_path, told.append)
     for day in range(1, 5):
-        build_of_tonight("debian:sid", "next", f"2026030{day}", tmp_path, told.append)
+        resolve_nightly_build("debian:sid", "next", f"2026030{day}", tmp_path, told.append)
     assert labels() == [
         *("old-sid.20250101", "sid", "sid.20260302", "sid.20260303", "sid.20260304", "sid.mine"),
         *("trixie.20260303", "trixie.20260304", "trixie.20260305"),
@@ -148,7 +150,7 @@ def test_builds_of_another_name_are_not_forgotten(tmp_path, unpacked, told):
 
 def test_a_night_before_the_kept_ones_keeps_its_own_build(tmp_path, unpacked, told):
     for day in (3, 4, 5, 1):  # a host whose clock was set back
-        build = build_of_tonight("debian:sid", "next", f"2026030{day}", tmp_path, told.append)
+        build = resolve_nightly_build("debian:sid", "next", f"2026030{day}", tmp_path, told.append)
     assert Path(build.binary).is_dir()
     assert labels() == ["sid.20260301", "sid.20260303", "sid.20260304", "sid.20260305"]
 
@@ -157,12 +159,12 @@ def test_a_night_before_the_kept_ones_keeps_its_own_build(tmp_path, unpacked, to
 
 
 def test_a_path_is_relative_to_the_configuration(tmp_path, looked_at, told):
-    build = build_of_tonight("./qemu", "next", "20260307", tmp_path, told.append)
+    build = resolve_nightly_build("./qemu", "next", "20260307", tmp_path, told.append)
     assert (build.label, build.binary) == ("next", str(tmp_path / "qemu"))
 
 
 def test_a_label_of_the_catalogue_is_called_as_the_job_calls_it(tmp_path, unpacked, told):
     catalogue.add("debian:sid", "stable", told.append)
-    build = build_of_tonight("stable", "old", "20260307", tmp_path, told.append)
+    build = resolve_nightly_build("stable", "old", "20260307", tmp_path, told.append)
     assert build.label == "old"
     assert Path(build.binary) == tmp_path / "cache/stable/tree"

@@ -50,8 +50,10 @@ def host(monkeypatch):
     """A host whose apt says `targets` and whose files hold `written`."""
 
     def be(targets="", written=(), release=None):
-        monkeypatch.setattr(sources, "_ask", lambda *argv: targets if argv[0] == "apt-get" else "")
-        monkeypatch.setattr(sources, "_written_sources", lambda: tuple(written))
+        monkeypatch.setattr(
+            sources, "_output_of", lambda *argv: targets if argv[0] == "apt-get" else ""
+        )
+        monkeypatch.setattr(sources, "_configured_sources", lambda: tuple(written))
         monkeypatch.setattr(
             sources.platform, "freedesktop_os_release", lambda: release or {"ID": "other"}
         )

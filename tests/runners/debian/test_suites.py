@@ -7,7 +7,7 @@ import pytest
 
 from results.errors import HostUnfit, UsageError
 from runners.debian import private_apt, suites
-from runners.debian.private_apt import Package, PrivateApt, explain, matches, parse_uris
+from runners.debian.private_apt import Package, PrivateApt, classify_failure, matches, parse_uris
 from runners.debian.suites import Suite, base_suite, choose_version, parse_suite
 
 MADISON = """\
@@ -115,7 +115,7 @@ def test_uris():
     ],
 )
 def test_what_apt_s_complaints_mean(said, kind, words):
-    error = explain("debian:trixie", said)
+    error = classify_failure("debian:trixie", said)
     assert type(error) is kind
     assert words in str(error)
     assert str(error).startswith("debian:trixie: ")
@@ -168,7 +168,7 @@ def test_set_uid_bits_are_dropped(tmp_path):
         (tmp_path / name).touch()
         (tmp_path / name).chmod(mode)
     (tmp_path / "link").symlink_to("/usr/bin/passwd")
-    suites._without_privileges(tmp_path)
+    suites._drop_set_id_bits(tmp_path)
     modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in tmp_path.iterdir()}
     expected = {"passwd": 0o755, "chage": 0o755, "qemu": 0o755, "data": 0o644}
     assert {name: modes[name] for name in expected} == expected

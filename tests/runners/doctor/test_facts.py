@@ -6,7 +6,7 @@ import os
 import pytest
 
 from runners.doctor import facts
-from runners.doctor.facts import config_value, look
+from runners.doctor.facts import collect_facts, config_value
 from runners.host.facts import (
     read_text,
 )
@@ -36,8 +36,8 @@ def test_a_broken_kernel_configuration_tells_nothing(tmp_path, monkeypatch):
 def test_a_look_leaves_the_host_as_it_was():
     pool = POOL / "nr_hugepages"
     before = read_text(pool)
-    found = look()
+    found = collect_facts()
     assert read_text(pool) == before
     assert found.cpus >= 1
     assert found.root == (os.geteuid() == 0)
-    assert set(found.trials) >= {"kvm", "kcmp", "pagemap", "io_uring", "lock_memory"}
+    assert set(found.capabilities) >= {"kvm", "kcmp", "pagemap", "io_uring", "lock_memory"}

@@ -1,4 +1,4 @@
-"""Needs: what each fact means, what is essential, and that the trials try what they say."""
+"""Needs: what each fact means, what is essential, and that the capabilities try what they say."""
 
 import ctypes
 import os
@@ -9,7 +9,7 @@ import pytest
 from results.records.host_needs import Need, ProbeSupport, measurable
 from results.records.scenario import GIB, MIB, Build
 from results.timeline.marks import FUNCTIONS
-from runners.doctor import capabilities as trials
+from runners.doctor import capabilities
 from runners.doctor.facts import HostFacts
 from runners.doctor.requirement_table import REQUIREMENTS
 from runners.doctor.requirements import build_needs, check_host, judge
@@ -17,7 +17,7 @@ from runners.system import syscalls
 
 GOOD = HostFacts(
     cpus=8,
-    trials=dict.fromkeys(["kvm", "kcmp", "pagemap", "io_uring", "lock_memory"], ""),
+    capabilities=dict.fromkeys(["kvm", "kcmp", "pagemap", "io_uring", "lock_memory"], ""),
     isolated="2-3",
     governor="performance",
     available_bytes=8 * GIB,
@@ -52,16 +52,27 @@ def test_a_good_host_lacks_nothing():
 
 
 LIMITED = [
-    ("KVM", replace(GOOD, trials=GOOD.trials | {"kvm": "/dev/kvm: No such file or directory"})),
+    (
+        "KVM",
+        replace(
+            GOOD, capabilities=GOOD.capabilities | {"kvm": "/dev/kvm: No such file or directory"}
+        ),
+    ),
     ("KVM nesting", replace(GOOD, hypervisor=True)),
     ("huge pages, 2 MiB", replace(GOOD, huge_refusal="only 0 can be had")),
-    ("memlock", replace(GOOD, trials=GOOD.trials | {"lock_memory": "Cannot allocate memory"})),
+    (
+        "memlock",
+        replace(GOOD, capabilities=GOOD.capabilities | {"lock_memory": "Cannot allocate memory"}),
+    ),
     ("free memory", replace(GOOD, available_bytes=500 * MIB)),
-    ("kcmp", replace(GOOD, trials=GOOD.trials | {"kcmp": "Function not implemented"})),
-    ("pagemap", replace(GOOD, trials=GOOD.trials | {"pagemap": "hidden"})),
-    ("io_uring", replace(GOOD, trials=GOOD.trials | {"io_uring": "Operation not permitted"})),
-    ("perf, software", replace(GOOD, trials=GOOD.trials | {"perf_software": "no"})),
-    ("perf, PMU", replace(GOOD, trials=GOOD.trials | {"perf_hardware": "no"})),
+    ("kcmp", replace(GOOD, capabilities=GOOD.capabilities | {"kcmp": "Function not implemented"})),
+    ("pagemap", replace(GOOD, capabilities=GOOD.capabilities | {"pagemap": "hidden"})),
+    (
+        "io_uring",
+        replace(GOOD, capabilities=GOOD.capabilities | {"io_uring": "Operation not permitted"}),
+    ),
+    ("perf, software", replace(GOOD, capabilities=GOOD.capabilities | {"perf_software": "no"})),
+    ("perf, PMU", replace(GOOD, capabilities=GOOD.capabilities | {"perf_hardware": "no"})),
     ("VFIO and IOMMU", replace(GOOD, vfio=False)),
     ("VFIO in the lab", replace(GOOD, lab_refusal="only 200 MiB of memory are free")),
     ("VFIO and IOMMU", replace(GOOD, iommu_groups=0)),
@@ -118,9 +129,13 @@ def test_headers_of_another_kernel_are_a_limit():
 
 
 def test_a_user_is_told_to_use_sudo_and_not_to_mend_the_host():
-    facts = replace(GOOD, root=False, trials=GOOD.trials | {"kvm": "/dev/kvm: Permission denied"})
+    facts = replace(
+        GOOD, root=False, capabilities=GOOD.capabilities | {"kvm": "/dev/kvm: Permission denied"}
+    )
     assert by_name(facts)["KVM"].fix == "run it with sudo"
-    facts = replace(facts, trials=GOOD.trials | {"kvm": "/dev/kvm: No such file or directory"})
+    facts = replace(
+        facts, capabilities=GOOD.capabilities | {"kvm": "/dev/kvm: No such file or directory"}
+    )
     assert "modprobe" in by_name(facts)["KVM"].fix
 
 
@@ -153,13 +168,13 @@ def test_a_live_check():
     assert all(need.consequence for need in needs if need.state != "ok")
 
 
-# --- trials -----------------------------------------------------------------------------------
+# --- capabilities -----------------------------------------------------------------------------
 
 
 @pytest.mark.kvm
 def test_kvm_makes_a_vcpu():
     open_before = len(os.listdir("/proc/self/fd"))
-    assert trials.kvm() == ""
+    assert capabilities.kvm() == ""
     assert len(os.listdir("/proc/self/fd")) == open_before
 
 
@@ -167,37 +182,43 @@ def test_kvm_that_is_not_there(monkeypatch):
     def refuse(*args):
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(trials.os, "open", refuse)
-    assert trials.kvm() == "/dev/kvm: No such file or directory"
+    monkeypatch.setattr(capabilities.os, "open", refuse)
+    assert capabilities.kvm() == "/dev/kvm: No such file or directory"
 
 
 @pytest.mark.parametrize(
     "trial",
-    [trials.kcmp, trials.pagemap, trials.io_uring, trials.perf_software, trials.perf_hardware],
+    [
+        capabilities.kcmp,
+        capabilities.pagemap,
+        capabilities.io_uring,
+        capabilities.perf_software,
+        capabilities.perf_hardware,
+    ],
 )
 def test_a_refused_system_call_is_a_reason(trial, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(syscalls, "_by_number", refuse)
-    if trial is trials.pagemap:
-        monkeypatch.setattr(trials.Path, "open", refuse)
+    if trial is capabilities.pagemap:
+        monkeypatch.setattr(capabilities.Path, "open", refuse)
     assert trial() == "Operation not permitted"
 
 
 def test_an_unknown_machine_has_none_of_the_old_numbers(monkeypatch):
     monkeypatch.setattr(syscalls.platform, "machine", lambda: "vax")
-    assert trials.kcmp() == "Function not implemented"
+    assert capabilities.kcmp() == "Function not implemented"
 
 
 def test_a_kcmp_that_cannot_tell_is_found_out(monkeypatch):
     monkeypatch.setattr(syscalls, "_by_number", lambda *args: 0)
-    assert trials.kcmp() == "it does not tell open files apart"
+    assert capabilities.kcmp() == "it does not tell open files apart"
 
 
 @pytest.mark.bpf
 def test_root_may_do_all_that_the_pin_proof_needs():
-    assert [trials.kcmp(), trials.pagemap(), trials.lock_memory()] == ["", "", ""]
+    assert [capabilities.kcmp(), capabilities.pagemap(), capabilities.lock_memory()] == ["", "", ""]
 
 
 def test_memory_beyond_the_limit_cannot_be_locked_without_the_right():
@@ -207,7 +228,9 @@ def test_memory_beyond_the_limit_cannot_be_locked_without_the_right():
     read, write = os.pipe()
     if (child := os.fork()) == 0:
         ctypes.CDLL(None).setuid(65534)
-        os.write(write, trials.lock_memory().encode() + b"|" + trials.pagemap().encode())
+        os.write(
+            write, capabilities.lock_memory().encode() + b"|" + capabilities.pagemap().encode()
+        )
         os._exit(0)
     os.waitpid(child, 0)
     os.close(write)

@@ -16,10 +16,10 @@ from runners.host.hugepages import (
     PAGE_BYTES,
     Reservation,
     free_pages,
-    give_back_of_the_dead,
     mounted_hugetlbfs,
     our_mounts,
     read_reservations,
+    reclaim_from_dead_sessions,
     reserve,
 )
 from runners.system.child import start_time
@@ -164,9 +164,9 @@ def test_what_a_dead_session_added_is_given_back_once(fake):
     boot = hugepages._BOOT.read_text().strip()
     hugepages.STATE.parent.mkdir()
     hugepages.STATE.write_text(json.dumps({"boot": boot, "claims": [dead]}))
-    assert give_back_of_the_dead() == 8
+    assert reclaim_from_dead_sessions() == 8
     assert made.total == 4
-    assert give_back_of_the_dead() == 0
+    assert reclaim_from_dead_sessions() == 0
     assert made.total == 4
 
 
@@ -271,6 +271,6 @@ def test_a_killed_session_leaves_pages_and_a_mount_until_the_next(tmp_path):
         session.send_signal(signal.SIGKILL)
     assert pool()["nr"] == before["nr"] + 4
     assert (tmp_path / "hugetlbfs").is_mount()
-    assert give_back_of_the_dead() == 4
+    assert reclaim_from_dead_sessions() == 4
     assert not (tmp_path / "hugetlbfs").exists()
     assert pool() == before

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from results.errors import HostUnfit
-from runners.host.idle import LOCK_NAME, Load, host_lock, measure_load, wait_until_quiet
+from runners.host.idle import LOCK_NAME, Load, host_lock, measure_load, wait_until_idle
 
 
 def loads(*percents):
@@ -25,20 +25,20 @@ def seconds():
 
 def test_several_quiet_looks_in_a_row_are_needed():
     said = []
-    assert wait_until_quiet(10, 60, said.append, loads(5, 90, 5, 5, 5), seconds()) is None
+    assert wait_until_idle(10, 60, said.append, loads(5, 90, 5, 5, 5), seconds()) is None
     assert said == ["waiting for a quiet host: CPUs busy 90 % (cc1 7 90 %), wanted 10 %"]
 
 
 def test_a_host_that_stays_busy_is_told_with_its_load():
     said = []
-    load = wait_until_quiet(10, 5, said.append, loads(90), seconds())
-    assert load.told() == "CPUs busy 90 % (cc1 7 90 %)"
+    load = wait_until_idle(10, 5, said.append, loads(90), seconds())
+    assert load.describe() == "CPUs busy 90 % (cc1 7 90 %)"
     assert len(said) == 1
 
 
 def test_no_wait_still_looks():
-    assert wait_until_quiet(10, 0, print, loads(5), seconds()) is None
-    assert wait_until_quiet(10, 0, print, loads(50), seconds()).busy_percent == 50
+    assert wait_until_idle(10, 0, print, loads(5), seconds()) is None
+    assert wait_until_idle(10, 0, print, loads(50), seconds()).busy_percent == 50
 
 
 @pytest.mark.slow

@@ -12,11 +12,11 @@ from results.records.scenario import Build
 from runners.host import vfio_pci as devices
 from runners.host.vfio_pci import (
     PciDevice,
+    bound_to_vfio_pci,
     check_build,
     chosen_addresses,
-    lent,
-    look_at,
     parse_address,
+    read_device,
     refusal,
 )
 
@@ -98,7 +98,7 @@ def sys(tmp_path: Path) -> Path:
 
 
 def test_a_device_is_read_from_sysfs(sys: Path) -> None:
-    assert look_at(ADDRESS, sys) == PciDevice(
+    assert read_device(ADDRESS, sys) == PciDevice(
         ADDRESS, "8086:10c9", 0x020000, "igb", "7", (("0000:01:00.1", ""),), "flr bus"
     )
 
@@ -129,19 +129,19 @@ def test_a_class_that_nothing_has_or_that_is_none(sys: Path, text: str, words: s
 def test_an_interface_that_is_up_is_a_use_and_one_that_is_down_is_none(sys: Path) -> None:
     flags = sys / "class/net/eth0/flags"
     flags.write_text("0x1003\n")
-    assert look_at(ADDRESS, sys).uses == ("network interface eth0 is up",)
+    assert read_device(ADDRESS, sys).uses == ("network interface eth0 is up",)
     flags.write_text("0x1002\n")
-    assert look_at(ADDRESS, sys).uses == ()
+    assert read_device(ADDRESS, sys).uses == ()
 
 
 def test_the_screen_that_the_firmware_chose_is_a_use(sys: Path) -> None:
     (sys / "bus/pci/devices" / ADDRESS / "boot_vga").write_text("1\n")
-    assert "screen" in look_at(ADDRESS, sys).uses[0]
+    assert "screen" in read_device(ADDRESS, sys).uses[0]
 
 
 def test_a_device_that_is_not_there_is_said(sys: Path) -> None:
     with pytest.raises(UsageError, match=r"no PCI device 0000:09:00\.0 on this host"):
-        look_at("0000:09:00.0", sys)
+        read_device("0000:09:00.0", sys)
 
 
 def test_a_kernel_without_vfio_is_said_before_anything_is_taken(
@@ -150,7 +150,7 @@ def test_a_kernel_without_vfio_is_said_before_anything_is_taken(
     monkeypatch.setattr(devices, "_SYS", tmp_path)
     monkeypatch.setattr(devices, "_modprobe", lambda module: f" ({module} not found)")
     with pytest.raises(HostUnfit, match=r"no vfio-pci driver \(vfio-pci not found\).*lab run"):
-        with lent([], ["type1"]):
+        with bound_to_vfio_pci([], ["type1"]):
             pytest.fail("it was lent")
 
 

@@ -20,30 +20,31 @@ pytestmark = [pytest.mark.lab, pytest.mark.qemu]
 SCRIPT = """
 import json, os, subprocess
 from results.errors import PausebenchError
-from runners import devices
+from runners.host import vfio_pci as devices
 edu, nvme, igb, root_bus = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0", "0000:00:1f.2"
 said = {}
-def driver(address): return devices.look_at(address).driver
+def driver(address): return devices.read_device(address).driver
 def refused(name, addresses, kinds=("type1",)):
     try:
-        with devices.lent(addresses, kinds): said[name] = "taken"
+        with devices.bound_to_vfio_pci(addresses, kinds): said[name] = "taken"
     except PausebenchError as error: said[name] = f"{type(error).__name__}: {error}"
 subprocess.run(["modprobe", "nvme"], check=True)
-devices._becomes(devices._SYS / "bus/pci/devices" / nvme, "nvme")
+devices._wait_for_driver(devices._SYS / "bus/pci/devices" / nvme, "nvme")
 said["before"] = [driver(edu), driver(nvme)]
-with devices.lent([edu, nvme], ["type1"]):
+with devices.bound_to_vfio_pci([edu, nvme], ["type1"]):
     said["inside"] = [driver(edu), driver(nvme)]
-    group = devices.look_at(edu).group
+    group = devices.read_device(edu).group
     held = os.open(f"/dev/vfio/{group}", os.O_RDWR)
     refused("busy", [edu])
     os.close(held)
 said["after"] = [driver(edu), driver(nvme)]
 if os.fork() == 0:
-    devices._take(devices.look_at(nvme))
+    devices._bind(devices.read_device(nvme))
     os._exit(0)
 os.wait()
 said["killed"] = driver(nvme)
-said["returned"] = [devices.give_back_of_the_dead(), driver(nvme), devices.give_back_of_the_dead()]
+reclaim = devices.reclaim_from_dead_sessions
+said["returned"] = [reclaim(), driver(nvme), reclaim()]
 disk = "/dev/nvme0n1"
 while not os.path.exists(disk): pass
 subprocess.run(["/usr/sbin/mkswap", disk], check=True, stdout=subprocess.DEVNULL)
@@ -51,7 +52,7 @@ subprocess.run(["/usr/sbin/swapon", disk], check=True)
 refused("disk", [nvme])
 said["kept"] = driver(nvme)
 subprocess.run(["modprobe", "igb"], check=True)
-devices._becomes(devices._SYS / "bus/pci/devices" / igb, "igb")
+devices._wait_for_driver(devices._SYS / "bus/pci/devices" / igb, "igb")
 link = os.listdir(f"/sys/bus/pci/devices/{igb}/net")[0]
 subprocess.run(["ip", "link", "set", link, "up"], check=True)
 refused("card", [igb])

@@ -299,7 +299,7 @@ def test_vcpu_that_does_not_beat_is_named(memory: GuestMemory) -> None:
 
 def test_samples_of_a_guest_that_stands_are_none(memory: GuestMemory) -> None:
     """A tick that does not move is at most seen once, at the start, and that is not fresh."""
-    assert memory.sample_ticks(patience_s=0.005) == [[], []]
+    assert memory.sample_ticks(timeout_s=0.005) == [[], []]
 
 
 def test_closed_memory_holds_no_page(open_memory: Callable[[GuestPlan], GuestMemory]) -> None:

@@ -198,7 +198,7 @@ def test_more_than_the_gibibyte_that_a_buffer_may_have():
     with reserve(length), file_of(length, os.MFD_HUGETLB | os.MFD_HUGE_2MB) as (_, path):
         with PinHolder(path, length) as holder:
             assert pinned(holder) == length
-            holder._say(f"dma {GIB + 64} 77")
+            holder._request(f"dma {GIB + 64} 77")
             with (
                 path.open("rb", buffering=0) as file,
                 mmap.mmap(file.fileno(), length, prot=mmap.PROT_READ) as area,
@@ -254,7 +254,7 @@ def test_a_holder_that_hangs_is_not_waited_for_for_ever(ram, monkeypatch):
     with PinHolder(ram[1], BYTES) as holder:
         os.kill(holder.pid, signal.SIGSTOP)
         with pytest.raises(HostUnfit, match="does not answer"):
-            holder._say("dma 0 1", 0.1)
+            holder._request("dma 0 1", 0.1)
         start = time.monotonic()
     assert time.monotonic() - start < 2
     assert not alive(holder.pid)

@@ -25,7 +25,7 @@ from runners.system.process_memory import ram_descriptor, ram_mapping
 
 pytestmark = pytest.mark.qemu
 ACCELS = [pytest.param("kvm", marks=pytest.mark.kvm), "tcg"]
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ async def booted(chosen: Scenario, build: Build, place: GuestPlace) -> AsyncIter
 
 
 async def until(reached: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + TIMEOUT_S
     while not reached():
         assert time.monotonic() < end, what
         await asyncio.sleep(0.002)
@@ -79,7 +79,7 @@ def test_every_vcpu_beats_and_walks_its_share_of_ram(
             memory = guest.memory
             assert memory.first_beat_seen()
             assert guest.first_beat_s > 0
-            memory.wait_for_beats(memory.beats(), PATIENCE_S)
+            memory.wait_for_beats(memory.beats(), TIMEOUT_S)
             since = passes(memory)
             await until(lambda: passes(memory) > since + 1, "full walks over the working set")
             assert [memory.errors(v) for v in range(vcpus)] == [(0, "")] * vcpus
@@ -126,7 +126,7 @@ def test_ticks_are_read_on_a_host_that_sleeps_long(
     async def scene() -> None:
         async with booted(scenario(accel), build, place) as guest:
             monkeypatch.setattr("runners.payload.memory.time.sleep", lambda _: sleep(0.001))
-            samples = guest.memory.sample_ticks(PATIENCE_S)
+            samples = guest.memory.sample_ticks(TIMEOUT_S)
             assert sum(map(len, samples)) >= 16
 
     asyncio.run(scene())
@@ -166,8 +166,8 @@ def test_stopped_guest_does_not_beat_and_logs_the_gap(
                 memory.words[place_of] -= 10 * memory.plan.threshold_ticks
             await guest.qemu.execute("cont")
             # A vCPU stopped while it logs a shorter gap counts that one first: two beats each.
-            memory.wait_for_beats(stood, PATIENCE_S)
-            memory.wait_for_beats(memory.beats(), PATIENCE_S)
+            memory.wait_for_beats(stood, TIMEOUT_S)
+            memory.wait_for_beats(memory.beats(), TIMEOUT_S)
             for vcpu in (0, 1):
                 gaps, lost = memory.gaps_since(vcpu, logged[vcpu])
                 lengths = [(g.end_tick - g.start_tick) % (1 << 32) for g in gaps]
@@ -182,7 +182,7 @@ def test_stopped_guest_does_not_beat_and_logs_the_gap(
 def test_host_reads_ticks_that_go_forward(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=1), build, place) as guest:
-            samples = guest.memory.sample_ticks(patience_s=PATIENCE_S)[0]
+            samples = guest.memory.sample_ticks(timeout_s=TIMEOUT_S)[0]
             assert len(samples) >= 2
             assert samples == sorted(samples)
 

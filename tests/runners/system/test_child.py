@@ -11,23 +11,23 @@ import pytest
 
 from results.errors import HostUnfit
 from runners.system import child
-from runners.system.child import dying_with_us, kill_group, owner_name, start_time, still_runs
+from runners.system.child import die_with_parent, kill_group, owner_name, start_time, still_runs
 
 ROOT = Path(child.__file__).parents[2]
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 # Starts a child in its way, which tells its pid, and waits to be ended.
 PARENT = """
 import subprocess, sys, time
-from runners.system.child import dying_with_us
+from runners.system.child import die_with_parent
 argv = ["sh", "-c", "echo $$; exec sleep 60"]
-subprocess.Popen(dying_with_us(argv) if sys.argv[1] == "tied" else argv)
+subprocess.Popen(die_with_parent(argv) if sys.argv[1] == "tied" else argv)
 time.sleep(60)
 """
 
 
 def gone(pid):
     """Wait for the end of a process that is not ours to reap."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + TIMEOUT_S
     while start_time(pid) >= 0:
         if time.monotonic() > end:
             return False
@@ -85,4 +85,4 @@ def test_a_group_is_killed_with_all_that_it_started():
 def test_without_setpriv_the_host_is_unfit(monkeypatch):
     monkeypatch.setattr(child.shutil, "which", lambda name: None)
     with pytest.raises(HostUnfit, match="apt-get install util-linux"):
-        dying_with_us(["true"])
+        die_with_parent(["true"])

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from results.errors import TransferRefused
-from runners.transfer.delay_proxy import HeldChannel
+from runners.transfer.delay_proxy import DelayProxy
 
 HOLD_NS = 30_000_000
 
@@ -43,16 +43,16 @@ def test_passes_every_byte_and_keeps_the_last_back(paths, size):
     reader = Reader(back)
     reader.start()
     sent = secrets.token_bytes(size)
-    with HeldChannel(front, back, HOLD_NS) as channel:
+    with DelayProxy(front, back, HOLD_NS) as channel:
         with socket.socket(socket.AF_UNIX) as old:
             old.connect(str(front))
             for start in range(0, size, 70_000):
                 old.sendall(sent[start : start + 70_000])
             with pytest.raises(TransferRefused, match="nothing was held back"):
-                channel.held()
+                channel.delay()
         closed = time.monotonic_ns()
         reader.join(10)
-        held = channel.held()
+        held = channel.delay()
     assert reader.data == sent
     assert held.length_ns >= HOLD_NS
     assert held.end_ns <= reader.last_ns
@@ -62,20 +62,20 @@ def test_passes_every_byte_and_keeps_the_last_back(paths, size):
 
 def test_is_taken_down_though_nobody_came(paths):
     start = time.monotonic()
-    with HeldChannel(*paths, HOLD_NS) as channel:
+    with DelayProxy(*paths, HOLD_NS) as channel:
         pass
     assert time.monotonic() - start < 10  # not the bound on a silent peer
     with pytest.raises(TransferRefused):
-        channel.held()
+        channel.delay()
     assert not paths[0].exists()
 
 
 def test_says_that_new_qemu_did_not_listen(paths):
     front, back = paths
-    with HeldChannel(front, back, 0) as channel:
+    with DelayProxy(front, back, 0) as channel:
         with socket.socket(socket.AF_UNIX) as old:
             old.connect(str(front))
             assert old.recv(1) == b""  # given up: closed
         channel._thread.join(10)
         with pytest.raises(TransferRefused, match="No such file"):
-            channel.held()
+            channel.delay()

@@ -33,12 +33,12 @@ from runners.qemu.guest import Guest, GuestPlace
 from runners.qemu.process import Qemu
 from runners.system.process_memory import ram_mapping
 from runners.transfer import cpr_transfer
-from runners.transfer.handover import Hooks, Transferred, hand_over
+from runners.transfer.handover import Hooks, Transferred, update_guest
 
 pytestmark = pytest.mark.qemu
 ROOT = Path(runners.qemu.guest.__file__).parents[2]
 ACCELS = [pytest.param("kvm", marks=pytest.mark.kvm), "tcg"]
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +110,14 @@ def test_chain_of_three_hand_overs(accel: str, build: Build, place: GuestPlace) 
                 hooks = Hooks(
                     hold=lambda o, n, ot, nt, h=held: h.append((o.pid, n.pid, ot, nt))  # type: ignore[misc]
                 )
-                seen = await hand_over(guest, build, hooks)
+                seen = await update_guest(guest, build, hooks)
                 assert_whole(seen, 2)
                 assert (seen.old.pid, seen.new.pid) == (old, guest.qemu.pid)
                 assert old not in (guest.qemu.pid, *pids)
                 assert seen.old.vcpu_tids == old_tids
                 assert seen.new.vcpu_tids == guest.vcpu_tids
                 assert held == [(old, guest.qemu.pid, old_tids, guest.vcpu_tids)]
-                assert guest.update == update
+                assert guest.updates == update
                 assert not alive(old)
                 assert ram_mapping(guest.qemu.pid, 64 * MIB).inode == inode
                 assert sockets(place) == []
@@ -140,7 +140,7 @@ def test_hand_over_is_seen_by_qmp_and_by_the_guest(
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=1), build, place) as guest:
             for _ in (1, 2):  # the second starts with the events of one before it
-                seen = await hand_over(guest, build)
+                seen = await update_guest(guest, build)
                 events = [(stamp.side, stamp.name) for stamp in seen.qmp]
                 assert events.count(("old", "STOP")) == 1
                 assert events.count(("new", "RESUME")) == 1
@@ -161,7 +161,7 @@ def test_rate_is_followed_after_the_hand_over(accel: str, build: Build, place: G
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=1), build, place) as guest:
             await asyncio.sleep(0.2)
-            seen = await hand_over(guest, build)
+            seen = await update_guest(guest, build)
             (beats,) = seen.beats
             gap = max(beats.gaps, key=lambda g: (g.end_tick - g.start_tick) % (1 << 32))
             found = follow(beats.ring, gap.start_tick, gap.end_tick, 100.0)
@@ -191,7 +191,7 @@ def test_gap_that_the_guest_saw_holds_the_pause_that_qmp_saw(
         async with booted(chosen, build, place) as guest:
             start, stretches = guest.memory.sample_ticks(), []
             for _ in range(10):  # until one is not spoilt by what else the host does
-                seen = await hand_over(guest, build)
+                seen = await update_guest(guest, build)
                 assert_whole(seen, 2)
                 end = [sample for beats in seen.beats for sample in beats.before]
                 stretches.append(([sample for of_vcpu in start for sample in of_vcpu], end))
@@ -238,7 +238,7 @@ def test_other_backends_go_over_too(
 ) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, backend=backend, vcpus=1), build, place) as guest:
-            assert_whole(await hand_over(guest, build), 1)
+            assert_whole(await update_guest(guest, build), 1)
 
     asyncio.run(scene())
 
@@ -247,8 +247,8 @@ def test_other_backends_go_over_too(
 def test_return_path_goes_over_too(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, return_path=True), build, place) as guest:
-            assert_whole(await hand_over(guest, build), 2)
-            assert_whole(await hand_over(guest, build), 2)
+            assert_whole(await update_guest(guest, build), 2)
+            assert_whole(await update_guest(guest, build), 2)
 
     asyncio.run(scene())
 
@@ -257,7 +257,7 @@ def test_return_path_goes_over_too(accel: str, build: Build, place: GuestPlace) 
 def test_locked_memory_goes_over_too(build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario("kvm", mem_lock=True), build, place) as guest:
-            assert_whole(await hand_over(guest, build), 2)
+            assert_whole(await update_guest(guest, build), 2)
             status = Path(f"/proc/{guest.qemu.pid}/status").read_text()
             locked = next(line for line in status.splitlines() if line.startswith("VmLck"))
             assert int(locked.split()[1]) * 1024 >= guest.scenario.ram_bytes
@@ -278,7 +278,7 @@ def test_ram_above_4_gib_goes_over_too(
 
     async def scene() -> None:
         async with booted(scenario(accel, ram_bytes=3 * GIB, vcpus=2), build, place) as guest:
-            seen = await hand_over(guest, build)
+            seen = await update_guest(guest, build)
             assert_whole(seen, 2)
             assert seen.ram is not None
             assert seen.ram.pages == 1700
@@ -295,7 +295,7 @@ def test_byte_that_changes_on_the_way_is_seen(accel: str, build: Build, place: G
             def harm(*_: object) -> None:
                 guest.memory.words.view("uint8")[page * 4096 + 3000] ^= 1
 
-            seen = await hand_over(guest, build, Hooks(hold=harm))
+            seen = await update_guest(guest, build, Hooks(hold=harm))
             assert seen.failure == ""
             assert seen.ram is not None
             assert (seen.ram.bad_pages, seen.ram.first_bad) == (1, f"page {page:#x}")
@@ -310,7 +310,7 @@ async def assert_old_guest_lives(guest: Guest, old: Qemu) -> None:
     assert guest.qemu is old
     assert old.alive()
     assert (await old.execute("query-status"))["status"] == "running"
-    guest.memory.wait_for_beats(guest.memory.beats(), PATIENCE_S)
+    guest.memory.wait_for_beats(guest.memory.beats(), TIMEOUT_S)
     assert guest.memory.check().bad_pages == 0
 
 
@@ -330,7 +330,7 @@ def test_qemu_refuses_a_guest_whose_auxiliary_ram_is_private(
     async def scene() -> None:
         async with booted(scenario(accel), build, place) as guest:
             old = guest.qemu
-            seen = await hand_over(guest, build)
+            seen = await update_guest(guest, build)
             assert "old QEMU refused migrate" in seen.failure
             assert "is not compatible with CPR" in seen.failure
             assert seen.beats == ()
@@ -360,11 +360,11 @@ def test_new_qemu_that_does_not_start(accel: str, build: Build, place: GuestPlac
     async def scene() -> None:
         async with booted(scenario(accel), build, place) as guest:
             old = guest.qemu
-            seen = await hand_over(guest, replace(build, launcher=("/bin/false",)))
+            seen = await update_guest(guest, replace(build, launcher=("/bin/false",)))
             assert "ended with exit status 1 while it opened the cpr socket" in seen.failure
             assert seen.new.runstate == "gone"
             await assert_old_guest_lives(guest, old)
-            assert_whole(await hand_over(guest, build), 2)  # and it can still be handed over
+            assert_whole(await update_guest(guest, build), 2)  # and it can still be handed over
 
     asyncio.run(scene())
 
@@ -379,7 +379,7 @@ def test_new_qemu_that_ends_once_it_has_read_the_cpr_state(
         async with booted(scenario(accel), build, place) as guest:
             old, good = guest.qemu, guest.place
             guest.place = replace(place, firmware=place.directory / "absent.bin")
-            seen = await hand_over(guest, build)
+            seen = await update_guest(guest, build)
             guest.place = good
             assert "absent.bin" in seen.failure
             assert "absent.bin" in seen.new.log_tail
@@ -399,8 +399,8 @@ def test_new_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: Gu
                 new.process.send_signal(signal.SIGKILL)
 
             start = time.monotonic()
-            seen = await hand_over(guest, build, Hooks(hold=kill))
-            assert time.monotonic() - start < PATIENCE_S  # bounded, not what it takes
+            seen = await update_guest(guest, build, Hooks(hold=kill))
+            assert time.monotonic() - start < TIMEOUT_S  # bounded, not what it takes
             assert f"QEMU (pid {seen.new.pid}) ended with SIGKILL" in seen.failure
             assert "while it was asked to migrate-incoming" in seen.failure
             assert seen.new.runstate == "gone"
@@ -420,7 +420,7 @@ def test_old_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: Gu
             def kill(old: Qemu, *_: object) -> None:
                 old.process.send_signal(signal.SIGKILL)
 
-            seen = await hand_over(guest, build, Hooks(hold=kill))
+            seen = await update_guest(guest, build, Hooks(hold=kill))
             assert f"QEMU (pid {seen.old.pid}) ended with SIGKILL" in seen.failure
             assert seen.old.runstate in ("gone", "silent")
             assert seen.ram is None
@@ -444,7 +444,7 @@ def test_interrupt_in_the_hold_ends_new_qemu_and_is_passed_on(
     async def scene() -> None:
         async with booted(scenario("tcg"), build, place) as guest:
             try:
-                await hand_over(guest, build, Hooks(hold=interrupt))
+                await update_guest(guest, build, Hooks(hold=interrupt))
             finally:
                 assert [alive(pid) for pid in pids] == [True, False]
 
@@ -465,7 +465,7 @@ def test_qemus_die_with_the_process_that_started_them(
         sys.path.insert(0, {str(ROOT)!r})
         from results.records.scenario import Build, Scenario
         from runners.qemu.guest import Guest, GuestPlace
-        from runners.transfer.handover import Hooks, hand_over
+        from runners.transfer.handover import Hooks, update_guest
 
         def hold(old, new, *_):
             print(old.pid, new.pid, flush=True)
@@ -476,7 +476,7 @@ def test_qemus_die_with_the_process_that_started_them(
             place = GuestPlace(Path({str(place.directory)!r}), Path({str(place.firmware)!r}))
             scenario = Scenario("test", "anon", accel="tcg", ram_bytes=64 << 20)
             guest = await Guest.boot(scenario, build, place)
-            await hand_over(guest, build, Hooks(hold=hold))
+            await update_guest(guest, build, Hooks(hold=hold))
 
         asyncio.run(main())
         """)
@@ -487,7 +487,7 @@ def test_qemus_die_with_the_process_that_started_them(
         assert len(pids) == 2
         assert all(alive(pid) for pid in pids)
         os.kill(it.pid, signal.SIGKILL)
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + TIMEOUT_S
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < end, f"QEMU outlived its parent: {pids}"
         time.sleep(0.01)
@@ -520,15 +520,15 @@ class Beats:
 def test_stays_away_until_the_guest_is_back(
     beats: list[int], gaps: list[int], looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpr_transfer, "AWAY_S", 60.0)  # a busy machine must not end it
+    monkeypatch.setattr(cpr_transfer, "BLACKOUT_SLEEP_S", 60.0)  # a busy machine must not end it
     memory = Beats(beats, gaps)
-    cpr_transfer.stay_away(memory, [7])  # type: ignore[arg-type]
+    cpr_transfer.sleep_through_blackout(memory, [7])  # type: ignore[arg-type]
     assert memory.looks == looks
 
 
 def test_does_not_stay_away_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest whose pause is shorter than a look, or that never pauses."""
-    monkeypatch.setattr(cpr_transfer, "AWAY_S", 0.01)
+    monkeypatch.setattr(cpr_transfer, "BLACKOUT_SLEEP_S", 0.01)
     memory = Beats(list(range(3000)), [7] * 2999 + [8])  # it logs a gap, but long after that
-    cpr_transfer.stay_away(memory, [7])  # type: ignore[arg-type]
+    cpr_transfer.sleep_through_blackout(memory, [7])  # type: ignore[arg-type]
     assert memory.looks <= 12  # a look each millisecond at the most
