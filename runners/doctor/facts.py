@@ -1,4 +1,4 @@
-"""What this host has, found out once: the facts that the requirements of `doctor` rest on."""
+"""Facts about this host, on which the requirements of `doctor` are evaluated."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _TRIED_HUGE_BYTES = 16 << 20
 
 
 def config_value(config: str, option: str) -> str:
-    """`y`, `m`, a value, or `n` from the text of a kernel configuration; empty without a text."""
+    """`y`, `m`, a value, or `n` from the text of a kernel configuration; empty for empty text."""
     match = re.search(rf"^{option}=(.*)$", config, re.MULTILINE)
     return match[1] if match else "n" if config else ""
 
 
 def _kernel_config() -> str:
-    """The running kernel's configuration where it is kept; else empty."""
+    """The running kernel's configuration; empty when it is not available."""
     try:
         return gzip.decompress((PROC / "config.gz").read_bytes()).decode()
     except (OSError, EOFError, UnicodeDecodeError):
@@ -49,9 +49,9 @@ def _kernel_config() -> str:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What `runners.doctor.requirements` judges.
+    """The input of `runners.doctor.requirements`.
 
-    `capabilities` maps a trial to why it failed, or to nothing.
+    `capabilities` maps the name of a check to why it failed, or to an empty string.
     """
 
     root: bool = True
@@ -70,18 +70,18 @@ class HostFacts:
     thp: str = ""
     thp_shmem: str = ""
     huge_free: int = 0
-    huge_refusal: str = ""  # why no huge pages can be had; empty when they can
-    huge_returned: int = 0  # pages that a killed session had left in the pool
+    huge_refusal: str = ""  # why no huge pages can be reserved; empty when they can
+    huge_returned: int = 0  # pages returned that a killed session had left in the pool
     vfio: bool = False
     iommufd: bool = False
     iommu_groups: int = 0
     vfio_config: str = ""
-    lab: str = ""  # what the lab's root consists of; empty when there is none yet
-    lab_refusal: str = ""  # why there can be no lab here
+    lab: str = ""  # kernel, QEMU and Python of the lab; empty when it is not built yet
+    lab_refusal: str = ""  # why the lab cannot run on this host
 
 
 def collect_facts() -> HostFacts:
-    """The facts as they are now. Takes some 10 ms; gives back what killed sessions left."""
+    """The current facts. Takes some 30 ms; returns huge pages that killed sessions left."""
     returned, refusal = _try_huge_pages()
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
     flags = cpu_facts(read_text(PROC / "cpuinfo")).get("flags", "").split()
@@ -136,15 +136,15 @@ def _lab_refusal() -> str:
     if os.environ.get(LAB_VARIABLE):
         return "this is the lab"
     if platform.machine() != "x86_64":
-        return f"the lab is for x86_64, not {platform.machine()}"
+        return f"the lab runs on x86_64 only, not on {platform.machine()}"
     if shutil.which("apt-get") is None:
-        return "no apt-get to fetch its packages with"
+        return "apt-get, which downloads its packages, is missing"
     free = psutil.virtual_memory().available >> 20
     return "" if free >= recipe.FREE_MIB else f"only {free} MiB of memory are free"
 
 
 def _exists(path: Path) -> bool:
-    """False also of what only root may see, like tracefs."""
+    """False also for a path that only root may access, like tracefs."""
     try:
         return path.exists()
     except PermissionError:
@@ -152,7 +152,7 @@ def _exists(path: Path) -> bool:
 
 
 def _try_huge_pages() -> tuple[int, str]:
-    """Pages that were given back, and why 16 MiB cannot be had, if they cannot."""
+    """Pages returned from killed sessions, and why 16 MiB cannot be reserved; empty if they can."""
     try:
         returned = hugepages.reclaim_from_dead_sessions()
         with hugepages.reserve(_TRIED_HUGE_BYTES):

@@ -1,4 +1,4 @@
-"""The Linux guest: booted under TCG, handed over by cpr-transfer, heard by the receiver."""
+"""The Linux guest: booted under TCG, updated by cpr-transfer, recorded by the receiver."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from runners.transfer.base import Hooks, Transferred, record_final_state
 
 LETTERS = {"S": "virtio-serial", "B": "virtio-blk", "N": "virtio-net"}
 _BOOT_TIMEOUT_S = scaled_timeout(60.0)
-_ENOUGH = 50  # numbers of each stream, before and after
-# idle=poll: a vCPU that sleeps leaves cpu_exec long before it is stopped, and its last return would
-# tell nothing.
+_ENOUGH = 50  # numbers of each stream, before and after an update
+# idle=poll: a halted vCPU leaves cpu_exec long before it is stopped, and its last return would not
+# mark the start of the blackout.
 _APPEND = "console=ttyS0 panic=-1 mitigations=off net.ifnames=0 idle=poll quiet"
 
 
 class Receiver:
-    """The process that stamps what arrives; see runners/linux/receiver.py."""
+    """The process that timestamps what arrives; see runners/linux/receiver.py."""
 
     def __init__(self, path: Path, packets: socket.socket | None) -> None:
         self.path = path
@@ -67,7 +67,7 @@ class Receiver:
             )
 
     def last(self) -> dict[str, int]:
-        """The last number of each letter so far."""
+        """The last number received for each letter."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(b"?")
@@ -76,7 +76,7 @@ class Receiver:
         return {letter: _number(text) for letter, text in answer.items()}
 
     def finish(self) -> list[tuple[int, str, str]]:
-        """End it and return all that came: (host ns, source, text)."""
+        """Stop it and return everything received, as (host ns, source, text)."""
         out, _ = self._process.communicate(timeout=scaled_timeout(20.0))
         return [(int(ns), str(source), str(text)) for ns, source, text in json.loads(out or b"[]")]
 
@@ -89,7 +89,7 @@ class Receiver:
 def stream_logs(
     records: Iterable[tuple[int, str, str]], letters: Mapping[str, str]
 ) -> tuple[StreamLog, ...]:
-    """The streams in what the receiver kept; a line counts when its last byte arrives."""
+    """Split the receiver's records into streams; a line counts when its last byte arrives."""
     arrivals: dict[str, list[tuple[int, int]]] = {letter: [] for letter in (*letters, "W", "E")}
     rests: dict[str, str] = {}
     for ns, source, text in records:
@@ -117,7 +117,7 @@ def _number(text: str) -> int:
 
 
 class LinuxGuest:
-    """A Linux guest and the QEMU that it is in now."""
+    """A Linux guest and the QEMU that it currently runs in."""
 
     def __init__(self, scenario: Scenario, directory: Path, kernel: Path, initrd: Path) -> None:
         self.scenario = scenario
@@ -160,33 +160,33 @@ class LinuxGuest:
     async def boot(
         self, build: Build, variation: Variation, receiver: Receiver, letters: Iterable[str]
     ) -> None:
-        """Start it and return once every stream flows. Raises GuestLost."""
+        """Start it; returns when every stream sends. Raises GuestLost."""
         self.qemu = self.start_qemu(build, variation)
         await self.qemu.connect()
         self.vcpu_tids = await vcpu_tids(self.qemu, self.scenario.vcpus)
         end = time.monotonic() + _BOOT_TIMEOUT_S
         while not all(receiver.last().get(letter, 0) > _ENOUGH for letter in letters):
             if not self.qemu.alive():
-                raise self.qemu.lost("Linux booted")
+                raise self.qemu.lost("before Linux booted")
             if time.monotonic() > end:
                 raise GuestLost(
-                    f"Linux did not come to send in {_BOOT_TIMEOUT_S:.0f} s: {self._last_words()}",
+                    f"Linux did not boot and send in {_BOOT_TIMEOUT_S:.0f} s: {self._last_line()}",
                     self.qemu.argv,
                 )
             await asyncio.sleep(0.02)
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         try:
             lines = self._console.read_text(errors="replace").split("\n")
         except OSError:
             lines = []
-        words = [line.strip() for line in lines if line.strip()]
-        return words[-1] if words else "its console is empty"
+        printed = [line.strip() for line in lines if line.strip()]
+        return printed[-1] if printed else "its console is empty"
 
     async def update(
         self, build: Build, hooks: Hooks, receiver: Receiver, variation: Variation = NO_VARIATION
     ) -> Transferred:
-        """Move it into a new QEMU of `build` by cpr-transfer; a failure is a value."""
+        """Move it into a new QEMU of `build` by cpr-transfer; sets `failure` when that fails."""
         old = self.qemu
         old.side = "old"
         old.stamps.clear()
@@ -256,7 +256,7 @@ class LinuxGuest:
 
 
 async def _wait_for_streams(receiver: Receiver) -> None:
-    """Give every stream time for more numbers; one that stands still is judged afterwards."""
+    """Give every stream time to send more numbers; a stalled one is detected later by the judge."""
     before = receiver.last()
     end = time.monotonic() + scaled_timeout(1.0)
     while time.monotonic() < end:

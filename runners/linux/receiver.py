@@ -1,9 +1,9 @@
-"""A process of its own that stamps what the guest sends, on CLOCK_MONOTONIC, and nothing else.
+"""A separate process that timestamps what the guest sends, on CLOCK_MONOTONIC.
 
 Run as a program with two descriptors: a listening unix socket, to which each QEMU connects its
-serial port, and a packet socket, or -1. A byte on standard input asks for the last line of each
-letter; its end asks for all that came: JSON, a list of [ns, source, text]. Sources are the
-connections by number, and "net".
+serial port, and a packet socket, or -1. Each byte on standard input requests the last line of each
+letter; end of file requests everything received, as a JSON list of [ns, source, text]. Sources are
+the numbers of the connections, and "net".
 """
 
 from __future__ import annotations

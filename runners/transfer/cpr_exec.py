@@ -1,4 +1,4 @@
-"""cpr-exec: old QEMU saves and becomes its successor by execve."""
+"""cpr-exec: old QEMU saves its state and executes new QEMU in its own process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .snapshot import Snapshot
 
 
 class CprExec(Snapshot):
-    """One process: QEMU stops, saves, and starts its successor by execve.
+    """QEMU stops the guest, saves its state, and starts its successor by execve.
 
     Its monitor does not survive the execve. The successor listens on a private socket instead: an
     inherited descriptor would serve for one update only.
@@ -66,14 +66,14 @@ class CprExec(Snapshot):
         )
 
     async def _wait_for_exec(self, argv: tuple[str, ...]) -> None:
-        """Wait until the successor is_listening, or until old QEMU says that it failed."""
+        """Wait until the successor listens, or until old QEMU reports a failure."""
         end = time.monotonic() + HANDOVER_TIMEOUT_S
         while not is_listening(self.cpr):
             if any(migration_status(m) == "failed" for _, m in self.old.stamps):
                 raise failed_migration("QEMU", await self.old.execute("query-migrate"))
             if not self.old.alive():
                 self._register_new(Qemu(self.old.process, argv, self.old.log))
-                raise self.old.lost("it started its successor")
+                raise self.old.lost("before starting its successor")
             if time.monotonic() > end:
                 raise TransferRefused(
                     f"QEMU (pid {self.old.pid}) did not start its successor "
@@ -82,7 +82,7 @@ class CprExec(Snapshot):
             await asyncio.sleep(0.002)
 
     async def _wait_until_running(self, new: Qemu) -> None:
-        """The guest may have resumed before the monitor was there to say so: ask."""
+        """Poll for the runstate: the guest may have resumed before the monitor could report it."""
         end = time.monotonic() + HANDOVER_TIMEOUT_S
         while (state := (await new.execute("query-status"))["status"]) != "running":
             if time.monotonic() > end:
@@ -95,5 +95,5 @@ class CprExec(Snapshot):
         self._check_same_file(new)
 
     async def end_old(self) -> None:
-        """Old QEMU is new QEMU: only its monitor is gone."""
+        """Old QEMU's process is now new QEMU: only close its monitor."""
         await self.old.disconnect()

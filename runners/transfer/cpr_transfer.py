@@ -1,9 +1,9 @@
-"""cpr-transfer: new QEMU maps the guest's RAM itself, and descriptors go over a socket.
+"""cpr-transfer: new QEMU maps the guest's RAM, and receives descriptors over a unix socket.
 
-The order is that of QEMU's documentation (docs/devel/migration/CPR.rst) with a hold: new QEMU
-opens its monitor after it has read the CPR state and before it accepts the guest, so that probes
-are armed while the old guest still runs; `migrate-incoming` then closes the cpr channel, which
-makes old QEMU connect, stop and send.
+The steps follow QEMU's documentation (docs/devel/migration/CPR.rst), with a hold: new QEMU opens
+its monitor after reading the CPR state and before accepting the guest, so that probes are armed
+while the guest still runs in old QEMU. `migrate-incoming` then closes the cpr channel, upon which
+old QEMU connects, stops the guest and sends it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .base import BLACKOUT_SLEEP_S, Transfer
 
 
 class CprTransfer(Transfer):
-    """The guest stands still only while its devices' state is sent."""
+    """The guest is stopped only while the state of its devices is sent."""
 
     def sockets(self) -> Sockets:
         return Sockets(self.cpr, self.main)
@@ -50,21 +50,21 @@ class CprTransfer(Transfer):
 
 
 def sleep_through_blackout(memory: GuestMemory, logged: list[int]) -> None:
-    """Sleep until the guest beats again after its pause, or for a while at most.
+    """Sleep until the guest beats again after its pause, for at most BLACKOUT_SLEEP_S.
 
-    QEMU reports a dozen events meanwhile. To handle each as it came took a CPU away from QEMU when
-    the guest waited for it: 0.4 ms of a blackout of 2.7 ms on two cores. They are kept in the
-    monitors' sockets. A pause has come and gone when the guest has logged a gap, or, where its
-    clock stood still with it, when its beats stood still and moved again.
+    QEMU reports a dozen events meanwhile, which wait in the monitors' sockets. Handling each at
+    once took a CPU from QEMU during the blackout: 0.4 ms of 2.7 ms on two cores. The pause is over
+    when the guest has logged a gap or, if its clock was stopped too, when its beats have stopped
+    and continued.
     """
     end = time.monotonic() + BLACKOUT_SLEEP_S
-    still, beats = False, memory.beats()
+    stopped, beats = False, memory.beats()
     while time.monotonic() < end:
         time.sleep(0.001)
         if all(memory.gaps_logged(v) != count for v, count in enumerate(logged)):
             return
         earlier, beats = beats, memory.beats()
         moved = all(a != b for a, b in zip(earlier, beats, strict=True))
-        if still and moved:
+        if stopped and moved:
             return
-        still = still or not moved
+        stopped = stopped or not moved

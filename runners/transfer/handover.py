@@ -1,4 +1,4 @@
-"""One update of a guest by any mode: from its start to the look at what came of it."""
+"""One update of a guest by any mode of transfer, and the checks after it."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ async def update_guest(
     mode: Mode | None = None,
     variation: Variation | None = None,
 ) -> Transferred:
-    """Move `guest` into a new QEMU of `build`; the guest's QEMU is the new one afterwards.
+    """Move `guest` into a new QEMU of `build`, which is the guest's QEMU afterwards.
 
-    By `mode`, or the scenario's. New QEMU's command line varies as old's does, or as `variation`
-    says.
+    The mode defaults to the scenario's, `variation` to that of old QEMU.
 
-    A failure of the transfer is a value (`failure` is set, both QEMUs are ended by the caller's
-    `guest.close()`); only an interrupt is raised.
+    A failed transfer does not raise: `failure` is set in the result, and the caller's
+    `guest.close()` ends old QEMU. Only an interrupt is raised.
     """
     old = guest.qemu
     old.side = "old"
@@ -54,7 +53,7 @@ async def update_guest(
     if seen.failure or new is None:
         await _kill(new)
         return seen
-    # Read and compared without Python's lock, while old QEMU ends, which takes as long.
+    # The check releases Python's GIL and runs while old QEMU exits, which takes as long.
     await asyncio.gather(transfer.end_old(), _check_ram(guest, new, seen))
     guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
     guest.variation = variation
@@ -65,7 +64,7 @@ async def update_guest(
 
 
 async def _attempt(transfer: Transfer) -> None:
-    """Carry the transfer out; what stops it is kept as its failure."""
+    """Run the transfer; an error becomes its `failure`."""
     seen = transfer.seen
     try:
         transfer.begin()
@@ -73,8 +72,8 @@ async def _attempt(transfer: Transfer) -> None:
     except PausebenchError as error:
         seen.failure = str(error)
     except OSError as error:
-        # A QEMU that ends at an unlucky moment is met as a /proc entry that is gone.
-        seen.failure = f"a QEMU could not be looked at any more: {error}"
+        # The /proc entries of a QEMU that exits unexpectedly disappear.
+        seen.failure = f"a QEMU could not be inspected any more: {error}"
     except BaseException:
         await _kill(transfer.new)
         raise
@@ -97,7 +96,7 @@ async def _check_ram(guest: Guest, new: Qemu, seen: Transferred) -> None:
 
 
 async def _follow_rate(guest: Guest, seen: Transferred) -> None:
-    """Read every vCPU's ring of beats, again until its rate is back or patience is at its end."""
+    """Read every vCPU's ring of beats until its rate has recovered, or until the timeout."""
     end = time.monotonic() + RATE_TIMEOUT_S
     while True:
         seen.beats = tuple(
@@ -119,10 +118,10 @@ def _tick_before(beats: VcpuBeats) -> int | None:
 
 
 def _rate_is_back(beats: VcpuBeats) -> bool:
-    """Whether its rate is back; also where that cannot be told, as waiting would not help."""
+    """Whether the rate has recovered, or cannot be determined, so that waiting does not help."""
     if beats.ring is None or not beats.gaps:
         return True
     longest = max(beats.gaps, key=lambda gap: tick_difference(gap.end_tick, gap.start_tick))
-    # The duration of a tick scales the answer and does not change it.
+    # The duration of a tick only scales the result.
     found = follow(beats.ring, longest.start_tick, longest.end_tick, 1.0)
     return found is None or found.length_ns is not None

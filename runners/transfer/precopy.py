@@ -15,7 +15,7 @@ _BETWEEN_BEATS_S = 0.001
 
 
 class Precopy(Transfer):
-    """As fast as it goes. Modes that only add to it name their capability and parameters."""
+    """Without a bandwidth limit. Modes based on it set their capability and parameters."""
 
     clock_baseline_s: ClassVar[float] = CLOCK_BASELINE_S
     capability: ClassVar[str] = ""
@@ -48,10 +48,10 @@ class Precopy(Transfer):
             await qemu.execute("migrate-set-parameters", self.parameters)
 
     async def _migration_started(self) -> None:
-        """For modes that turn to something else on their way."""
+        """Called after `migrate`, for modes that change the migration while it runs."""
 
     async def _sleep_through_blackout(self) -> None:
-        """Leave the CPU to QEMU once the guest stands still, as in cpr-transfer."""
+        """Leave the CPU to QEMU once the guest has stopped, as in cpr-transfer."""
         memory = self.guest.memory
         end = time.monotonic() + HANDOVER_TIMEOUT_S
         beats = memory.beats()
@@ -66,7 +66,7 @@ class Precopy(Transfer):
 
 
 async def _migration_info(old: Qemu) -> dict[str, int]:
-    """query-migrate, with what it says of RAM."""
+    """The integers of query-migrate, including those about RAM with the prefix `ram-`."""
     info = await old.execute("query-migrate")
     ram = info.get("ram")
     extra = integers(ram) if isinstance(ram, dict) else {}

@@ -1,4 +1,4 @@
-"""snapshot: old QEMU saves to a file and ends; then new QEMU starts and loads it."""
+"""snapshot: old QEMU saves to a file and exits; then new QEMU starts and loads the file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .base import CLOCK_BASELINE_S, UNLIMITED, Transfer, VcpuSnapshot
 
 
 class Snapshot(Transfer):
-    """The file is a memfd of this process: tmpfs, without a name that could be left behind.
+    """The file is a memfd of this process: it is in memory and leaves nothing behind.
 
-    Modes that save to a file in another way name QEMU's `mode`, and change `_save`, `_restore`.
+    Modes that save to a file in another way set QEMU's `mode` and override `_save` and `_restore`.
     """
 
     clock_baseline_s: ClassVar[float] = CLOCK_BASELINE_S
@@ -76,7 +76,7 @@ class Snapshot(Transfer):
         await new.execute("cont")
 
     async def _guest_arrived(self, new: Qemu, before: list[VcpuSnapshot]) -> None:
-        """The guest runs in new QEMU: see who its vCPUs are, and that they beat."""
+        """The guest runs in new QEMU: record its vCPU threads and beats."""
         self._step("completed")
         tids = await vcpu_tids(new, self.guest.scenario.vcpus)
         self.seen.new = Process(new.pid, new.argv, tids)
