@@ -99,7 +99,7 @@ def _vfio_fix(facts: HostFacts, _: ProbeSupport) -> str:
     fix = "use a kernel with CONFIG_VFIO" if facts.vfio_config == "n" else "modprobe vfio-pci"
     if facts.vfio or facts.iommufd:
         fix = "enable the IOMMU in the firmware and boot with intel_iommu=on (AMD: on by default)"
-    return f"{fix}; {_LAB_FIX}"
+    return f"{fix}, {_LAB_FIX}"
 
 
 def _isolation_fix(facts: HostFacts, _: ProbeSupport) -> str:
@@ -186,7 +186,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         met=lambda _, support: support.headers,
         unmet=_other_headers,
         consequence=lambda _, support: (
-            "none for our probes, which read no kernel struct"
+            "no effect on our probes, which read no kernel struct"
             if support.headers
             else "no BPF program can be compiled"
         ),
@@ -223,7 +223,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "BPF fentry",
         met="load and fire",
         unmet=lambda _, support: support.fentry,
-        consequence="none: no probe uses it",
+        consequence="no effect: no probe uses it",
         fix="use a kernel with CONFIG_DEBUG_INFO_BTF and BPF trampolines that is not locked down",
     ),
     Requirement(

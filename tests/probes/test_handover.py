@@ -99,7 +99,7 @@ def test_a_record_that_cannot_be_written_is_counted(probe, mapper):
     assert observed.lost > 0
     assert len(mapped(observed, mapper.pid)) + observed.lost == 20_000
     mapper.run(1)
-    assert probe.collect((), ()).lost == 0, "an old loss must not spoil the next run"
+    assert probe.collect((), ()).lost == 0, "an earlier loss must not affect the next run"
 
 
 def test_skipped_calls_are_read_for_every_program(probe):

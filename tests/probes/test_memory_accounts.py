@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from probes import memory_accounts as accounting
+from probes import memory_accounts
 from probes.memory_accounts import fields_in_bytes, read_accounts, thread_faults
 from results.records.scenario import MIB
 from runners.pins.holder import PinHolder
@@ -88,7 +88,7 @@ def test_a_kernel_without_counters_of_pins_and_migrations(tmp_path, monkeypatch)
 
 def test_per_cpu_counters_are_flushed_only_on_request(tmp_path, monkeypatch):
     refresh = tmp_path / "stat_refresh"
-    monkeypatch.setattr(accounting, "_REFRESH", refresh)
+    monkeypatch.setattr(memory_accounts, "_REFRESH", refresh)
     read_accounts("hold", {})
     assert not refresh.exists()
     read_accounts("hold", {}, exact_pins=True)
@@ -96,7 +96,7 @@ def test_per_cpu_counters_are_flushed_only_on_request(tmp_path, monkeypatch):
 
 
 def test_pins_are_read_even_if_counters_cannot_be_flushed(tmp_path, monkeypatch):
-    monkeypatch.setattr(accounting, "_REFRESH", tmp_path / "missing" / "stat_refresh")
+    monkeypatch.setattr(memory_accounts, "_REFRESH", tmp_path / "missing" / "stat_refresh")
     assert read_accounts("hold", {}, exact_pins=True).pins is not None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probes import pagemap as frames
+from probes import pagemap
 from probes.pagemap import (
     HUGE_PAGE_BYTES,
     PAGE_BYTES,
@@ -129,13 +129,13 @@ def here(address, units=UNITS, unit_bytes=PAGE_BYTES):
 @sees_frames
 def test_a_file_mapped_twice_has_the_same_frames(memfd, ram):
     _, address = ram
-    with mapped(memfd, PAGES * PAGE_BYTES) as (area, twin):
+    with mapped(memfd, PAGES * PAGE_BYTES) as (area, other):
         for start in range(0, len(area), PAGE_BYTES):
             assert area[start] == 1
-        assert twin != address
+        assert other != address
         assert here(address).all()
         assert len(np.unique(here(address))) == PAGES
-        assert (here(address) == here(twin)).all()
+        assert (here(address) == here(other)).all()
 
 
 @sees_frames
@@ -190,7 +190,7 @@ def test_populate_fills_the_page_table_of_another_process(memfd, ram, touched):
 def test_populate_does_not_rely_on_fault_around(memfd, ram, monkeypatch):
     _, address = ram
     # As on a kernel with fault_around_bytes=4096: assume more than any fault maps.
-    monkeypatch.setattr(frames, "_AROUND_PAGES", PAGES)
+    monkeypatch.setattr(pagemap, "_AROUND_PAGES", PAGES)
     with other_process(memfd, PAGES * PAGE_BYTES) as (pid, theirs):
         populate(pid, theirs, UNITS, np.zeros(PAGES, dtype=np.int64), PAGE_BYTES)
         assert (read_frames(pid, theirs, UNITS, PAGE_BYTES) == here(address)).all()

@@ -118,7 +118,7 @@ def test_a_record_that_cannot_be_written_is_counted(probe, answerer):
     assert probe.close().lost > 0
     probe.open([answerer.pid])
     answerer.ask(1)
-    assert probe.close().lost == 0, "an old loss must not spoil the next run"
+    assert probe.close().lost == 0, "an earlier loss must not affect the next run"
 
 
 def test_time_runnable_agrees_with_the_kernels_run_delay(probe):
@@ -153,11 +153,11 @@ def test_if_it_cannot_be_loaded_the_reason_is_kept(monkeypatch, tmp_path):
     monkeypatch.setattr("probes.scheduler.compile_program", refuse)
     with SchedulerProbe() as probe:
         probe.open([1])
-        assert probe.close().missing == "the verifier says no"
+        assert probe.close().missing == "rejected by the verifier"
         assert probe.program_fds() == ()
 
 
 def refuse(*args):
     from results.errors import HostUnfit
 
-    raise HostUnfit("the verifier says no")
+    raise HostUnfit("rejected by the verifier")

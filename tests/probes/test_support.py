@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from probes import bcc_loader as bcc_import
-from probes import headers, support
+from probes import bcc_loader, headers, support
 from probes.support import probe_support
 from results.errors import HostUnfit
 from results.records.host_needs import ProbeSupport
@@ -104,37 +103,37 @@ def test_without_bcc_every_kind_has_the_reason(monkeypatch):
 
 
 def test_another_package_called_bcc_is_refused(monkeypatch):
-    monkeypatch.setattr(bcc_import.importlib, "import_module", lambda name: object())
+    monkeypatch.setattr(bcc_loader.importlib, "import_module", lambda name: object())
     with pytest.raises(HostUnfit, match="not the BPF compiler"):
-        bcc_import.load_bcc()
+        bcc_loader.load_bcc()
 
 
 def test_only_bcc_is_imported_from_the_distribution(monkeypatch, tmp_path):
     (tmp_path / "bcc").mkdir()
     (tmp_path / "bcc" / "__init__.py").write_text("BPF = 1\n__version__ = '0'\n")
-    monkeypatch.setattr(bcc_import, "_DISTRIBUTION", tmp_path)
-    path, seen = list(bcc_import.sys.path), []
+    monkeypatch.setattr(bcc_loader, "_DISTRIBUTION", tmp_path)
+    path, seen = list(bcc_loader.sys.path), []
 
     def import_module(name):
-        seen.append(str(tmp_path) in bcc_import.sys.path)
+        seen.append(str(tmp_path) in bcc_loader.sys.path)
         if not seen[-1]:
             raise ImportError(name)
         return type("bcc", (), {"BPF": 1})
 
-    monkeypatch.setattr(bcc_import.importlib, "import_module", import_module)
-    assert bcc_import.load_bcc().BPF == 1
+    monkeypatch.setattr(bcc_loader.importlib, "import_module", import_module)
+    assert bcc_loader.load_bcc().BPF == 1
     assert seen == [False, True]
-    assert bcc_import.sys.path == path
+    assert bcc_loader.sys.path == path
 
 
 def test_missing_bcc_is_reported_with_its_package(monkeypatch, tmp_path):
     def import_module(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(bcc_import.importlib, "import_module", import_module)
-    monkeypatch.setattr(bcc_import, "_DISTRIBUTION", tmp_path)
+    monkeypatch.setattr(bcc_loader.importlib, "import_module", import_module)
+    monkeypatch.setattr(bcc_loader, "_DISTRIBUTION", tmp_path)
     with pytest.raises(HostUnfit, match="apt-get install python3-bpfcc"):
-        bcc_import.load_bcc()
+        bcc_loader.load_bcc()
 
 
 # --- headers ----------------------------------------------------------------------------------

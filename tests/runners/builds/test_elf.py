@@ -56,9 +56,9 @@ def test_only_defined_functions_are_found():
 
 def test_a_name_may_share_the_tail_of_another():
     strings = b"\0qemu_run\0rerun\0"
-    whole, tail = symbol(1, value=0x10), symbol(strings.index(b"run"), value=0x20)
-    assert find_functions(whole + tail, strings, ["run"]) == {"run": 0x20}
-    assert find_functions(whole, strings, ["run"]) == {}
+    longer, tail = symbol(1, value=0x10), symbol(strings.index(b"run"), value=0x20)
+    assert find_functions(longer + tail, strings, ["run"]) == {"run": 0x20}
+    assert find_functions(longer, strings, ["run"]) == {}
 
 
 def test_a_truncated_table_is_read_up_to_its_end():

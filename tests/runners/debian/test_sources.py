@@ -91,8 +91,8 @@ def test_the_mirror_is_the_main_one_with_the_key_of_its_source(host):
 
 
 def test_a_key_reported_by_apt_is_used(host):
-    host(f"Debian|trixie|main|{MIRROR}|/keys/told.pgp\n", parse_stanzas(STANZAS))
-    assert host_mirror("sid").keys == ("/keys/told.pgp",)
+    host(f"Debian|trixie|main|{MIRROR}|/keys/reported.pgp\n", parse_stanzas(STANZAS))
+    assert host_mirror("sid").keys == ("/keys/reported.pgp",)
 
 
 def test_security_suites_use_the_security_mirror(host):

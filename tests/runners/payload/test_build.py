@@ -12,7 +12,7 @@ import pytest
 from results.errors import HostUnfit
 from runners.payload import layout
 from runners.payload.build import build_payload
-from runners.system import assembler as assembly
+from runners.system import assembler
 
 needs_binutils = pytest.mark.skipif(
     not (shutil.which("as") and shutil.which("ld")), reason="binutils is not installed"
@@ -79,7 +79,7 @@ def test_missing_binutils_is_reported_with_its_package(
 ) -> None:
     which = shutil.which
     monkeypatch.setattr(
-        assembly.shutil, "which", lambda name: None if name == tool else which("true")
+        assembler.shutil, "which", lambda name: None if name == tool else which("true")
     )
     with pytest.raises(HostUnfit, match=rf"`{tool}` is missing: apt-get install binutils"):
         build_payload(tmp_path)

@@ -16,11 +16,11 @@ from probes.memory_accounts import read_accounts
 from results.errors import HostUnfit
 from results.records.scenario import GIB, MIB
 from runners.host.hugepages import reserve
-from runners.pins import io_uring_holder as pinholder
+from runners.pins import io_uring_holder
 from runners.pins.holder import DMA_OFFSET, PinHolder
 from runners.system import syscalls
 
-ROOT = Path(pinholder.__file__).parents[2]
+ROOT = Path(io_uring_holder.__file__).parents[2]
 BYTES = 12_345 * 4096  # a number of pages that no other program is likely to pin
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="pins beyond the memlock limit need root")
@@ -174,9 +174,9 @@ def test_dies_with_the_session_that_started_it(ram):
 
 
 def test_large_ram_is_pinned_in_several_buffers(monkeypatch):
-    monkeypatch.setattr(pinholder, "_BUFFER_BYTES", 2 * MIB)
+    monkeypatch.setattr(io_uring_holder, "_BUFFER_BYTES", 2 * MIB)
     with file_of(5 * MIB) as (fd, path), mmap.mmap(fd, 5 * MIB) as area:
-        holder = pinholder.Holder(path, 5 * MIB)
+        holder = io_uring_holder.Holder(path, 5 * MIB)
         try:
             own = read_accounts("hold", {"holder": os.getpid()}).processes["holder"]
             assert own["VmPin"] == 5 * MIB
@@ -239,7 +239,7 @@ def test_too_little_memlock_is_refused_with_the_fix():
 
 def test_a_kernel_without_io_uring_is_reported_as_an_error(ram, monkeypatch, capsys):
     monkeypatch.setitem(syscalls._IO_URING, "io_uring_setup", 0xFFFF)  # no such system call
-    assert pinholder.main(str(ram[1]), str(BYTES)) == 1
+    assert io_uring_holder.main(str(ram[1]), str(BYTES)) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer == {"error": "[Errno 38] io_uring_setup: Function not implemented"}
 

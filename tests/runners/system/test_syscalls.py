@@ -35,13 +35,13 @@ def test_a_replaced_page_is_empty_and_detached_from_the_file(area):
 
 def test_only_a_duplicate_descriptor_is_the_same_file():
     one = os.memfd_create("one")
-    twin, other = os.dup(one), os.memfd_create("other")
+    duplicate, other = os.dup(one), os.memfd_create("other")
     try:
         pid = os.getpid()
-        assert syscalls.compare_files(pid, pid, one, twin) == 0
+        assert syscalls.compare_files(pid, pid, one, duplicate) == 0
         assert syscalls.compare_files(pid, pid, one, other) != 0
     finally:
-        for fd in (one, twin, other):
+        for fd in (one, duplicate, other):
             os.close(fd)
 
 
