@@ -162,12 +162,12 @@ class GuestMemory:
     def sample_ticks(self, timeout_s: float = 0.1) -> list[list[tuple[int, int]]]:
         """Sample (host ns, tick of the last beat): one list of fresh samples per vCPU.
 
-        The clock is read after the tick: when this thread is preempted in between, the sample
-        looks older than it is, never newer, and the smallest (ns - tick) is the best one. A sample
-        is fresh when the tick changed within the last 100 µs, so not on a vCPU that waits for a
-        CPU. Sampling stops at 16 fresh samples or after `timeout_s`. It polls for some beats before
-        each sleep, because a sleep may take longer than a sample stays fresh. Ticks are raw (32
-        bits, wrapping).
+        The clock is read after the tick: a preemption in between makes the time too late, never too
+        early, so the sample with the smallest (ns - tick) is the best one. A sample is fresh when
+        the tick changed within the last 100 µs, so not on a vCPU that waits for a CPU. Sampling
+        stops at 16 fresh samples or after `timeout_s`. It polls for some beats before each sleep,
+        because a sleep may take longer than a sample stays fresh. Ticks are raw (32 bits,
+        wrapping).
         """
         vcpus = range(self.plan.vcpus)
         places = [(at.SLOTS + (v << at.SLOT_SHIFT) + at.S_TICK) // 4 for v in vcpus]

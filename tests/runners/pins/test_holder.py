@@ -136,9 +136,9 @@ def test_may_be_closed_twice(ram):
 def test_a_killed_holder_is_reported_and_can_be_closed(ram):
     with PinHolder(ram[1], BYTES) as holder:
         os.kill(holder.pid, signal.SIGKILL)
-        with pytest.raises(HostUnfit, match=rf"pid {holder.pid}\) (is gone|does not answer)"):
+        with pytest.raises(HostUnfit, match=rf"pid {holder.pid}\) (has exited|does not answer)"):
             holder.dma(1)
-        with pytest.raises(HostUnfit, match=rf"pid {holder.pid}\) (is gone|does not answer)"):
+        with pytest.raises(HostUnfit, match=rf"pid {holder.pid}\) (has exited|does not answer)"):
             holder.dma(2)
 
 
