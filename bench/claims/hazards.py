@@ -19,7 +19,7 @@ from results.records.scenario import Build
 from runners.qemu.guest import Guest, start_qemu
 from runners.qemu.migration import runstate
 from runners.qemu.process import Qemu
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
 from .refusal_attempts import (
     Answer,
@@ -30,7 +30,7 @@ from .refusal_attempts import (
 )
 
 _WAIT_S = 0.3  # how long a QEMU without a timeout is left waiting
-_RESUME_S = patient(10.0)
+_RESUME_S = scaled_timeout(10.0)
 
 
 async def try_hazards(

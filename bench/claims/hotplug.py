@@ -24,26 +24,26 @@ from results.records.hotplug import PluggedMemory, Plugging
 from results.records.run import Run
 from results.records.scenario import MIB, Build, Scenario
 from runners.devices.hotplug import (
-    ROOM,
+    HOTPLUG_ARGUMENTS,
     HotplugUnit,
     Part,
+    dimm_placement,
     host_address,
-    names_asked,
-    names_kept,
-    placed,
+    looked_up_names,
     plug,
+    saved_names,
     unplug,
 )
 from runners.qemu.command_line import Variation
 from runners.qemu.process import Qemu
 from runners.system.process_memory import read_memory, shared_mappings, write_memory
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
 from .hotplug_cases import KINDS, MEMORY_BYTES, Case, Kind, cases
 
 RAM_BYTES = 64 * MIB
 _BEAT_S = 0.5
-_FREE_S = patient(1.0)
+_FREE_S = scaled_timeout(1.0)
 _PAGES = MEMORY_BYTES // PAGE_BYTES
 _WORDS = PAGE_BYTES // 8
 
@@ -128,7 +128,7 @@ class _Attempt:
         for which in self.case.plug:
             await self._plug(which, names.index(which))
         log = self.old.log.read_text()
-        self.kept_before = names_kept(log)
+        self.kept_before = saved_names(log)
         self.files = _files(self.old.pid, log)
         for which in self.case.unplug:
             closing = self._owned(which)
@@ -138,7 +138,7 @@ class _Attempt:
         if self.case.replug is not None:
             await self._plug(self.case.replug, len(names) - 1)
         log = self.old.log.read_text()
-        self.kept = names_kept(log)
+        self.kept = saved_names(log)
         now = _files(self.old.pid, log)
         self.stale = tuple(
             pair for pair in self.kept if pair in self.files and self.files[pair] != now.get(pair)
@@ -171,14 +171,14 @@ class _Attempt:
             if m.start not in before and m.length == MEMORY_BYTES
         ]
         write_memory(self.old.pid, fresh[0].start, pattern(number))
-        at = (await placed(self.old)).get(unit.memory)
+        at = (await dimm_placement(self.old)).get(unit.memory)
         frames = read_frames(self.old.pid, fresh[0].start, np.arange(_PAGES), PAGE_BYTES)
         self.filled.append(_Filled(unit.memory, number, at["addr"] if at else None, frames))
 
     async def options(self) -> tuple[str, ...]:
         """Additional options of new QEMU."""
         found: list[str] = []
-        where = await placed(self.old)
+        where = await dimm_placement(self.old)
         for position, name in self.case.start:
             unit = self.unit((position, name))
             there = where.get(self.case.plug[position - 1][1])
@@ -194,7 +194,7 @@ class _Attempt:
         """The state after the transfer; `failure` is empty if it succeeded."""
         guest = self.booted.guest
         log = self.new_log.path
-        asked = names_asked(log.read_text()) if log is not None else {}
+        asked = looked_up_names(log.read_text()) if log is not None else {}
         memory = [] if failure else [await self._memory(guest.qemu, f) for f in self.filled]
         state = await _state(self.old) if failure else ""
         beats = await self._beats()
@@ -262,7 +262,7 @@ def _files(pid: int, log: str) -> dict[str, int]:
     saved = re.findall(r"^cpr_save_fd (.*?), id (-?\d+), fd (-?\d+)", log, re.MULTILINE)
     numbers = {f"{name} {number}": fd for name, number, fd in saved}
     found = {}
-    for pair in names_kept(log):
+    for pair in saved_names(log):
         found[pair] = 0
         with suppress(OSError):
             found[pair] = Path(f"/proc/{pid}/fd/{numbers[pair]}").stat().st_ino
@@ -287,7 +287,7 @@ async def attempt(experiment: Experiment, trial: Trial, case: Case) -> tuple[Run
     Raises TransferRefused when QEMU refuses to plug or unplug.
     """
     directory = experiment.place.directory
-    room = (*ROOM, *case.kind.room)
+    room = (*HOTPLUG_ARGUMENTS, *case.kind.room)
     async with (
         Peer(directory / "peer") as peer,
         await experiment.boot(trial, Variation(room)) as booted,

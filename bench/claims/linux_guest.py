@@ -135,7 +135,7 @@ async def _recorded(
     before = load_snapshot((guest.qemu.pid,))
     observation = Observation(experiment.instruments.at(Update(about.id, guest.scenario)))
     with observation:
-        seen = await guest.hand_over(trial.new_build, observation.hooks(), receiver, variation)
+        seen = await guest.update(trial.new_build, observation.hooks(), receiver, variation)
     recorded = observation.recorded(about, seen)
     host = host_state(before, load_snapshot((seen.new.pid,)))
     last, tids = guest.qemu.pid, guest.vcpu_tids

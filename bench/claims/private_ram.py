@@ -11,7 +11,7 @@ from results.errors import GuestLost
 from results.qemu.modes import lacks
 from results.records.run import Run
 from results.records.scenario import MIB, Build
-from runners.devices.hotplug import host_address, placed
+from runners.devices.hotplug import dimm_placement, host_address
 from runners.qemu.command_line import Variation
 from runners.qemu.guest import Guest
 from runners.system.process_memory import read_memory, write_memory
@@ -104,7 +104,7 @@ async def _updated(attempts: Attempts, share: str) -> _Update:
 
 async def _address(guest: Guest) -> int:
     """The address of the DIMM in the guest's QEMU."""
-    at = (await placed(guest.qemu)).get(_BACKEND)
+    at = (await dimm_placement(guest.qemu)).get(_BACKEND)
     address = await host_address(guest.qemu, at["addr"]) if at is not None else None
     if address is None:
         raise GuestLost("QEMU does not report the address of its DIMM", guest.qemu.argv)

@@ -20,17 +20,17 @@ from results.records.observations import Aftermath
 from results.records.recording import Process, Recording
 from results.records.run import Run
 from results.records.scenario import MIB, Build, Scenario
-from runners.qemu.command_line import AS_IT_IS, Sockets, Variation, channel
+from runners.qemu.command_line import NO_VARIATION, Sockets, Variation, channel
 from runners.qemu.guest import Guest, start_qemu
-from runners.qemu.migration import listening, runstate
+from runners.qemu.migration import runstate, wait_until_listening
 from runners.qemu.process import Qemu
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
 RAM_BYTES = 64 * MIB
 _VCPUS = 2
-_BEAT_S = patient(5.0)
-_START_S = patient(10.0)
-_FAILED_S = patient(5.0)
+_BEAT_S = scaled_timeout(5.0)
+_START_S = scaled_timeout(10.0)
+_FAILED_S = scaled_timeout(5.0)
 _VALID_TRIES = 3  # on a busy host a run may be invalid although the guest is unharmed
 _CONNECTING = re.compile(r"Failed to connect to .*|Unable to connect.*", re.DOTALL)
 _ENDED = ("failed", "completed", "cancelled")
@@ -71,7 +71,7 @@ class Attempts:
         return "+".join((name, *builds))
 
     @asynccontextmanager
-    async def booted(self, name: str, variation: Variation = AS_IT_IS) -> AsyncIterator[Booted]:
+    async def booted(self, name: str, variation: Variation = NO_VARIATION) -> AsyncIterator[Booted]:
         """A guest whose transfers are stored as runs of a scenario named `name`."""
         async with await self.experiment.boot(self._trial(name), variation) as booted:
             yield booted
@@ -132,7 +132,7 @@ class Attempts:
         new.side = "new"
         try:
             await guest.qemu.execute("migrate-set-parameters", mode="cpr-transfer")
-            await listening(new, paths.cpr)
+            await wait_until_listening(new, paths.cpr)
             channels = [channel("main", paths.main), channel("cpr", paths.cpr)]
             await guest.qemu.execute("migrate", channels=channels)
             await new.connect(_START_S)

@@ -32,10 +32,10 @@ from results.qemu.log import last_words
 from results.records.recording import Process, Recording
 from results.records.scenario import MIB, Build
 from runners.builds.elf import read_elf
-from runners.qemu.command_line import AS_IT_IS, Sockets, Variation, channel
+from runners.qemu.command_line import NO_VARIATION, Sockets, Variation, channel
 from runners.qemu.guest import Guest, start_qemu
 from runners.qemu.process import Qemu
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
 from .refusal_attempts import (
     RAM_BYTES,
@@ -46,7 +46,7 @@ from .refusal_attempts import (
     transfer_until_valid,
 )
 
-_START_S = patient(10.0)
+_START_S = scaled_timeout(10.0)
 
 _DIMM = ("-m", f"size={RAM_BYTES // MIB}M,slots=2,maxmem=256M", "-device", "pc-dimm,memdev=m1")
 _VGA = ("-device", "VGA")
@@ -69,7 +69,7 @@ _STARTED: dict[str, Variation] = {
     "nvme": Variation(
         ("-drive", "if=none,id=nv,driver=null-co,size=1M", "-device", "nvme,serial=1,drive=nv")
     ),
-    "no-main-channel": AS_IT_IS,
+    "no-main-channel": NO_VARIATION,
 }
 # The same guests without the cause: these must be transferred.
 _ALLOWED: dict[str, tuple[str, Variation]] = {

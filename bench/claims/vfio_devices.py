@@ -65,7 +65,7 @@ def on_this_host(
             tested.findings += untested([build], str(error))
         else:
             fit.append(build)
-    missing = {backend: devices.missing(backend) for backend in _SCENARIOS}
+    missing = {backend: devices.missing_support(backend) for backend in _SCENARIOS}
     tested.notes += [f"not assigned by {name}: {why}" for name, why in missing.items() if why]
     backends = [name for name, why in missing.items() if not why]
     if not backends:

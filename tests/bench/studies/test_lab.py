@@ -153,9 +153,9 @@ def test_the_session_is_kept_as_the_labs(
         (["lab", "run", "vfio-typo"], "unknown scenario `vfio-typo`"),
         (["lab", "run", "vfio-iommufd", "--legacy-only"], "--legacy-only leaves out"),
         (["lab", "run", "--assign", "gpu"], "the lab has no device `gpu`"),
-        (["run", "vfio-type1", "--accel", "tcg"], "name the PCI device to assign"),
+        (["run", "vfio-type1", "--accel", "tcg"], "choose the PCI device to assign"),
         (["run", "anon", "--device", "01:00.0"], "--device is for scenarios that assign devices"),
-        (["run", "vfio-type1", "--device", "x"], "`x` is no PCI address"),
+        (["run", "vfio-type1", "--device", "x"], "invalid PCI address `x`"),
     ],
 )
 def test_bad_input_is_one_line(
