@@ -53,25 +53,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="compare although the sessions differ")
     parser.add_argument(
-        "--boots", type=positive, default=6, help="boots of each side at the least (default 6)"
+        "--boots", type=positive, help="boots of each side at the least (default 24; 8 with --aa)"
     )
-    parser.add_argument("--updates", type=positive, default=5, help="transfers a boot (default 5)")
+    parser.add_argument("--updates", type=positive, default=4, help="transfers a boot (default 4)")
     parser.add_argument(
         "--precision", type=float, metavar="PERCENT",
-        help="go on until every interval is at most ± PERCENT of A's median wide",
+        help="go on until every interval is about ± PERCENT of A's median wide",
     )  # fmt: skip
     parser.add_argument(
-        "--limit", type=positive, default=40, help="boots of each side at the most (default 40)"
+        "--limit", type=positive, default=80, help="boots of each side at the most (default 80)"
     )
     parser.add_argument("--upgrade", action="store_true", help="measure A → B as well")
     parser.add_argument("--backward", action="store_true", help="measure B → A as well")
     parser.add_argument(
-        "--relative", type=float, default=5.0, metavar="PERCENT",
-        help="a smaller change does not count (default 5)",
+        "--relative", type=float, default=3.0, metavar="PERCENT",
+        help="a smaller change does not count (default 3)",
     )  # fmt: skip
     parser.add_argument(
-        "--absolute", type=float, default=0.2, metavar="MS",
-        help="a smaller change does not count (default 0.2 ms)",
+        "--absolute", type=float, default=0.05, metavar="MS",
+        help="a smaller change does not count (default 0.05 ms)",
     )  # fmt: skip
     parser.add_argument(
         "--budget", type=float, action="append", default=[], metavar="MS",
@@ -118,7 +118,7 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and not 0 <= value < 1e6:
             raise UsageError(f"--{name} {value:g}: must be a number from 0")
-    if args.limit < args.boots:
+    if args.boots is not None and args.limit < args.boots:
         raise UsageError(f"--limit {args.limit} is below --boots {args.boots}")
 
 
@@ -133,13 +133,14 @@ def _judge(
     runs_a: Sequence[Run],
     runs_b: Sequence[Run],
     store: Store,
-    host: str,
+    session: Session,
     forced: Sequence[str] = (),
     *,
     in_blocks: bool,
 ) -> Comparison:
     from bench.studies.ab_blocks import BOOTS_PER_BLOCK
     from results.comparison.compare import blocks_by_boot, compare
+    from results.comparison.host_noise import noise_floors
 
     return compare(
         runs_a,
@@ -147,18 +148,11 @@ def _judge(
         _thresholds(args),
         block_of=blocks_by_boot(BOOTS_PER_BLOCK) if in_blocks else None,
         # A build is not compared against its own noise when that is what is being measured.
-        noise_ns={} if args.aa else _noise(store, host, runs_a),
+        noise={} if args.aa else noise_floors(store, session, runs_a),
         budgets_ns=[round(ms * 1e6) for ms in args.budget],
         strict=args.strict or args.bisect,
         forced=forced,
     )
-
-
-def _noise(store: Store, host: str, runs: Sequence[Run]) -> dict[str, int]:
-    """The host's A/A noise floor of each scenario, from comparisons with no more boots."""
-    from results.comparison.noise_floor import noise_floors
-
-    return noise_floors(runs, lambda d: ((e.boots, e.shift_ns) for e in store.aa(host, d)))
 
 
 def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[Run]]:
@@ -183,17 +177,21 @@ def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[
     scenarios, machine = on_common_machine(
         chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS), (pair.a, pair.b), args.machine
     )
+    boots = _boots(args, len(scenarios))
     seed = seed_of(args)
     order = random.Random(seed)  # noqa: S311 - a schedule, stored to be repeated
-    least = -(-args.boots // BOOTS_PER_BLOCK)
+    least = -(-boots // BOOTS_PER_BLOCK)
     most = max(least, args.limit // BOOTS_PER_BLOCK) if args.precision is not None else least
     extra = {"seed": str(seed), "machine": machine, "order": "blocks of A B B A or B A A B"}
     per_block = sum(t.updates for t in plan_block(scenarios, pair, 0, args.updates, order))
     order.seed(seed)
 
-    def judge(runs: Sequence[Run], host: str) -> Comparison:
+    def judge(runs: Sequence[Run], session: Session) -> Comparison:
         runs_a, runs_b, _ = sides(runs, pair)
-        return _judge(args, runs_a, runs_b, store, host, in_blocks=True)
+        return _judge(args, runs_a, runs_b, store, session, in_blocks=True)
+
+    def enough(runs: list[Run]) -> bool:
+        return args.precision is None or narrow(*sides(runs, pair)[:2], args.precision)
 
     with (
         SessionProgress(least * per_block * args.repeat) as progress,
@@ -202,10 +200,6 @@ def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[
         ) as live,
     ):
         host = live.session.environment.get("host", "")
-
-        def enough(runs: list[Run]) -> bool:
-            return args.precision is None or narrow(judge(runs, host), args.precision)
-
         for number in range(args.repeat):
             first = number * most  # of this comparison's blocks: boots keep their own numbers
             measured = measure_blocks(
@@ -218,11 +212,20 @@ def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[
                 enough,
             )
             runs = asyncio.run(measured)
-            comparison = judge(runs, host)
+            comparison = judge(runs, live.session)
             if args.aa:
                 _remember(store, live.session.id, host, comparison, runs)
         live.status = comparison.exit_code
     return comparison, sides(runs, pair)[2]
+
+
+def _boots(args: argparse.Namespace, scenarios: int) -> int:
+    """Boots of each side. Raises UsageError when those asked for could call no change."""
+    from results.comparison.plan import COMPARE_BOOTS, planned_boots, planned_self_check
+
+    if args.aa:
+        return planned_self_check(args.boots)
+    return planned_boots(args.boots, COMPARE_BOOTS, scenarios)
 
 
 def _pair(args: argparse.Namespace, pair: type[Pair]) -> Pair:
@@ -258,19 +261,25 @@ def _remember(
 
 
 def _tell_aa(store: Store) -> None:
-    """What all stored A/A comparisons on this host say."""
-    from platform import node
+    """What all stored A/A comparisons on this host say, those of this kernel of its noise."""
+    from results.comparison.host_noise import known_nights
+    from results.comparison.noise_floor import LEAST_NIGHTS, aa_floor, false_alarms
+    from results.comparison.plan import COMPARE_BOOTS
 
-    from results.comparison.noise_floor import false_alarms, noise_floor
-
-    entries = store.aa(node())
+    session = store.session(store.latest_session_id())
+    entries = store.aa(session.environment.get("host", ""))
     wrong, total = false_alarms(entry.verdict for entry in entries)  # type: ignore[misc]
     print(f"\nA/A on this host so far: {wrong} of {total} verdicts claimed a change")
     for dimensions in dict.fromkeys(entry.dimensions for entry in entries):
-        shifts = [entry.shift_ns for entry in entries if entry.dimensions == dimensions]
-        floor = noise_floor(shifts)
+        nights = known_nights(store, session, dimensions)
+        floor = aa_floor(nights.values())
         name = next((w[3:] for w in dimensions.split() if w.startswith("id=")), dimensions)
-        print(f"  {name}: noise floor {(floor or 0) / 1e6:.2f} ms from {len(shifts)} comparisons")
+        if floor is None:
+            print(f"  {name}: no noise floor from {len(nights)} nights, it takes {LEAST_NIGHTS}")
+        else:
+            size = floor.at(COMPARE_BOOTS) / 1e6
+            print(f"  {name}: noise floor {size:.3f} ms at {COMPARE_BOOTS} boots, "
+                  f"from {floor.nights} nights")  # fmt: skip
 
 
 def _stored(args: argparse.Namespace, store: Store) -> Comparison:
@@ -284,9 +293,8 @@ def _stored(args: argparse.Namespace, store: Store) -> Comparison:
             f"{args.a} and {args.b} cannot be compared: {'; '.join(found)} "
             "(--force does it all the same and says so)"
         )
-    host = session_a.environment.get("host", "")
     together = session_a.id == session_b.id
-    return _judge(args, runs_a, runs_b, store, host, found, in_blocks=together)
+    return _judge(args, runs_a, runs_b, store, session_b, found, in_blocks=together)
 
 
 def _side(store: Store, text: str) -> tuple[Session, list[Run]]:

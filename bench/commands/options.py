@@ -174,12 +174,12 @@ def add_judging_options(parser: argparse.ArgumentParser) -> None:
         help="at least PERCENT (default 95) of the blackouts are to stay under MS; may be repeated",
     )  # fmt: skip
     parser.add_argument(
-        "--relative", type=float, default=5.0, metavar="PERCENT",
-        help="between builds: a smaller change does not count (default 5)",
+        "--relative", type=float, default=3.0, metavar="PERCENT",
+        help="between builds: a smaller change does not count (default 3)",
     )  # fmt: skip
     parser.add_argument(
-        "--absolute", type=float, default=0.2, metavar="MS",
-        help="between builds: a smaller change does not count (default 0.2 ms)",
+        "--absolute", type=float, default=0.05, metavar="MS",
+        help="between builds: a smaller change does not count (default 0.05 ms)",
     )  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="undecided counts as a failure")
 

@@ -1,10 +1,8 @@
 """Has cpr-transfer the least pause? Modes measured in turns in one session, judged one by one.
 
 Pure. A mode counts as longer when both the blackout (KVM_RUN bracket) and the guest's own gap are,
-by the rule of results.comparison.verdict over guest boots: the whole 95 % interval of the shift
-beyond the
-threshold, adjusted for the number of modes. It refutes the claim when either is shorter by that
-rule and the other is not longer.
+by the rule of results.comparison.verdict over guest boots, adjusted for the number of modes. It
+refutes the claim when either is shorter by that rule and the other is not longer.
 """
 
 from __future__ import annotations
