@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--updates", type=positive, default=4, help="transfers a boot (default 4)")
     parser.add_argument(
         "--precision", type=float, metavar="PERCENT",
-        help="go on until every interval is about ± PERCENT of A's median wide",
+        help="go on until every interval is about ± PERCENT of the median wide",
     )  # fmt: skip
     parser.add_argument(
         "--limit", type=positive, default=80, help="boots of each side at the most (default 80)"

@@ -63,7 +63,7 @@ def sides(runs: Sequence[Run], pair: Pair) -> tuple[list[Run], list[Run], list[R
 
 
 def narrow(runs_a: Sequence[Run], runs_b: Sequence[Run], percent: float) -> bool:
-    """Whether every cell's interval is about ± `percent` of A's median wide.
+    """Whether every cell's interval is about ± `percent` of the median wide.
 
     By a width that does not know which boots are A's (results.stats.shift.blind_half_width).
     """

@@ -224,7 +224,7 @@ def _footnotes(page: Page, summaries: Sequence[Summary]) -> None:
     notes = []
     if any(s.interval == "t" for s in summaries):
         notes.append("with fewer than 6 boots the interval is by t on logarithms")
-    if any(s.interval == TOO_FEW_BOOTS and s.median_ns is not None for s in summaries):
+    if any(s.interval == "none" and s.median_ns is not None for s in summaries):
         notes.append(f"{TOO_FEW_BOOTS} have no interval, 6 an exact one")
     for cost in locking_costs(summaries):
         handover = "" if cost.handover_ns is None else f", {_signed(cost.handover_ns)} handover"

@@ -91,12 +91,12 @@ def t_interval_log(values: Sequence[int], confidence: float = CONFIDENCE) -> tup
 
 
 def interval_over_boots(medians: Sequence[int]) -> tuple[tuple[int, int] | None, str]:
-    """95 % interval for the median over boots, ns, and the method: order or t.
+    """95 % interval for the median over boots, ns, and the method: order, t or none.
 
-    Without an interval the method is TOO_FEW_BOOTS, or none for values that bound nothing.
+    None below LEAST_BOOTS, and for values that bound nothing.
     """
     if len(medians) < LEAST_BOOTS:
-        return None, TOO_FEW_BOOTS
+        return None, "none"
     exact = order_statistic_interval(medians)
     if exact is not None:
         return exact, "order"
