@@ -5,31 +5,60 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from results.errors import UsageError
-from results.records.scenario import GIB, MIB
 
-if TYPE_CHECKING:
-    from results.summary.report_data import Limit
-
-
-def parse_budget(text: str) -> tuple[str, Limit]:
-    """`50`, `50:99`, `anon=50:99` → the scenario (`*` for all) and its limit."""
-    from results.summary.report_data import Limit
-
-    scenario, sign, value = text.rpartition("=")
-    limit, colon, share = value.partition(":")
-    try:
-        ms, percent = float(limit), float(share) if colon else 95.0
-    except ValueError:
-        ms = percent = math.nan
-    if not (0 < ms < 1e9 and 0 < percent <= 100) or (sign and not scenario):
-        raise UsageError(f"--budget {text}: takes [SCENARIO=]MS[:PERCENT], like 50 or anon=8:99")
-    return scenario or "*", Limit(round(ms * 1e6), percent / 100.0)
-
-
+BUDGET = "[SCENARIO=]TIME[:PERCENT]"  # how a budget is written, for help texts
+EVERY = "*"  # in place of a scenario
 _UNITS_NS = {"us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+_UNITS_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class TimeBudget(NamedTuple):
+    """The time that `share` of the blackouts of a scenario are to stay under.
+
+    `scenario` is EVERY for all that have no budget of their own; `share` None where none was named.
+    """
+
+    scenario: str
+    limit_ns: int
+    share: float | None = None
+
+
+def parse_budget(text: str) -> TimeBudget:
+    """`10ms`, `50:99`, `anon=500us` → the budget; a plain number is in ms. Raises UsageError."""
+    scenario, sign, value = text.rpartition("=")
+    limit, colon, percent = value.partition(":")
+    limit_ns, share = _time_ns(limit), _number(percent) / 100.0 if colon else None
+    if limit_ns is None or (sign and not scenario) or not (share is None or 0 < share <= 1):
+        raise UsageError(f"`{text}` is no {BUDGET}, like 10ms, 50:99 or anon=500us")
+    return TimeBudget(scenario or EVERY, limit_ns, share)
+
+
+def budget(text: str) -> TimeBudget:
+    """`parse_budget` for argparse."""
+    try:
+        return parse_budget(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _time_ns(text: str) -> int | None:
+    """A time like `10ms`, `500us` or `1.5s`, or a plain number of ms; None for anything else."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(us|µs|ms|s)", text)
+    if match is not None:
+        return round(float(match[1]) * _UNITS_NS[match[2]]) or None
+    ms = _number(text)
+    return round(ms * 1e6) if 0 < ms < 1e9 else None
+
+
+def _number(text: str) -> float:
+    """NaN, which is within no bounds, for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def positive(text: str) -> int:
@@ -43,22 +72,10 @@ def positive(text: str) -> int:
     return number
 
 
-def duration(text: str) -> int:
-    """A time like `10ms`, `500us` or `1.5s` in ns, for argparse."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(us|µs|ms|s)", text)
-    ns = round(float(match[1]) * _UNITS_NS[match[2]]) if match else 0
-    if ns <= 0:
-        raise argparse.ArgumentTypeError(f"`{text}` is no time like 10ms, 500us or 1s")
-    return ns
-
-
-_UNITS = {"": 1, "K": 1 << 10, "M": MIB, "G": GIB, "T": 1 << 40}
-
-
 def parse_size(text: str) -> int:
     """`256M`, `1G`, `1.5G` or plain bytes → bytes. Raises UsageError."""
     # 18 digits: more is no memory, and float() of much more is infinite.
     match = re.fullmatch(r"(\d{1,18}(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise UsageError(f"`{text}` is no size: write it like 256M or 1G")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    return int(float(match[1]) * _UNITS_BYTES[match[2].upper()])

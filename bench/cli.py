@@ -8,33 +8,32 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from results.errors import HostUnfit, PausebenchError
 
-# command → (module of bench.commands, one line of help); imported only when it is the one asked for
-COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("run", "hand guests over again and again and measure how long they stand still"),
-    "compare": ("compare", "is build B worse than build A, and which phase moved"),
-    "claims": ("claims", "the claims made for cpr-transfer, each shown or refuted here"),
-    "matrix": ("matrix", "every old build to every new one: blackout or why it does not go"),
-    "lab": ("lab", "measure assigned devices (VFIO) in a virtual machine, on hosts without VFIO"),
-    "build": ("build", "QEMU builds to compare: from a Debian suite, a tree or a path"),
-    "list": ("list", "the scenarios that can be run"),
-    "show": ("show", "one handover as a waterfall, with its evidence"),
-    "why": ("why", "why one blackout was as long as it was: its critical path"),
-    "report": ("report", "a session as HTML, Markdown, JUnit, JSON, metrics, Parquet or a trace"),
-    "nightly": ("nightly", "the job of a night: builds, verdicts, history, reports, a mail"),
-    "history": ("history", "a scenario over the nights, and where its level changed"),
-    "replay": ("replay", "judge stored evidence again; needs no QEMU, root or BPF"),
-    "calibrate": ("calibrate", "inject pauses of known length and show how much is recovered"),
-    "sweep": ("sweep", "how the blackout grows with RAM, vCPUs or devices, beside a precopy"),
-    "overhead": ("overhead", "how much longer guests stand still because they are watched"),
-    "doctor": ("doctor", "what this host can measure, and the fix for what it cannot"),
+# command → one line of help. What it takes is in bench/commands, what it does in bench/handlers, in
+# a module of its name each; they are imported only when it is the one asked for.
+COMMANDS: dict[str, str] = {
+    "run": "hand guests over again and again and measure how long they stand still",
+    "compare": "is build B worse than build A, and which phase moved",
+    "claims": "the claims made for cpr-transfer, each shown or refuted here",
+    "matrix": "every old build to every new one: blackout or why it does not go",
+    "lab": "measure assigned devices (VFIO) in a virtual machine, on hosts without VFIO",
+    "build": "QEMU builds to compare: from a Debian suite, a tree or a path",
+    "list": "the scenarios that can be run",
+    "show": "one handover as a waterfall, with its evidence",
+    "why": "why one blackout was as long as it was: its critical path",
+    "report": "a session as HTML, Markdown, JUnit, JSON, metrics, Parquet or a trace",
+    "nightly": "the job of a night: builds, verdicts, history, reports, a mail",
+    "history": "a scenario over the nights, and where its level changed",
+    "replay": "judge stored evidence again; needs no QEMU, root or BPF",
+    "calibrate": "inject pauses of known length and show how much is recovered",
+    "sweep": "how the blackout grows with RAM, vCPUs or devices, beside a precopy",
+    "overhead": "how much longer guests stand still because they are watched",
+    "doctor": "what this host can measure, and the fix for what it cannot",
 }
 
-EXIT_FAILED_RUNS = 3
 _EPILOG = """\
 exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit, 130 interrupted
 
@@ -55,6 +54,19 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"pausebench: {message} (`{self.prog} --help` shows how)\n")
 
 
+class _Version(argparse.Action):
+    """Tells the version, which takes longer to find out than all else that --help needs."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib import metadata
+
+        version = "unknown"
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            version = metadata.version("pausebench")
+        print(f"pausebench {version}")
+        parser.exit()
+
+
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser; arguments of commands other than `only` are left out, which keeps --help fast."""
     parser = _Parser(
@@ -64,9 +76,9 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"pausebench {_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (module, text) in COMMANDS.items():
+    for name, text in COMMANDS.items():
         command = subparsers.add_parser(
             name,
             help=text,
@@ -74,14 +86,8 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == only:
-            importlib.import_module(f"bench.commands.{module}").add_arguments(command)
+            importlib.import_module(f"bench.commands.{name}").add_arguments(command)
     return parser
-
-
-def _version() -> str:
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return metadata.version("pausebench")
-    return "unknown"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,9 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in words if not word.startswith("-")), None)
     args = build_parser(chosen if chosen in COMMANDS else None).parse_args(words)
-    module = importlib.import_module(f"bench.commands.{COMMANDS[args.command][0]}")
     try:
-        return int(module.run(args))
+        return int(importlib.import_module(f"bench.handlers.{args.command}").run(args))
     except HostUnfit as error:
         return _complain(error, 4)
     except PausebenchError as error:

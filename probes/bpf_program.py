@@ -24,21 +24,12 @@ def compile_program(source: Path, flags: Sequence[str] = ()) -> Any:
 
     Raises HostUnfit with the compiler's or verifier's last words when it does not load.
     """
-    return _compile(flags, src_file=str(source))
-
-
-def compile_text(text: str, flags: Sequence[str] = ()) -> Any:
-    """The same for a small program given as text, as self-tests have it."""
-    return _compile(flags, text=text)
-
-
-def _compile(flags: Sequence[str], **source: str) -> Any:
     bcc = load_bcc()
     os.environ["BCC_KERNEL_SOURCE"] = str(kernel_headers().path)
     with tempfile.TemporaryFile() as log:
         try:
             with stderr_to(log.fileno()):
-                return bcc.BPF(cflags=[*_QUIET, *flags], **source)
+                return bcc.BPF(src_file=str(source), cflags=[*_QUIET, *flags])
         except Exception as error:
             log.seek(0)
             words = log.read().decode(errors="replace").strip().splitlines()

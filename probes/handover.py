@@ -14,21 +14,14 @@ from typing import Any, Literal, Self
 from results.errors import HostUnfit
 from results.records.recording import Event, VcpuBracket
 from results.records.scenario import Build
-from results.timeline.marks import MARK_NAMES, MARKS, choose_function
+from results.timeline.marks import KERNEL_EVENTS, MARK_NAMES, MARKS, choose_function
 
 from .bpf_program import SkippedCalls, compile_program
 
-_RING_PAGES = 256  # 1 MiB holds several hundred transfers' records; it is drained after each
+_RING_PAGES = 256  # 1 MiB holds some thirty transfers' records; it is drained after each
 _DATA_BYTES = 512
 _MAX_FDS = 8
-_KINDS = {
-    1000: "mmap",
-    1001: "sendmsg",
-    1002: "recvmsg",
-    1003: "vfio_ioctl",
-    1004: "interrupt",
-    1005: "exec",
-}
+_KINDS = dict(enumerate(KERNEL_EVENTS, 1000))  # as in event.h
 _FIELDS = {
     ("mmap", "return"): ("address", "length", "fd", "flags"),
     ("vfio_ioctl", "enter"): ("command", "flags", "iova", "length"),
@@ -233,11 +226,16 @@ class HandoverProbe:
         missed, self._lost_before = lost - self._lost_before, lost
         left_out = self._others.count()
         skipped, self._skipped_before = left_out - self._skipped_before, left_out
-        brackets = tuple(
+        return Observed(events, self.brackets(old_tids, new_tids), missed, skipped)
+
+    def brackets(
+        self, old_tids: tuple[int, ...], new_tids: tuple[int, ...]
+    ) -> tuple[VcpuBracket, ...]:
+        """What is known now of each vCPU, by its threads in old and in new QEMU."""
+        return tuple(
             self._bracket(index, old, new)
             for index, (old, new) in enumerate(zip(old_tids, new_tids, strict=True))
         )
-        return Observed(events, brackets, missed, skipped)
 
     def _bracket(self, index: int, old_tid: int, new_tid: int) -> VcpuBracket:
         table = self._bpf["vcpus"]

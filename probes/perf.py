@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Self
 
-_SYSCALLS = {"x86_64": 298, "aarch64": 241}
+from .syscalls import syscall
+
 _TYPE_HARDWARE, _TYPE_SOFTWARE = 0, 1
 # perf event → (type, config), from uapi linux/perf_event.h
 EVENTS: dict[str, tuple[int, int]] = {
@@ -47,12 +46,6 @@ class _Attr(ctypes.Structure):
     ]
 
 
-@cache
-def _libc() -> ctypes.CDLL:
-    """Made once: each new one builds a class, 60 µs that fifty events a transfer would pay."""
-    return ctypes.CDLL(None, use_errno=True)
-
-
 def open_event(name: str, tid: int) -> int:
     """File descriptor that counts `name` in thread `tid` and in threads it starts later.
 
@@ -60,11 +53,7 @@ def open_event(name: str, tid: int) -> int:
     """
     kind, config = EVENTS[name]
     attr = _Attr(type=kind, size=_ATTR_BYTES, config=config, flags=_INHERIT)
-    number = _SYSCALLS[platform.machine()]
-    fd = _libc().syscall(number, ctypes.byref(attr), tid, -1, -1, _FLAG_CLOEXEC)
-    if fd < 0:
-        raise OSError(ctypes.get_errno(), f"perf_event_open {name}")
-    return int(fd)
+    return syscall("perf_event_open", ctypes.byref(attr), tid, -1, -1, _FLAG_CLOEXEC)
 
 
 class ProcessCounters:
@@ -81,7 +70,7 @@ class ProcessCounters:
                     self._fds.setdefault(name, []).append(open_event(name, int(task.name)))
                 except ProcessLookupError:
                     continue  # that thread has just ended
-                except (OSError, KeyError):
+                except OSError:
                     refused.add(name)
         for name in refused:
             for fd in self._fds.pop(name, []):

@@ -16,7 +16,7 @@ from results.records.scheduler import Kind, SchedulerEvent, Scheduling, WatchedT
 
 from .bpf_program import SkippedCalls, compile_program
 
-_RING_PAGES = 256  # 1 MiB: 13,000 records, where a quiet transfer leaves some 300
+_RING_PAGES = 256  # 1 MiB: 14,500 records, where a quiet transfer leaves some 200
 _KINDS: tuple[Kind, ...] = ("switch", "wake", "fork")
 _NAME_BYTES = 16
 

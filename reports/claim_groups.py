@@ -79,10 +79,15 @@ def letters(document: ClaimsDocument) -> dict[str, str]:
     return {column: name(column) for column in document.columns}
 
 
+def wrong_beside(document: ClaimsDocument) -> int:
+    """How many things that belong to no claim were tried and went wrong."""
+    return sum(finding.found == "refuted" and not finding.claim for finding in document.findings)
+
+
 def summary_line(document: ClaimsDocument) -> str:
     """`70 of 72 shown, 1 refuted, 1 not testable here`."""
     found = [row.found for row in document.rows]
-    wrong = sum(f.found == "refuted" and not f.claim for f in document.findings)
+    wrong = wrong_beside(document)
     beside = f"; of what was tried beside them {wrong} went wrong" if wrong else ""
     return (
         f"{found.count('shown')} of {len(found)} shown, {found.count('refuted')} refuted, "

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from bench.measurement.loading import DEFAULT_WATCH, Watch
 from bench.measurement.scenarios import PLAIN, resolve
 from bench.measurement.session import LiveSession, open_session
 from results.errors import HostUnfit
@@ -24,8 +26,8 @@ class Silent:
     def skipped(self, updates: int) -> None: ...
 
 
-@pytest.fixture(scope="session")
-def live() -> Iterator[LiveSession]:
+@contextmanager
+def live_session(watch: Watch = DEFAULT_WATCH) -> Iterator[LiveSession]:
     """A session on the system's QEMU; PAUSEBENCH_STORE names its store (out/)."""
     if os.geteuid() != 0:
         pytest.skip("BPF probes and guest RAM need root")
@@ -36,9 +38,16 @@ def live() -> Iterator[LiveSession]:
         pytest.skip(str(error))
     directory = Path(os.environ.get("PAUSEBENCH_STORE", "out"))
     extra = {"seed": "none: as listed"}
+    command = ["pytest", "bench"]
     with (
         open_store(directory) as store,
-        open_session(scenarios, [build], store, Silent(), ["pytest", "bench"], extra) as session,
+        open_session(scenarios, [build], store, Silent(), command, extra, watch) as session,
     ):
         yield session
         session.status = 0
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[LiveSession]:
+    with live_session() as session:
+        yield session

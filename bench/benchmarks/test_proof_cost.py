@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from bench.measurement.prover import Prover
 from bench.measurement.scenarios import BUILTIN, changed, find_scenario, resolve
 from bench.measurement.schedule import Trial
 from bench.measurement.session import LiveSession
@@ -66,7 +67,7 @@ def test_time_of_the_proof(benchmark: Any, live: LiveSession) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
+class PairedShift:
     """Hodges-Lehmann shift of paired differences with its exact interval, ns."""
 
     ns: float
@@ -90,7 +91,7 @@ def signed_rank_tail(n: int) -> list[float]:
     return tail
 
 
-def paired_shift(differences: Sequence[float], confidence: float = 0.95) -> Shift:
+def paired_shift(differences: Sequence[float], confidence: float = 0.95) -> PairedShift:
     """Median of all pairwise means, bounded by the signed-rank test's inversion.
 
     Fewer than 6 differences cannot reach 95 %: the interval is then all there is, and its true
@@ -101,7 +102,7 @@ def paired_shift(differences: Sequence[float], confidence: float = 0.95) -> Shif
     tail = signed_rank_tail(n)
     outside = sum(1 for p in tail if p <= (1 - confidence) / 2)
     k = max(1, outside)
-    return Shift(statistics.median(walsh), walsh[k - 1], walsh[-k], 1 - 2 * tail[k - 1])
+    return PairedShift(statistics.median(walsh), walsh[k - 1], walsh[-k], 1 - 2 * tail[k - 1])
 
 
 @dataclass(slots=True)
@@ -119,11 +120,12 @@ class Arms:
 async def alternate(live: LiveSession, scenario: Scenario) -> Arms:
     """One boot, its updates in the order A B B A."""
     arms = Arms()
+    everything = live.experiment.instruments
+    unproven = everything.without(Prover)
     order = (True, False, False, True) * BLOCKS
     async with await live.experiment.boot(trial_of(live, scenario, len(order))) as booted:
         for prove in order:
-            live.experiment.prove = prove
-            run = await booted.update()
+            run = await booted.update(instruments=everything if prove else unproven)
             assert booted.arrived, run.reason
             assert (run.proof is not None) == prove
             assert run.proof is None or run.proof.verdict != "broken", run.reason
@@ -140,10 +142,7 @@ def test_proof_keeps_out_of_the_blackout(benchmark: Any, live: LiveSession, name
     scenario = resolve(find_scenario(name, BUILTIN))
 
     def whole() -> list[Arms]:
-        try:
-            return [asyncio.run(alternate(live, scenario)) for _ in range(BOOTS)]
-        finally:
-            live.experiment.prove = True
+        return [asyncio.run(alternate(live, scenario)) for _ in range(BOOTS)]
 
     everything = benchmark.pedantic(whole, rounds=1, iterations=1)
     boots = [arms for arms in everything if arms.proved and arms.bare]

@@ -21,7 +21,7 @@ from bench.measurement.session import LiveSession
 from results.records.scenario import Scenario
 from runners.qemu.command_line import Sockets, channel
 from runners.qemu.guest import Guest, start_qemu, vcpu_tids
-from runners.transfer.base import listens
+from runners.qemu.migration import listens
 
 PAIRS = int(os.environ.get("PAUSEBENCH_PAIRS", "15"))
 

@@ -18,15 +18,24 @@ from typing import Any
 
 import pytest
 
+from bench.measurement.loading import Watch
+from bench.measurement.probing import SchedulerRing
 from bench.measurement.scenarios import BUILTIN, find_scenario, resolve
 from bench.measurement.session import LiveSession
 from results.records.run import Run
 from results.records.scenario import Scenario
 
+from .conftest import live_session
 from .test_proof_cost import BLOCKS, BOOTS, paired_shift, trial_of
 
 GOAL_PERCENT = 2.0
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[LiveSession]:
+    with live_session(Watch(why=True)) as session:
+        yield session
 
 
 @contextmanager
@@ -41,10 +50,9 @@ def counting_bpf() -> Iterator[None]:
 
 def spent_ns(live: LiveSession) -> int:
     """Time that the scheduler's programs ran so far."""
-    scheduler = live.experiment.scheduler
-    assert scheduler is not None
+    (ring,) = (i for i in live.experiment.instruments.loaded if isinstance(i, SchedulerRing))
     total = 0
-    for fd in scheduler.program_fds():
+    for fd in ring.probe.program_fds():
         fields = dict(
             line.split(":", 1) for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
         )
@@ -54,19 +62,16 @@ def spent_ns(live: LiveSession) -> int:
 
 async def alternate(live: LiveSession, scenario: Scenario) -> tuple[list[Run], list[Run]]:
     """One boot, its updates in the order A B B A: those watched, those not."""
-    scheduler = live.experiment.scheduler
+    everything = live.experiment.instruments
+    unwatched = everything.without(SchedulerRing)
     watched: list[Run] = []
     bare: list[Run] = []
     order = (True, False, False, True) * BLOCKS
-    try:
-        async with await live.experiment.boot(trial_of(live, scenario, len(order))) as booted:
-            for watch in order:
-                live.experiment.scheduler = scheduler if watch else None
-                run = await booted.update()
-                assert booted.arrived, run.reason
-                (watched if watch else bare).append(run)
-    finally:
-        live.experiment.scheduler = scheduler
+    async with await live.experiment.boot(trial_of(live, scenario, len(order))) as booted:
+        for watch in order:
+            run = await booted.update(instruments=everything if watch else unwatched)
+            assert booted.arrived, run.reason
+            (watched if watch else bare).append(run)
     return watched, bare
 
 

@@ -3,185 +3,133 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
 
-import numpy as np
+from bench.measurement.progress import SessionProgress
+from bench.measurement.scenarios import BUILTIN, find_scenario, on_common_machine, resolve
+from bench.measurement.session import open_session
+from results.claims.catalogue import Finding
+from results.claims.document import SCHEMA, ClaimsDocument, write_claims
+from results.errors import HostUnfit, PausebenchError
+from results.records.scenario import Build
+from results.store.store import Store
 
-from bench.measurement.experiment import Experiment
-from bench.measurement.schedule import Trial
-from results.claims.catalogue import Finding, Topic, pair_name
-from results.claims.ram_scaling import ram_growth
-from results.claims.transfer_checks import PINS, decide, timeline_findings
-from results.errors import PausebenchError
-from results.qemu.modes import lacks
-from results.records.recording import Recording
-from results.records.run import Run
-from results.records.scenario import GIB, MIB, Build, Scenario
-from results.stats.slopes import boot_of, growth
+from .lab import in_the_lab
+from .steps import Attempt, Route, Step, steps_for
+from .vfio_devices import DECIDES, Tested, on_this_host
 
-from .devices import try_devices
-from .hazards import try_hazards
-from .hotplug import try_plugging
-from .modes import measure_modes
-from .private_ram import lose_private_ram
-from .refusals import try_refusals
-
-TOUCHED_BYTES = 64 * MIB
 _GRACE_S = 30.0  # for a step that was begun in time
-_COPIED_BYTES = 64 * MIB
-SIZES = (256 * MIB, 1 * GIB, 2 * GIB)
+_INTERRUPTED = "interrupted: what was not tried yet is missing"
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """The build that a guest is started with, and the one that it is handed to."""
+class Campaign:
+    """What is to be tried, on which builds (from old to new), in how many seconds."""
 
-    old: Build
-    new: Build
-
-    @property
-    def name(self) -> str:
-        return pair_name(self.old.label, self.new.label)
-
-    @property
-    def upgrade(self) -> bool:
-        return self.old.label != self.new.label
-
-    @property
-    def cell(self) -> str:
-        """Part of a run's id."""
-        return f"{self.old.label}-to-{self.new.label}" if self.upgrade else self.old.label
-
-    def updates(self, wished: int) -> int:
-        """Updates of one guest: after its first one it is within the new build."""
-        return 1 if self.upgrade else wished
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something that is tried on every pair of builds; `upgrades` whether between builds too."""
-
-    about: str
-    topic: Topic
-    claims: tuple[int, ...]
-    try_on: Callable[[Attempt, Pair], Awaitable[list[Finding]]]
-    upgrades: bool = True
-    expected_s: float = 10.0  # is not begun with less time left
-
-
-@dataclass(slots=True)
-class Attempt:
-    """What the steps share."""
-
-    experiment: Experiment
-    scenario: Scenario  # the guest of most steps, on a machine that all builds know
+    builds: Sequence[Build]
     boots: int
     updates: int
     seed: int
+    limit_s: int
+    claims: tuple[int, ...] = ()  # empty: all
+    upgrades: bool = True  # from older to newer builds too
+    devices: tuple[str, ...] = ()  # addresses of PCI devices to assign
+    lab: bool = True  # without such devices: assigned ones in the lab, where it has been made
+    assigned_only: bool = False  # nothing but what `devices` decide
+
+    @property
+    def routes(self) -> list[Route]:
+        """Each build with itself, then every upgrade."""
+        found = [Route(build, build) for build in self.builds]
+        if self.upgrades and not self.assigned_only:
+            found += [Route(old, new) for old, new in combinations(self.builds, 2)]
+        return found
 
 
-def copy_ns_per_gib() -> float:
-    """How long one CPU of this host takes to copy a GiB of RAM that is mapped already, ns."""
-    source = np.ones(_COPIED_BYTES, dtype=np.uint8)
-    target = np.zeros_like(source)
-    best = float("inf")
-    for _ in range(3):
-        start = time.monotonic_ns()
-        np.copyto(target, source)
-        best = min(best, time.monotonic_ns() - start)
-    return best * GIB / _COPIED_BYTES
+def oldest_first(builds: Sequence[Build]) -> list[Build]:
+    return sorted(builds, key=_version)
 
 
-async def ordinary(attempt: Attempt, pair: Pair) -> list[Finding]:
-    """Plain transfers of guests of three sizes: what shows in each of them, and how they grow.
+def _version(build: Build) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", build.version.split()[0])[:3]))
 
-    All of them write to the same amount of RAM: what grows is RAM alone.
+
+def carry_out(campaign: Campaign, store: Store, command: Sequence[str]) -> ClaimsDocument:
+    """Try all of it in one session, and keep what was found; after an interrupt what there is.
+
+    Raises HostUnfit when nothing can be tried, KeyboardInterrupt after an interrupt.
     """
-    order = random.Random(attempt.seed)  # noqa: S311 - a schedule, stored to be repeated
-    updates = pair.updates(attempt.updates)
-    runs: dict[int, list[list[Run]]] = {size: [] for size in SIZES}
-    for boot in range(1, attempt.boots + 1):
-        for size in order.sample(SIZES, len(SIZES)):
-            touched = TOUCHED_BYTES / size
-            name = f"plain-{size // MIB}m"
-            scenario = replace(attempt.scenario, id=name, ram_bytes=size, touched=touched)
-            cell = f"{name}+{pair.cell}"
-            trial = Trial(scenario, pair.old, pair.new, boot, updates, cell)
-            runs[size].append(await attempt.experiment.run([trial]))
-    plain = _recordings(attempt, [run for boot in runs[SIZES[0]] for run in boot])
-    boots = [
-        found
-        for size, all_boots in runs.items()
-        for boot in all_boots
-        if (found := boot_of("anon", "cpr-transfer", size / GIB, boot)) is not None
-    ]
-    ids = tuple(run.id for all_boots in runs.values() for boot in all_boots for run in boot)
-    grown = ram_growth(pair.name, growth("ram", boots), ids, copy_ns_per_gib())
-    return [*timeline_findings(pair.name, plain), grown]
+    began = time.monotonic()
+    deadline = began + campaign.limit_s
+    base = [resolve(find_scenario("anon", BUILTIN))]
+    (scenario,), machine = on_common_machine(base, campaign.builds, None)
+    extra = {"seed": str(campaign.seed), "machine": machine, "purpose": "claims"}
+    with SessionProgress(None, tell_boots=False) as progress:
+        assigned = _assigned(campaign, store, progress, command, extra, deadline)
+        tried = Tried(assigned.findings, assigned.notes)
+        if campaign.assigned_only:
+            if not assigned.session:
+                raise HostUnfit("; ".join(f.detail for f in tried.findings[:1]))
+            return _keep(campaign, store, began, assigned.session, tried)
+        with open_session([scenario], campaign.builds, store, progress, command, extra) as live:
+            attempt = Attempt(
+                live.experiment, scenario, campaign.boots, campaign.updates, campaign.seed
+            )
+            steps = steps_for(campaign.claims)
+            complete = False
+            try:
+                asyncio.run(
+                    try_all(attempt, campaign.routes, steps, deadline, tried, progress.note)
+                )
+                complete = True
+            finally:
+                tried.notes += [] if complete else [_INTERRUPTED]
+                lab = assigned.session
+                document = _keep(campaign, store, began, live.session.id, tried, lab)
+            live.status = document.exit_code
+    return document
 
 
-async def pinned(attempt: Attempt, pair: Pair) -> list[Finding]:
-    """A guest whose RAM a process has pinned, with the whole proof."""
-    scenario = replace(attempt.scenario, id="plain-pinned", pinned=True)
-    trial = Trial(scenario, pair.old, pair.new, 1, pair.updates(2), f"{scenario.id}+{pair.cell}")
-    runs = await attempt.experiment.run([trial])
-    return [decide(PINS, pair.name, _recordings(attempt, runs))]
-
-
-async def refusals(attempt: Attempt, pair: Pair) -> list[Finding]:
-    """What is to be refused, each attempt on a real guest."""
-    return await try_refusals(attempt.experiment, pair.old, pair.new)
-
-
-async def hazards(attempt: Attempt, pair: Pair) -> list[Finding]:
-    """What is to leave the guest unharmed when new QEMU waits or dies."""
-    return await try_hazards(attempt.experiment, pair.old, pair.new)
-
-
-async def modes(attempt: Attempt, pair: Pair) -> list[Finding]:
-    """All modes that both builds know, in turns; and what cpr-exec does to private RAM."""
-    live = attempt.experiment
-    found = await measure_modes(
-        live, pair.old, pair.new, attempt.boots, attempt.updates, attempt.seed, attempt.scenario
+def _keep(
+    campaign: Campaign, store: Store, began: float, session: str, tried: Tried, lab: str = ""
+) -> ClaimsDocument:
+    document = ClaimsDocument(
+        schema=SCHEMA,
+        session=session,
+        made_unix_ns=time.time_ns(),
+        took_s=round(time.monotonic() - began),
+        builds={build.label: build.version for build in campaign.builds},
+        columns=tuple(route.name for route in campaign.routes),
+        findings=tuple(tried.findings),
+        claims=DECIDES if campaign.assigned_only else campaign.claims,
+        lab=lab,
+        notes=tuple(tried.notes),
     )
-    if pair.old == pair.new and not lacks(pair.old, "cpr-exec"):
-        found.append(await lose_private_ram(attempt.experiment, pair.old))
-    return found
+    write_claims(store.path, document)
+    return document
 
 
-async def plugging(attempt: Attempt, pair: Pair) -> list[Finding]:
-    """Devices and memory plugged, unplugged and plugged again before a transfer."""
-    return await try_plugging(attempt.experiment, pair.old, pair.new, attempt.scenario)
-
-
-async def devices(attempt: Attempt, pair: Pair) -> list[Finding]:
-    """Guests with ordinary devices, idle and at work."""
-    return await try_devices(attempt.experiment, pair.old, pair.new)
-
-
-def _recordings(attempt: Attempt, runs: Iterable[Run]) -> list[Recording]:
-    return [attempt.experiment.store.recording(run.id) for run in runs]
-
-
-# The longest is the last: where time runs out, one claim on one pair is left, not all on it.
-STEPS: tuple[Step, ...] = (
-    Step(
-        "plain transfers of guests of three sizes",
-        "claim",
-        (2, 4, 5, 9, 10, 11),
-        ordinary,
-        expected_s=20.0,
-    ),
-    Step("transfers of a guest with pinned RAM", "claim", (3,), pinned),
-    Step("attempts that are to be refused", "refusal", (4, 6, 7, 8), refusals),
-    Step("hazards", "hazard", (), hazards, upgrades=False),
-    Step("hot-plug and unplug", "ids", (12,), plugging, expected_s=15.0),
-    Step("guests with ordinary devices", "device", (), devices, expected_s=15.0),
-    Step("every mode of update", "claim", (1,), modes, expected_s=70.0),
-)
+def _assigned(
+    campaign: Campaign,
+    store: Store,
+    progress: SessionProgress,
+    command: Sequence[str],
+    extra: dict[str, str],
+    deadline: float,
+) -> Tested:
+    """What assigned devices decide: on this host, in the lab, or not at all."""
+    if campaign.claims and not set(DECIDES) & set(campaign.claims):
+        return Tested()
+    builds = campaign.builds
+    if campaign.devices:
+        return on_this_host(store, builds, campaign.devices, progress, command, extra, deadline)
+    if not campaign.lab:
+        return Tested()
+    return in_the_lab(store, builds, command, campaign.limit_s, progress.note)
 
 
 @dataclass(slots=True)
@@ -194,46 +142,46 @@ class Tried:
 
 async def try_all(
     attempt: Attempt,
-    pairs: Sequence[Pair],
+    routes: Sequence[Route],
     steps: Sequence[Step],
     deadline: float,
     tried: Tried,
     note: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Carry out `steps`, each on every pair, until `deadline` (time.monotonic), into `tried`.
+    """Carry out `steps`, each on every route, until `deadline` (time.monotonic), into `tried`.
 
     What goes wrong in a step is said of the claims that it was to decide; the other steps go on.
     One that is at work beyond the deadline is cut off.
     """
     for step in steps:
-        for pair in pairs:
-            if pair.upgrade and not step.upgrades:
+        for route in routes:
+            if route.upgrade and not step.upgrades:
                 continue
             began = time.monotonic()
-            found = await _within(attempt, pair, step, deadline, tried)
+            found = await _within(attempt, route, step, deadline, tried)
             tried.findings += found
             said = ", ".join(f"{f.found} {f.test}" for f in found if f.found != "shown")
             took = time.monotonic() - began
-            note(f"{pair.name}: {step.about}, {took:.0f} s: {said or 'as claimed'}")
+            note(f"{route.name}: {step.about}, {took:.0f} s: {said or 'as claimed'}")
             attempt.experiment.store.sync()
 
 
 async def _within(
-    attempt: Attempt, pair: Pair, step: Step, deadline: float, tried: Tried
+    attempt: Attempt, route: Route, step: Step, deadline: float, tried: Tried
 ) -> list[Finding]:
     """The findings of one step, or why there are none."""
     left = deadline - time.monotonic()
     if left < step.expected_s:
-        tried.notes.append(f"no time was left for {step.about} on {pair.name} (--limit)")
-        return not_tried(step, pair.name, "no time was left, a larger --limit gives more")
+        tried.notes.append(f"no time was left for {step.about} on {route.name} (--limit)")
+        return not_tried(step, route.name, "no time was left, a larger --limit gives more")
     try:
         async with asyncio.timeout(left + _GRACE_S):
-            return await step.try_on(attempt, pair)
+            return await step.try_on(attempt, route)
     except TimeoutError:
-        tried.notes.append(f"{step.about} on {pair.name} took too long and was cut off (--limit)")
-        return not_tried(step, pair.name, "it took too long and was cut off")
+        tried.notes.append(f"{step.about} on {route.name} took too long and was cut off (--limit)")
+        return not_tried(step, route.name, "it took too long and was cut off")
     except (PausebenchError, OSError) as error:  # a QEMU that is gone is met as either
-        return not_tried(step, pair.name, f"{step.about} went wrong: {error}")
+        return not_tried(step, route.name, f"{step.about} went wrong: {error}")
 
 
 def not_tried(step: Step, build: str, why: str) -> list[Finding]:
@@ -242,9 +190,3 @@ def not_tried(step: Step, build: str, why: str) -> list[Finding]:
         Finding(step.topic, claim, build, step.about, "not testable", why)
         for claim in step.claims or (0,)
     ]
-
-
-def steps_for(claims: Iterable[int]) -> list[Step]:
-    """The steps that decide any of these claims."""
-    wanted = set(claims)
-    return [step for step in STEPS if not wanted or wanted & set(step.claims)]

@@ -17,9 +17,9 @@ from results.records.recording import Recording
 from results.records.run import Run
 from results.records.scenario import Build
 from runners.qemu.guest import Guest, start_qemu
+from runners.qemu.migration import runstate
 from runners.qemu.process import Qemu
 from runners.system.timeouts import patient
-from runners.transfer.base import runstate
 
 from .refusal_attempts import Attempts, Said, end_qemu, handed_over, migration_end
 

@@ -6,13 +6,14 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from bench.measurement.experiment import Booted, Experiment
+from bench.measurement.instruments import Instrument
 from bench.measurement.scenarios import BUILTIN, find_scenario, on_common_machine, resolve
 from bench.measurement.schedule import Trial
 from probes.pagemap import PAGE_BYTES, read_frames
@@ -24,8 +25,8 @@ from results.records.run import Run
 from results.records.scenario import MIB, Build, Scenario
 from runners.devices.hotplug import (
     ROOM,
+    HotplugUnit,
     Part,
-    Unit,
     host_address,
     names_asked,
     names_kept,
@@ -93,6 +94,16 @@ def pages_alike(content: bytes, expected: bytes) -> int:
 
 
 @dataclass(slots=True)
+class _NewLog(Instrument):
+    """Where new QEMU of an update writes its log."""
+
+    path: Path | None = None
+
+    def started(self, old: int, new: int) -> None:
+        self.path = Path(f"/proc/{new}/fd/2").readlink()
+
+
+@dataclass(slots=True)
 class _Look:
     """One attempt's looks at both QEMUs, to become a record."""
 
@@ -105,10 +116,10 @@ class _Look:
     files: dict[str, int] = field(default_factory=dict)  # while all was plugged
     kept: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
-    new_log: Path | None = None
+    new_log: _NewLog = field(default_factory=_NewLog)
     peer: Peer | None = None
 
-    def unit(self, which: tuple[int, str]) -> Unit:
+    def unit(self, which: tuple[int, str]) -> HotplugUnit:
         return self.case.kind.make(*which, self.directory)
 
     async def plugged(self) -> None:
@@ -180,7 +191,8 @@ class _Look:
     async def after(self, failure: str) -> Plugging:
         """What is there after the transfer."""
         guest = self.booted.guest
-        asked = names_asked(self.new_log.read_text()) if self.new_log is not None else {}
+        log = self.new_log.path
+        asked = names_asked(log.read_text()) if log is not None else {}
         memory = [] if failure else [await self._memory(guest.qemu, f) for f in self.filled]
         state = await _state(self.old) if failure else ""
         beats = await self._beats()
@@ -267,26 +279,6 @@ async def _state(qemu: Qemu) -> str:
     return "gone"
 
 
-@contextmanager
-def _noting_new(experiment: Experiment, look: _Look) -> Iterator[None]:
-    """Note new QEMU's log while the transfer is on its way; hooks are put back after."""
-    before = experiment.hooks
-
-    def started(old: int, new: int) -> None:
-        before.started(old, new)
-        look.new_log = _log_of(new)
-
-    experiment.hooks = replace(before, started=started)
-    try:
-        yield
-    finally:
-        experiment.hooks = before
-
-
-def _log_of(pid: int) -> Path:
-    return Path(f"/proc/{pid}/fd/2").readlink()
-
-
 async def attempt(experiment: Experiment, trial: Trial, case: Case) -> tuple[Run, Plugging]:
     """One guest, plugged and handed over as the case says; the run is stored.
 
@@ -302,8 +294,12 @@ async def attempt(experiment: Experiment, trial: Trial, case: Case) -> tuple[Run
         look.peer = peer if case.kind.name == "port" else None
         await look.plugged()
         variation = Variation((*room, *await look.options()))
-        with _noting_new(experiment, look):
-            run = await booted.update(trial.cell, variation=variation, plugged=look.after)
+        run = await booted.update(
+            trial.cell,
+            variation=variation,
+            plugged=look.after,
+            instruments=experiment.instruments.plus(look.new_log),
+        )
     assert run.plugging is not None
     return run, run.plugging
 

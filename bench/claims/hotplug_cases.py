@@ -9,17 +9,17 @@ from pathlib import Path
 
 from results.records.hotplug import Expected
 from results.records.scenario import MIB, Scenario
-from runners.devices.hotplug import Part, Unit
+from runners.devices.hotplug import HotplugUnit, Part
 
 MEMORY_BYTES = 8 * MIB  # of one plugged backend: not the size of guest RAM, nor of a ROM
 
-Make = Callable[[int, str, Path], Unit]  # place (1 or 2), name, private directory
+Make = Callable[[int, str, Path], HotplugUnit]  # place (1 or 2), name, private directory
 
 
-def net(place: int, name: str, directory: Path) -> Unit:
+def net(place: int, name: str, directory: Path) -> HotplugUnit:
     """A virtio-net device in a slot of its own; without a name QEMU gives it none."""
     hub, device = name or f"unnamed{place}", {"id": name} if name else {}
-    return Unit(
+    return HotplugUnit(
         hub,
         (
             Part("netdev_add", {"type": "hubport", "id": f"{hub}-hub", "hubid": place}),
@@ -32,21 +32,21 @@ def net(place: int, name: str, directory: Path) -> Unit:
     )
 
 
-def net_without_rom(place: int, name: str, directory: Path) -> Unit:
+def net_without_rom(place: int, name: str, directory: Path) -> HotplugUnit:
     """As `net`, without the boot ROM, which is the only memory of its own."""
     unit = net(place, name, directory)
     backend, device = unit.parts
     return replace(unit, parts=(backend, Part(device.command, {**device.arguments, "romfile": ""})))
 
 
-def disk(place: int, name: str, directory: Path) -> Unit:
+def disk(place: int, name: str, directory: Path) -> HotplugUnit:
     """A virtio-blk device on a raw file."""
     node, device = f"{name or f'unnamed{place}'}-file", {"id": name} if name else {}
     image = directory / f"disk{place}.img"
     if not image.exists():
         image.touch()
         os.truncate(image, MIB)
-    return Unit(
+    return HotplugUnit(
         name or f"unnamed{place}",
         (
             Part("blockdev-add", {"driver": "file", "node-name": node, "filename": str(image)}),
@@ -62,27 +62,27 @@ def _backend(kind: str, name: str) -> Part:
     return Part("object-add", {"qom-type": kind, "id": name, "size": MEMORY_BYTES, "share": True})
 
 
-def dimm(place: int, name: str, directory: Path, kind: str = "memory-backend-ram") -> Unit:
+def dimm(place: int, name: str, directory: Path, kind: str = "memory-backend-ram") -> HotplugUnit:
     """A pc-dimm; where it lies is QEMU's choice when it is plugged."""
     device = {"driver": "pc-dimm", "id": f"dimm-{name}", "memdev": name}
-    return Unit(name, (_backend(kind, name), Part("device_add", device)), name)
+    return HotplugUnit(name, (_backend(kind, name), Part("device_add", device)), name)
 
 
-def memfd_dimm(place: int, name: str, directory: Path) -> Unit:
+def memfd_dimm(place: int, name: str, directory: Path) -> HotplugUnit:
     return dimm(place, name, directory, "memory-backend-memfd")
 
 
-def backend(place: int, name: str, directory: Path) -> Unit:
+def backend(place: int, name: str, directory: Path) -> HotplugUnit:
     """A memory backend that no device uses."""
-    return Unit(name, (_backend("memory-backend-ram", name),), name)
+    return HotplugUnit(name, (_backend("memory-backend-ram", name),), name)
 
 
-def port(place: int, name: str, directory: Path) -> Unit:
+def port(place: int, name: str, directory: Path) -> HotplugUnit:
     """A port of virtio-serial on a socket that it connects to; its number is `place`."""
     address = {"type": "unix", "data": {"path": str(directory / "peer")}}
     socket = {"type": "socket", "data": {"addr": address, "server": False}}
     device = {"driver": "virtserialport", "id": name, "bus": "serial.0", "nr": place}
-    return Unit(
+    return HotplugUnit(
         name,
         (
             Part("chardev-add", {"id": f"{name}-socket", "backend": socket}),
@@ -121,9 +121,9 @@ def assigned(scenario: Scenario, addresses: Sequence[str]) -> Kind:
     if scenario.no_mmap:
         settings["x-no-mmap"] = True
 
-    def device(place: int, name: str, directory: Path) -> Unit:
+    def device(place: int, name: str, directory: Path) -> HotplugUnit:
         arguments = {"driver": "vfio-pci", "host": addresses[place - 1], "id": name, **settings}
-        return Unit(name, (Part("device_add", {**arguments, "bus": f"slot{place}"}),))
+        return HotplugUnit(name, (Part("device_add", {**arguments, "bus": f"slot{place}"}),))
 
     room = ("-object", "iommufd,id=iommufd0") if way == "iommufd" else ()
     return Kind(f"vfio-{way}", f"device assigned by {way}", device, room)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.measurement.experiment import Experiment
-from bench.measurement.observation import Window
+from bench.measurement.instruments import Update
+from bench.measurement.observation import Observation
 from bench.measurement.scenarios import on_common_machine
 from bench.measurement.schedule import Trial
 from results.claims.catalogue import Finding
@@ -130,15 +131,14 @@ async def _recorded(
     """Hand the guest over and end it; all evidence of that."""
     about = experiment.blank(trial, 1, time.time_ns())
     before = load_snapshot((guest.qemu.pid,))
-    window = Window(experiment, None, guest.scenario)
-    with window:
-        seen = await guest.hand_over(trial.new_build, window.hooks(), receiver, variation)
-    recorded = window.recorded(about, seen)
+    observation = Observation(experiment.instruments.at(Update(about.id, guest.scenario)))
+    with observation:
+        seen = await guest.hand_over(trial.new_build, observation.hooks(), receiver, variation)
+    recorded = observation.recorded(about, seen)
     host = host_state(before, load_snapshot((seen.new.pid,)))
     last, tids = guest.qemu.pid, guest.vcpu_tids
     await guest.qemu.quit()
-    if experiment.probe is not None:
-        experiment.probe.forget(last, tids)
+    experiment.instruments.forget(last, tids)
     logs = stream_logs(receiver.finish(), LETTERS)
     return replace(recorded, host=host, streams=tuple(_with_image(log, image) for log in logs))
 

@@ -22,9 +22,9 @@ from results.records.run import Run
 from results.records.scenario import MIB, Build, Scenario
 from runners.qemu.command_line import AS_IT_IS, Sockets, Variation, channel
 from runners.qemu.guest import Guest, start_qemu
+from runners.qemu.migration import listening, runstate
 from runners.qemu.process import Qemu
 from runners.system.timeouts import patient
-from runners.transfer.base import listening, runstate
 
 RAM_BYTES = 64 * MIB
 _VCPUS = 2

@@ -1,1 +1,4 @@
-"""One module per command of the command line: add_arguments(parser) and run(args)."""
+"""What each command of `pausebench` takes: one module per command, its arguments and nothing else.
+
+What it does is the module of the same name in bench/handlers, which may import what it likes.
+"""

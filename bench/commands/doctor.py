@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from results.records.scenario import Build
-
-_NOTHING_MEASURABLE = 4
+from .options import add_json_option
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,46 +12,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--build", action="append", metavar="LABEL=PATH", help="QEMU to look into instead of the "
         "system's: a binary, a build directory or an unpacked tree; repeat for several"
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Print every need. Returns 0, or 4 when nothing can be measured on this host."""
-    import json
-    import os
-    import sys
-
-    from probes.support import probe_support
-    from reports.terminal.doctor import doctor_page, to_json
-    from reports.terminal.style import look_for, write
-    from runners.doctor.requirements import check_host, measurable
-
-    builds, refused = _builds(args)
-    needs = check_host(probe_support(), builds, refused)
-    code = 0 if measurable(needs) else _NOTHING_MEASURABLE
-    if args.json:
-        document = {"needs": to_json(needs), "measurable": code == 0, "exit_code": code}
-        print(json.dumps(document))
-        return code
-    look = look_for(sys.stdout, os.environ)
-    write(doctor_page(needs, look), sys.stdout, look)
-    return code
-
-
-def _builds(args: argparse.Namespace) -> tuple[list[Build], list[tuple[str, str]]]:
-    """The fit builds, and (label, reason) of the others."""
-    from results.errors import BuildUnfit, HostUnfit
-    from runners.builds.discover import default_build, discover, parse_build_option
-
-    builds, refused = [], []
-    if not args.build:
-        try:
-            return [default_build()], []
-        except HostUnfit as error:
-            return [], [("system", str(error))]
-    for label, path in map(parse_build_option, args.build):
-        try:
-            builds.append(discover(path, label))
-        except BuildUnfit as error:
-            refused.append((label, str(error)))
-    return builds, refused
+    add_json_option(parser)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .options import add_json_option, add_store_option
+
 _EPILOG = """\
 A change is a level that moved and stayed for three nights; a single outlier is none. Between the
 nights that it parts it says which build, build id or kernel changed there.
@@ -23,61 +25,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="PATH", type=Path, help="also write a page, .html"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
-    parser.add_argument(
-        "--store", metavar="DIR", type=Path, default=Path("out"), help="default: %(default)s"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
-    """Print the history. Returns 0; UsageError for a scenario without any run."""
-    import os
-    import sys
-    import time
-
-    from reports.formats.history_json import history_document
-    from reports.html.history_page import history_html
-    from reports.terminal.history import history_page
-    from reports.terminal.style import look_for, write
-    from results.errors import UsageError
-    from results.store.documents import replace_file
-    from results.store.store import open_store
-    from results.summary.history import read_history
-
-    since = since_unix_ns(args.since, time.time_ns()) if args.since else 0
-    with open_store(args.store, create=False) as store:
-        lines = read_history(store, args.scenario, since)
-        if not lines:
-            known = ", ".join(store.scenarios()) or "none"
-            when = f" since {args.since}" if args.since else ""
-            raise UsageError(
-                f"no run of {args.scenario!r}{when} in {args.store}; scenarios there: {known}"
-            )
-    if args.output is not None:
-        page = history_html(args.scenario, lines)
-        replace_file(args.output, lambda part: part.write_text(page, "utf-8"))
-    if args.json:
-        import json
-
-        print(json.dumps(history_document(args.scenario, lines)))
-        return 0
-    look = look_for(sys.stdout, os.environ)
-    write(history_page(lines, look), sys.stdout, look)
-    return 0
-
-
-def since_unix_ns(text: str, now_unix_ns: int) -> int:
-    """`2026-10-01` or `30d` → the start, ns. Raises UsageError for anything else."""
-    import datetime as dt
-    import re
-
-    from results.errors import UsageError
-
-    if match := re.fullmatch(r"([0-9]{1,5})d", text):
-        return now_unix_ns - int(match[1]) * 86_400 * 10**9
-    try:
-        day = dt.date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--since {text}: takes YYYY-MM-DD or a number of days like 30d") from None
-    start = dt.datetime.combine(day, dt.time(), dt.UTC)
-    return int(start.timestamp()) * 10**9
+    add_json_option(parser)
+    add_store_option(parser)

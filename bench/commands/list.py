@@ -3,31 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
-from pathlib import Path
+
+from .options import add_json_option, add_scenario_file_option
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scenarios", type=Path, metavar="FILE.toml", help="also those of a file")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
-
-
-def run(args: argparse.Namespace) -> int:
-    from bench.measurement.scenarios import BUILTIN, load_scenarios
-    from results.records.scenario import MIB
-
-    known = BUILTIN + (load_scenarios(args.scenarios) if args.scenarios else ())
-    if args.json:
-        print(json.dumps({"scenarios": [asdict(scenario) for scenario in known]}, indent=2))
-        return 0
-    width = max(len(scenario.id) for scenario in known)
-    for scenario in known:
-        vcpus = f"{scenario.vcpus} vCPU{'s' if scenario.vcpus > 1 else ''}"
-        size = f"{scenario.ram_bytes // MIB} MiB, {vcpus}"
-        print(f"{scenario.id:<{width}}  {size:<18}  {scenario.about}")
-    print(
-        "\nSize and vCPUs are defaults (--ram, --vcpus). A TOML file defines more: "
-        '[scenario.NAME] with like = "anon", ram = "1G", touched = 0.5, …'
-    )
-    return 0
+    add_scenario_file_option(parser)
+    add_json_option(parser)

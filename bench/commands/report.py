@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bench.commands.options import add_judging_options
-from reports.formats.registry import FORMATS
+from reports.formats.registry import DEFAULT, FORMATS
 
-if TYPE_CHECKING:
-    from results.store.store import Store
+from .options import add_budget_option, add_store_option, add_threshold_options
 
-_EPILOG = """\
+_FORMATS = "\n".join(
+    f"  {name:<12} {form.help}{' (default)' if name == DEFAULT else ''}"
+    for name, form in FORMATS.items()
+)
+_EPILOG = f"""\
 formats:
-  html         one self-contained file to read and forward (default)
-  markdown     for a CI step summary; details folded
-  junit        JUnit XML, a case per scenario and build
-  json         one document; its JSON Schema: pausebench report --schema
-  openmetrics  for a textfile collector
-  csv          a directory of histories with otava.yaml, for Apache Otava
-  parquet      a row per handover
-  perfetto     the worst and the median handover (or one --run) for ui.perfetto.dev
+{_FORMATS}
 
 examples:
   pausebench report                                   out/reports/SESSION.html
@@ -37,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a session, a unique beginning of its id, or 'last' (default); several are shown as "
         "one, as those of a night that was resumed",
     )  # fmt: skip
-    parser.add_argument("--format", choices=tuple(FORMATS), default="html", help="default html")
+    parser.add_argument(
+        "--format", choices=tuple(FORMATS), default=DEFAULT, help="default: %(default)s"
+    )
     parser.add_argument(
         "-o", "--output", metavar="PATH", type=Path,
         help="file to write (csv: a directory), or - for standard output; default: in the store "
@@ -45,53 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--run", metavar="RUN", help="perfetto: this run, 'last' or 'worst'")
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of json")
-    add_judging_options(parser)
-    parser.add_argument(
-        "--store", metavar="DIR", type=Path, default=Path("out"), help="default: %(default)s"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
-    """Write one report. Returns 0: what a report says is no failure of writing it."""
-    import sys
-
-    from bench.commands.options import asked_of
-    from reports.formats.registry import write_report
-    from results.errors import UsageError
-    from results.store.store import open_store
-    from results.summary.report_data import gather
-
-    if args.schema:
-        from reports.formats.report_json import schema_text
-
-        sys.stdout.write(schema_text())
-        return 0
-    if args.run and args.format != "perfetto":
-        raise UsageError("--run goes with --format perfetto; `pausebench show RUN` shows one run")
-    asked = asked_of(args)
-    if args.format == "html":
-        _load_meanwhile("reports.html.page")
-    with open_store(args.store, create=False) as store:
-        sessions = _sessions(args, store)
-        material = gather(store, sessions, asked)
-        path = write_report(
-            args.format, material, store, args.output, strict=args.strict, run=args.run
-        )
-    if path is not None:
-        print(path)
-    return 0
-
-
-def _load_meanwhile(module: str) -> None:
-    """Import what takes most of a second while runs are read by processes of their own."""
-    import threading
-    from importlib import import_module
-
-    threading.Thread(target=import_module, args=(module,), daemon=True).start()
-
-
-def _sessions(args: argparse.Namespace, store: Store) -> list[str]:
-    """Full ids, each once; those of a given run's session when a run is asked for."""
-    if args.run:
-        return [store.run(store.resolve_run(args.run)).session]
-    return list(dict.fromkeys(store.resolve_session(text) for text in args.session))
+    add_budget_option(parser, "One that was not kept is told, and fails the case of JUnit.")
+    add_threshold_options(parser)
+    parser.add_argument("--strict", action="store_true", help="undecided counts as a failure")
+    add_store_option(parser)

@@ -18,17 +18,51 @@ from pathlib import Path
 
 from probes.memory_accounts import read_accounts
 from probes.pagemap import PAGE_BYTES, choose_pages
+from probes.pin_events import PinProbe
 from results.errors import PausebenchError
 from results.judgement.proof import check_files, check_frames, check_pins
 from results.records.evidence import Check, Control
 from results.records.run import CarriedFd
-from results.records.scenario import MIB
+from results.records.scenario import MIB, Build, Scenario
 from runners.pins.holder import PinHolder
+from runners.qemu.guest import GuestPlace
 
 from .evidence import compare_descriptor, compare_views, look_from
+from .vfio_control import vfio_control
 
 _BYTES = 2 * MIB
 _ATTEMPTS = 3
+
+
+class Controls:
+    """The controls of a session, each run once, before the first proof that rests on it."""
+
+    def __init__(self, doing: Callable[[str], None] = lambda what: None) -> None:
+        """`doing` is told what goes on."""
+        self._doing = doing
+        self._run: dict[bool, tuple[Control, ...]] = {}
+        self._vfio: dict[str, Control] = {}  # by scenario
+
+    def of(self, scenario: Scenario) -> tuple[Control, ...]:
+        """Those that a proof of this scenario rests on."""
+        if not scenario.vfio:
+            return self._controls(stand_in=True)
+        extra = self._vfio.get(scenario.id)
+        return (*self._controls(stand_in=False), *([extra] if extra else []))
+
+    def _controls(self, *, stand_in: bool) -> tuple[Control, ...]:
+        """Those of every transfer; `stand_in` with that of the process that pins RAM."""
+        if stand_in not in self._run:
+            self._doing("running the controls that must fail")
+            self._run[stand_in] = run_controls(stand_in=stand_in)
+        return self._run[stand_in]
+
+    async def before_boot(
+        self, scenario: Scenario, build: Build, place: GuestPlace, pins: PinProbe
+    ) -> None:
+        """The control that takes the scenario's device, which a guest would not let go."""
+        if scenario.vfio and scenario.id not in self._vfio:
+            self._vfio[scenario.id] = await vfio_control(scenario, build, place, pins)
 
 
 def run_controls(*, stand_in: bool = True) -> tuple[Control, ...]:

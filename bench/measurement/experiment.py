@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
-from probes.handover import HandoverProbe
-from probes.pin_events import PinProbe
-from probes.scheduler import SchedulerProbe
 from results.errors import HostUnfit, PausebenchError
 from results.judgement.guest_clock import Sample, tick_rate
 from results.judgement.judge import judge
-from results.records.evidence import Control
 from results.records.hotplug import Plugging
 from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, Run
-from results.records.scenario import Mode, Scenario
+from results.records.scenario import Mode
 from results.store.recordings import new_run_id
 from results.store.store import Store
 from runners.host.load import host_state, load_snapshot
 from runners.pins.holder import PinHolder
 from runners.qemu.command_line import AS_IT_IS, Variation
-from runners.qemu.guest import Guest, Place
+from runners.qemu.guest import Guest, GuestPlace
 from runners.system.process_memory import ram_descriptor
-from runners.transfer.handover import Hooks, Transferred, hand_over
+from runners.transfer.handover import Transferred, hand_over
 
-from .controls import run_controls
-from .evidence import Prover
-from .observation import Window
+from .instruments import Instruments, Update
+from .observation import Observation
 from .schedule import Trial
-from .vfio_control import vfio_control
 
 
 class Progress(Protocol):
@@ -45,38 +37,15 @@ class Progress(Protocol):
     def skipped(self, updates: int) -> None: ...
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Experiment:
-    """One session at work. `probe` is None when nothing is to be traced."""
+    """One session at work: where, told to whom, kept in which store, watched with what."""
 
     session: str
-    place: Place
+    place: GuestPlace
     store: Store
-    probe: HandoverProbe | None
     progress: Progress
-    hooks: Hooks = field(default_factory=Hooks)  # further observers, called after our own
-    prove: bool = True
-    pin_probe: PinProbe | None = None
-    marked: bool = True  # False: the probe shows guest entry and exit alone, and no marks of QEMU
-    observer: Path | None = None  # the observer's program, where guests are to be watched by it
-    perf: bool = False  # count perf events of both QEMUs, which lengthens every context switch
-    scheduler: SchedulerProbe | None = None  # None when nobody asks why a blackout was long
-    _controls: dict[bool, tuple[Control, ...]] = field(default_factory=dict)
-    _vfio_controls: dict[str, Control] = field(default_factory=dict)
-
-    def controls(self, scenario: Scenario | None = None) -> tuple[Control, ...]:
-        """The controls that must fail, run once, before the session's first proof."""
-        if scenario is None or not scenario.vfio:
-            return self._run_controls(stand_in=True)
-        extra = self._vfio_controls.get(scenario.id)
-        return (*self._run_controls(stand_in=False), *([extra] if extra else []))
-
-    def _run_controls(self, *, stand_in: bool) -> tuple[Control, ...]:
-        """Those of every transfer; `stand_in` with that of the process that pins RAM."""
-        if stand_in not in self._controls:
-            self.progress.doing("running the controls that must fail")
-            self._controls[stand_in] = run_controls(stand_in=stand_in)
-        return self._controls[stand_in]
+    instruments: Instruments
 
     async def run(self, trials: Sequence[Trial]) -> list[Run]:
         """Carry the trials out in their order. A failure ends its boot, not the session."""
@@ -109,11 +78,7 @@ class Experiment:
 
     async def boot(self, trial: Trial, variation: Variation = AS_IT_IS) -> Booted:
         """Start the guest of a trial; raises GuestLost when it does not come to life."""
-        scenario = trial.scenario
-        if scenario.vfio and self.prove and scenario.id not in self._vfio_controls:
-            self._vfio_controls[scenario.id] = await vfio_control(
-                scenario, trial.old_build, self.place, self.pin_probe
-            )
+        await self.instruments.before_boot(trial.scenario, trial.old_build, self.place)
         guest = await Guest.boot(trial.scenario, trial.old_build, self.place, variation)
         try:
             return Booted(self, trial, guest)
@@ -147,7 +112,7 @@ class Experiment:
             old=nobody,
             new=nobody,
             steps={},
-            probed=self.probe is not None and self.marked,
+            probed=self.instruments.trace_marks,
         )
 
     def keep(self, recording: Recording) -> Run:
@@ -194,8 +159,7 @@ class Booted:
         try:
             await self.guest.end()
         finally:
-            if self._experiment.probe is not None:
-                self._experiment.probe.forget(last, tids)
+            self._experiment.instruments.forget(last, tids)
             if self._holder is not None:
                 self._holder.close()
 
@@ -206,58 +170,56 @@ class Booted:
         mode: Mode | None = None,
         variation: Variation | None = None,
         plugged: Callable[[str], Awaitable[Plugging]] | None = None,
+        instruments: Instruments | None = None,
     ) -> Run:
         """Hand the guest over once more; the run is judged and stored, whatever came of it.
 
         `known_as` is the scenario it is stored under when it is no ordinary run of this one, `mode`
         another mode than the scenario's,
         `variation` how new QEMU's command line departs from the scenario (None: as old's does).
-        `plugged` looks at what was plugged, after the transfer, given why it failed.
+        `plugged` looks at what was plugged, after the transfer, given why it failed;
+        `instruments` are others than the experiment's.
         """
         self._updates += 1
-        recording = await self._record(self._updates, known_as, mode, variation)
+        watched = instruments if instruments is not None else self._experiment.instruments
+        recording = await self._record(self._updates, known_as, mode, variation, watched)
         if plugged is not None:
             recording = replace(recording, plugging=await plugged(recording.failure))
         self.arrived = not recording.failure and _whole(recording)
         return self._experiment.keep(recording)
 
     async def _record(
-        self, update: int, known_as: str, mode: Mode | None, variation: Variation | None
+        self,
+        update: int,
+        known_as: str,
+        mode: Mode | None,
+        variation: Variation | None,
+        instruments: Instruments,
     ) -> Recording:
-        experiment, trial = self._experiment, self._trial
+        trial = self._trial
         scenario = replace(
             trial.scenario, id=known_as or trial.scenario.id, mode=mode or trial.scenario.mode
         )
         trial = replace(trial, scenario=scenario, cell=known_as or trial.cell)
-        about = experiment.blank(trial, update, time.time_ns())
-        prover = None
-        if experiment.prove and scenario.mode == "cpr-transfer":  # what the proof is of
-            seed = zlib.crc32(about.id.encode())  # another sample each run, one in a repetition
-            controls = experiment.controls(self._trial.scenario)
-            pins = experiment.pin_probe
-            prover = Prover(self.guest, controls, self._holder, pins, seed, self._pins_missing)
+        about = self._experiment.blank(trial, update, time.time_ns())
+        watched = Update(about.id, scenario, self.guest, self._holder, self._pins_missing)
+        observation = Observation(instruments.at(watched))
         before = load_snapshot((self.guest.qemu.pid,))
-        window = Window(experiment, prover, scenario)
-        try:
-            with window:
-                seen = await hand_over(
-                    self.guest,
-                    trial.new_build,
-                    window.hooks(),
-                    mode=scenario.mode,
-                    variation=variation,
-                )
-        finally:
-            if prover is not None:
-                prover.forget()
+        with observation:
+            seen = await hand_over(
+                self.guest,
+                trial.new_build,
+                observation.hooks(),
+                mode=scenario.mode,
+                variation=variation,
+            )
         return replace(
-            window.recorded(about, seen),
+            observation.recorded(about, seen),
             beats=seen.beats,
             tick_ns=self._clock.follow(seen),
             ram=seen.ram,
             host=host_state(before, load_snapshot((seen.new.pid,))),
             device=seen.device,
-            evidence=prover.evidence() if prover is not None else None,
         )
 
 

@@ -18,9 +18,11 @@ import psutil
 
 from bench.arguments import parse_size
 from results.errors import HostUnfit, UsageError
+from results.qemu.modes import MODES, named
 from results.records.scenario import Accelerator, Backend, Build, Mode, Scenario, Vfio
 from runners.builds.machine_types import common_machine
 from runners.doctor.capabilities import kvm
+from runners.host.vfio_pci import chosen_addresses
 from runners.qemu.command_line import check_scenario
 
 BUILTIN: tuple[Scenario, ...] = (
@@ -65,6 +67,11 @@ PLAIN: tuple[Scenario, ...] = tuple(s for s in BUILTIN if not s.vfio)
 
 _Read = TypeVar("_Read")
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def known_scenarios(file: Path | None) -> tuple[Scenario, ...]:
+    """The built-in ones, and those of a TOML file. Raises UsageError."""
+    return BUILTIN + (load_scenarios(file) if file is not None else ())
 
 
 def load_scenarios(path: Path) -> tuple[Scenario, ...]:
@@ -185,3 +192,43 @@ def resolve(scenario: Scenario) -> Scenario:
         scenario = replace(scenario, accel="tcg" if refused else "kvm")
     check_scenario(scenario, psutil.virtual_memory().available, os.cpu_count() or 1)
     return scenario
+
+
+def only_transfers(scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """For commands that are about cpr-transfer alone. Raises UsageError for another mode."""
+    for scenario in scenarios:
+        if scenario.mode != "cpr-transfer":
+            raise UsageError(
+                f"scenario {scenario.id}: this command measures cpr-transfer, not {scenario.mode}; "
+                "`run` and `compare` take any mode"
+            )
+    return list(scenarios)
+
+
+def in_modes(scenarios: Sequence[Scenario], names: Sequence[str]) -> list[Scenario]:
+    """Every scenario in every named mode; with none named as it is. Raises UsageError.
+
+    A mode other than cpr-transfer is in the scenario's name: anon@precopy.
+    """
+    found = []
+    for name in dict.fromkeys(names):
+        mode = next((mode for mode in MODES if mode == name), None)
+        if mode is None:
+            near = difflib.get_close_matches(name, MODES, 1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(MODES)}"
+            raise UsageError(f"unknown mode `{name}` (--mode); {hint}")
+        found += [named(replace(scenario, mode=mode)) for scenario in scenarios]
+    return found or list(scenarios)
+
+
+def with_devices(scenarios: Sequence[Scenario], addresses: Sequence[str]) -> list[Scenario]:
+    """Give the devices to the scenarios that assign any. Raises UsageError when none does."""
+    if not addresses:
+        return list(scenarios)
+    devices = ",".join(dict.fromkeys(a for text in addresses for a in chosen_addresses(text)))
+    if not any(scenario.vfio for scenario in scenarios):
+        raise UsageError(
+            "--device is for scenarios that assign devices (vfio-type1, vfio-iommufd, …): "
+            f"{', '.join(s.id for s in scenarios)} does not"
+        )
+    return [replace(s, devices=devices) if s.vfio else s for s in scenarios]

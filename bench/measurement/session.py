@@ -14,9 +14,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from pathlib import Path
 
-from probes.handover import HandoverProbe
-from probes.pin_events import PinProbe
-from probes.scheduler import SchedulerProbe
 from results.errors import UsageError
 from results.qemu.modes import check_builds, promise
 from results.records.run import Run
@@ -25,12 +22,14 @@ from results.store.store import Store, new_session_id
 from runners.host import vfio_pci as devices
 from runners.host.facts import environment
 from runners.host.hugepages import give_back_of_the_dead, mounted_hugetlbfs, reserve
-from runners.observer.process import build_observer
 from runners.payload.build import build_payload
-from runners.qemu.guest import Place
+from runners.qemu.guest import GuestPlace
 from runners.system.child import start_time
 
+from .controls import Controls
 from .experiment import Experiment, Progress
+from .instruments import Instruments
+from .loading import DEFAULT_WATCH, Watch, load_instruments
 from .schedule import Trial
 
 _PREFIX = "pausebench-"
@@ -46,7 +45,7 @@ class Outcome:
 
 
 @contextmanager
-def private_place(scenarios: Sequence[Scenario]) -> Iterator[Place]:
+def private_place(scenarios: Sequence[Scenario]) -> Iterator[GuestPlace]:
     """A private directory with the payload, huge pages and a hugetlbfs where they are needed."""
     prefix = f"{_PREFIX}{os.getpid()}-{start_time(os.getpid())}-"
     directory = Path(tempfile.mkdtemp(prefix=prefix))
@@ -64,7 +63,7 @@ def private_place(scenarios: Sequence[Scenario]) -> Iterator[Place]:
             mounted = None
             if any(s.backend == "hugetlbfs" for s in scenarios):
                 mounted = stack.enter_context(mounted_hugetlbfs(directory))
-            yield Place(directory, firmware, mounted)
+            yield GuestPlace(directory, firmware, mounted)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -97,25 +96,6 @@ class LiveSession:
     status: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """What is loaded beside the probes that every session has; each makes the blackout longer.
-
-    `why` watches the scheduler, so that `pausebench why` can tell what a blackout waited for,
-    `observer` is the witness on a CPU of its own, `perf` counts perf events of both QEMUs.
-    """
-
-    why: bool = False
-    observer: bool = False
-    perf: bool = False
-
-    @property
-    def tier(self) -> str:
-        """Runs under different tiers are not compared."""
-        more = (("scheduler", self.why), ("observer", self.observer), ("perf", self.perf))
-        return "+".join(("tracepoints", "uprobes", *(name for name, on in more if on)))
-
-
 @contextmanager
 def open_session(
     scenarios: Sequence[Scenario],
@@ -124,7 +104,7 @@ def open_session(
     progress: Progress,
     command: Sequence[str],
     extra: dict[str, str],
-    watch: Watch | None = Watch(),
+    watch: Watch | None = DEFAULT_WATCH,
 ) -> Iterator[LiveSession]:
     """Set up all that a session needs once and take it down again, whatever happens in between.
 
@@ -147,21 +127,10 @@ def open_session(
         devices.check_build(build)
     with _terminate_as_interrupt(), private_place(scenarios) as place, _devices(scenarios):
         progress.doing("compiling and loading the BPF probes")
-        with _probes(builds, watch, vfio=vfio) as (probe, pin_probe, scheduler):
+        with _instruments(builds, watch, place, progress, vfio=vfio) as instruments:
             store.add_session(session)
+            experiment = Experiment(session.id, place, store, progress, instruments)
             # 130 until told otherwise: what ends a session early is an interrupt.
-            experiment = Experiment(
-                session.id,
-                place,
-                store,
-                probe,
-                progress,
-                pin_probe=pin_probe,
-                perf=watch is not None and watch.perf,
-                scheduler=scheduler,
-            )
-            if watch is not None and watch.observer:
-                experiment.observer = build_observer(place.directory)
             live = LiveSession(session, experiment, 130)
             try:
                 yield live
@@ -172,19 +141,18 @@ def open_session(
                 progress.doing("detaching the probes")
 
 
-@contextmanager
-def _probes(
-    builds: Sequence[Build], watch: Watch | None, *, vfio: bool
-) -> Iterator[tuple[HandoverProbe | None, PinProbe | None, SchedulerProbe | None]]:
+def _instruments(
+    builds: Sequence[Build],
+    watch: Watch | None,
+    place: GuestPlace,
+    progress: Progress,
+    *,
+    vfio: bool,
+) -> AbstractContextManager[Instruments]:
     if watch is None:
-        yield None, None, None
-        return
-    with (
-        HandoverProbe(builds, vfio=vfio) as probe,
-        PinProbe() as pin_probe,
-        SchedulerProbe() if watch.why else nullcontext() as scheduler,
-    ):
-        yield probe, pin_probe, scheduler
+        return nullcontext(Instruments())
+    controls = Controls(progress.doing)
+    return load_instruments(builds, watch, place.directory, controls, vfio=vfio)
 
 
 def run_session(
@@ -194,7 +162,7 @@ def run_session(
     progress: Progress,
     command: Sequence[str],
     extra: dict[str, str],
-    watch: Watch | None = Watch(),
+    watch: Watch | None = DEFAULT_WATCH,
 ) -> Outcome:
     """Measure `trials`, storing every run as it ends; an interrupt leaves nothing behind.
 

@@ -7,22 +7,20 @@ from results.errors import PausebenchError
 from results.judgement.proof import VFIO_CONTROL
 from results.records.evidence import Control
 from results.records.scenario import Build, Scenario
-from runners.qemu.guest import Place, start_qemu
+from runners.qemu.guest import GuestPlace, start_qemu
 
 _TAKES = ("vfio_pin_pages_remote", "memfd_pin_folios", "pin_user_pages_remote", "iommu_map")
 _LETS_GO = ("vfio_unpin_pages_remote", "batch_unpin", "iommu_unmap")
 
 
 async def vfio_control(
-    scenario: Scenario, build: Build, place: Place, probe: PinProbe | None
+    scenario: Scenario, build: Build, place: GuestPlace, probe: PinProbe
 ) -> Control:
     """Let a QEMU of the scenario take its device and quit, watched as transfers are.
 
     Its pins come when it maps guest RAM for the device and go when it quits; the same probes that
     are to be silent in a transfer must see both.
     """
-    if probe is None:
-        return Control(VFIO_CONTROL, False, "pin paths are not watched")
     start = probe.totals()
     qemu = start_qemu(scenario, build, place)
     probe.watch(qemu.pid)

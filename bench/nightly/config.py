@@ -8,8 +8,9 @@ from typing import Annotated
 
 import msgspec
 
-from bench.arguments import parse_budget
-from reports.formats.registry import FORMATS
+from bench.arguments import EVERY, parse_budget
+from bench.measurement.budgets import limit_of
+from reports.formats.registry import find_format
 from results.comparison.plan import (
     NIGHTLY_BOOTS,
     NIGHTLY_COMPARISONS,
@@ -140,7 +141,8 @@ def load_config(path: Path) -> NightlyConfig:
 
 
 def _limit(scenario: str, text: str) -> tuple[str, Limit]:
-    return parse_budget(f"{scenario}={text}" if scenario != "*" else text)
+    budget = parse_budget(f"{scenario}={text}" if scenario != EVERY else text)
+    return budget.scenario, limit_of(budget)
 
 
 def _check(path: Path, config: NightlyConfig) -> None:
@@ -155,15 +157,16 @@ def _check(path: Path, config: NightlyConfig) -> None:
         except UsageError as error:
             raise UsageError(f"{path}: {key}.boots: {error}") from None
     for name in config.outputs.formats:
-        if name not in FORMATS:
-            known = ", ".join(FORMATS)
-            raise UsageError(f"{path}: outputs.formats: `{name}` is none of {known}")
+        try:
+            find_format(name)
+        except UsageError as error:
+            raise UsageError(f"{path}: outputs.formats: {error}") from None
     for scenario, text in config.budgets.items():
         try:
             _limit(scenario, text)
         except UsageError:
             raise UsageError(
-                f"{path}: budgets.{scenario}: `{text}` is no MS[:PERCENT], like 8 or 50:99"
+                f"{path}: budgets.{scenario}: `{text}` is no TIME[:PERCENT], like 8ms or 50:99"
             ) from None
     if any("\n" in word or "\r" in word for word in (config.mail.sender, config.mail.to)):
         raise UsageError(f"{path}: mail: an address is one line")

@@ -10,26 +10,28 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from platform import node
 
 from bench.measurement.progress import SessionProgress
 from bench.measurement.scenarios import on_common_machine
 from bench.measurement.session import open_session
-from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair
+from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair, remember_aa
 from reports.formats.mail import Letter, night_mail, noisy_mail
-from reports.formats.registry import FORMATS, write_report
+from reports.formats.registry import find_format, write_report
 from reports.headline import Headline, headline
+from reports.request import Request
 from results.comparison.compare import Comparison, blocks_by_boot, compare
-from results.errors import HostUnfit, UsageError
+from results.errors import HostUnfit
+from results.files import make_directory, write_whole
 from results.records.scenario import Scenario
-from results.store.documents import replace_file
 from results.store.recordings import SESSION_PATTERN
-from results.store.store import AaEntry, Store
+from results.store.store import Store
 from results.summary.history import read_history
 from results.summary.report_data import Material, gather
 from runners.builds.nightly import build_of_tonight
 from runners.host.idle import wait_until_quiet
 
-from .checkpoint import Night, Unit, begin, boot_id, digest, identity, keep, trials, units
+from .checkpoint import Night, WorkUnit, begin, boot_id, digest, identity, keep, trials, units
 from .config import NightlyConfig
 
 Tell = Callable[[str], None]
@@ -38,7 +40,7 @@ MAIL_NAME = "mail.eml"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class JobPaths:
     """Where a job reads and writes; all of it is known before anything starts."""
 
     config_path: Path
@@ -47,12 +49,12 @@ class Place:
     state: Path
 
     @staticmethod
-    def of(config: NightlyConfig, path: Path) -> Place:
+    def of(config: NightlyConfig, path: Path) -> JobPaths:
         base = path.resolve().parent
         store = (base / config.store).resolve()
         outputs = config.outputs.directory
         reports = (base / outputs).resolve() if outputs else store / "nights"
-        return Place(path, store, reports, store / "nightly" / f"{config.name}.json")
+        return JobPaths(path, store, reports, store / "nightly" / f"{config.name}.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Noisy(HostUnfit):
 
 
 def run_night(
-    config: NightlyConfig, place: Place, store: Store, scenarios: Sequence[Scenario], tell: Tell
+    config: NightlyConfig, place: JobPaths, store: Store, scenarios: Sequence[Scenario], tell: Tell
 ) -> Done:
     """Measure what is left of the night and report it. Raises Noisy, HostUnfit, UsageError.
 
@@ -97,7 +99,7 @@ def run_night(
     return done
 
 
-def _pair(config: NightlyConfig, place: Place, tell: Tell) -> Pair:
+def _pair(config: NightlyConfig, place: JobPaths, tell: Tell) -> Pair:
     base = place.config_path.resolve().parent
     day = time.strftime("%Y%m%d", time.gmtime())
     a, b = (
@@ -110,7 +112,7 @@ def _pair(config: NightlyConfig, place: Place, tell: Tell) -> Pair:
     return Pair(a, b)
 
 
-def _left(config: NightlyConfig, chosen: Sequence[Scenario], night: Night) -> list[Unit]:
+def _left(config: NightlyConfig, chosen: Sequence[Scenario], night: Night) -> list[WorkUnit]:
     """Units of the night that are not done, the main ones first."""
     aa = [scenario for scenario in chosen if scenario.id in config.self_check.scenarios]
     main = [scenario for scenario in chosen if scenario.id in config.measure.scenarios]
@@ -123,15 +125,13 @@ def _blocks(boots: int) -> int:
     return -(-boots // BOOTS_PER_BLOCK)
 
 
-def _need_quiet(config: NightlyConfig, place: Place, tell: Tell) -> None:
+def _need_quiet(config: NightlyConfig, place: JobPaths, tell: Tell) -> None:
     busy = wait_until_quiet(config.quiet.busy_percent, config.wait_seconds, tell)
     if busy is None:
         return
-    from platform import node
-
     directory = _directory(place, time.strftime("%Y%m%d-%H%M%S-noisy", time.gmtime()))
     mail = noisy_mail(busy.told(), config.quiet.wait, _letter(config, place), node())
-    replace_file(directory / MAIL_NAME, lambda part: part.write_bytes(mail))
+    write_whole(directory / MAIL_NAME, mail)
     raise Noisy(
         f"noisy: {busy.told()} after waiting {config.quiet.wait}; nothing was measured, "
         f"{directory / MAIL_NAME} says so"
@@ -140,11 +140,11 @@ def _need_quiet(config: NightlyConfig, place: Place, tell: Tell) -> None:
 
 def _measure(
     config: NightlyConfig,
-    place: Place,
+    place: JobPaths,
     store: Store,
     pair: Pair,
     night: Night,
-    left: Sequence[Unit],
+    left: Sequence[WorkUnit],
     machine: str,
 ) -> Night:
     """One session for all units left of one part; the state is kept after each."""
@@ -179,7 +179,7 @@ def _measure(
 
 def _report(
     config: NightlyConfig,
-    place: Place,
+    place: JobPaths,
     store: Store,
     pair: Pair,
     night: Night,
@@ -198,7 +198,7 @@ def _report(
         self_checks=checks,
     )
     mail = night_mail(material, lines, letter, strict=asked.strict)
-    replace_file(directory / MAIL_NAME, lambda part: part.write_bytes(mail))
+    write_whole(directory / MAIL_NAME, mail)
     top = headline(material, strict=asked.strict)
     for session in (*night.sessions, *night.self_check_sessions):
         if store.session_end(session).ended_unix_ns is not None:
@@ -209,9 +209,9 @@ def _report(
 def _written(
     kind: str, material: Material, store: Store, directory: Path, config: NightlyConfig
 ) -> Path:
-    path = directory / f"report{FORMATS[kind] or '.otava'}"
-    written = write_report(kind, material, store, path, strict=config.judge.strict)
-    return written or path
+    path = directory / f"report{find_format(kind).suffix}"
+    write_report(kind, Request(material, store, config.judge.strict), path)
+    return path
 
 
 def _self_checks(store: Store, night: Night) -> tuple[Comparison, ...]:
@@ -224,17 +224,12 @@ def _self_checks(store: Store, night: Night) -> tuple[Comparison, ...]:
     comparison = compare(baseline, again, block_of=blocks_by_boot(BOOTS_PER_BLOCK))
     session = night.self_check_sessions[-1]
     host = store.session(session).environment.get("host", "")
-    dimensions = {run.scenario: run.dimensions for run in runs}
     if not store.aa_of(session):
-        for cell in comparison.cells:
-            if cell.shift_ns is not None:
-                boots = min(cell.n_a, cell.n_b)
-                entry = AaEntry(host, dimensions[cell.scenario], boots, cell.shift_ns, cell.verdict)
-                store.add_aa(session, entry)
+        remember_aa(store, session, host, comparison, runs)
     return (comparison,)
 
 
-def _letter(config: NightlyConfig, place: Place) -> Letter:
+def _letter(config: NightlyConfig, place: JobPaths) -> Letter:
     return Letter(
         job=config.name,
         sender=config.mail.sender,
@@ -244,24 +239,19 @@ def _letter(config: NightlyConfig, place: Place) -> Letter:
     )
 
 
-def _command(place: Place) -> list[str]:
+def _command(place: JobPaths) -> list[str]:
     return ["pausebench", "nightly", str(place.config_path)]
 
 
-def _directory(place: Place, name: str) -> Path:
-    directory = place.reports / name
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make {directory}: {error.strerror or error}") from error
-    return directory
+def _directory(place: JobPaths, name: str) -> Path:
+    return make_directory(place.reports / name)
 
 
 def _stamp(night: Night) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(night.started_unix_ns // 10**9))
 
 
-def _clear(config: NightlyConfig, place: Place, store: Store, tell: Tell) -> None:
+def _clear(config: NightlyConfig, place: JobPaths, store: Store, tell: Tell) -> None:
     """Raw recordings and reports that are older than the configuration keeps; numbers stay."""
     now = time.time_ns()
     keeps = config.retention

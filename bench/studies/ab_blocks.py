@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bench.measurement.experiment import Experiment
 from bench.measurement.schedule import Trial
+from results.comparison.compare import Comparison
 from results.records.run import Run
 from results.records.scenario import Build, Scenario
 from results.stats.boots import blocks_by_boot, boot_values, medians, strata
 from results.stats.intervals import median_ns
 from results.stats.shift import blind_half_width
+from results.store.store import AaEntry, Store
 
 BOOTS_PER_BLOCK = 2  # of each side: A B B A
 
@@ -24,6 +27,41 @@ class Pair:
     a: Build
     b: Build
     upgrades: tuple[tuple[Build, Build], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a pair is compared: on what, by how many boots of each side, how precisely.
+
+    `boots` at the least, and with `precision`, in percent of A's median, at the most `limit`.
+    """
+
+    scenarios: Sequence[Scenario]
+    pair: Pair
+    boots: int
+    updates: int
+    seed: int
+    precision: float | None = None
+    limit: int = 0
+
+    @property
+    def least(self) -> int:
+        """Blocks that are measured at all events."""
+        return -(-self.boots // BOOTS_PER_BLOCK)
+
+    @property
+    def most(self) -> int:
+        """Blocks after which there is an end."""
+        if self.precision is None:
+            return self.least
+        return max(self.least, self.limit // BOOTS_PER_BLOCK)
+
+    @property
+    def least_updates(self) -> int:
+        """Updates in the blocks that are measured at all events."""
+        order = random.Random(self.seed)  # noqa: S311 - a schedule, stored to be repeated
+        trials = plan_block(self.scenarios, self.pair, 0, self.updates, order)
+        return self.least * sum(trial.updates for trial in trials)
 
 
 def plan_block(
@@ -85,6 +123,36 @@ def _is_narrow(runs_a: Sequence[Run], runs_b: Sequence[Run], percent: float) -> 
     return middle is not None and half is not None and half <= middle * percent / 100.0
 
 
+async def measure_pair(
+    experiment: Experiment,
+    plan: Plan,
+    judge: Callable[[Sequence[Run], Sequence[Run]], Comparison],
+    repeat: int = 1,
+    compared: Callable[[Comparison, Sequence[Run]], None] = lambda comparison, runs: None,
+) -> tuple[Comparison, list[Run]]:
+    """Measure and compare `repeat` times; the last comparison, with its runs.
+
+    `judge` compares runs of A with those of B; `compared` is told of every comparison.
+    """
+    order = random.Random(plan.seed)  # noqa: S311 - a schedule, stored to be repeated
+
+    def enough(runs: Sequence[Run]) -> bool:
+        runs_a, runs_b, _ = sides(runs, plan.pair)
+        return plan.precision is None or narrow(runs_a, runs_b, plan.precision)
+
+    def block(first: int, number: int) -> tuple[Trial, ...]:
+        return plan_block(plan.scenarios, plan.pair, first + number, plan.updates, order)
+
+    for number in range(repeat):
+        # Every comparison has blocks of its own, so that boots keep their own numbers.
+        blocks = partial(block, number * plan.most)
+        runs = await measure_blocks(experiment, blocks, plan.least, plan.most, enough)
+        runs_a, runs_b, _ = sides(runs, plan.pair)
+        comparison = judge(runs_a, runs_b)
+        compared(comparison, runs)
+    return comparison, runs
+
+
 async def measure_blocks(
     experiment: Experiment,
     plan: Callable[[int], tuple[Trial, ...]],
@@ -104,3 +172,15 @@ async def measure_blocks(
             break
         runs += await experiment.run(plan(block))
     return runs
+
+
+def remember_aa(
+    store: Store, session: str, host: str, comparison: Comparison, runs: Sequence[Run]
+) -> None:
+    """Keep the shift and verdict of every cell of an A/A, for this host's noise floor."""
+    dimensions = {run.scenario: run.dimensions for run in runs}
+    for cell in comparison.cells:
+        if cell.shift_ns is not None:
+            boots = min(cell.n_a, cell.n_b)
+            entry = AaEntry(host, dimensions[cell.scenario], boots, cell.shift_ns, cell.verdict)
+            store.add_aa(session, entry)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Self
 
 from bench.measurement.experiment import Booted, Experiment
+from bench.measurement.instruments import Instrument
 from bench.measurement.schedule import Trial
 from probes.pause_injector import NEW_BOUNDARY, OLD_BOUNDARY, PauseInjector
-from results.errors import EventsLost, PausebenchError
+from results.errors import PausebenchError
 from results.instrument.calibration import (
     KINDS,
     Calibration,
@@ -28,7 +29,6 @@ from results.records.scenario import Build, Scenario
 from results.timeline.phases import Marks
 from runners.qemu.process import Qemu
 from runners.transfer.delay_proxy import HeldChannel
-from runners.transfer.handover import Hooks
 
 LEVELS_NS = (500_000, 1_000_000, 5_000_000, 20_000_000, 100_000_000)
 # A guest that was lost is booted anew, but not for ever.
@@ -36,7 +36,7 @@ _MOST_LOST_GUESTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class InjectedPause:
     """What an injector itself says of a pause (host ns); `length_ns` 0 where none was asked."""
 
     start_ns: int
@@ -69,48 +69,56 @@ class Injectors:
 
     async def shoot(
         self, experiment: Experiment, booted: Booted, kind: Kind, asked_ns: int, known_as: str
-    ) -> tuple[Run, Pause | None]:
+    ) -> tuple[Run, InjectedPause | None]:
         """One handover with a pause of `kind`, and the pause as its injector saw it.
 
         None where the pause did not come about, which spoils the shot.
         """
-        pids: dict[str, int] = {}
-        held: list[HeldChannel] = []
-        with ExitStack() as stack:
+        injection = _Injection(kind, asked_ns, self._signals.get(kind))
+        with injection.channel:
+            instruments = experiment.instruments.plus(injection)
+            run = await booted.update(known_as, instruments=instruments)
+            return run, injection.pause()
 
-            def hold(
-                old: Qemu, new: Qemu, old_tids: tuple[int, ...], new_tids: tuple[int, ...]
-            ) -> None:
-                pids.update(old=old.pid, new=new.pid)
-                if asked_ns and kind in self._signals:
-                    self._signals[kind].arm(pids[kind], asked_ns)
 
-            def main_path(path: Path) -> Path:
-                if kind != "main":
-                    return path
-                channel = HeldChannel(path.with_suffix(".held"), path, asked_ns)
-                held.append(stack.enter_context(channel))
-                return path.with_suffix(".held")
+@dataclass(slots=True)
+class _Injection(Instrument):
+    """One pause in one handover: by a signal, or (`injector` None) of the main channel."""
 
-            experiment.hooks = Hooks(hold=hold, main_path=main_path)
-            try:
-                run = await booted.update(known_as)
-            finally:
-                experiment.hooks = Hooks()
-            return run, self._pause(kind, asked_ns, pids, held)
+    kind: Kind
+    asked_ns: int
+    injector: PauseInjector | None
+    channel: ExitStack = field(default_factory=ExitStack)  # the caller's to close
+    _held: HeldChannel | None = None
+    _pid: int = 0
 
-    def _pause(
-        self, kind: Kind, asked_ns: int, pids: dict[str, int], held: Sequence[HeldChannel]
-    ) -> Pause | None:
+    def hold(
+        self, old: Qemu, new: Qemu, old_tids: tuple[int, ...], new_tids: tuple[int, ...]
+    ) -> None:
+        self._pid = (new if self.kind == "new" else old).pid
+        if self.asked_ns and self.injector is not None:
+            self.injector.arm(self._pid, self.asked_ns)
+
+    def main_path(self, path: Path) -> Path:
+        if self.injector is not None:
+            return path
+        held = path.with_suffix(".held")
+        self._held = self.channel.enter_context(HeldChannel(held, path, self.asked_ns))
+        return held
+
+    def pause(self) -> InjectedPause | None:
+        """What came of it, once the guest has arrived; None where it did not come about."""
         try:
-            if kind == "main":
-                back = held[0].held()
-                return Pause(back.start_ns, back.end_ns)
-            if not asked_ns:
-                return Pause(0, 0)
-            stop = self._signals[kind].injected(pids[kind], timeout_s=1.0)
-            return Pause(stop.start_ns, stop.end_ns)
-        except (PausebenchError, EventsLost, IndexError, KeyError):
+            if self._held is not None:
+                back = self._held.held()
+                return InjectedPause(back.start_ns, back.end_ns)
+            if self.injector is None or not self._pid:
+                return None
+            if not self.asked_ns:
+                return InjectedPause(0, 0)
+            stop = self.injector.injected(self._pid, timeout_s=1.0)
+            return InjectedPause(stop.start_ns, stop.end_ns)
+        except PausebenchError:
             return None
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from bench.measurement.controls import Controls
 from bench.measurement.experiment import Experiment
+from bench.measurement.instruments import Instruments
+from bench.measurement.loading import Watch, load_brackets, load_instruments
 from bench.measurement.schedule import Trial
-from probes.handover import HandoverProbe
-from probes.pin_events import PinProbe
-from probes.scheduler import SchedulerProbe
 from results.instrument.overhead import (
     TIERS,
     ObserverEffect,
@@ -24,36 +25,22 @@ from results.records.scenario import Build, Scenario
 
 
 @contextmanager
-def watching(experiment: Experiment, build: Build, tier: Tier) -> Iterator[None]:
+def loaded(build: Build, tier: Tier, directory: Path, controls: Controls) -> Iterator[Instruments]:
     """Load what a tier has, nothing else, and take it down again.
 
     Probes sit in the kernel and in the binary that all QEMUs share: only what is not loaded costs
     nothing.
     """
-    kept = experiment.prove
-    try:
-        match tier:
-            case "none":
-                experiment.prove = False
-                yield
-            case "bracket":
-                experiment.prove = experiment.marked = False
-                with HandoverProbe([build], only_bracket=True) as probe:
-                    experiment.probe = probe
-                    yield
-            case "default" | "perf":
-                experiment.perf = tier == "perf"
-                with (
-                    HandoverProbe([build]) as probe,
-                    PinProbe() as pins,
-                    SchedulerProbe() if tier == "perf" else nullcontext() as scheduler,
-                ):
-                    experiment.probe, experiment.pin_probe = probe, pins
-                    experiment.scheduler = scheduler
-                    yield
-    finally:
-        experiment.prove, experiment.marked, experiment.perf = kept, True, False
-        experiment.probe = experiment.pin_probe = experiment.scheduler = None
+    match tier:
+        case "none":
+            yield Instruments()
+        case "bracket":
+            with load_brackets([build]) as instruments:
+                yield instruments
+        case "default" | "perf":
+            watch = Watch(why=tier == "perf", perf=tier == "perf")
+            with load_instruments([build], watch, directory, controls, vfio=False) as instruments:
+                yield instruments
 
 
 @dataclass(slots=True)
@@ -65,6 +52,10 @@ class Watcher:
     note: Callable[[str], None] = lambda text: None  # told of every round
     boots: list[Watched] = field(default_factory=list)
     lost: int = 0
+    controls: Controls = field(init=False)  # run once, though probes are loaded again and again
+
+    def __post_init__(self) -> None:
+        self.controls = Controls(self.experiment.progress.doing)
 
     async def cell(
         self, scenario: Scenario, build: Build, rounds: int, updates: int, seed: int
@@ -86,8 +77,10 @@ class Watcher:
         trial = Trial(scenario, build, build, number, updates, name)
         self.experiment.progress.doing(f"{cell}, round {number}: {tier}")
         runs = []
-        with watching(self.experiment, build, tier):
-            async with await self.experiment.boot(trial) as booted:
+        directory = self.experiment.place.directory
+        with loaded(build, tier, directory, self.controls) as instruments:
+            watched = replace(self.experiment, instruments=instruments)
+            async with await watched.boot(trial) as booted:
                 for update in range(1, updates + 1):
                     runs.append(await booted.update(name))
                     if not booted.arrived:

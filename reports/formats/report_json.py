@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from reports.headline import headline
+from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
+from results.records.run import reasons_of
 from results.records.scenario import Session
 from results.store.columns import Columns
 from results.summary.report_data import Cell, Material
@@ -27,6 +29,10 @@ SCHEMA_FILE = "report.schema.json"
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
+def report(request: Request) -> str:
+    return report_json(request.material, strict=request.strict)
+
+
 def report_document(material: Material, *, strict: bool = False) -> dict[str, Any]:
     """Values that JSON has; durations in integer ns, null where a value is not known."""
     top = headline(material, strict=strict)
@@ -36,6 +42,7 @@ def report_document(material: Material, *, strict: bool = False) -> dict[str, An
         "verdict": top.word,
         "worst_cell": top.cell,
         "sentence": top.sentence,
+        "sentence_key": {"code": top.code, "figures": top.figures},
         "exit_code": top.exit_code,
         "sessions": [_session(session) for session in material.sessions],
         "ended_unix_ns": end.ended_unix_ns,
@@ -54,6 +61,7 @@ def report_document(material: Material, *, strict: bool = False) -> dict[str, An
                     {
                         "run": run.id,
                         "reason": run.reason,
+                        "reasons": [asdict(reason) for reason in reasons_of(run)],
                         "log_tail": run.log_tail,
                         "show": show_command(run.id, material.store),
                     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from results.records.run import CarriedFd, Run, Summary
+from results.records.run import CarriedFd, Run, Summary, reasons_of
 from results.records.scenario import Session
 
 # Schema of the document; fields are added within a version, never renamed or removed.
@@ -17,7 +17,8 @@ DOCUMENT_SCHEMA = 1
 def document(session: Session, runs: Iterable[Run], summaries: Iterable[Summary]) -> dict[str, Any]:
     """Values that JSON has, durations in integer ns, null where a value is not known.
 
-    `proof` is null where none was gathered. An empty `reason` belongs to a completed run.
+    `proof` is null where none was gathered. An empty `reason` belongs to a completed run; `reasons`
+    are what it says, each as a code with its figures.
     """
     return {
         "schema": DOCUMENT_SCHEMA,
@@ -43,6 +44,7 @@ def run_entry(run: Run) -> dict[str, Any]:
     """One run with all its fields; `phases` are the shares of the blackout by name."""
     entry: dict[str, Any] = _listed(asdict(run))
     entry["phases"] = run.phases
+    entry["reasons"] = [asdict(reason) for reason in reasons_of(run)]
     entry["fds"] = [_descriptor(fd) for fd in run.fds]
     return entry
 

@@ -12,6 +12,7 @@ import numpy as np
 from reports.wording import figure, ms, percent
 from results.store.columns import MISSING, Integers, median_of
 from results.summary.report_data import Cell
+from results.timeline.marks import PHASE_NAMES, SHARING_PHASES, phase_label
 
 from .svg import (
     BAD,
@@ -36,32 +37,21 @@ MOST_POINTS = 400  # of one scatter
 MOST_VCPUS = 16
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0)
 
-# In the order in which they happen; a phase that is not among them comes behind.
-PHASE_ORDER = (
-    "vcpu_stop",
-    "quiesce",
-    "save_start",
-    "ram_setup",
-    "state_save",
-    "state_load",
-    "activation",
-    "vm_start",
-    "first_entry",
-    "source_end",
-    "vfio",
-)
+# The last two colours are that of phases which an older pausebench told, and that of no phase.
 RESIDUAL_COLOUR = len(PHASES) - 1
+UNKNOWN_COLOUR = len(PHASES) - 2
 
 
 def phase_colour(name: str) -> int:
     """A phase has the same colour everywhere."""
     if name == "residual":
         return RESIDUAL_COLOUR
-    return PHASE_ORDER.index(name) % RESIDUAL_COLOUR if name in PHASE_ORDER else RESIDUAL_COLOUR - 1
+    return SHARING_PHASES.index(name) % UNKNOWN_COLOUR if name in SHARING_PHASES else UNKNOWN_COLOUR
 
 
 def in_order(names: Sequence[str]) -> list[str]:
-    known = {name: i for i, name in enumerate(PHASE_ORDER)}
+    """Phases in the order in which they happen; one that the table does not know comes behind."""
+    known = {name: i for i, name in enumerate(PHASE_NAMES)}
     return sorted(names, key=lambda name: known.get(name, len(known)))
 
 
@@ -153,12 +143,12 @@ def phases(cells: Sequence[Cell], name: str) -> Chart:
         axes.set_xlabel("mean share of the blackout, ms")
         picture = svg(drawn, name, "Phases of the blackout, stacked by build")
     keys = tuple(
-        Key(f"phase-{phase_colour(n)}", "no phase" if n == "residual" else n.replace("_", " "))
+        Key(f"phase-{phase_colour(n)}", "no phase" if n == "residual" else phase_label(n))
         for n in names
     )
     header = ("phase", *(f"{cell.builds}: {what}" for cell in cells for what in ("mean", "median")))
     rows = tuple(
-        (n.replace("_", " "), *(cell for i, mean in enumerate(means)
+        (phase_label(n), *(cell for i, mean in enumerate(means)
                                 for cell in (ms(mean.get(n, 0)), _median_share(cells[i], n))))
         for n in names
     )  # fmt: skip

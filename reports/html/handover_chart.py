@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from reports.wording import figure, ms
 from results.records.run import Run, Span, blackout_window
+from results.timeline.marks import phase_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,14 @@ def _whole(run: Run, window: tuple[int, int] | None) -> Axis:
         bars.append(_bar("", "blackout", *window, ms(run.blackout_ns), (start, end), "blackout"))
         bars.append(_bar("new", "guest runs", window[1], end, "", (start, end), "guest"))
     bars += [
-        _bar(s.side, _words(s.name), s.start_ns, s.end_ns, ms(s.end_ns - s.start_ns), (start, end))
+        _bar(
+            s.side,
+            phase_label(s.name),
+            s.start_ns,
+            s.end_ns,
+            ms(s.end_ns - s.start_ns),
+            (start, end),
+        )
         for s in _ordered(run.spans)
     ]
     bars += _descriptors(run, start, end)
@@ -103,7 +111,9 @@ def _magnified(run: Run, window: tuple[int, int]) -> Axis:
             continue
         share = 100.0 * span.blackout_ns / (end - start)
         text = f"{ms(span.blackout_ns)}, {share:.0f} %" if span.blackout_ns > 0 else "overlaps"
-        bars.append(_bar(span.side, _words(span.name), span.start_ns, span.end_ns, text, window))
+        bars.append(
+            _bar(span.side, phase_label(span.name), span.start_ns, span.end_ns, text, window)
+        )
     if run.residual_ns:
         bars.append(Bar("", "no phase", 0, 0, ms(run.residual_ns)))
     title = f"The blackout, magnified: {ms(end - start)}"
@@ -129,10 +139,6 @@ def _labels(length: int) -> tuple[str, ...]:
     return ("0", figure(length // 4), figure(length // 2), "", ms(length))
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
 def _ordered(spans: Iterable[Span]) -> list[Span]:
     return sorted(spans, key=lambda span: (span.start_ns, span.end_ns))
 
@@ -141,7 +147,7 @@ def _row(span: Span, start: int) -> tuple[str, ...]:
     counters = span.counters
     return (
         span.side,
-        _words(span.name),
+        phase_label(span.name),
         figure(span.start_ns - start),
         ms(span.end_ns - span.start_ns),
         ms(span.blackout_ns) if span.blackout_ns else "–",

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from reports import claim_groups as told
 from reports.headline import headline
+from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from reports.wording import (
     about_dimensions,
     budget_text,
+    device_text,
     interval_text,
     median_text,
     ms,
@@ -26,6 +28,7 @@ from reports.wording import (
 )
 from results.comparison.compare import Cell as Shift
 from results.summary.report_data import Cell, Material, total_runs
+from results.timeline.marks import phase_label
 
 from . import charts
 from .forest_plot import forest
@@ -52,6 +55,10 @@ class Section:
     cells: tuple[Cell, ...]
     charts: tuple[Chart, ...]
     handovers: tuple[Handover, ...]
+
+
+def report(request: Request) -> str:
+    return html_report(request.material, strict=request.strict)
 
 
 def html_report(material: Material, *, strict: bool = False) -> str:
@@ -92,6 +99,7 @@ def html_report(material: Material, *, strict: bool = False) -> str:
         ms=ms,
         percent=percent,
         median_text=median_text,
+        device_text=device_text,
     )
 
 
@@ -174,7 +182,7 @@ def _row(cell: Cell, material: Material) -> dict[str, Any]:
         "budget": budget_text(cell) if cell.budget else "–",
         "verdict": verdicts[0].verdict if verdicts else "",
         "more_failures": any(shift.more_failures for shift in verdicts),
-        "moved": [phase.name.replace("_", " ") for s in verdicts for phase in s.moved[:3]],
+        "moved": [phase_label(phase.name) for s in verdicts for phase in s.moved[:3]],
     }
 
 

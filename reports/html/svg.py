@@ -21,7 +21,7 @@ INK, MUTED, GRID, PANEL, BAD = "#010101", "#020202", "#030303", "#040404", "#050
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PANEL: "panel", BAD: "bad"}
 SERIES = tuple(f"#0a000{i}" for i in range(6))
 _VARIABLES |= {colour: f"series-{i}" for i, colour in enumerate(SERIES)}
-PHASES = tuple(f"#0b00{i:02x}" for i in range(12))
+PHASES = tuple(f"#0b00{i:02x}" for i in range(19))
 _VARIABLES |= {colour: f"phase-{i}" for i, colour in enumerate(PHASES)}
 
 # Beside the colour, so that no reader depends on it.

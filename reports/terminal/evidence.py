@@ -13,6 +13,7 @@ from results.records.evidence import Proof
 from results.records.observations import Aftermath
 from results.records.run import CarriedFd, Run, Span, Witnesses
 from results.summary.run_line import stream_line
+from results.timeline.marks import phase_label
 
 from .style import Page
 
@@ -268,7 +269,7 @@ def _draw_counters(page: Page, spans: Sequence[Span]) -> None:
         return
     keys = list(dict.fromkeys(key for s in counted for key in s.counters))
     heads = [page.look.say(key.removesuffix("_ns").replace("_", " ")) for key in keys]
-    names = [page.look.say(s.name.replace("_", " ")) for s in counted]
+    names = [page.look.say(phase_label(s.name)) for s in counted]
     first = max(_LABEL, max(map(len, names)) + 1)
     page.line()
     page.line(("counters".ljust(first) + "".join(f"{head:>14}" for head in heads), "bold"))

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.wording import figure, ms, percent
+from reports.wording import device_text, figure, ms, percent
 from results.qemu.modes import mode_of
 from results.records.run import Run, Summary
-from results.stats.intervals import TOO_FEW_BOOTS, locking_costs
+from results.stats.intervals import TOO_FEW_BOOTS
+from results.summary.locking_costs import locking_costs
 
 from .style import Look, Page, look_for, write
 from .waterfall import waterfall
@@ -101,8 +102,8 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
             page.paragraph(cost, indent=4 if stacked else widths[0] + _GAP, style="dim")
         if after:
             page.paragraph(after, indent=4 if stacked else widths[0] + _GAP, style="dim")
-        if device := _device(summary, look):
-            page.paragraph(device, indent=4 if stacked else widths[0] + _GAP, style="dim")
+        if device := device_text(summary):
+            page.paragraph(look.say(device), indent=4 if stacked else widths[0] + _GAP, style="dim")
     _footnotes(page, summaries)
     return page.text()
 
@@ -159,18 +160,6 @@ def _after(summary: Summary, look: Look) -> str:
         if ns is not None
     ]
     return look.say(f"then {' · '.join(parts)}") if parts else ""
-
-
-def _device(summary: Summary, look: Look) -> str:
-    """What became of a driven device, where there is one; its gap beside the blackout."""
-    if not summary.device_operations and not summary.device_troubles:
-        return ""
-    trouble = f"in trouble in {summary.device_troubles} runs"
-    state = trouble if summary.device_troubles else "none lost or repeated"
-    text = f"device: {summary.device_operations} DMA operations, {state}"
-    if summary.device_gap_ns is not None:
-        text += f", longest gap {ms(summary.device_gap_ns)}"
-    return look.say(text)
 
 
 def _proofs(summary: Summary) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from reports.wording import figure, ms
 from results.qemu.modes import mode_of
 from results.records.run import Run, Span, blackout_window
+from results.timeline.marks import phase_label
 
 from .evidence import draw_evidence, draw_failure
 from .style import Look, Page
@@ -122,7 +123,7 @@ def _ordered(spans: Iterable[Span]) -> list[Span]:
 
 
 def _span_bar(span: Span, figures: str) -> _Bar:
-    return _Bar(span.side, span.name.replace("_", " "), span.start_ns, span.end_ns, figures)
+    return _Bar(span.side, phase_label(span.name), span.start_ns, span.end_ns, figures)
 
 
 def _draw_bars(page: Page, bars: Sequence[_Bar], start: int, end: int) -> None:

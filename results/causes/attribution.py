@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from results.records.reasons import because
 from results.records.recording import Recording
 from results.records.scheduler import Attribution, Cause, Segment
 from results.timeline.phases import Marks, phase_owners
@@ -28,9 +29,9 @@ def attribute(recording: Recording, window: tuple[int, int], tid: int) -> Attrib
         return None
     why = scheduling.missing
     if scheduling.lost:
-        why = f"{scheduling.lost} records of the scheduler were lost"
+        why = because("scheduler-lost", records=scheduling.lost).text
     elif not why and scheduling.since_ns > window[0]:
-        why = "the scheduler was watched only after the blackout had begun"
+        why = because("scheduler-late").text
     if why:
         return Attribution(missing=why)
     found = summarise(critical_path(recording, window, tid))

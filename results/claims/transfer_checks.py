@@ -191,7 +191,8 @@ def carried_by_rights(seen: Seen) -> Check:
 
 
 def _carried(recording: Recording) -> tuple[tuple[CarriedFd, ...], tuple[str, ...]]:
-    return carried_descriptors(recording.events, recording.old.pid, recording.new.pid)
+    fds, doubts = carried_descriptors(recording.events, recording.old.pid, recording.new.pid)
+    return fds, tuple(doubt.text for doubt in doubts)
 
 
 def _unreceived(recording: Recording) -> Recording:

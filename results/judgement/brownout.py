@@ -8,11 +8,14 @@ translate anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from results.records.observations import Ring
+from results.records.recording import Recording
+
+from .guest_clock import GuestView
 
 RESTORED_SHARE = 0.95
 # A window of five intervals (some 2 ms): one interval alone is emptied by any interrupt.
@@ -86,6 +89,48 @@ def worst(found: Iterable[Brownout | None]) -> Brownout | None:
         key=lambda b: (b.length_ns is None, b.length_ns or b.watched_ns, b.beats_lost),
         default=None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """The slowest vCPU's way back, and the faults of all; None where a vCPU's is not known.
+
+    `brownout_ns` is None too where it was not back within `watched_ns`.
+    """
+
+    brownout_ns: int | None = None
+    watched_ns: int | None = None
+    beats_lost: int | None = None
+    beats_per_s: float | None = None
+    host_faults: int | None = None
+    guest_faults: int | None = None
+
+
+def restoration(recording: Recording, views: Mapping[int, GuestView | None]) -> Restoration:
+    """How the guest came back to its rate; `views` are its vCPUs' pauses as they lived them."""
+    found = []
+    for beats in recording.beats:
+        view = views.get(beats.index)
+        if view is None or view.ticks is None or beats.ring is None:
+            return Restoration()  # one vCPU that is not known may be the slowest
+        found.append(follow(beats.ring, *view.ticks, recording.tick_ns))
+    slowest = worst(found) if all(found) else None
+    if slowest is None:
+        return Restoration()
+    return Restoration(
+        slowest.length_ns,
+        slowest.watched_ns,
+        slowest.beats_lost,
+        round(slowest.beats_per_s, 1),
+        _sum(bracket.host_faults for bracket in recording.brackets),
+        _sum(bracket.guest_faults for bracket in recording.brackets),
+    )
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """Sum of values that are all known; None without any."""
+    known = list(values)
+    return sum(v for v in known if v is not None) if known and None not in known else None
 
 
 def _sides(ring: Ring, last_tick: int, first_tick: int) -> tuple[Sequence[int], Sequence[int]]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from itertools import pairwise
 from statistics import median_low
 
-from results.records.evidence import Check
+from results.records.evidence import Check, check_line
 from results.records.observations import DeviceContinuity, DeviceWork
+from results.records.reasons import Figure, Reason, because
 from results.records.recording import Recording
 
 _WRAP = 1 << 32
@@ -39,7 +40,7 @@ def device_continuity(
         faults=work.faults,
         longest_gap_ns=max(gaps, default=None),
         usual_gap_ns=median_low(gaps) if gaps else None,
-        troubles=tuple(_troubles(work)),
+        troubles=tuple(trouble.text for trouble in _troubles(work)),
     )
 
 
@@ -47,32 +48,31 @@ def _grown(work: DeviceWork, name: str) -> int:
     return int(getattr(work.after, name) - getattr(work.before, name)) % _WRAP
 
 
-def _troubles(work: DeviceWork) -> list[str]:
-    """What must not be, in words."""
+def _troubles(work: DeviceWork) -> list[Reason]:
+    """What must not be."""
     found = []
-    where = f"device {work.address}"
+    device = work.address
     if not _grown(work, "operations"):
-        found.append(f"{where} ended no operation in new QEMU")
+        found.append(because("device-idle", device=device))
     if wrong := _grown(work, "wrong"):
+        seen, expected = work.after.wrong_seen, work.after.wrong_expected
         found.append(
-            f"{where}: {wrong} numbers came back as others (the first ever: "
-            f"{work.after.wrong_seen} for {work.after.wrong_expected}): lost or carried twice"
+            because("device-numbers", device=device, wrong=wrong, seen=seen, expected=expected)
         )
     if silent := _grown(work, "silent"):
-        found.append(f"{where}: {silent} operations ended without their interrupt")
+        found.append(because("device-interrupts", device=device, silent=silent))
     if work.faults:
-        found.append(f"{where}: the IOMMU logged {work.faults} faults")
+        found.append(because("device-faults", device=device, faults=work.faults))
     return found
 
 
 def check_device(device: DeviceContinuity) -> Check:
     """DMA goes on: a line of the proof."""
-    name = "device DMA"
     if device.troubles:
-        return Check(name, "broken", "; ".join(device.troubles))
+        return Check("device DMA", "broken", "; ".join(device.troubles))
     if device.faults is None:
-        return Check(name, "missing", "the kernel's log, which tells of IOMMU faults, is not shown")
-    words = f"{device.operations} operations of {device.address}, no number lost or carried twice"
+        return check_line("missing", "device-log-hidden")
+    whole: dict[str, Figure] = {"operations": device.operations, "device": device.address}
     if device.surplus:
-        words += f", {device.surplus} interrupts out of turn"
-    return Check(name, "held", f"{words}, no interrupt lost, no IOMMU fault")
+        return check_line("held", "device-whole-surplus", **whole, surplus=device.surplus)
+    return check_line("held", "device-whole", **whole)

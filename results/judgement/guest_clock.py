@@ -37,6 +37,22 @@ class GuestView:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class GuestPause:
+    """The VM's pause as its guest lived it, ns.
+
+    None where no vCPU saw it, and, but for the clock, where not every one did. `handover_ns` is
+    from `migrate` to the last vCPU's first beat, `first_progress_ns` from the entry to it.
+    """
+
+    clock: Clock = "unknown"
+    clock_step_ns: int | None = None  # what the guest's clock did not see
+    gap_ns: int | None = None
+    vcpu_gaps_ns: tuple[int, ...] = ()
+    first_progress_ns: int | None = None
+    handover_ns: int | None = None
+
+
 def tick_difference(later: int, earlier: int) -> int:
     """Ticks from `earlier` to `later`, both 32-bit and wrapping, less than half a turn apart."""
     difference = (later - earlier) % _WRAP
@@ -123,6 +139,33 @@ def guest_views(
             else None
         )
     return views
+
+
+def guest_pause(
+    views: Mapping[int, GuestView | None],
+    brackets: Mapping[int, tuple[int, int]],
+    vcpus: int,
+    migrate_ns: int | None,
+) -> GuestPause:
+    """The VM's pause from those of its vCPUs; `brackets` as in `guest_views`."""
+    seen = {vcpu: view for vcpu, view in views.items() if view is not None}
+    if not seen:
+        return GuestPause()
+    clocks = {view.clock for view in seen.values()}
+    clock = clocks.pop() if len(clocks) == 1 else "unknown"
+    step = max((view.step_ns for view in seen.values()), key=abs)
+    if len(seen) < vcpus:
+        return GuestPause(clock, step)
+    progress = [seen[v].first_beat_ns - end for v, (_, end) in brackets.items() if v in seen]
+    all_awake_ns = max(view.first_beat_ns for view in seen.values())
+    return GuestPause(
+        clock,
+        step,
+        gap_ns=max(view.gap_ns for view in seen.values()),
+        vcpu_gaps_ns=tuple(seen[vcpu].gap_ns for vcpu in sorted(seen)),
+        first_progress_ns=max(0, *progress) if progress else None,
+        handover_ns=all_awake_ns - migrate_ns if migrate_ns is not None else None,
+    )
 
 
 def _kind(step_ns: int, brackets: Mapping[int, tuple[int, int]]) -> Clock:

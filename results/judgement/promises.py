@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from results.qemu.modes import PROMISES
+from results.records.reasons import Reason, because
 from results.records.recording import Recording
-from results.records.run import Run
+from results.records.run import CarriedFd
 from results.records.scenario import Mode
 
 
@@ -13,34 +16,41 @@ def old_must_end(mode: Mode) -> str:
     return "exec" if PROMISES[mode].one_process else "postmigrate"
 
 
-def broken_promises(recording: Recording, run: Run) -> list[str]:
-    """What shows that the update was none of its mode, so that it would be counted as another."""
+def broken_promises(
+    recording: Recording, fds: Sequence[CarriedFd], blackout: tuple[int, int] | None
+) -> list[Reason]:
+    """What shows that the update was none of its mode, so that it would be counted as another.
+
+    `fds` are the descriptors that the cpr channel carried, `blackout` is the VM's (start, end).
+    """
     mode = recording.scenario.mode
     told = PROMISES[mode]
-    old, new = recording.old.pid, recording.new.pid
-    found = []
-    if told.one_process and old != new:
-        found.append(f"{mode} is one process, but pid {old} became {new}")
-    elif not told.one_process and old == new:
-        found.append(f"{mode} has a new process, but pid {old} went on")
-    if (
-        told.one_process
-        and recording.probed
-        and not any(e.mark == "exec" for e in recording.events)
-    ):
-        found.append(f"{mode} without an execve")
-    if run.fds and not told.descriptors:
-        found.append(f"{mode} carries no descriptors, but {len(run.fds)} were seen to be sent")
+    found = _wrong_process(recording)
+    if fds and not told.descriptors:
+        found.append(because("descriptors-carried", mode=mode, descriptors=len(fds)))
     turned = any(q.data.get("status") == "postcopy-active" for q in recording.qmp)
     if mode == "postcopy" and not turned:
-        found.append("RAM had been copied before the guest moved: a precopy, no postcopy")
+        found.append(because("no-postcopy"))
     elif mode != "postcopy" and turned:
-        found.append(f"{mode} turned into a postcopy")
+        found.append(because("turned-postcopy", mode=mode))
     if mode == "precopy-multifd" and not recording.migrate_info.get("ram-multifd-bytes"):
-        found.append("no byte went over the channels of multifd")
+        found.append(because("no-multifd"))
     gone = recording.steps.get("old_gone")
     if told.ram == "filed" and gone is None:
-        found.append(f"{mode}: old QEMU was not seen to end")
-    elif gone is not None and (run.blackout_start_ns or 0) + (run.blackout_ns or gone) < gone:
-        found.append(f"{mode}: the guest ran in new QEMU before old QEMU had ended")
+        found.append(because("old-not-gone", mode=mode))
+    elif gone is not None and blackout is not None and blackout[1] < gone:
+        found.append(because("ran-too-early", mode=mode))
+    return found
+
+
+def _wrong_process(recording: Recording) -> list[Reason]:
+    """One process where there should be two, or two where there should be one."""
+    mode, old, new = recording.scenario.mode, recording.old.pid, recording.new.pid
+    if not PROMISES[mode].one_process:
+        return [because("process-kept", mode=mode, old=old)] if old == new else []
+    found = []
+    if old != new:
+        found.append(because("process-changed", mode=mode, old=old, new=new))
+    if recording.probed and not any(e.mark == "exec" for e in recording.events):
+        found.append(because("no-execve", mode=mode))
     return found

@@ -19,8 +19,10 @@ from results.records.evidence import (
     Proof,
     SameFile,
     Verdict,
+    check_line,
 )
 from results.records.observations import DeviceContinuity
+from results.records.reasons import Figure, because
 from results.records.scenario import MIB, Scenario
 from results.timeline.vfio_calls import VfioCalls
 
@@ -68,7 +70,7 @@ def judge_proof(
         checks.append(check_pins(evidence.accounts, evidence.pinned_bytes))
         checks.append(check_dma(evidence.dma))
     elif scenario.pinned:
-        checks.append(Check("pins", "missing", evidence.pins_missing or "nothing was pinned"))
+        checks.append(_unpinned(evidence.pins_missing))
     if scenario.mem_lock:
         checks.append(check_locked(evidence.accounts, scenario.ram_bytes))
     if evidence.pin_events is not None:
@@ -81,23 +83,34 @@ def judge_proof(
     return Proof(verdict, reason, tuple(checks), evidence.controls, evidence.duration_ns)
 
 
+def _unpinned(why: str) -> Check:
+    if not why:
+        return check_line("missing", "pins-none")
+    return check_line("missing", "pins-refused", why=why)
+
+
 def _verdict(
     checks: list[Check], controls: tuple[Control, ...], needed: tuple[str, ...]
 ) -> tuple[Verdict, str]:
     broken = [c for c in checks if c.state == "broken"]
     if broken:
-        return "broken", "; ".join(f"{c.name}: {c.text}" for c in broken)
+        return "broken", _named(broken)
     slipped = [c.name for c in controls if not c.caught and c.name in needed]
     if slipped:
-        return "unproven", f"control not caught: {', '.join(slipped)}"
+        return "unproven", because("control-missed", controls=", ".join(slipped)).text
     absent = [name for name in needed if name not in {c.name for c in controls}]
     if absent:
-        return "unproven", f"no passing control for: {', '.join(absent)}"
+        return "unproven", because("control-lacking", controls=", ".join(absent)).text
     # Events on pin paths add to the proof where a kernel has them; no kernel must.
     missing = [c for c in checks if c.state == "missing" and c.name != "pin events"]
     if missing:
-        return "unproven", "; ".join(f"{c.name}: {c.text}" for c in missing)
+        return "unproven", _named(missing)
     return "held", ""
+
+
+def _named(checks: Iterable[Check]) -> str:
+    """Checks as one text of sentences, each behind the name of its line."""
+    return "; ".join(f"{check.name}: {check.text}" for check in checks)
 
 
 def moved_pages(accounts: Iterable[Accounts]) -> int:
@@ -113,56 +126,48 @@ def check_frames(frames: Frames, moved: int = 0) -> Check:
     take guest RAM to other frames in any process, and says nothing of the transfer. Pinned pages
     cannot be moved, so pass 0 for them.
     """
-    name = "RAM in place"
     if frames.missing:
-        return Check(name, "missing", frames.missing)
+        return check_line("missing", "frames-hidden", why=frames.missing)
     if frames.differing:
-        page, old, new = frames.first[0]
-        if moved >= frames.differing * (frames.unit_bytes // 4096):
-            return Check(
-                name,
-                "missing",
-                f"{frames.differing} of {frames.compared} pages lie in another frame, while the "
-                f"kernel moved {moved} pages of its own accord (compaction); repeat it on a quiet "
-                "host, or with pinned RAM, which cannot be moved",
-            )
-        return Check(
-            name,
-            "broken",
-            f"{frames.differing} of {frames.compared} pages lie in another frame, first page "
-            f"{page:#x} ({page * frames.unit_bytes:#x} into RAM): frame {old:#x} in old, "
-            f"{new:#x} in new QEMU",
-        )
+        return _other_frames(frames, moved)
     if not frames.compared:
-        return Check(name, "missing", "no page was mapped in both processes")
-    if frames.absent > _ABSENT_SHARE * (frames.compared + frames.absent):
-        return Check(
-            name,
-            "missing",
-            f"{frames.absent} of {frames.compared + frames.absent} pages looked at were not mapped "
-            "in both processes",
-        )
-    size = "2 MiB pages" if frames.unit_bytes > 4096 else "4 KiB pages"
+        return check_line("missing", "frames-unmapped")
     looked = frames.compared + frames.absent
-    share = f"{frames.compared} of" if looked == frames.pages else f"a sample of {looked} of"
+    if frames.absent > _ABSENT_SHARE * looked:
+        return check_line("missing", "frames-absent", absent=frames.absent, looked=looked)
+    return _same_frames(frames)
+
+
+def _other_frames(frames: Frames, moved: int) -> Check:
+    seen = {"differing": frames.differing, "compared": frames.compared}
+    if moved >= frames.differing * (frames.unit_bytes // 4096):
+        return check_line("missing", "frames-unquiet", **seen, moved=moved)
+    page, old, new = frames.first[0]
+    offset = page * frames.unit_bytes
+    return check_line("broken", "frames-differ", **seen, page=page, offset=offset, old=old, new=new)
+
+
+def _same_frames(frames: Frames) -> Check:
+    said: dict[str, Figure] = {
+        "pages": frames.pages,
+        "size": "2 MiB" if frames.unit_bytes > 4096 else "4 KiB",
+        "old": frames.old_address,
+        "ms": round(frames.duration_ns / 1e6),
+    }
+    looked = frames.compared + frames.absent
     if frames.compared == frames.pages:
-        share = "all"
-    where = (
-        f"at {frames.old_address:#x} in old, {frames.new_address:#x} in new QEMU"
-        if frames.old_address != frames.new_address
-        else f"at the same address {frames.old_address:#x}"
-    )
-    return Check(
-        name,
-        "held",
-        f"{share} {frames.pages} touched {size} in the same frames, {where} "
-        f"({frames.duration_ns / 1e6:.0f} ms)",
-    )
+        code = "frames-all"
+    elif looked == frames.pages:
+        code, said["compared"] = "frames-some", frames.compared
+    else:
+        code, said["looked"] = "frames-sample", looked
+    if frames.old_address == frames.new_address:
+        return check_line("held", f"{code}-together", **said)
+    return check_line("held", code, **said, new=frames.new_address)
 
 
 def check_one_copy(accounts: Iterable[Accounts], scenario: Scenario) -> Check:
     """No second copy: new QEMU has about as much anonymous memory of its own as old QEMU."""
-    name = "one copy"
     points = tuple(accounts)
     resumed = _at(points, "resumed")
     own = {
@@ -171,22 +176,19 @@ def check_one_copy(accounts: Iterable[Accounts], scenario: Scenario) -> Check:
     }
     old, new = own["old"], own["new"]
     if old is None or new is None:
-        return Check(name, "missing", "RssAnon of both QEMUs could not be read")
+        return check_line("missing", "memory-unread")
     before = _at(points, "before")
     grown = _grown(before, resumed)
     limit = max(_OWN_NOISE_BYTES, int(scenario.ram_bytes * scenario.touched * _COPY_SHARE))
     if new - old < limit <= grown:
-        return Check(
-            name,
-            "missing",
-            f"shared memory of the host grew by {grown // MIB} MiB during the transfer: a copy, or "
-            "another program; repeat it on a quiet host",
-        )
-    return Check(
-        name,
+        return check_line("missing", "memory-unquiet", grown_mib=grown // MIB)
+    return check_line(
         "held" if new - old < limit else "broken",
-        f"beside {scenario.ram_bytes // MIB} MiB of guest RAM old QEMU holds {old // MIB} MiB of "
-        f"its own, new {new // MIB} MiB (a copy would add {2 * limit // MIB} MiB)",
+        "memory-owned",
+        ram_mib=scenario.ram_bytes // MIB,
+        old_mib=old // MIB,
+        new_mib=new // MIB,
+        copy_mib=2 * limit // MIB,
     )
 
 
@@ -199,109 +201,103 @@ def _grown(before: Accounts | None, after: Accounts | None) -> int:
 
 def check_files(files: tuple[SameFile, ...]) -> Check:
     """Every carried descriptor is the same open file in old and in new (kcmp)."""
-    name = "descriptors"
     if not files:
-        return Check(name, "missing", "no descriptor was seen on the cpr channel")
+        return check_line("missing", "no-descriptor")
     others = [f for f in files if f.same is False]
     if others:
         words = ", ".join(f"{f.name} id {f.id} (fd {f.old_fd} → {f.new_fd})" for f in others)
-        return Check(name, "broken", f"another open file in new QEMU: {words}")
+        return check_line("broken", "files-differ", files=words)
     unseen = [f for f in files if f.same is None]
     if unseen:
-        return Check(
-            name,
+        first = unseen[0]
+        return check_line(
             "missing",
-            f"{len(unseen)} of {len(files)} not compared, first {unseen[0].name}: "
-            f"{unseen[0].missing}",
+            "files-uncompared",
+            unseen=len(unseen),
+            files=len(files),
+            name=first.name,
+            why=first.missing,
         )
-    words = ", ".join(f"{f.name} {f.id}" for f in files)
-    return Check(name, "held", f"{len(files)} carried, all the same open files: {words}")
+    names = ", ".join(f"{f.name} {f.id}" for f in files)
+    return check_line("held", "files-same", files=len(files), names=names)
 
 
 def check_pins(accounts: Iterable[Accounts], pinned_bytes: int) -> Check:
     """The holder's pins are accounted for at every point, and the host's total has not dropped."""
-    name = "pins"
     points = tuple(accounts)
     held = {a.point: a.processes.get("holder", {}).get("VmPin") for a in points}
     if not held or None in held.values():
-        return Check(name, "missing", "VmPin of the pin holder could not be read")
+        return check_line("missing", "pins-unread")
+    pinned_kib = pinned_bytes // 1024
     short = [(point, value or 0) for point, value in held.items() if (value or 0) < pinned_bytes]
     if short:
         point, value = short[0]
-        return Check(
-            name,
-            "broken",
-            f"VmPin of the holder is {value // 1024} KiB at `{point}`, "
-            f"{pinned_bytes // 1024} KiB were pinned",
+        return check_line(
+            "broken", "pins-short", kib=value // 1024, point=point, pinned_kib=pinned_kib
         )
+    said: dict[str, Figure] = {"kib": pinned_kib, "points": ", ".join(sorted(held))}
     totals = [a.pins for a in points if a.pins is not None]
-    moved = min(totals) - totals[0] if totals else 0
-    total = (
-        f", host's pinned pages {totals[0]} → {totals[-1]}"
-        if totals
-        else ", the host's total is not shown by this kernel"
-    )
-    if totals and -moved * 4096 >= pinned_bytes:
+    if not totals:
+        return check_line("held", "pins-held-total-hidden", **said)
+    moved = min(totals) - totals[0]
+    if -moved * 4096 >= pinned_bytes:
         # The holder's own account is whole: somebody else on this host let pages go.
-        return Check(
-            name,
-            "missing",
-            f"VmPin is whole, but {-moved} pages were unpinned on the host in the window; "
-            "repeat it on a quiet host",
-        )
-    return Check(
-        name, "held", f"VmPin {pinned_bytes // 1024} KiB at {', '.join(sorted(held))}{total}"
-    )
+        return check_line("missing", "pins-unquiet", pages=-moved)
+    return check_line("held", "pins-held", **said, before=totals[0], after=totals[-1])
 
 
 def check_dma(writes: Iterable[Dma]) -> Check:
     """What the stand-in device wrote into its pinned pages is what QEMU's mapping shows."""
-    name = "DMA"
     done = tuple(writes)
     if not done:
-        return Check(name, "missing", "no write was made through the pinned pages")
+        return check_line("missing", "dma-none")
     for write in done:
-        if write.error or write.seen != write.written:
-            seen = write.error or f"QEMU's mapping shows {write.seen}, not {write.written}"
-            return Check(name, "broken", f"write at `{write.point}`: {seen}")
-    return Check(name, "held", f"writes seen at {', '.join(w.point for w in done)}")
+        at: dict[str, Figure] = {"point": write.point}
+        if write.error:
+            return check_line("broken", "dma-failed", **at, error=write.error)
+        if write.seen is None:
+            return check_line("broken", "dma-unseen", **at, written=write.written)
+        if write.seen != write.written:
+            return check_line("broken", "dma-other", **at, seen=write.seen, written=write.written)
+    return check_line("held", "dma-seen", points=", ".join(w.point for w in done))
 
 
 def check_locked(accounts: Iterable[Accounts], ram_bytes: int) -> Check:
     """With mem-lock both processes lock all of guest RAM while both live."""
-    name = "mem-lock"
     points = tuple(accounts)
     values = {
         (a.point, side): a.processes.get(side, {}).get("VmLck")
         for a, side in ((a, s) for a in points for s in ("old", "new") if s in a.processes)
     }
     if not values or None in values.values():
-        return Check(name, "missing", "VmLck could not be read")
+        return check_line("missing", "locks-unread")
     short = {k: v for k, v in values.items() if (v or 0) < ram_bytes}
-    words = ", ".join(
-        f"{side} {(v or 0) // MIB} MiB at {point}" for (point, side), v in values.items()
-    )
     if short:
         (point, side), value = next(iter(short.items()))
-        return Check(
-            name, "broken", f"{side} QEMU locks only {(value or 0) // MIB} MiB at `{point}`"
-        )
-    return Check(name, "held", f"VmLck {words}")
+        return check_line("broken", "locks-short", side=side, mib=(value or 0) // MIB, point=point)
+    sizes = ", ".join(
+        f"{side} {(v or 0) // MIB} MiB at {point}" for (point, side), v in values.items()
+    )
+    return check_line("held", "locks-held", sizes=sizes)
 
 
 def check_pin_events(events: PinEvents) -> Check:
     """No unpin, unmap or fresh pin by QEMU in the window, where the kernel lets us see them."""
-    name = "pin events"
     if events.missing:
-        return Check(name, "missing", events.missing)
+        return check_line("missing", "pin-events-hidden", why=events.missing)
     if events.lost:
-        return Check(name, "missing", f"{events.lost} events were lost")
+        return check_line("missing", "pin-events-lost", events=events.lost)
     fired = {k: v for k, v in events.counts.items() if v}
     if fired:
-        words = ", ".join(f"{k} {v} times" for k, v in fired.items())
-        return Check(name, "broken", f"between migrate and old's exit: {words}")
-    unseen = "" if "kprobes" in events.tier else "; this kernel does not show pin functions"
-    return Check(name, "held", f"none on {', '.join(events.counts)} ({events.tier}){unseen}")
+        counts = ", ".join(f"{k} {v} times" for k, v in fired.items())
+        return check_line("broken", "pin-events-fired", counts=counts)
+    shown = "kprobes" in events.tier
+    return check_line(
+        "held",
+        "pin-events-none" if shown else "pin-events-none-shown",
+        paths=", ".join(events.counts),
+        tier=events.tier,
+    )
 
 
 def _at(accounts: Iterable[Accounts], point: str) -> Accounts | None:

@@ -6,10 +6,12 @@ that never arrives was lost; one that arrives twice, or after a higher one, was 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median_low
 
 from results.records.observations import Stream, StreamLog
+from results.records.reasons import Reason, because
 
 # What was on its way arrives while the vCPUs stand still already.
 TOLERANCE_NS = 1_000_000
@@ -38,10 +40,8 @@ def judge_stream(log: StreamLog, blackout: tuple[int, int] | None, resumed_ns: i
         longest_gap_ns=_longest(log, blackout),
         usual_gap_ns=_usual(log),
     )
-    return Stream(
-        **{name: getattr(found, name) for name in Stream.__slots__ if name != "troubles"},
-        troubles=tuple(_troubles(found, log, blackout)),
-    )
+    troubles = tuple(trouble.text for trouble in _troubles(found, log, blackout))
+    return replace(found, troubles=troubles)
 
 
 def _longest(log: StreamLog, blackout: tuple[int, int] | None) -> int | None:
@@ -58,24 +58,37 @@ def _usual(log: StreamLog) -> int | None:
     return median_low(gaps) if gaps else None
 
 
-def _troubles(found: Stream, log: StreamLog, blackout: tuple[int, int] | None) -> list[str]:
-    where = f"stream {found.name}"
+def _troubles(found: Stream, log: StreamLog, blackout: tuple[int, int] | None) -> list[Reason]:
+    name = found.name
     said = []
-    if found.lost:
-        said.append(f"{where}: {found.lost} of the numbers {found.first} to {found.last} were lost")
-    if found.repeated:
-        said.append(f"{where}: {found.repeated} numbers came again, or after a higher one")
-    if log.wrong:
-        said.append(f"{where}: {log.wrong} blocks came back as others, or failed")
-    if log.torn:
-        said.append(f"{where}: {log.torn} bytes were cut off when a connection ended")
-    if found.after < LEAST_AFTER:
-        said.append(f"{where} does not go on in new QEMU: {found.after} numbers came after")
-    elif blackout is not None:
-        length = blackout[1] - blackout[0]
-        if found.longest_gap_ns is None or found.longest_gap_ns < length - TOLERANCE_NS:
-            said.append(
-                f"{where}: its longest gap of {found.longest_gap_ns} ns is shorter than the "
-                f"blackout of {length}"
+    if found.lost and found.first is not None and found.last is not None:
+        said.append(
+            because(
+                "stream-lost",
+                stream=name,
+                lost=found.lost,
+                first=found.first,
+                last=found.last,
             )
+        )
+    if found.repeated:
+        said.append(because("stream-repeated", stream=name, repeated=found.repeated))
+    if log.wrong:
+        said.append(because("stream-wrong", stream=name, blocks=log.wrong))
+    if log.torn:
+        said.append(because("stream-torn", stream=name, bytes=log.torn))
+    if found.after < LEAST_AFTER:
+        said.append(because("stream-ended", stream=name, after=found.after))
+    elif blackout is not None:
+        said += _too_short(found, blackout[1] - blackout[0])
     return said
+
+
+def _too_short(found: Stream, blackout_ns: int) -> list[Reason]:
+    """Numbers that arrived while the guest stood still."""
+    gap = found.longest_gap_ns
+    if gap is None:
+        return [because("stream-gap-missing", stream=found.name, blackout_ns=blackout_ns)]
+    if gap >= blackout_ns - TOLERANCE_NS:
+        return []
+    return [because("stream-gap-short", stream=found.name, gap_ns=gap, blackout_ns=blackout_ns)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from results.records.evidence import Accounts, Check, Evidence, PinEvents
+from results.records.evidence import Accounts, Check, Evidence, PinEvents, check_line
 from results.records.scenario import MIB, Scenario
 from results.timeline.vfio_calls import VfioCalls
 
@@ -31,50 +31,34 @@ def check_vfio(evidence: Evidence, scenario: Scenario, calls: VfioCalls | None) 
 
 def check_mappings(scenario: Scenario, calls: VfioCalls | None) -> Check:
     """DMA mappings changed hands by their addresses alone."""
-    name = "DMA mappings"
     if calls is None or calls == VfioCalls():
-        return Check(name, "missing", "no call on DMA mappings was seen")
+        return check_line("missing", "mappings-unseen")
     if calls.mapped or calls.unmapped:
-        return Check(
-            name,
-            "broken",
-            f"{calls.unmapped} mappings were taken away and {calls.mapped} made anew between "
-            "migrate and old's exit",
-        )
+        return check_line("broken", "mappings-remade", unmapped=calls.unmapped, mapped=calls.mapped)
     if calls.failed:  # which fails the transfer itself: nothing of it is proven or disproven
-        return Check(name, "missing", f"{calls.failed} calls on DMA mappings failed")
+        return check_line("missing", "mappings-failed", failed=calls.failed)
     if scenario.vfio == "iommufd":
         if not calls.owners:
-            return Check(name, "broken", "new QEMU never became the owner (CHANGE_PROCESS)")
-        return Check(name, "held", "new QEMU became their owner (CHANGE_PROCESS), none was remade")
+            return check_line("broken", "owner-kept")
+        return check_line("held", "owner-changed")
+    moved = {"given_up": calls.given_up, "taken_mib": calls.taken_bytes // MIB}
     if not calls.given_up or calls.taken_bytes < scenario.ram_bytes:
-        return Check(
-            name,
-            "broken",
-            f"old QEMU gave up addresses {calls.given_up} times, new gave its own for "
-            f"{calls.taken_bytes // MIB} of {scenario.ram_bytes // MIB} MiB",
-        )
-    return Check(
-        name,
-        "held",
-        f"old gave up its addresses (UNMAP_DMA with VADDR, {calls.given_up} ×), new gave its own "
-        f"for {calls.taken_bytes // MIB} MiB (MAP_DMA with VADDR, {calls.taken} ×), none remade",
-    )
+        ram_mib = scenario.ram_bytes // MIB
+        return check_line("broken", "addresses-kept", **moved, ram_mib=ram_mib)
+    return check_line("held", "addresses-changed", **moved, taken=calls.taken)
 
 
 def check_paths(scenario: Scenario, events: PinEvents | None) -> Check:
     """The kernel's own functions that unpin and unmap were watched."""
-    name = "pin functions"
     needed = _NEEDED_PATHS[scenario.vfio]
     lacking = [path for path in needed if events is None or path not in events.counts]
     if lacking:
-        return Check(name, "missing", f"{', '.join(lacking)} cannot be watched on this kernel")
-    return Check(name, "held", f"{', '.join(needed)} were watched")
+        return check_line("missing", "paths-hidden", paths=", ".join(lacking))
+    return check_line("held", "paths-watched", paths=", ".join(needed))
 
 
 def check_locked_moved(points: Iterable[Accounts], ram_bytes: int) -> Check:
     """The pages that type1 has locked are on new QEMU's account after, on old's before."""
-    name = "locked memory"
     locked = {
         (a.point, side): a.processes[side].get("VmLck")
         for a in points
@@ -83,12 +67,13 @@ def check_locked_moved(points: Iterable[Accounts], ram_bytes: int) -> Check:
     }
     before, after = locked.get(("before", "old")), locked.get(("end", "new"))
     if before is None or after is None:
-        return Check(name, "missing", "VmLck of both QEMUs could not be read")
-    words = f"VmLck {before // MIB} MiB of old before, {after // MIB} MiB of new after"
+        return check_line("missing", "locked-unread")
+    sizes = {"before_mib": before // MIB, "after_mib": after // MIB}
     if before < ram_bytes or after < ram_bytes:
-        return Check(name, "broken", f"{words}: less than the guest's {ram_bytes // MIB} MiB")
+        return check_line("broken", "locked-less", **sizes, ram_mib=ram_bytes // MIB)
     rest = locked.get(("resumed", "old"))
-    if rest is not None and rest >= ram_bytes:
-        return Check(name, "broken", f"{words}, and old still accounts for {rest // MIB} MiB")
-    left = "" if rest is None else f", {rest // MIB} MiB left with old"
-    return Check(name, "held", f"{words}{left}")
+    if rest is None:
+        return check_line("held", "locked-moved", **sizes)
+    if rest >= ram_bytes:
+        return check_line("broken", "locked-twice", **sizes, rest_mib=rest // MIB)
+    return check_line("held", "locked-moved-rest", **sizes, rest_mib=rest // MIB)

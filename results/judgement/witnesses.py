@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 from results.records.observations import ObservedGap
+from results.records.reasons import Reason, because
 from results.records.recording import Recording
-from results.records.run import Run, Witnesses
+from results.records.run import Witnesses
 from results.timeline.phases import Marks
 
+from .blackout import Blackout, Pause
 from .guest_clock import GuestView
 
 # How far witnesses may be apart before the run is doubted. A guest whose clock freezes cannot
@@ -17,21 +19,14 @@ TOLERANCE_NS = 100_000
 FROZEN_TOLERANCE_NS = 350_000
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """One vCPU's blackout (host ns)."""
-
-    vcpu: int
-    start_ns: int
-    end_ns: int
-    new_tid: int  # the thread whose entry into the guest ended it
-
-    @property
-    def length_ns(self) -> int:
-        return self.end_ns - self.start_ns
-
-
-def testify(run: Run, recording: Recording, marks: Marks, pauses: list[Pause]) -> Witnesses:
+def testify(
+    recording: Recording,
+    marks: Marks,
+    pauses: Sequence[Pause],
+    blackout: Blackout,
+    guest_gap_ns: int | None,
+) -> Witnesses:
+    """What each witness saw; `guest_gap_ns` is the guest's own testimony."""
     entries = [
         bracket.entry_first_entry_ns - bracket.entry_last_exit_ns
         for bracket in recording.brackets
@@ -44,17 +39,17 @@ def testify(run: Run, recording: Recording, marks: Marks, pauses: list[Pause]) -
     )
     downtime = recording.migrate_info.get("downtime")
     return Witnesses(
-        kvm=run.blackout_ns if recording.scenario.accel == "kvm" else None,
+        kvm=blackout.length_ns if recording.scenario.accel == "kvm" else None,
         kvm_entry=max(entries) if entries and len(entries) == len(recording.brackets) else None,
         uprobe=resumed - stopped if stopped is not None and resumed is not None else None,
         qmp=(resume - stop) * 1000 if stop is not None and resume is not None else None,
         qemu=downtime * 1_000_000 if downtime is not None else None,
-        guest=run.guest_gap_ns,
+        guest=guest_gap_ns,
         observer=_observer(recording, pauses),
     )
 
 
-def _observer(recording: Recording, pauses: list[Pause]) -> int | None:
+def _observer(recording: Recording, pauses: Sequence[Pause]) -> int | None:
     """The longest gap that the observer saw around a blackout; None where it cannot testify."""
     if not recording.observed:
         return None
@@ -85,74 +80,79 @@ def _observed(gaps: tuple[ObservedGap, ...], pause: Pause) -> ObservedGap | None
 
 
 def contradictions(
-    run: Run,
     recording: Recording,
     marks: Marks,
-    pauses: list[Pause],
-    views: dict[int, GuestView | None],
-) -> list[str]:
-    """What cannot be true together.
+    pauses: Sequence[Pause],
+    views: Mapping[int, GuestView | None],
+    blackout: Blackout,
+    witnesses: Witnesses,
+) -> tuple[Reason, ...]:
+    """What cannot be true together; nothing where the blackout is not known.
 
     QEMU's functions and QMP's events lie inside the blackout, so they may be shorter and never
     longer; the guest's gap lies around it, so it may be longer and never shorter. QEMU's
     `downtime` is a claim to be judged, not a witness to agree with.
     """
-    if run.blackout_ns is None:
-        return []
-    found = []
-    overflowed = {beats.index for beats in recording.beats if beats.gaps_overflowed}
-    inner = {"uprobe": run.witnesses.uprobe, "qmp": run.witnesses.qmp}
-    for name, value in inner.items():
-        if value is not None and value > run.blackout_ns + TOLERANCE_NS:
-            found.append(
-                f"{name} saw a pause of {value} ns, longer than the blackout of {run.blackout_ns}"
-            )
-    vm_start, vm_stop = marks.new("vm_start", "enter"), marks.old("vm_stop", "enter")
-    if recording.scenario.mode == "snapshot":  # `stop` is another function than the save's own
-        vm_stop = marks.old("pause_vcpus", "enter")
+    length = blackout.length_ns
+    if length is None:
+        return ()
+    inner = {"uprobe": witnesses.uprobe, "qmp": witnesses.qmp}
+    found = [
+        because("pause-too-long", witness=name, pause_ns=value, blackout_ns=length)
+        for name, value in inner.items()
+        if value is not None and value > length + TOLERANCE_NS
+    ]
     for pause in pauses:
         found += _against_observer(recording, pause, views.get(pause.vcpu))
-        if vm_start is not None and pause.end_ns < vm_start:
-            found.append(f"vCPU {pause.vcpu} entered the guest before new QEMU's vm_start")
-        # A guest that drives devices under TCG leaves cpu_exec for each access, and may then wait
-        # for QEMU's lock until it is stopped: that is blackout too.
-        waits = recording.streams is not None and recording.scenario.accel == "tcg"
-        if vm_stop is not None and not waits and pause.start_ns < vm_stop - TOLERANCE_NS:
-            found.append(f"vCPU {pause.vcpu} left the guest for good before old QEMU's vm_stop")
-        if pause.vcpu not in views:
-            continue
-        view = views[pause.vcpu]
-        if view is None:
-            why = ", as its log of gaps overflowed" if pause.vcpu in overflowed else ""
-            found.append(f"vCPU {pause.vcpu}: no gap between beats covers its blackout{why}")
-            continue
-        allowed = FROZEN_TOLERANCE_NS if view.clock == "freezes" else TOLERANCE_NS
-        if view.gap_ns < pause.length_ns - allowed:
-            found.append(
-                f"vCPU {pause.vcpu}: the guest saw a gap of {view.gap_ns} ns, "
-                f"shorter than its blackout of {pause.length_ns}"
-            )
-    return found
+        found += _against_marks(recording, marks, pause)
+        if pause.vcpu in views:
+            found += _against_guest(recording, pause, views[pause.vcpu])
+    return tuple(found)
 
 
-def _against_observer(recording: Recording, pause: Pause, view: GuestView | None) -> list[str]:
+def _against_observer(
+    recording: Recording, pause: Pause, view: GuestView | None
+) -> Iterator[Reason]:
     """The observer's gap lies around the blackout, and is the guest's own gap seen from outside."""
     gap = _observed(recording.observed or (), pause)
     if gap is None:
-        return []
-    found = []
+        return
     allowed = TOLERANCE_NS + gap.reach_ns
     early, late = gap.last_ns - gap.last_reach_ns, gap.first_ns
+    seen = {"vcpu": pause.vcpu, "gap_ns": gap.length_ns}
     if early > pause.start_ns + allowed or late < pause.end_ns - allowed:
-        found.append(
-            f"vCPU {pause.vcpu}: the observer saw a gap of {gap.length_ns} ns that does not hold "
-            f"its blackout of {pause.length_ns}"
-        )
+        yield because("observer-elsewhere", **seen, blackout_ns=pause.length_ns)
     if view is None or view.clock == "freezes":
-        return found
+        return
     if abs(gap.length_ns - view.gap_ns) > allowed + TOLERANCE_NS:
-        found.append(
-            f"vCPU {pause.vcpu}: the observer saw a gap of {gap.length_ns} ns, the guest one of "
-            f"{view.gap_ns}"
+        yield because("observer-disagrees", **seen, guest_ns=view.gap_ns)
+
+
+def _against_marks(recording: Recording, marks: Marks, pause: Pause) -> Iterator[Reason]:
+    """No vCPU runs between old QEMU's stop and new QEMU's start."""
+    vm_start, vm_stop = marks.new("vm_start", "enter"), marks.old("vm_stop", "enter")
+    if recording.scenario.mode == "snapshot":  # `stop` is another function than the save's own
+        vm_stop = marks.old("pause_vcpus", "enter")
+    if vm_start is not None and pause.end_ns < vm_start:
+        yield because("entered-before-start", vcpu=pause.vcpu)
+    # A guest that drives devices under TCG leaves cpu_exec for each access, and may then wait for
+    # QEMU's lock until it is stopped: that is blackout too.
+    waits = recording.streams is not None and recording.scenario.accel == "tcg"
+    if vm_stop is not None and not waits and pause.start_ns < vm_stop - TOLERANCE_NS:
+        yield because("left-before-stop", vcpu=pause.vcpu)
+
+
+def _against_guest(recording: Recording, pause: Pause, view: GuestView | None) -> Iterator[Reason]:
+    """The guest's own gap is no shorter than the blackout."""
+    if view is None:
+        overflowed = any(b.gaps_overflowed for b in recording.beats if b.index == pause.vcpu)
+        yield because("no-gap-logged" if overflowed else "no-gap", vcpu=pause.vcpu)
+        return
+    allowed = FROZEN_TOLERANCE_NS if view.clock == "freezes" else TOLERANCE_NS
+    if view.gap_ns < pause.length_ns - allowed:
+        yield because(
+            "gap-too-short",
+            vcpu=pause.vcpu,
+            gap_ns=view.gap_ns,
+            blackout_ns=pause.length_ns,
         )
-    return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from results.records.reasons import KNOWN_FAILURE, Reason, because
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -128,10 +130,10 @@ def recognise(text: str, *, vfio: bool) -> Known | None:
     return next((known for known in fit if re.search(known.said, text)), None)
 
 
-def explained(reason: str, log: str, *, vfio: bool) -> str:
-    """`reason` with the name and meaning of the known failure that it or the log tells of."""
-    known = recognise(f"{reason}\n{log}", vfio=vfio)
+def known_failure(said: str, log: str, *, vfio: bool) -> tuple[Reason, ...]:
+    """The name and meaning of the known failure that `said` or the log tells of, if any."""
+    known = recognise(f"{said}\n{log}", vfio=vfio)
     if known is None:
-        return reason
-    advice = f": {known.advice}" if known.advice else ""
-    return f"{reason} [{known.name}: {known.means}{advice}]"
+        return ()
+    means = f"{known.means}: {known.advice}" if known.advice else known.means
+    return (because(KNOWN_FAILURE, name=known.name, means=means),)

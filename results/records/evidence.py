@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .reason_kinds import KINDS
+from .reasons import SENTENCES, Figure, because
+
 Point = Literal["before", "hold", "resumed", "end"]
 CheckState = Literal["held", "broken", "missing"]
 Verdict = Literal["held", "broken", "unproven"]
@@ -107,7 +110,12 @@ class Check:
 
     name: str
     state: CheckState
-    text: str
+    text: str = field(metadata=SENTENCES)
+
+
+def check_line(state: CheckState, code: str, **figures: Figure) -> Check:
+    """A check in the words of its kind, which knows the line of the proof that it belongs to."""
+    return Check(KINDS[code].check, state, because(code, **figures).text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,7 @@ class Proof:
     """The verdict of one run: `held`, `broken` or `unproven`, with every check."""
 
     verdict: Verdict
-    reason: str
+    reason: str = field(metadata=SENTENCES)
     checks: tuple[Check, ...] = ()
     controls: tuple[Control, ...] = ()
     duration_ns: int = 0

@@ -5,7 +5,9 @@ Units as in results.records.run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from .reasons import SENTENCES
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ class DeviceContinuity:
     faults: int | None
     longest_gap_ns: int | None
     usual_gap_ns: int | None
-    troubles: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = field(default=(), metadata=SENTENCES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,4 +207,4 @@ class Stream:
     after: int
     longest_gap_ns: int | None
     usual_gap_ns: int | None
-    troubles: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = field(default=(), metadata=SENTENCES)

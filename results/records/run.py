@@ -20,6 +20,7 @@ from .observations import (
     HostState,
     RamCheck,
 )
+from .reasons import SENTENCES, Reason, joined, read_reasons
 from .scheduler import Attribution
 
 # Schema of Recording and Run as they are stored.
@@ -92,7 +93,7 @@ class Run:
     update: int
     started_unix_ns: int
     outcome: Outcome
-    reason: str
+    reason: str = field(metadata=SENTENCES)
     old_build: str
     new_build: str
     old_pid: int
@@ -120,14 +121,14 @@ class Run:
     handover_ns: int | None = None
     residual_ns: int | None = None
     witnesses: Witnesses = field(default_factory=Witnesses)
-    disagreements: tuple[str, ...] = ()
+    disagreements: tuple[str, ...] = field(default=(), metadata=SENTENCES)
     spans: tuple[Span, ...] = ()
     fds: tuple[CarriedFd, ...] = ()
     ram_maps: tuple[RamMap, ...] = ()
     ram: RamCheck | None = None
     host: HostState = field(default_factory=HostState)
     perf: dict[str, dict[str, int]] = field(default_factory=dict)  # side → perf event → count
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = field(default=(), metadata=SENTENCES)
     log_tail: str = ""
     proof: Proof | None = None
     device: DeviceContinuity | None = None  # None where the payload drives none
@@ -136,6 +137,7 @@ class Run:
     aftermath: Aftermath | None = None  # None where no refusal was being tried
     plugging: Plugging | None = None  # None where nothing was plugged
     streams: tuple[Stream, ...] = ()  # of a guest that drives ordinary devices
+    reasons: tuple[Reason, ...] = ()  # what `reason` says; see `reasons_of`
 
     @property
     def phases(self) -> dict[str, int]:
@@ -180,6 +182,13 @@ class Summary:
     def dimensions_but_id(self) -> str:
         """All dimensions but the scenario's name."""
         return " ".join(w for w in self.dimensions.split() if not w.startswith("id="))
+
+
+def reasons_of(run: Run) -> tuple[Reason, ...]:
+    """Why a run failed; of one that was stored without its reasons they are read from the text."""
+    if joined(run.reasons) == run.reason:
+        return run.reasons
+    return read_reasons(run.reason)
 
 
 def blackout_window(run: Run) -> tuple[int, int] | None:

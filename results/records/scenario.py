@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal
 
 Backend = Literal["anon", "memfd", "shm", "hugetlb-memfd", "hugetlbfs"]
 
@@ -31,27 +31,61 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 
+# Whether two runs are comparable only where a field of their scenarios is equal is said at the
+# field; one that does not say it is an error.
+_SAID = "compared"
+COMPARED = {_SAID: "always"}
+# What earlier versions did not know is told only where it is used: their runs stay comparable.
+COMPARED_WHERE_USED = {_SAID: "where used"}
+NOT_COMPARED = {_SAID: "never"}
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is handed over. Two runs are comparable only if all fields but `about` are equal."""
+    """What is handed over."""
 
-    id: str
-    backend: Backend
-    about: str = ""
-    ram_bytes: int = 256 * MIB
-    touched: float = 0.25  # share of RAM that the guest has touched before the first transfer
-    vcpus: int = 1
-    accel: Accelerator = "auto"  # `auto` is resolved to kvm or tcg before a guest starts
-    machine: str = "q35"
-    cpu: str = "qemu64"
-    mem_lock: bool = False
-    return_path: bool = False
-    pinned: bool = False  # a process that stands for a DMA device pins all of guest RAM
-    vfio: Vfio = ""  # how real PCI devices are assigned; empty: none
-    devices: str = ""  # their addresses, separated by commas; named by whoever starts the session
-    spare_devices: int = 0  # virtio-rng devices that nobody uses: more state to carry
-    no_mmap: bool = False  # BARs are not mapped into QEMU: iommufd's CPR refuses mapped ones (11.1)
-    mode: Mode = "cpr-transfer"  # how the guest gets into new QEMU
+    id: str = field(metadata=COMPARED)
+    backend: Backend = field(metadata=COMPARED)
+    about: str = field(default="", metadata=NOT_COMPARED)
+    ram_bytes: int = field(default=256 * MIB, metadata=COMPARED)
+    # Share of RAM that the guest has touched before the first transfer.
+    touched: float = field(default=0.25, metadata=COMPARED)
+    vcpus: int = field(default=1, metadata=COMPARED)
+    # `auto` is resolved to kvm or tcg before a guest starts.
+    accel: Accelerator = field(default="auto", metadata=COMPARED)
+    machine: str = field(default="q35", metadata=COMPARED)
+    cpu: str = field(default="qemu64", metadata=COMPARED)
+    mem_lock: bool = field(default=False, metadata=COMPARED)
+    return_path: bool = field(default=False, metadata=COMPARED)
+    # A process that stands for a DMA device pins all of guest RAM.
+    pinned: bool = field(default=False, metadata=COMPARED)
+    # How real PCI devices are assigned; empty: none.
+    vfio: Vfio = field(default="", metadata=COMPARED_WHERE_USED)
+    # Their addresses, separated by commas; named by whoever starts the session.
+    devices: str = field(default="", metadata=COMPARED_WHERE_USED)
+    # virtio-rng devices that nobody uses: more state to carry.
+    spare_devices: int = field(default=0, metadata=COMPARED_WHERE_USED)
+    # BARs are not mapped into QEMU: iommufd's CPR refuses mapped ones (11.1).
+    no_mmap: bool = field(default=False, metadata=COMPARED_WHERE_USED)
+    # How the guest gets into new QEMU.
+    mode: Mode = field(default="cpr-transfer", metadata=COMPARED_WHERE_USED)
+
+
+def dimensions(scenario: Scenario) -> str:
+    """All that must be equal for two runs to be compared, as text that sorts and prints."""
+    told = sorted(f.name for f in fields(scenario) if _is_told(f, getattr(scenario, f.name)))
+    return " ".join(f"{name}={getattr(scenario, name)}" for name in told)
+
+
+def _is_told(about: Field[Any], value: object) -> bool:
+    match about.metadata.get(_SAID):
+        case "always":
+            return True
+        case "where used":
+            return value != about.default
+        case "never":
+            return False
+    raise TypeError(f"whether {about.name} must be equal for a comparison is not said at it")
 
 
 @dataclass(frozen=True, slots=True)

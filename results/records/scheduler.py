@@ -5,8 +5,10 @@ Times are integer ns on CLOCK_MONOTONIC, as everywhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from .reasons import SENTENCES
 
 Kind = Literal["switch", "wake", "fork"]
 State = Literal["on-cpu", "runnable", "blocked", "stopped", "unknown"]
@@ -108,5 +110,5 @@ class Attribution:
 
     causes: tuple[Cause, ...] = ()
     unattributed_ns: int = 0
-    missing: str = ""
+    missing: str = field(default="", metadata=SENTENCES)
     skipped: int = 0

@@ -19,7 +19,8 @@ from results.instrument.certificates import certificate_lines
 from results.records.run import Run, Summary
 from results.records.scenario import Session
 from results.stats.proportions import Budget
-from results.store.columns import Columns, Integers, lean_runs, read_columns
+from results.store.column_reader import read_columns
+from results.store.columns import Columns, Integers, lean_runs
 from results.store.store import SessionEnd, Store
 
 from .caveats import Doubt, doubts_of

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from results.records.reasons import Reason, because
 from results.records.recording import Event
 from results.records.run import CarriedFd, RamMap
 
@@ -27,29 +28,29 @@ class _Entry:
 
 def carried_descriptors(
     events: Iterable[Event], old_pid: int, new_pid: int
-) -> tuple[tuple[CarriedFd, ...], tuple[str, ...]]:
+) -> tuple[tuple[CarriedFd, ...], tuple[Reason, ...]]:
     """Match what old sent with what new received, by name and id, in the order of sending.
 
-    Returns the descriptors and a sentence for each that was sent and not received, or received
-    and not sent, or had no readable name.
+    Returns the descriptors, and a doubt for each that was sent and not received, or received and
+    not sent, or had no readable name.
     """
     ordered = sorted(events, key=lambda event: event.ns)
     sent = _entries(e for e in ordered if e.mark == "sendmsg" and e.pid == old_pid)
     received = _entries(e for e in ordered if e.mark == "recvmsg" and e.pid == new_pid)
     waiting = list(received)
     found: list[CarriedFd] = []
-    doubts: list[str] = []
+    doubts: list[Reason] = []
     for entry in sent:
         carried = CarriedFd(entry.name, entry.id, sent_ns=entry.ns, old_fd=entry.fd)
         twin = next((w for w in waiting if (w.name, w.id) == (entry.name, entry.id)), None)
         if twin is None:
-            doubts.append(f"descriptor {entry.name} id {entry.id} was sent and not received")
+            doubts.append(because("descriptor-lost", name=entry.name, id=entry.id))
         else:
             waiting.remove(twin)
             carried = replace(carried, received_ns=twin.ns, new_fd=twin.fd)
         found.append(carried)
-    doubts += [f"descriptor {w.name} id {w.id} was received and not sent" for w in waiting]
-    doubts += [f"a descriptor had no readable name (fd {e.fd})" for e in sent if not e.name]
+    doubts += [because("descriptor-unsent", name=w.name, id=w.id) for w in waiting]
+    doubts += [because("descriptor-nameless", fd=e.fd) for e in sent if not e.name]
     return tuple(found), tuple(doubts)
 
 

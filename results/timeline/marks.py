@@ -1,13 +1,31 @@
-"""The phases of a handover and the functions of QEMU that bound them.
+"""The marks and phases of a handover: the one table that every list of them is taken from.
 
-Functions are renamed between releases, so every mark has a list of aliases; the first that a build
-exports is probed. Source of the boundaries: QEMU's migration/cpr.c, migration/migration.c,
+A mark is a function of QEMU that is probed. Functions are renamed between releases, so every mark
+has a list of aliases; the first that a build exports is probed. A phase lies between two moments,
+most of them marks. Source of the boundaries: QEMU's migration/cpr.c, migration/migration.c,
 migration/savevm.c and system/cpus.c in 10.0 to 11.1.
+
+A new mark takes an entry here and its `MARK(name)` in probes/bpf/handover.bpf.c, a new phase one
+entry here: what is probed, missed, drawn and coloured follows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+from results.records.scenario import Mode
+
+QemuSide = Literal["old", "new"]
+PhaseSide = Literal["old", "new", "both", "controller"]
+Edge = Literal["enter", "return"]
+
+PHASE_SIDES: tuple[PhaseSide, ...] = get_args(PhaseSide)  # in the order in which they are shown
+
+# -- marks ----------------------------------------------------------------------------------------
+
+EVERY_MODE: frozenset[Mode] = frozenset(get_args(Mode))
+CPR_CHANNEL: frozenset[Mode] = frozenset({"cpr-transfer"})  # has a second channel beside the main
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,25 +33,31 @@ class Mark:
     """A point in QEMU's code: the aliases of one function and whether its return counts too.
 
     No return is probed where a function yields as a coroutine: a return probe belongs to a stack,
-    and one left behind on another stack ends the process with SIGILL.
+    and one left behind on another stack ends the process with SIGILL. In `modes` it must fire.
     """
 
     name: str
     functions: tuple[str, ...]
     returns: bool = False
     needed: bool = True
+    modes: frozenset[Mode] = EVERY_MODE
 
 
 MARKS: tuple[Mark, ...] = (
-    Mark("cpr_save", ("cpr_state_save",), returns=True),
-    Mark("cpr_load", ("cpr_state_load",), returns=True),
-    Mark("cpr_close", ("cpr_state_close",)),
+    Mark("cpr_save", ("cpr_state_save",), returns=True, modes=CPR_CHANNEL),
+    Mark("cpr_load", ("cpr_state_load",), returns=True, modes=CPR_CHANNEL),
+    Mark("cpr_close", ("cpr_state_close",), modes=CPR_CHANNEL),
     Mark(
         "main_listen",
         ("socket_connect_incoming", "socket_start_incoming_migration"),
         returns=True,
+        modes=CPR_CHANNEL,
     ),
-    Mark("outgoing", ("socket_connect_outgoing", "socket_start_outgoing_migration")),
+    Mark(
+        "outgoing",
+        ("socket_connect_outgoing", "socket_start_outgoing_migration"),
+        modes=CPR_CHANNEL,
+    ),
     Mark(
         "connected",
         ("migration_start_outgoing", "migration_connect", "migrate_fd_connect"),
@@ -41,7 +65,12 @@ MARKS: tuple[Mark, ...] = (
     Mark("vm_stop", ("vm_stop_force_state",), returns=True),
     Mark("pause_vcpus", ("pause_all_vcpus",), returns=True),
     Mark("setup", ("qemu_savevm_state_do_setup", "qemu_savevm_state_setup"), returns=True),
-    Mark("complete", ("qemu_savevm_state_complete_precopy",), returns=True),
+    Mark(
+        "complete",
+        ("qemu_savevm_state_complete_precopy",),
+        returns=True,
+        modes=EVERY_MODE - {"postcopy"},  # where another function ends the source
+    ),
     Mark("load", ("qemu_loadvm_state",)),
     Mark("load_main", ("qemu_loadvm_state_main",)),
     Mark("loaded", ("cpu_synchronize_all_post_init",)),
@@ -56,6 +85,10 @@ MARK_NAMES: tuple[str, ...] = tuple(m.name for m in MARKS)
 # Every function that a build is asked for.
 FUNCTIONS: tuple[str, ...] = tuple(f for m in MARKS for f in m.functions)
 
+# What is recorded of the kernel beside QEMU's marks: system calls, and other events.
+SYSTEM_CALLS = ("mmap", "sendmsg", "recvmsg", "vfio_ioctl")
+KERNEL_EVENTS = (*SYSTEM_CALLS, "interrupt", "exec")
+
 
 def choose_function(mark: Mark, symbols: dict[str, int]) -> str | None:
     """The alias of `mark` that a build with `symbols` has, or None."""
@@ -65,3 +98,119 @@ def choose_function(mark: Mark, symbols: dict[str, int]) -> str | None:
 def missing_marks(symbols: dict[str, int]) -> tuple[str, ...]:
     """Names of the needed marks for which a build has no symbol at all."""
     return tuple(m.name for m in MARKS if m.needed and choose_function(m, symbols) is None)
+
+
+def expected_marks(mode: Mode) -> tuple[str, ...]:
+    """Names of the marks that must fire in an update by `mode`."""
+    return tuple(m.name for m in MARKS if m.needed and mode in m.modes)
+
+
+# -- phases ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """The first event of a mark in one QEMU, not before `after` where that was seen."""
+
+    side: QemuSide
+    mark: str
+    edge: Edge = "enter"
+    after: At | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stamp of the controller's own."""
+
+    name: str
+
+
+# Moments that another event marks in another mode, or that depend on more than one event;
+# results.timeline.phases says which.
+Turn = Literal[
+    "cpr_load_begun",
+    "stop",
+    "paused",
+    "saving",
+    "followed",
+    "loaded",
+    "awaited",
+    "first_entry",
+    "addresses_given_up",
+    "remap_begun",
+    "remap_ended",
+]
+Moment = At | Step | Turn
+
+CPR_SAVE = At("old", "cpr_save")
+CPR_LOADED = At("new", "cpr_load", "return")
+OUTGOING = At("old", "outgoing")
+VM_STOP = At("old", "vm_stop")
+STOPPED = At("old", "vm_stop", "return")
+SETUP = At("old", "setup")
+SET_UP = At("old", "setup", "return")
+COMPLETED = At("old", "complete", "return")
+LOAD = At("new", "load")
+VM_START = At("new", "vm_start")
+RESUMED = At("new", "resume_vcpus", "return", after=VM_START)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What happens from one moment to another, and what of it the guest waits for.
+
+    `waited_for`: no part of the blackout belongs to a phase without it. The guest waits for a phase
+    from `share_from` on, if that is not its start. A phase that `yields` leaves to any other what
+    that is known to do meanwhile; else the later one in the table has it.
+    """
+
+    name: str
+    side: PhaseSide
+    start: Moment
+    end: Moment
+    share_from: Moment | None = None
+    waited_for: bool = True
+    yields: bool = False
+
+
+# In the order in which they happen.
+PHASES: tuple[Phase, ...] = (
+    Phase("cpr_save", "old", CPR_SAVE, At("old", "cpr_save", "return")),
+    Phase("cpr_load", "new", "cpr_load_begun", CPR_LOADED),
+    Phase("target_init", "new", CPR_LOADED, Step("monitor")),
+    Phase("hold", "controller", Step("monitor"), Step("migrate_incoming"), waited_for=False),
+    Phase(
+        "hang_up",
+        "both",
+        At("new", "cpr_close", after=At("new", "main_listen", "return")),
+        OUTGOING,
+    ),
+    Phase("main_connect", "old", OUTGOING, At("old", "connected")),
+    Phase("vcpu_stop", "old", "stop", "paused"),
+    Phase("quiesce", "old", "paused", STOPPED),
+    Phase("save_start", "old", STOPPED, SETUP),
+    Phase("ram_setup", "old", SETUP, SET_UP),
+    Phase("state_save", "old", "saving", COMPLETED),
+    # Without a hold QEMU starts in the blackout.
+    Phase("source_quit", "old", COMPLETED, "followed", yields=True),
+    Phase("target_start", "new", "followed", LOAD, yields=True),
+    Phase("state_load", "new", LOAD, "loaded", share_from="awaited"),
+    Phase("vfio_remap", "new", "remap_begun", "remap_ended"),
+    Phase("activation", "new", "loaded", VM_START),
+    Phase("vm_start", "new", VM_START, RESUMED),
+    Phase("first_entry", "new", RESUMED, "first_entry"),
+    # The devices' handover spans phases of both sides; its part that only new does is vfio_remap.
+    Phase("vfio_handover", "both", "addresses_given_up", "remap_ended", waited_for=False),
+    # What old QEMU does after the fact.
+    Phase("source_end", "old", COMPLETED, At("old", "runstate", after=COMPLETED), waited_for=False),
+)
+
+PHASE_NAMES: tuple[str, ...] = tuple(p.name for p in PHASES)
+
+# Those that may have a part of the blackout.
+SHARING_PHASES: tuple[str, ...] = tuple(p.name for p in PHASES if p.waited_for)
+
+
+def phase_label(name: str) -> str:
+    """A phase as it is called in a text."""
+    return name.replace("_", " ")

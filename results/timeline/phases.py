@@ -8,13 +8,29 @@ is the residual.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from results.records.recording import Event, Recording
 from results.records.run import Span
-from results.timeline.vfio_calls import is_address_call
+
+from .marks import (
+    COMPLETED,
+    CPR_SAVE,
+    LOAD,
+    PHASES,
+    SET_UP,
+    SETUP,
+    STOPPED,
+    VM_START,
+    VM_STOP,
+    At,
+    Moment,
+    Step,
+    Turn,
+)
+from .vfio_calls import is_address_call
 
 
 def sided_events(recording: Recording) -> tuple[tuple[Event, ...], int, int]:
@@ -74,111 +90,156 @@ class Marks:
         return "after-cpr-save" if stop > save else "before-cpr-save"
 
 
-@dataclass(frozen=True, slots=True)
-class _Bound:
-    """A phase before its share is known: `share_from` is where the guest begins to wait for it."""
+class _Seen:
+    """Where the moments of the table lie in one transfer; None for one that was not seen.
 
-    name: str
-    side: str
-    start: Event | int | None
-    end: Event | int | None
-    share_from: int | None = None
+    A moment is an event where the work of one process may be counted from it, else its time.
+    """
+
+    def __init__(self, marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> None:
+        self.marks, self.steps, self.first_entry = marks, steps, first_entry
+
+    def find(self, moment: Moment) -> Event | int | None:
+        match moment:
+            case At():
+                return self.at(moment)
+            case Step(name):
+                return self.steps.get(name)
+            case _:
+                return _TURNS[moment](self)
+
+    def at(self, moment: At) -> Event | None:
+        since = self.at(moment.after) if moment.after else None
+        after = since.ns if since else 0
+        return self.marks.first(moment.side, moment.mark, moment.edge, after)
+
+    def ns(self, moment: Moment) -> int | None:
+        return _ns(self.find(moment))
+
+    def asked_to_stop(self) -> Event | None:
+        """Where a guest stands still before its QEMU is told to save it: when it was told to."""
+        ends_first = self.steps.get("old_gone") is not None
+        return self.marks.first("old", "pause_vcpus", "enter") if ends_first else None
+
+    def copied_while_running(self) -> bool:
+        """Whether RAM was copied while the guest ran: the set-up began before it stopped."""
+        setup, stopped = self.ns(SETUP), self.ns(STOPPED)
+        return setup is not None and stopped is not None and setup < stopped
 
 
-def _ns(bound: Event | int | None) -> int | None:
-    return bound.ns if isinstance(bound, Event) else bound
+def _cpr_load_begun(seen: _Seen) -> int | None:
+    """New QEMU waits in accept until old connects: that is not loading."""
+    save, waited = seen.ns(CPR_SAVE), seen.marks.new("cpr_load", "enter")
+    if waited is None or save is None:
+        return save
+    return max(waited, save)
+
+
+def _stop(seen: _Seen) -> Event | None:
+    return seen.asked_to_stop() or seen.at(VM_STOP)
+
+
+def _paused(seen: _Seen) -> Event | None:
+    after = None if seen.asked_to_stop() else VM_STOP
+    return seen.at(At("old", "pause_vcpus", "return", after))
+
+
+def _saving(seen: _Seen) -> Event | None:
+    """A new QEMU that has been reading RAM already waits for old from the stop on."""
+    return seen.at(STOPPED if seen.copied_while_running() else SET_UP)
+
+
+def _followed(seen: _Seen) -> int | None:
+    """When new QEMU could begin: old had ended, or became new by execve."""
+    stopped = seen.at(STOPPED)
+    # A process that is started before the guest stops is none that it waits for.
+    execve = seen.marks.first("new", "exec", "enter", stopped.ns) if stopped else None
+    return seen.steps.get("old_gone", _ns(execve))
+
+
+def _loaded(seen: _Seen) -> Event | None:
+    """The same function also runs once when the machine is made: that is before loading."""
+    vm_start, load = seen.at(VM_START), seen.at(LOAD)
+    loaded = seen.marks.last_before("new", "loaded", "enter", vm_start.ns) if vm_start else None
+    return None if loaded and load and loaded.ns < load.ns else loaded
+
+
+def _awaited(seen: _Seen) -> int | None:
+    """From when on the guest waits for new QEMU to load, and no longer for old to save."""
+    completed, sections = seen.ns(COMPLETED), seen.marks.new("load_main", "enter")
+    if seen.copied_while_running():
+        # By postcopy not all is sent when the guest goes on.
+        sent = completed is not None and (seen.first_entry is None or completed <= seen.first_entry)
+        return completed if sent else seen.ns(STOPPED)
+    # Until new reads the first section the guest waits for old, but not once old has sent all.
+    if sections is None or completed is None:
+        return sections
+    return min(sections, completed)
+
+
+def _addresses_given_up(seen: _Seen) -> int | None:
+    unmapped, (taken, _) = vfio_bounds(seen.marks)
+    return _ns(unmapped or taken)
+
+
+_TURNS: dict[Turn, Callable[[_Seen], Event | int | None]] = {
+    "cpr_load_begun": _cpr_load_begun,
+    "stop": _stop,
+    "paused": _paused,
+    "saving": _saving,
+    "followed": _followed,
+    "loaded": _loaded,
+    "awaited": _awaited,
+    "first_entry": lambda seen: seen.first_entry,
+    "addresses_given_up": _addresses_given_up,
+    "remap_begun": lambda seen: vfio_bounds(seen.marks)[1][0],
+    "remap_ended": lambda seen: vfio_bounds(seen.marks)[1][1],
+}
+
+
+def _ns(moment: Event | int | None) -> int | None:
+    return moment.ns if isinstance(moment, Event) else moment
+
+
+# The last that claims an instant has it, so those that yield come first.
+_MEASURED = tuple(sorted(PHASES, key=lambda phase: not phase.yields))
+_BY_NAME = {phase.name: phase for phase in PHASES}
 
 
 def build_spans(
     marks: Marks, steps: Mapping[str, int], window: tuple[int, int] | None
 ) -> tuple[Span, ...]:
-    """Every phase whose both ends were seen, in order of time.
+    """Every phase whose both ends were seen; those that yield first, then in order of time.
 
     `window` is the VM blackout (start, end); without it all shares are 0.
     """
-    spans = []
-    for bound in _bounds(marks, steps, window[1] if window else None):
-        start, end = _ns(bound.start), _ns(bound.end)
-        if start is None or end is None or end < start:
-            continue
-        counters = _spent(bound.start, bound.end)
-        spans.append(Span(bound.name, bound.side, start, end, 0, counters))
+    seen = _Seen(marks, steps, window[1] if window else None)
+    spans = _spans(seen)
     if window is None:
         return tuple(spans)
-    from_ns = {b.name: b.share_from for b in _bounds(marks, steps, window[1])}
-    return _with_shares(spans, from_ns, window)
+    shares: dict[str, int] = {}
+    for start, end, owner in _owners(spans, seen, window):
+        shares[owner] = shares.get(owner, 0) + end - start
+    return tuple(replace(span, blackout_ns=shares.get(span.name, 0)) for span in spans)
 
 
 def phase_owners(
     marks: Marks, steps: Mapping[str, int], window: tuple[int, int]
 ) -> tuple[tuple[int, int, str], ...]:
     """The window cut where its owner changes: (start, end, phase), empty where none claims it."""
-    bounds = _bounds(marks, steps, window[1])
-    spans = build_spans(marks, steps, window)
-    return tuple(_owners(spans, {b.name: b.share_from for b in bounds}, window))
+    seen = _Seen(marks, steps, window[1])
+    return tuple(_owners(_spans(seen), seen, window))
 
 
-def _bounds(marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> list[_Bound]:
-    """The table of phases in measurement order, each with the events that bound it."""
-    save = marks.first("old", "cpr_save", "enter")
-    loaded_cpr = marks.first("new", "cpr_load", "return")
-    waited = marks.first("new", "cpr_load", "enter")
-    listening = marks.first("new", "main_listen", "return")
-    closed = marks.first("new", "cpr_close", "enter", after=listening.ns if listening else 0)
-    outgoing = marks.first("old", "outgoing", "enter")
-    stop = marks.first("old", "vm_stop", "enter")
-    paused = marks.first("old", "pause_vcpus", "return", after=stop.ns if stop else 0)
-    stopped = marks.first("old", "vm_stop", "return")
-    gone = steps.get("old_gone")
-    if gone is not None and (asked := marks.first("old", "pause_vcpus", "enter")):
-        # A guest that was told to stop stands still before its QEMU is told to save it.
-        stop, paused = asked, marks.first("old", "pause_vcpus", "return")
-    # A process that is started before the guest stops is none that it waits for.
-    execve = marks.first("new", "exec", "enter", after=stopped.ns) if stopped else None
-    followed_at = gone if gone is not None else _ns(execve)
-    setup, set_up = (marks.first("old", "setup", edge) for edge in ("enter", "return"))
-    completed = marks.first("old", "complete", "return")
-    load = marks.first("new", "load", "enter")
-    sections = marks.first("new", "load_main", "enter")
-    vm_start = marks.first("new", "vm_start", "enter")
-    loaded = marks.last_before("new", "loaded", "enter", vm_start.ns) if vm_start else None
-    if loaded and load and loaded.ns < load.ns:
-        loaded = None  # the same function also runs once when the machine is made
-    resumed = marks.first("new", "resume_vcpus", "return", after=vm_start.ns if vm_start else 0)
-    ended = marks.first("old", "runstate", "enter", after=completed.ns) if completed else None
-    # Until new reads the first section the guest waits for old, but not once old has sent all.
-    awaited = min(sections.ns, completed.ns) if sections and completed else _ns(sections)
-    saving = set_up
-    if setup and stopped and setup.ns < stopped.ns:
-        # RAM was copied while the guest ran: new QEMU has been reading since, and waits for old.
-        sent = completed is not None and (first_entry is None or completed.ns <= first_entry)
-        saving, awaited = stopped, _ns(completed if sent else stopped)  # postcopy: not all is sent
-    unmapped, remap = vfio_bounds(marks)
-    # New QEMU waits in accept until old connects: that is not loading.
-    begun = waited if waited and save and waited.ns > save.ns else save
-    return [
-        # Without a hold QEMU starts in the blackout; what it is known to do meanwhile comes later.
-        _Bound("source_quit", "old", completed, followed_at),
-        _Bound("target_start", "new", followed_at, _ns(load)),
-        _Bound("cpr_save", "old", save, marks.first("old", "cpr_save", "return")),
-        _Bound("cpr_load", "new", _ns(begun), loaded_cpr),
-        _Bound("target_init", "new", loaded_cpr, steps.get("monitor")),
-        _Bound("hold", "controller", steps.get("monitor"), steps.get("migrate_incoming")),
-        _Bound("hang_up", "both", _ns(closed), _ns(outgoing)),
-        _Bound("main_connect", "old", outgoing, marks.first("old", "connected", "enter")),
-        _Bound("vcpu_stop", "old", stop, paused),
-        _Bound("quiesce", "old", paused, stopped),
-        _Bound("save_start", "old", stopped, setup),
-        _Bound("ram_setup", "old", setup, set_up),
-        _Bound("state_save", "old", saving, completed),
-        _Bound("state_load", "new", load, loaded, share_from=awaited),
-        _Bound("vfio_remap", "new", *remap),
-        _Bound("activation", "new", loaded, vm_start),
-        _Bound("vm_start", "new", vm_start, resumed),
-        _Bound("first_entry", "new", resumed, first_entry),
-        _Bound("vfio_handover", "both", _ns(unmapped or remap[0]), _ns(remap[1])),
-        _Bound("source_end", "old", completed, ended),
-    ]
+def _spans(seen: _Seen) -> list[Span]:
+    """Every phase whose both ends were seen, without its share."""
+    spans = []
+    for phase in _MEASURED:
+        bounds = seen.find(phase.start), seen.find(phase.end)
+        start, end = map(_ns, bounds)
+        if start is not None and end is not None and end >= start:
+            spans.append(Span(phase.name, phase.side, start, end, 0, _spent(*bounds)))
+    return spans
 
 
 def vfio_bounds(marks: Marks) -> tuple[Event | None, tuple[Event | None, Event | None]]:
@@ -205,26 +266,17 @@ def _spent(start: Event | int | None, end: Event | int | None) -> dict[str, int]
     return {k: max(0, v - start.counters.get(k, 0)) for k, v in end.counters.items()}
 
 
-def _with_shares(
-    spans: list[Span], share_from: Mapping[str, int | None], window: tuple[int, int]
-) -> tuple[Span, ...]:
-    shares: dict[str, int] = {}
-    for start, end, owner in _owners(spans, share_from, window):
-        shares[owner] = shares.get(owner, 0) + end - start
-    return tuple(
-        Span(s.name, s.side, s.start_ns, s.end_ns, shares.get(s.name, 0), s.counters) for s in spans
-    )
-
-
 def _owners(
-    spans: Sequence[Span], share_from: Mapping[str, int | None], window: tuple[int, int]
+    spans: Sequence[Span], seen: _Seen, window: tuple[int, int]
 ) -> Iterator[tuple[int, int, str]]:
-    """Give each instant of the window to the last-listed phase that claims it."""
+    """Give each instant of the window to the last phase that claims it."""
     claims: dict[str, tuple[int, int]] = {}
     for span in spans:
-        start = max(span.start_ns, share_from.get(span.name) or span.start_ns, window[0])
+        phase = _BY_NAME[span.name]
+        awaited = seen.ns(phase.share_from) if phase.share_from else None
+        start = max(span.start_ns, awaited or span.start_ns, window[0])
         end = min(span.end_ns, window[1])
-        if end > start and span.name not in _OUTSIDE:
+        if end > start and phase.waited_for:
             claims[span.name] = (start, end)
     edges = sorted({window[0], window[1], *(edge for claim in claims.values() for edge in claim)})
     begun, owner = window[0], ""
@@ -236,8 +288,3 @@ def _owners(
             begun = start
         owner = owned_by
     yield begun, window[1], owner
-
-
-# Never what the guest waits for: the controller's hold, and what old QEMU does after the fact.
-# The devices' handover spans phases of both sides; its part that only new does is vfio_remap.
-_OUTSIDE = frozenset({"hold", "source_end", "vfio_handover"})

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from results.errors import HostUnfit, RecordInvalid, UsageError
 from results.records.scenario import Build
-from runners.debian.private_apt import _VARIABLE, DISK_FULL
+from runners.debian.private_apt import CACHE_VARIABLE, DISK_FULL
 
 from .discover import parse_build_option
 
@@ -61,7 +61,7 @@ class Entry:
 
 def cache_directory() -> Path:
     """$PAUSEBENCH_CACHE, or /var/cache/pausebench/builds."""
-    chosen = os.environ.get(_VARIABLE)
+    chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen).expanduser().absolute() if chosen else _DEFAULT
 
 
@@ -133,7 +133,7 @@ def _unusable(error: OSError) -> HostUnfit:
         return HostUnfit(f"{cache_directory()}: {DISK_FULL}")
     return HostUnfit(
         f"{cache_directory()}: cannot be used as the cache of builds "
-        f"({error.strerror or error}): run as root, or choose another with {_VARIABLE}"
+        f"({error.strerror or error}): run as root, or choose another with {CACHE_VARIABLE}"
     )
 
 

@@ -51,7 +51,7 @@ _SINCE = f"cpr-transfer came with QEMU {_FIRST_MAJOR}.0"
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Installation:
     """Where a build is: its binary, the argv prefix that starts it, its firmware."""
 
     binary: Path
@@ -93,28 +93,28 @@ def discover(path: str | Path, label: str = "") -> Build:
     cpr-transfer.
     """
     path = Path(path)
-    place = _locate(path)
-    version = _version(place.launcher, path)
-    modes = _cpr_modes(place.launcher, path, version)
+    found = _locate(path)
+    version = _version(found.launcher, path)
+    modes = _cpr_modes(found.launcher, path, version)
     if "cpr-transfer" not in modes:
         known = f"it knows only {', '.join(modes)}" if modes else "it knows no CPR mode"
         raise BuildUnfit(f"{path}: QEMU {version} has no cpr-transfer ({known}); {_SINCE}")
     try:
-        elf = read_elf(place.binary, FUNCTIONS)
+        elf = read_elf(found.binary, FUNCTIONS)
     except (OSError, ValueError) as error:
         raise BuildUnfit(
             f"{path}: cannot be probed: {error}; name the binary itself, not a script around it"
         ) from error
-    with place.binary.open("rb") as handle:
+    with found.binary.open("rb") as handle:
         sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
     return Build(
         label=label or f"qemu-{version.split()[0]}",
-        binary=str(place.binary),
+        binary=str(found.binary),
         version=version,
         build_id=elf.build_id,
         sha256=sha256,
-        launcher=place.launcher,
-        firmware_dirs=tuple(map(str, place.firmware)),
+        launcher=found.launcher,
+        firmware_dirs=tuple(map(str, found.firmware)),
         cpr_modes=modes,
         symbols=elf.functions,
         missing_marks=missing_marks(elf.functions),
@@ -124,7 +124,7 @@ def discover(path: str | Path, label: str = "") -> Build:
 # --- where it is ----------------------------------------------------------------------------
 
 
-def _locate(path: Path) -> _Place:
+def _locate(path: Path) -> _Installation:
     if not path.exists():
         raise BuildUnfit(f"{path}: there is nothing; {_WHAT}")
     if path.is_file():
@@ -134,19 +134,19 @@ def _locate(path: Path) -> _Place:
         root = binary.parents[2] if len(binary.parents) > 3 else None
         if root is not None and _loader(root) is not None:  # named inside an unpacked tree
             return _tree(root, binary)
-        return _Place(binary, (str(path.absolute()),))
+        return _Installation(binary, (str(path.absolute()),))
     root = path.resolve()
     if (root / _NAME).is_file():  # QEMU's own build directory
         firmware = tuple(d for d in (root / "pc-bios",) if d.is_dir())
         binary = (root / _NAME).resolve()
-        return _Place(binary, (str(binary), *_firmware_options(firmware)), firmware)
+        return _Installation(binary, (str(binary), *_firmware_options(firmware)), firmware)
     for inside in _BINARY_PLACES:
         if (root / inside / _NAME).is_file():
             return _tree(root, (root / inside / _NAME).resolve())
     raise BuildUnfit(f"{path}: holds no {_NAME}; {_WHAT}")
 
 
-def _tree(root: Path, binary: Path) -> _Place:
+def _tree(root: Path, binary: Path) -> _Installation:
     """An unpacked tree runs on its own libraries, by its own dynamic loader.
 
     The loader is what /proc/self/exe names then, so QEMU finds neither its firmware (-L) nor its
@@ -161,7 +161,7 @@ def _tree(root: Path, binary: Path) -> _Place:
     env = shutil.which("env") if modules else None
     prefix = (env, f"QEMU_MODULE_DIR={modules[0]}") if env else ()
     start = (str(loader), "--library-path", search, str(binary))
-    return _Place(binary, (*prefix, *start, *_firmware_options(firmware)), firmware)
+    return _Installation(binary, (*prefix, *start, *_firmware_options(firmware)), firmware)
 
 
 def _loader(root: Path) -> Path | None:

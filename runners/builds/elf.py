@@ -1,4 +1,4 @@
-"""What an ELF file says about itself: build id, where named functions are, which USDT probes."""
+"""What an ELF file says about itself: its build id, and where named functions are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from elftools.elf.sections import NoteSection
 _SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, value, size
 _FUNCTION, _UNDEFINED = 2, 0
 _EXECUTABLE = 1  # PF_X
-_PROBE_ADDRESSES_BYTES = 24  # of an stapsdt note: place, base and semaphore
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,6 @@ class Elf:
 
     build_id: str = ""
     functions: dict[str, int] = field(default_factory=dict)
-    usdt: tuple[str, ...] = ()  # provider:name, sorted
 
 
 def read_elf(path: Path, functions: Iterable[str]) -> Elf:
@@ -36,8 +34,7 @@ def read_elf(path: Path, functions: Iterable[str]) -> Elf:
             elf = ELFFile(handle)
             if elf.elfclass != 64 or not elf.little_endian:
                 raise ValueError("it is no 64-bit little-endian ELF file")
-            build_id, usdt = _notes(elf)
-            return Elf(build_id, _functions(elf, functions), usdt)
+            return Elf(_build_id(elf), _functions(elf, functions))
         except (ELFError, struct.error) as error:
             raise ValueError(
                 f"it is no whole ELF file ({error or type(error).__name__})"
@@ -84,21 +81,12 @@ def find_functions(symbols: bytes, strings: bytes, wanted: Iterable[str]) -> dic
     return found
 
 
-def _notes(elf: ELFFile) -> tuple[str, tuple[str, ...]]:
-    build_id, probes = "", set()
+def _build_id(elf: ELFFile) -> str:
     for section in elf.iter_sections("SHT_NOTE"):
         if not isinstance(section, NoteSection):
             continue
         for note in section.iter_notes():
             # The type says nothing without the owner: stapsdt's 3 is GNU's build id.
-            if note["n_name"] == "stapsdt":
-                probes.add(usdt_name(note["n_descdata"]))
-            elif note["n_name"] == "GNU" and note["n_type"] == "NT_GNU_BUILD_ID":
-                build_id = str(note["n_desc"])
-    return build_id, tuple(sorted(probes))
-
-
-def usdt_name(description: bytes) -> str:
-    """`provider:name` of one .note.stapsdt entry."""
-    provider, name, *_ = description[_PROBE_ADDRESSES_BYTES:].split(b"\0")
-    return f"{provider.decode(errors='replace')}:{name.decode(errors='replace')}"
+            if note["n_name"] == "GNU" and note["n_type"] == "NT_GNU_BUILD_ID":
+                return str(note["n_desc"])
+    return ""

@@ -8,22 +8,21 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from results.errors import HostUnfit, PausebenchError, UsageError
+from runners.system.child import kill_group
 
 _TIMEOUT_S = 1800.0
 
 
-_VARIABLE = "PAUSEBENCH_CACHE"
+CACHE_VARIABLE = "PAUSEBENCH_CACHE"
 DISK_FULL = (
     "the disk is full: an unpacked suite takes about 250 MB; free some there, or keep builds "
-    f"elsewhere with {_VARIABLE}"
+    f"elsewhere with {CACHE_VARIABLE}"
 )
 
 # What apt says → who must act, and what to do. The first that matches is the cause.
@@ -194,8 +193,7 @@ def _run(argv: list[str]) -> tuple[int, str, str]:
         try:
             out, errors = child.communicate(timeout=_TIMEOUT_S)
         except BaseException as error:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            kill_group(child)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise HostUnfit(f"{argv[0]} did not end in {_TIMEOUT_S / 60:.0f} min") from None
             raise

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from qemu.qmp import Message
@@ -65,7 +65,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class HotplugUnit:
     """A device with what is behind it, in the order of plugging.
 
     `memory` is the id of its memory backend. A device without an id is found by its bus.
@@ -74,19 +74,18 @@ class Unit:
     name: str
     parts: tuple[Part, ...]
     memory: str = ""
-    ask: Mapping[str, Any] = field(default_factory=dict)  # what a pc-dimm is to be given at start
 
     def options(self) -> tuple[str, ...]:
         return tuple(word for part in self.parts for word in part.options())
 
 
-async def plug(qemu: Qemu, unit: Unit) -> None:
+async def plug(qemu: Qemu, unit: HotplugUnit) -> None:
     """Raises TransferRefused with QEMU's words."""
     for part in unit.parts:
         await qemu.execute(part.command, part.arguments)
 
 
-async def unplug(qemu: Qemu, unit: Unit) -> None:
+async def unplug(qemu: Qemu, unit: HotplugUnit) -> None:
     """Take a unit away and wait until it is gone. Raises TransferRefused when QEMU keeps it."""
     for part in reversed(unit.parts):
         if part.command == "device_add":

@@ -6,7 +6,6 @@ long as a descriptor of it is open. So nothing of it can be left behind, not eve
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -19,8 +18,8 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from results.errors import HostUnfit
+from runners.system.syscalls import enter_network_namespace, new_network_namespace
 
-_CLONE_NEWNET = 0x40000000
 _TUNSETIFF = 0x400454CA
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
@@ -77,11 +76,11 @@ class PrivateNetwork:
     def entered(self) -> Iterator[None]:
         """The calling thread is in the namespace, and so is what it starts meanwhile."""
         with Path("/proc/thread-self/ns/net").open("rb") as before:
-            _set_namespace(self._namespace)
+            enter_network_namespace(self._namespace)
             try:
                 yield
             finally:
-                _set_namespace(before.fileno())
+                enter_network_namespace(before.fileno())
 
     def _inside(self, work: Callable[[], T]) -> T:
         with self.entered():
@@ -108,18 +107,8 @@ def _in_thread(work: Callable[[], T]) -> T:
 
 
 def _new_namespace() -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNET) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    new_network_namespace()
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _set_namespace(descriptor: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def _open_tap(name: str, *, vnet_header: bool) -> int:

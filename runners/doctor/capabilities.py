@@ -10,54 +10,34 @@ import errno
 import fcntl
 import mmap
 import os
-import platform
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-_NUMBERS = {
-    "x86_64": {"perf_event_open": 298, "kcmp": 312},
-    "aarch64": {"perf_event_open": 241, "kcmp": 272},
-}
-# The same on every architecture since Linux 5.1.
-_NEW = {"io_uring_setup": 425, "io_uring_register": 427}
+from runners.system import syscalls
+
 _KVM_GET_API_VERSION, _KVM_CREATE_VM, _KVM_CREATE_VCPU = 0xAE00, 0xAE01, 0xAE41
 _KVM_API = 12
-_KCMP_FILE = 0
-_IORING_PARAMS_BYTES = 120
-_IORING_REGISTER_BUFFERS = 0
 _PERF_ATTR_BYTES = 64  # PERF_ATTR_SIZE_VER0
-_PERF_FLAG_FD_CLOEXEC = 8
 _PFN = (1 << 55) - 1
 _PRESENT = 1 << 63
 _LOCKED_BYTES = 16 << 20  # more than the usual limit of 8 MiB
 
 
-def _syscall(name: str, *arguments: object) -> int:
-    """Result of a system call. Raises OSError with the kernel's reason."""
-    numbers = _NUMBERS.get(platform.machine(), {}) | _NEW
-    if name not in numbers:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = libc.syscall(numbers[name], *arguments)
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return int(result)
-
-
 def _why(error: OSError) -> str:
-    return str(error.strerror or error)
+    """The kernel's own words, without the name of the call."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 @contextmanager
-def _page(length: int = mmap.PAGESIZE) -> Iterator[tuple[int, mmap.mmap]]:
-    """Address and mapping of touched private memory."""
+def _page(length: int = mmap.PAGESIZE) -> Iterator[int]:
+    """Address of touched private memory."""
     with mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         memory[0] = 1
         head = ctypes.c_char.from_buffer(memory)
         try:
-            yield ctypes.addressof(head), memory
+            yield ctypes.addressof(head)
         finally:
             del head  # a mapping with a view on it cannot be closed
 
@@ -89,8 +69,8 @@ def kcmp() -> str:
         opened.callback(os.close, other)
         pid = os.getpid()
         try:
-            equal = _syscall("kcmp", pid, pid, _KCMP_FILE, one, same) == 0
-            different = _syscall("kcmp", pid, pid, _KCMP_FILE, one, other) != 0
+            equal = syscalls.compare_files(pid, pid, one, same) == 0
+            different = syscalls.compare_files(pid, pid, one, other) != 0
         except OSError as error:
             return _why(error)
     return "" if equal and different else "it does not tell open files apart"
@@ -99,7 +79,7 @@ def kcmp() -> str:
 def pagemap() -> str:
     """Whether /proc/self/pagemap gives the physical page of one that is surely there."""
     try:
-        with _page() as (address, _), Path("/proc/self/pagemap").open("rb", buffering=0) as pages:
+        with _page() as address, Path("/proc/self/pagemap").open("rb", buffering=0) as pages:
             pages.seek(address // mmap.PAGESIZE * 8)
             entry = int.from_bytes(pages.read(8), "little")
     except OSError as error:
@@ -111,13 +91,11 @@ def pagemap() -> str:
 
 def io_uring() -> str:
     """Pin a page as io_uring's registered buffers do."""
-    parameters = ctypes.create_string_buffer(_IORING_PARAMS_BYTES)
     try:
-        ring = _syscall("io_uring_setup", 1, parameters)
+        ring, _ = syscalls.io_uring_setup(1)
         try:
-            with _page() as (address, _):
-                vector = ctypes.create_string_buffer(struct.pack("QQ", address, mmap.PAGESIZE), 16)
-                _syscall("io_uring_register", ring, _IORING_REGISTER_BUFFERS, vector, 1)
+            with _page() as address:
+                syscalls.register_buffers(ring, [(address, mmap.PAGESIZE)])
         finally:
             os.close(ring)
     except OSError as error:
@@ -127,12 +105,12 @@ def io_uring() -> str:
 
 def lock_memory() -> str:
     """Lock 16 MiB, which takes the right to or a limit above the default."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with _page(_LOCKED_BYTES) as (address, _):
-        where, length = ctypes.c_void_p(address), ctypes.c_size_t(_LOCKED_BYTES)
-        if libc.mlock(where, length) != 0:
-            return os.strerror(ctypes.get_errno())
-        libc.munlock(where, length)
+    with _page(_LOCKED_BYTES) as address:
+        try:
+            syscalls.lock_memory(address, _LOCKED_BYTES)
+        except OSError as error:
+            return _why(error)
+        syscalls.unlock_memory(address, _LOCKED_BYTES)
     return ""
 
 
@@ -148,9 +126,8 @@ def perf_hardware() -> str:
 
 def _perf(kind: int, config: int) -> str:
     head = struct.pack("IIQ", kind, _PERF_ATTR_BYTES, config)
-    attributes = ctypes.create_string_buffer(head, _PERF_ATTR_BYTES)
     try:
-        counter = _syscall("perf_event_open", attributes, 0, -1, -1, _PERF_FLAG_FD_CLOEXEC)
+        counter = syscalls.perf_event_open(head.ljust(_PERF_ATTR_BYTES, b"\0"))
     except OSError as error:
         return "there is no such counter here" if error.errno == errno.ENOENT else _why(error)
     try:

@@ -14,21 +14,23 @@ from pathlib import Path
 import psutil
 
 from results.errors import HostUnfit
-from runners.doctor import capabilities as trials
 from runners.host import hugepages
 from runners.host.facts import (
-    _CPUS,
-    _LAB_BYTES,
-    _PROC,
-    _SYS,
-    _TRACEFS,
-    _TRIED_HUGE_BYTES,
-    _governor,
+    CPUS,
+    PROC,
+    SYS,
     cpu_facts,
+    governor,
     read_text,
     selected,
 )
+from runners.lab import recipe
 from runners.system.timeouts import LAB_VARIABLE
+
+from . import capabilities as trials
+
+_TRACEFS = (SYS / "kernel/tracing", SYS / "kernel/debug/tracing")
+_TRIED_HUGE_BYTES = 16 << 20
 
 
 def config_value(config: str, option: str) -> str:
@@ -40,7 +42,7 @@ def config_value(config: str, option: str) -> str:
 def _kernel_config() -> str:
     """The running kernel's configuration where it is kept; else empty."""
     try:
-        return gzip.decompress((_PROC / "config.gz").read_bytes()).decode()
+        return gzip.decompress((PROC / "config.gz").read_bytes()).decode()
     except (OSError, EOFError, UnicodeDecodeError):
         return read_text(Path(f"/boot/config-{os.uname().release}"))
 
@@ -79,33 +81,33 @@ class HostFacts:
 
 
 def look() -> HostFacts:
-    """The facts as they are now. Takes a few ms; gives back what killed sessions left."""
+    """The facts as they are now. Takes some 10 ms; gives back what killed sessions left."""
     returned, refusal = _try_huge_pages()
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
-    flags = cpu_facts(read_text(_PROC / "cpuinfo")).get("flags", "").split()
+    flags = cpu_facts(read_text(PROC / "cpuinfo")).get("flags", "").split()
     tried = (trials.kvm, trials.kcmp, trials.pagemap, trials.io_uring, trials.lock_memory)
     return HostFacts(
         root=os.geteuid() == 0,
         cpus=len(os.sched_getaffinity(0)),
         hypervisor="hypervisor" in flags,
-        kvm_modules=tuple(sorted(m.name for m in (_SYS / "module").glob("kvm_*"))),
+        kvm_modules=tuple(sorted(m.name for m in (SYS / "module").glob("kvm_*"))),
         trials={t.__name__: t() for t in (*tried, trials.perf_software, trials.perf_hardware)},
         tracefs=any(_there(tracefs / "events") for tracefs in _TRACEFS),
-        isolated=read_text(_CPUS / "isolated"),
-        governor=_governor(),
+        isolated=read_text(CPUS / "isolated"),
+        governor=governor(),
         load1=psutil.getloadavg()[0],
         available_bytes=memory.available,
         swap_bytes=swap.total,
         swap_used_bytes=swap.used,
-        ksm=read_text(_SYS / "kernel/mm/ksm/run"),
-        thp=selected(read_text(_SYS / "kernel/mm/transparent_hugepage/enabled")),
-        thp_shmem=selected(read_text(_SYS / "kernel/mm/transparent_hugepage/shmem_enabled")),
+        ksm=read_text(SYS / "kernel/mm/ksm/run"),
+        thp=selected(read_text(SYS / "kernel/mm/transparent_hugepage/enabled")),
+        thp_shmem=selected(read_text(SYS / "kernel/mm/transparent_hugepage/shmem_enabled")),
         huge_free=hugepages.free_pages(),
         huge_refusal=refusal,
         huge_returned=returned,
         vfio=_there(Path("/dev/vfio/vfio")),
         iommufd=_there(Path("/dev/iommu")),
-        iommu_groups=len(list((_SYS / "kernel/iommu_groups").glob("[0-9]*"))),
+        iommu_groups=len(list((SYS / "kernel/iommu_groups").glob("[0-9]*"))),
         vfio_config=config_value(_kernel_config(), "CONFIG_VFIO"),
         lab=_lab(),
         lab_refusal=_lab_refusal(),
@@ -128,8 +130,8 @@ def _lab_refusal() -> str:
         return f"the lab is for x86_64, not {platform.machine()}"
     if shutil.which("apt-get") is None:
         return "no apt-get to fetch its packages with"
-    free = psutil.virtual_memory().available
-    return "" if free >= _LAB_BYTES else f"only {free >> 20} MiB of memory are free"
+    free = psutil.virtual_memory().available >> 20
+    return "" if free >= recipe.FREE_MIB else f"only {free} MiB of memory are free"
 
 
 def _there(path: Path) -> bool:

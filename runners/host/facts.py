@@ -11,12 +11,9 @@ import psutil
 
 from runners.system.timeouts import LAB_VARIABLE
 
-_SYS = Path("/sys")
-_PROC = Path("/proc")
-_CPUS = _SYS / "devices/system/cpu"
-_TRACEFS = (_SYS / "kernel/tracing", _SYS / "kernel/debug/tracing")
-_TRIED_HUGE_BYTES = 16 << 20
-_LAB_BYTES = 3584 << 20
+SYS = Path("/sys")
+PROC = Path("/proc")
+CPUS = SYS / "devices/system/cpu"
 
 
 def read_text(path: Path) -> str:
@@ -29,7 +26,7 @@ def read_text(path: Path) -> str:
 
 def environment() -> dict[str, str]:
     """What may explain a difference between two sessions, as text; what is unknown is left out."""
-    cpu = cpu_facts(read_text(_PROC / "cpuinfo"))
+    cpu = cpu_facts(read_text(PROC / "cpuinfo"))
     # In the lab every other fact is the lab's: this one names what it runs on.
     lab = {"lab": os.environ[LAB_VARIABLE]} if os.environ.get(LAB_VARIABLE) else {}
     uname = os.uname()
@@ -37,7 +34,7 @@ def environment() -> dict[str, str]:
         "host": platform.node(),
         "kernel": uname.release,
         "kernel_version": uname.version,
-        "cmdline": read_text(_PROC / "cmdline"),
+        "cmdline": read_text(PROC / "cmdline"),
         "distribution": _distribution(),
         "cpu": cpu.get("model name", ""),
         "microcode": cpu.get("microcode", ""),
@@ -45,20 +42,20 @@ def environment() -> dict[str, str]:
         "hypervisor": "yes" if "hypervisor" in cpu.get("flags", "").split() else "no",
         "memory_bytes": str(psutil.virtual_memory().total),
         "clocksource": read_text(
-            _SYS / "devices/system/clocksource/clocksource0/current_clocksource"
+            SYS / "devices/system/clocksource/clocksource0/current_clocksource"
         ),
-        "governor": _governor(),
-        "thp": selected(read_text(_SYS / "kernel/mm/transparent_hugepage/enabled")),
-        "thp_shmem": selected(read_text(_SYS / "kernel/mm/transparent_hugepage/shmem_enabled")),
-        "ksm": read_text(_SYS / "kernel/mm/ksm/run"),
+        "governor": governor(),
+        "thp": selected(read_text(SYS / "kernel/mm/transparent_hugepage/enabled")),
+        "thp_shmem": selected(read_text(SYS / "kernel/mm/transparent_hugepage/shmem_enabled")),
+        "ksm": read_text(SYS / "kernel/mm/ksm/run"),
         "swap_bytes": str(psutil.swap_memory().total),
         "huge_pages": _huge_pages(),
-        "numa_nodes": read_text(_SYS / "devices/system/node/online"),
-        "smt": read_text(_CPUS / "smt/active"),
-        "isolated_cpus": read_text(_CPUS / "isolated"),
-        "nohz_full_cpus": read_text(_CPUS / "nohz_full").strip("(nul)"),
-        "mitigations": mitigations(_CPUS / "vulnerabilities"),
-        "kvm": kvm_parameters(_SYS / "module"),
+        "numa_nodes": read_text(SYS / "devices/system/node/online"),
+        "smt": read_text(CPUS / "smt/active"),
+        "isolated_cpus": read_text(CPUS / "isolated"),
+        "nohz_full_cpus": read_text(CPUS / "nohz_full").strip("(nul)"),
+        "mitigations": mitigations(CPUS / "vulnerabilities"),
+        "kvm": kvm_parameters(SYS / "module"),
         "python": platform.python_version(),
     }
     return {name: value for name, value in (facts | lab).items() if value}
@@ -109,14 +106,14 @@ def kvm_parameters(modules: Path) -> str:
     return " ".join(found)
 
 
-def _governor() -> str:
-    return read_text(_CPUS / "cpu0/cpufreq/scaling_governor")
+def governor() -> str:
+    return read_text(CPUS / "cpu0/cpufreq/scaling_governor")
 
 
 def _huge_pages() -> str:
     """`128 of 2048 kB, 0 free; …` for every size that has any."""
     found = []
-    for pool in sorted((_SYS / "kernel/mm/hugepages").glob("hugepages-*")):
+    for pool in sorted((SYS / "kernel/mm/hugepages").glob("hugepages-*")):
         if (number := read_text(pool / "nr_hugepages")) not in ("", "0"):
             size = pool.name.removeprefix("hugepages-").removesuffix("kB")
             found.append(f"{number} of {size} kB, {read_text(pool / 'free_hugepages')} free")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
@@ -13,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from results.errors import HostUnfit
-from runners.system.child import start_time
+from runners.system.child import owner_name, start_time, still_runs
+from runners.system.syscalls import MNT_DETACH, mount, unmount
 
 PAGE_BYTES = 2 << 20
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
@@ -23,11 +23,10 @@ STATE = Path("/run/pausebench/hugepages.json")
 _COMPACT = Path("/proc/sys/vm/compact_memory")
 _MOUNTS = Path("/proc/self/mounts")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_DETACH = 2  # MNT_DETACH: a QEMU that is still ending must not keep the mount
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Reservation:
     """Huge pages that one session counts on, and how many of them it added to the pool."""
 
     pid: int
@@ -36,7 +35,7 @@ class Claim:
     added: int
 
     def alive(self) -> bool:
-        return start_time(self.pid) == self.started  # a pid may have been taken by another
+        return still_runs(self.pid, self.started)
 
 
 def free_pages() -> int:
@@ -53,22 +52,22 @@ def reserve(bytes_needed: int) -> Iterator[None]:
     if bytes_needed <= 0:
         yield
         return
-    claim = _grow(-(-bytes_needed // PAGE_BYTES))
+    made = _grow(-(-bytes_needed // PAGE_BYTES))
     try:
         yield
     finally:
-        with _ledger() as claims:
-            claims.remove(claim)
-            _shrink(claim.added)
+        with _ledger() as reservations:
+            reservations.remove(made)
+            _shrink(made.added)
 
 
-def _grow(pages: int) -> Claim:
+def _grow(pages: int) -> Reservation:
     """Add what lacks to `pages` free ones, beside what other sessions count on."""
     if not POOL.is_dir():
         raise HostUnfit("no 2 MiB huge pages on this kernel: it needs CONFIG_HUGETLBFS")
-    with _ledger() as claims:
-        _give_back(claims)
-        others = sum(claim.pages for claim in claims)
+    with _ledger() as reservations:
+        _give_back(reservations)
+        others = sum(made.pages for made in reservations)
         before = _persistent()
         try:
             had = _fill(pages + others)
@@ -77,9 +76,9 @@ def _grow(pages: int) -> Claim:
         except BaseException:
             _shrink(_persistent() - before)
             raise
-        claim = Claim(os.getpid(), start_time(os.getpid()), pages, _persistent() - before)
-        claims.append(claim)
-        return claim
+        me, added = os.getpid(), _persistent() - before
+        reservations.append(made := Reservation(me, start_time(me), pages, added))
+        return made
 
 
 def _fill(pages: int) -> int:
@@ -125,25 +124,25 @@ def give_back_of_the_dead() -> int:
     Raises HostUnfit when that takes root.
     """
     for (pid, started), directory in our_mounts(_MOUNTS.read_text()):
-        if start_time(pid) != started:
+        if not still_runs(pid, started):
             _unmount(directory)
     with suppress(PermissionError):  # the ledger says then what to do
         if not STATE.exists():
             return 0
-    with _ledger() as claims:
-        return _give_back(claims)
+    with _ledger() as reservations:
+        return _give_back(reservations)
 
 
-def _give_back(claims: list[Claim]) -> int:
-    dead = [claim for claim in claims if not claim.alive()]
-    for claim in dead:
-        _shrink(claim.added)
-        claims.remove(claim)
-    return sum(claim.added for claim in dead)
+def _give_back(reservations: list[Reservation]) -> int:
+    dead = [made for made in reservations if not made.alive()]
+    for made in dead:
+        _shrink(made.added)
+        reservations.remove(made)
+    return sum(made.added for made in dead)
 
 
 @contextmanager
-def _ledger() -> Iterator[list[Claim]]:
+def _ledger() -> Iterator[list[Reservation]]:
     """The state file under a lock; written back whatever happens to its user."""
     try:
         STATE.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -153,20 +152,20 @@ def _ledger() -> Iterator[list[Claim]]:
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         boot = _BOOT.read_text().strip()
-        claims = read_claims(handle.read(), boot)
+        reservations = read_reservations(handle.read(), boot)
         try:
-            yield claims
+            yield reservations
         finally:
             handle.seek(0)
             handle.truncate()
-            json.dump({"boot": boot, "claims": [asdict(claim) for claim in claims]}, handle)
+            json.dump({"boot": boot, "claims": [asdict(made) for made in reservations]}, handle)
 
 
-def read_claims(text: str, boot: str) -> list[Claim]:
-    """Claims of a state file. One that is broken or of another boot tells nothing of this pool."""
+def read_reservations(text: str, boot: str) -> list[Reservation]:
+    """Those of a state file. One that is broken or of another boot tells nothing of this pool."""
     try:
         kept = json.loads(text)
-        return [Claim(**entry) for entry in kept["claims"]] if kept["boot"] == boot else []
+        return [Reservation(**entry) for entry in kept["claims"]] if kept["boot"] == boot else []
     except (ValueError, TypeError, KeyError):
         return []
 
@@ -199,14 +198,11 @@ def mounted_hugetlbfs(parent: Path) -> Iterator[Path]:
     """
     directory = parent / "hugetlbfs"
     directory.mkdir(mode=0o700)
-    # The source's name says whose mount it is, should this process be killed.
-    source = f"pausebench-{os.getpid()}-{start_time(os.getpid())}"
-    libc = ctypes.CDLL(None, use_errno=True)
-    options = b"pagesize=2M,mode=0700"
-    if libc.mount(source.encode(), os.fsencode(directory), b"hugetlbfs", 0, options) != 0:
-        code = ctypes.get_errno()
+    try:
+        mount(owner_name(), directory, "hugetlbfs", "pagesize=2M,mode=0700")
+    except OSError as error:
         directory.rmdir()
-        raise HostUnfit(f"hugetlbfs cannot be mounted ({os.strerror(code)}): run as root")
+        raise HostUnfit(f"hugetlbfs cannot be mounted ({error.strerror}): run as root") from error
     try:
         yield directory
     finally:
@@ -228,6 +224,7 @@ def _unmount(directory: Path) -> None:
     with suppress(OSError):
         for entry in directory.iterdir():
             entry.unlink(missing_ok=True)  # a detached mount would keep a file's pages
-    ctypes.CDLL(None).umount2(os.fsencode(directory), _DETACH)
+    with suppress(OSError):
+        unmount(directory, MNT_DETACH)  # a QEMU that is still ending must not keep the mount
     with suppress(OSError):
         directory.rmdir()

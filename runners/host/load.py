@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import psutil
 
 from results.records.observations import HostState
-from runners.host.facts import _PROC, read_text
+
+from .facts import PROC, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def load_snapshot(pids: Iterable[int] = ()) -> LoadSnapshot:
         load1=psutil.getloadavg()[0],
         ns=time.monotonic_ns(),
         own_s=sum(os.times()[:4]) + sum(map(_cpu_s, pids)),
-        waiting_us=_waiting_us(read_text(_PROC / "pressure/cpu")),
+        waiting_us=_waiting_us(read_text(PROC / "pressure/cpu")),
     )
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from results.errors import BuildUnfit, HostUnfit, UsageError
 from results.records.scenario import Build
-from runners.system.child import start_time
+from runners.system.child import start_time, still_runs
 
 _SYS = Path("/sys")
 _LENT = Path("/run/pausebench/devices")
@@ -184,7 +184,7 @@ def give_back_of_the_dead() -> int:
     for note in _LENT.glob("*.json"):
         with suppress(OSError, ValueError, KeyError):
             kept = json.loads(note.read_text())
-            if start_time(int(kept["pid"])) != kept["started"]:
+            if not still_runs(int(kept["pid"]), kept["started"]):
                 _give_back(parse_address(note.stem), str(kept["driver"]))
                 found += 1
     return found

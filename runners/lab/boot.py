@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
@@ -21,7 +20,7 @@ import psutil
 
 from results.errors import HostUnfit, PausebenchError
 from results.records.scenario import MIB
-from runners.system.child import start_time
+from runners.system.child import dying_with_us, kill_group, owner_name
 
 from . import recipe
 from .root import LabRoot, compile_python
@@ -29,7 +28,6 @@ from .root import LabRoot, compile_python
 _ROOMS = ("bench", "probes", "runners", "results", "reports")
 _ATTEMPTS = 2  # one boot in some dozens hangs before it runs anything
 _BOOT_LIMIT_S = 60.0
-_PREFIX = "pausebench-"  # what `run` clears away after a killed session
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def lab_run(root: LabRoot, job: Job, tell: Callable[[str], None]) -> Iterator[Fi
     Raises HostUnfit when it does not boot or does not end in time.
     """
     free = psutil.virtual_memory().available // MIB
-    if free < recipe.MEMORY_MIB + 512:
+    if free < recipe.FREE_MIB:
         raise HostUnfit(
             f"the lab takes {recipe.MEMORY_MIB} MiB of memory and {free} MiB are available here: "
             "end other work"
@@ -118,7 +116,8 @@ def _boot_and_wait(
         try:
             _follow(process, share, job.limit_s, tell, console)
         finally:
-            end_group(process)
+            kill_group(process)  # virtme-run, and the QEMU that it started
+            process.wait()
     status = _text(share / "status").strip()
     return Finished(
         int(status), share / "store", _text(share / "output"), _text(share / "progress")
@@ -209,7 +208,7 @@ def _qemu(directory: Path) -> Path:
     if found is None:
         raise HostUnfit("the lab needs qemu-system-x86_64 on PATH: make setup")
     wrapper = directory / "qemu"
-    wrapper.write_text(f'#!/bin/sh\nexec setpriv --pdeathsig KILL -- {shlex.quote(found)} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(dying_with_us([found]))} "$@"\n')
     wrapper.chmod(0o700)
     return wrapper
 
@@ -232,7 +231,7 @@ def _start(
     root: LabRoot, argv: Sequence[str], directory: Path, output: BinaryIO
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+        dying_with_us(argv),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -242,17 +241,10 @@ def _start(
     )
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End virtme-run and the QEMU that it started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
 @contextmanager
 def _private_directory() -> Iterator[Path]:
-    prefix = f"{_PREFIX}{os.getpid()}-{start_time(os.getpid())}-"
-    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    # By this name `run` knows what it may clear away after a killed session.
+    directory = Path(tempfile.mkdtemp(prefix=f"{owner_name()}-"))
     try:
         yield directory
     finally:

@@ -40,6 +40,7 @@ UNUSED_MODULES = (
 PYTHON_PACKAGES = (*("msgspec", "numpy", "psutil", "pyelftools", "qemu.qmp", "rich", "SQLAlchemy"),)
 KERNEL_OPTIONS = ("intel_iommu=on", "iommu=nopt")
 CPUS, MEMORY_MIB = 2, 3072
+FREE_MIB = MEMORY_MIB + 512  # that the host must have, with what QEMU takes itself
 
 
 @dataclass(frozen=True, slots=True)

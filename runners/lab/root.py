@@ -161,7 +161,7 @@ def _build(work: Path, pins: tuple[str, ...], progress: Tell) -> LabRoot:
     progress(f"unpacking {len(packages)} packages")
     root = _unpack(apt, packages, work / "made", key, pins)
     progress("installing Python packages, indexing modules")
-    _finish(root, work)
+    _finish(root)
     record = {name: value for name, value in asdict(root).items() if name != "path"}
     (root.path / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
     place = lab_directory() / key
@@ -214,7 +214,7 @@ def _version(packages: Sequence[Package], name: str) -> str:
     return found.replace("%3a", ":")
 
 
-def _finish(root: LabRoot, work: Path) -> None:
+def _finish(root: LabRoot) -> None:
     """What maintainer scripts would have done, as far as the lab needs it."""
     tree = root.tree
     for name in ("passwd", "group"):
@@ -231,7 +231,7 @@ def _finish(root: LabRoot, work: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         jobs = [
             pool.submit(index_modules, root),
-            pool.submit(_python_packages, root, work),
+            pool.submit(_python_packages, root),
         ]
         for job in jobs:
             job.result()
@@ -242,7 +242,7 @@ def index_modules(root: LabRoot) -> None:
     run_tool(["chroot", str(root.tree), "/usr/sbin/ldconfig"])
 
 
-def _python_packages(root: LabRoot, work: Path) -> None:
+def _python_packages(root: LabRoot) -> None:
     """pausebench's imports for the root's Python, and virtme-ng for this one."""
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "install"]
     into = root.tree / "opt/pausebench"

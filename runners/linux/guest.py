@@ -13,24 +13,23 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from results.errors import GuestLost, PausebenchError, TransferRefused
+from results.errors import GuestLost, PausebenchError
 from results.records.observations import StreamLog
 from results.records.recording import Process
 from results.records.scenario import MIB, Build, Scenario
 from runners.qemu.command_line import AS_IT_IS, RAM_ID, Sockets, Variation, backend_options, channel
 from runners.qemu.guest import vcpu_tids
-from runners.qemu.process import Qemu
-from runners.system.timeouts import patient
-from runners.transfer.base import (
-    HANDOVER_TIMEOUT_S,
+from runners.qemu.migration import (
     START_TIMEOUT_S,
-    Hooks,
-    Transferred,
     listening,
-    migration_status,
     numbers,
-    runstate,
+    resumed,
+    sent,
 )
+from runners.qemu.process import Qemu
+from runners.system.child import dying_with_us
+from runners.system.timeouts import patient
+from runners.transfer.base import Hooks, Transferred, describe_ends
 
 LETTERS = {"S": "virtio-serial", "B": "virtio-blk", "N": "virtio-net"}
 _BOOT_TIMEOUT_S = patient(60.0)
@@ -38,7 +37,6 @@ _AWAKE = 50  # numbers of each stream, before and after
 # idle=poll: a vCPU that sleeps leaves cpu_exec long before it is stopped, and its last return would
 # tell nothing.
 _APPEND = "console=ttyS0 panic=-1 mitigations=off net.ifnames=0 idle=poll quiet"
-_LINE_BYTES = 10
 
 
 class Receiver:
@@ -54,7 +52,7 @@ class Receiver:
             words = [str(server.fileno()), str(packets.fileno() if packets else -1)]
             program = str(Path(__file__).with_name("receiver.py"))
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-ISu", program, *words],
+                dying_with_us([sys.executable, "-ISu", program, *words]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=fds,
@@ -202,7 +200,7 @@ class LinuxGuest:
         finally:
             for path in (sockets.cpr, sockets.main):
                 path.unlink(missing_ok=True)
-        await _describe(old, new, seen)
+        await describe_ends(seen, old, new)
         if seen.failure:
             await new.reap()
             return seen
@@ -237,19 +235,9 @@ class LinuxGuest:
         hooks.hold(old, new, self.vcpu_tids, tids)
         steps["migrate_incoming"] = time.monotonic_ns()
         await new.execute("migrate-incoming", uri=f"unix:{sockets.main}")
-        ended = ("completed", "failed")
-        _, last = await old.wait_for(
-            lambda m: migration_status(m) in ended, "the end of the migration", HANDOVER_TIMEOUT_S
-        )
+        await sent(old)
         info = await old.execute("query-migrate")
-        if migration_status(last) == "failed":
-            raise TransferRefused(
-                f"old QEMU reports a failed migration: {info.get('error-desc', 'no reason given')}"
-            )
-        resumed = await new.wait_for(
-            lambda m: m.get("event") == "RESUME", "that the guest resumed", HANDOVER_TIMEOUT_S
-        )
-        steps["completed"] = resumed[0]
+        steps["completed"] = await resumed(new)
         seen.migrate_info = numbers(info)
         await _flowing(receiver)
         hooks.resumed(old, new)
@@ -269,12 +257,3 @@ async def _flowing(receiver: Receiver) -> None:
         now = receiver.last()
         if all(now[letter] > before[letter] + _AWAKE for letter in before if letter in LETTERS):
             return
-
-
-async def _describe(old: Qemu, new: Qemu, seen: Transferred) -> None:
-    """Both QEMUs' states, logs and events."""
-    states = [await runstate(qemu) for qemu in (old, new)]
-    seen.old = Process(old.pid, old.argv, seen.old.vcpu_tids, states[0], old.log_tail())
-    seen.new = Process(new.pid, new.argv, seen.new.vcpu_tids, states[1], new.log_tail())
-    stamps = (*old.qmp_stamps("old"), *new.qmp_stamps("new"))
-    seen.qmp = tuple(sorted(stamps, key=lambda stamp: stamp.ns))

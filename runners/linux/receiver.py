@@ -19,7 +19,7 @@ _MOST = 65536
 _LINE_BYTES = 10
 
 
-class _Receiver:
+class _ArrivalLog:
     def __init__(self, server: socket.socket, packets: socket.socket | None) -> None:
         self.records: list[tuple[int, str, bytes]] = []
         self.last: dict[str, str] = {}
@@ -71,9 +71,9 @@ class _Receiver:
 def main() -> None:
     server = socket.socket(fileno=int(sys.argv[1]))
     packets = socket.socket(fileno=int(sys.argv[2])) if int(sys.argv[2]) >= 0 else None
-    receiver = _Receiver(server, packets)
-    receiver.run()
-    found = [(ns, source, data.decode("ascii", "replace")) for ns, source, data in receiver.records]
+    log = _ArrivalLog(server, packets)
+    log.run()
+    found = [(ns, source, data.decode("ascii", "replace")) for ns, source, data in log.records]
     json.dump(found, sys.stdout)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 import platform
-import shutil
 import struct
 import subprocess
 import time
@@ -16,6 +15,7 @@ from results.errors import HostUnfit
 from results.records.observations import ObservedGap
 from runners.payload import layout as payload
 from runners.system.assembler import assemble
+from runners.system.child import dying_with_us
 
 from . import layout as at
 
@@ -56,11 +56,8 @@ class Observer:
             struct.pack_into("<IIQ", self._area, at.O_STOP, 0, vcpus, threshold_ns)
             struct.pack_into("<Q", self._area, at.O_SLOT_BYTES, vcpus << payload.SLOT_SHIFT)
             self._vcpus = vcpus
-            setpriv = shutil.which("setpriv")
-            if setpriv is None:
-                raise HostUnfit("`setpriv` is missing: apt-get install util-linux")
             self._process = subprocess.Popen(
-                [setpriv, "--pdeathsig", "KILL", "--", str(program)],
+                dying_with_us([str(program)]),
                 stdin=area,
                 stdout=slots,
                 stderr=subprocess.DEVNULL,

@@ -75,7 +75,7 @@ class GuestMemory:
     """Guest RAM, shared with every QEMU that the guest lives in.
 
     The mapping is of the file, not of a process: it stays right through any number of transfers,
-    provided that each new QEMU maps the same file (`same_file` of the runner proves that).
+    provided that each new QEMU maps the same file, which every transfer checks.
     """
 
     def __init__(self, path: str | Path, plan: GuestPlan) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from results.errors import HostUnfit
+from runners.system.child import dying_with_us
 
+_PROGRAM = "runners.pins.io_uring_holder"
 _TIMEOUT_S = 30.0
 _RELEASE_TIMEOUT_S = 2.0
 # A page that the payload does not use, for the device to write into (see payload/layout.py).
@@ -25,13 +27,12 @@ class PinHolder:
         """Raises HostUnfit when the kernel refuses the pins, with its reason and the fix."""
         self.bytes = length
         self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--",
-             sys.executable, "-m", "runners.pins.io_uring_holder", str(path), str(length)],
+            dying_with_us([sys.executable, "-m", _PROGRAM, str(path), str(length)]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             process_group=0,
-        )  # fmt: skip
+        )
         try:
             answer = self._read(_TIMEOUT_S)
             if "error" in answer:

@@ -18,33 +18,21 @@ import struct
 import sys
 from pathlib import Path
 
-_SETUP, _ENTER, _REGISTER = 425, 426, 427  # the same numbers on every architecture
-_REGISTER_BUFFERS, _UNREGISTER_BUFFERS = 0, 1
+from runners.system import syscalls
+
 _OP_READ_FIXED = 4
-_GET_EVENTS = 1
 _OFF_SQ, _OFF_CQ, _OFF_SQES = 0, 0x8000000, 0x10000000
 _SQE_BYTES, _CQE_BYTES = 64, 16
 _BUFFER_BYTES = 1 << 30  # the kernel's limit for one registered buffer
 
-_libc = ctypes.CDLL(None, use_errno=True)
 
-
-def _syscall(name: str, *args: object) -> int:
-    result = int(_libc.syscall(*args))
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}")
-    return result
-
-
-class Ring:
+class IoUring:
     """An io_uring with one request in flight, just enough for fixed-buffer reads."""
 
     def __init__(self) -> None:
-        params = (ctypes.c_uint32 * 30)()
-        self.fd = _syscall("io_uring_setup", _SETUP, 4, ctypes.byref(params))
+        self.fd, params = syscalls.io_uring_setup(4)
         entries, cq_entries = params[0], params[1]
-        self._sq_off, self._cq_off = list(params[10:17]), list(params[20:27])
+        self._sq_off, self._cq_off = params[10:17], params[20:27]
         self._sq = mmap.mmap(self.fd, self._sq_off[6] + entries * 4, offset=_OFF_SQ)
         self._cq = mmap.mmap(self.fd, self._cq_off[5] + cq_entries * _CQE_BYTES, offset=_OFF_CQ)
         self._sqes = mmap.mmap(self.fd, entries * _SQE_BYTES, offset=_OFF_SQES)
@@ -55,15 +43,11 @@ class Ring:
             (address + start, min(_BUFFER_BYTES, length - start))
             for start in range(0, length, _BUFFER_BYTES)
         ]
-        iovecs = (ctypes.c_uint64 * (2 * len(parts)))(*(word for part in parts for word in part))
-        _syscall(
-            "io_uring_register(BUFFERS)",
-            _REGISTER, self.fd, _REGISTER_BUFFERS, ctypes.byref(iovecs), len(parts),
-        )  # fmt: skip
+        syscalls.register_buffers(self.fd, parts)
 
     def unregister(self) -> None:
         """Let the pins go."""
-        _syscall("io_uring_register(UNREGISTER)", _REGISTER, self.fd, _UNREGISTER_BUFFERS, None, 0)
+        syscalls.unregister_buffers(self.fd)
 
     def read_fixed(self, source: int, address: int, length: int, buffer: int) -> int:
         """Read from the start of file `source` into the pinned pages behind `address`."""
@@ -76,7 +60,7 @@ class Ring:
         self._sqes[slot * _SQE_BYTES : (slot + 1) * _SQE_BYTES] = request
         struct.pack_into("<I", self._sq, self._sq_off[6] + slot * 4, slot)
         struct.pack_into("<I", self._sq, self._sq_off[1], (tail + 1) & 0xFFFFFFFF)
-        _syscall("io_uring_enter", _ENTER, self.fd, 1, 1, _GET_EVENTS, None, 0)
+        syscalls.io_uring_enter(self.fd, submitted=1, completed=1)
         head = self._word(self._cq, self._cq_off[0])
         at = self._cq_off[5] + (head & self._word(self._cq, self._cq_off[2])) * _CQE_BYTES
         result = int(struct.unpack_from("<i", self._cq, at + 8)[0])
@@ -98,7 +82,7 @@ class Holder:
         self._ram = mmap.mmap(fd, length)
         os.close(fd)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._ram))
-        self._ring = Ring()
+        self._ring = IoUring()
         self._source = os.memfd_create("dma", os.MFD_CLOEXEC)
         self._ring.register(self._address, length)
 

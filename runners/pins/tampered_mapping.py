@@ -17,9 +17,10 @@ import mmap
 import os
 import sys
 
+from runners.system.syscalls import replace_mapping
+
 PAGE_BYTES = 4096
 _PROT = mmap.PROT_READ | mmap.PROT_WRITE
-_MAP_FIXED = 0x10
 
 
 def main(mode: str, path: str, length_text: str) -> int:
@@ -42,13 +43,7 @@ def main(mode: str, path: str, length_text: str) -> int:
 
 def _replace_page(area: mmap.mmap, address: int, offset: int) -> None:
     content = area[offset : offset + PAGE_BYTES]
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = ctypes.c_void_p
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
-    libc.mmap(
-        ctypes.c_void_p(address + offset), ctypes.c_size_t(PAGE_BYTES), _PROT, flags, -1,
-        ctypes.c_size_t(0),
-    )  # fmt: skip
+    replace_mapping(address + offset, PAGE_BYTES)
     area[offset : offset + PAGE_BYTES] = content
 
 

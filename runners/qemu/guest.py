@@ -12,6 +12,7 @@ from pathlib import Path
 from results.errors import GuestLost, TransferRefused
 from results.records.scenario import Build, Scenario
 from runners.host.vfio_pci import EDU, look_at
+from runners.payload.layout import TICK_SHIFT
 from runners.payload.memory import GuestMemory, GuestPlan, plan_guest
 from runners.system.process_memory import ram_descriptor
 from runners.system.timeouts import patient
@@ -20,14 +21,14 @@ from .command_line import AS_IT_IS, FIRST_SLOT, Sockets, Variation, guest_argv, 
 from .process import Qemu
 
 BEAT_TIMEOUT_S = patient(30.0)
-# Until the first calibration: only the thresholds of the payload depend on it.
 # An operation of edu takes 100 ms by QEMU's own clock.
 _DEVICE_PACE_S, _DEVICE_LATE_S = 0.001, 5.0
-_ASSUMED_TICKS_PER_SECOND = 2.5e9 / 256
+# Of any guest before it runs: only the thresholds of the payload depend on it.
+_ASSUMED_TICKS_PER_SECOND = 2.5e9 / (1 << TICK_SHIFT)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class GuestPlace:
     """Where a session's guests live: a private directory and what is built once for all of them."""
 
     directory: Path  # mode 0700; sockets and logs
@@ -39,7 +40,7 @@ class Guest:
     """A running guest and the QEMU that it is in now."""
 
     def __init__(
-        self, scenario: Scenario, build: Build, place: Place, plan: GuestPlan, qemu: Qemu
+        self, scenario: Scenario, build: Build, place: GuestPlace, plan: GuestPlan, qemu: Qemu
     ) -> None:
         self.scenario = scenario
         self.build = build
@@ -54,7 +55,7 @@ class Guest:
 
     @classmethod
     async def boot(
-        cls, scenario: Scenario, build: Build, place: Place, variation: Variation = AS_IT_IS
+        cls, scenario: Scenario, build: Build, place: GuestPlace, variation: Variation = AS_IT_IS
     ) -> Guest:
         """Start a guest and return once every vCPU beats and has touched its share of RAM.
 
@@ -161,7 +162,7 @@ def device_plan(scenario: Scenario) -> dict[str, int]:
 def start_qemu(
     scenario: Scenario,
     build: Build,
-    place: Place,
+    place: GuestPlace,
     incoming: Sockets | None = None,
     variation: Variation = AS_IT_IS,
 ) -> Qemu:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,10 +15,11 @@ from typing import Any
 
 from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
 
-from results.errors import GuestLost, HostUnfit, TransferRefused
+from results.errors import GuestLost, TransferRefused
 from results.qemu.log import last_words
 from results.records.recording import QmpStamp
 from results.records.run import Side
+from runners.system.child import dying_with_us
 from runners.system.timeouts import patient
 
 LOG_TAIL_BYTES = 4096
@@ -53,18 +53,14 @@ class Qemu:
 
         The monitor is one end of a socket pair: no path, no polling, and nobody else can reach it.
         """
-        setpriv = shutil.which("setpriv")
-        if setpriv is None:
-            raise HostUnfit("`setpriv` is missing: apt-get install util-linux")
         ours, theirs = socket.socketpair()
         try:
             argv = make_argv(theirs.fileno())
             with log.open("ab") as output:
-                # setpriv becomes QEMU by exec, so that the signal is QEMU's own; a preexec_fn
-                # would fork this process with all that BPF holds. The group of its own keeps a
-                # Ctrl-C at the terminal from reaching QEMU before the clean-up does.
+                # The group of its own keeps a Ctrl-C at the terminal from reaching QEMU before
+                # the clean-up does.
                 process = subprocess.Popen(
-                    [setpriv, "--pdeathsig", "KILL", "--", *argv],
+                    dying_with_us(argv),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

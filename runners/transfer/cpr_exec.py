@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import ClassVar
 
 from results.errors import TransferRefused
 from runners.qemu.command_line import Sockets, guest_argv
-from runners.qemu.process import Qemu
-from runners.transfer.base import (
-    _FASTEST,
+from runners.qemu.migration import (
     HANDOVER_TIMEOUT_S,
     START_TIMEOUT_S,
+    failed_migration,
     listens,
     migration_status,
 )
-from runners.transfer.file_based import Snapshot
+from runners.qemu.process import Qemu
+
+from .base import UNLIMITED
+from .snapshot import Snapshot
 
 
 class CprExec(Snapshot):
@@ -25,28 +28,19 @@ class CprExec(Snapshot):
     on; an inherited descriptor would serve for one update only.
     """
 
-    mode = "cpr-exec"
+    mode: ClassVar[str] = "cpr-exec"
 
     def sockets(self) -> Sockets:
         return Sockets(self.cpr, self.main, uri=self.uri, monitor=self.cpr)
 
     async def run(self) -> None:
-        guest, old = self.guest, self.old
-        argv = guest_argv(
-            self.build,
-            guest.scenario,
-            firmware=guest.place.firmware,
-            monitor_fd=-1,
-            hugetlbfs=guest.place.hugetlbfs,
-            incoming=self.sockets(),
-            variation=self.variation,
-        )
+        old, argv = self.old, self._successor()
         await self._prepare(old)
         await old.execute(
             "migrate-set-parameters",
-            {"mode": self.mode, "cpr-exec-command": list(argv), "max-bandwidth": _FASTEST},
+            {"mode": self.mode, "cpr-exec-command": list(argv), "max-bandwidth": UNLIMITED},
         )
-        self.hooks.leaving(old, guest.vcpu_tids)
+        self.hooks.leaving(old, self.guest.vcpu_tids)
         self.hooks.spawned(old.pid)
         before = self._watch_guest()
         self._step("migrate")
@@ -59,16 +53,24 @@ class CprExec(Snapshot):
         await self._running(new)
         await self._arrive(new, before)
 
+    def _successor(self) -> tuple[str, ...]:
+        guest = self.guest
+        return guest_argv(
+            self.build,
+            guest.scenario,
+            firmware=guest.place.firmware,
+            monitor_fd=-1,
+            hugetlbfs=guest.place.hugetlbfs,
+            incoming=self.sockets(),
+            variation=self.variation,
+        )
+
     async def _executed(self, argv: tuple[str, ...]) -> None:
         """Wait until the successor listens, or until old QEMU says that it failed."""
         end = time.monotonic() + HANDOVER_TIMEOUT_S
         while not listens(self.cpr):
             if any(migration_status(m) == "failed" for _, m in self.old.stamps):
-                said = await self.old.execute("query-migrate")
-                raise TransferRefused(
-                    f"QEMU reports a failed migration: {said.get('error-desc', 'no reason given')}",
-                    received=str(said),
-                )
+                raise failed_migration("QEMU", await self.old.execute("query-migrate"))
             if not self.old.alive():
                 self._is_new(Qemu(self.old.process, argv, self.old.log))
                 raise self.old.lost("it started its successor")

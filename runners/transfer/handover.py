@@ -17,8 +17,8 @@ from runners.qemu.guest import Guest
 from runners.qemu.process import Qemu
 from runners.system.process_memory import ram_mapping
 
-from .base import Hooks, Transferred, runstate
-from .modes import DRIVES
+from .base import Hooks, Transfer, Transferred, describe_ends
+from .modes import TRANSFERS
 
 __all__ = ["Hooks", "Transferred", "hand_over"]
 
@@ -43,44 +43,43 @@ async def hand_over(
     """
     old = guest.qemu
     old.side = "old"
+    old.stamps.clear()
     seen = Transferred(Process(old.pid, old.argv, guest.vcpu_tids), Process(0, build.launcher, ()))
     variation = guest.variation if variation is None else variation
-    old.stamps.clear()
-    kind = DRIVES[mode or guest.scenario.mode]
-    drive = kind(guest, build, variation, seen, hooks or Hooks(), old)
+    kind = TRANSFERS[mode or guest.scenario.mode]
+    transfer = kind(guest, build, variation, seen, hooks or Hooks(), old)
+    await _attempt(transfer)
+    new = transfer.new
+    await describe_ends(seen, old, new, transfer.old_state)
+    if seen.failure or new is None:
+        await _kill(new)
+        return seen
+    # Read and compared without Python's lock, while old QEMU ends, which takes as long.
+    await asyncio.gather(transfer.end_old(), _check_ram(guest, new, seen))
+    guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
+    guest.variation = variation
+    guest.update += 1
+    await _follow_rate(guest, seen)
+    transfer.hooks.ended(new)
+    return seen
+
+
+async def _attempt(transfer: Transfer) -> None:
+    """Carry the transfer out; what stops it is kept as its failure."""
+    seen = transfer.seen
     try:
-        drive.begin()
-        await drive.run()
+        transfer.begin()
+        await transfer.run()
     except PausebenchError as error:
         seen.failure = str(error)
     except OSError as error:
         # A QEMU that ends at an unlucky moment is met as a /proc entry that is gone.
         seen.failure = f"a QEMU could not be looked at any more: {error}"
     except BaseException:
-        await _kill(drive.new)
+        await _kill(transfer.new)
         raise
     finally:
-        drive.clear()
-    new = drive.new
-    state = drive.old_state or await runstate(old)
-    seen.old = Process(old.pid, old.argv, seen.old.vcpu_tids, state, old.log_tail())
-    stamps = list(old.qmp_stamps("old"))
-    if new is not None:
-        state = await runstate(new)
-        seen.new = Process(new.pid, new.argv, seen.new.vcpu_tids, state, new.log_tail())
-        stamps += new.qmp_stamps("new")
-    seen.qmp = tuple(sorted(stamps, key=lambda stamp: stamp.ns))
-    if seen.failure or new is None:
-        await _kill(new)
-        return seen
-    # Read and compared without Python's lock, while old QEMU ends, which takes as long.
-    await asyncio.gather(drive.end_old(), _check_ram(guest, new, seen))
-    guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
-    guest.variation = variation
-    guest.update += 1
-    await _follow_rate(guest, seen)
-    drive.hooks.ended(new)
-    return seen
+        transfer.clear()
 
 
 async def _kill(qemu: Qemu | None) -> None:

@@ -1,18 +1,20 @@
-"""How each mode other than cpr-transfer drives an update."""
+"""Which class transfers a guest in which mode."""
 
 from __future__ import annotations
 
 from results.records.scenario import Mode
-from runners.transfer.cpr_exec import CprExec
-from runners.transfer.file_based import CprReboot, Snapshot
-from runners.transfer.precopy import Postcopy, Precopy, PrecopyMultifd
 
-from .base import (
-    Drive,
-)
+from .base import Transfer
+from .cpr_exec import CprExec
+from .cpr_reboot import CprReboot
+from .cpr_transfer import CprTransfer
+from .postcopy import Postcopy
+from .precopy import Precopy
+from .precopy_multifd import PrecopyMultifd
+from .snapshot import Snapshot
 
-DRIVES: dict[Mode, type[Drive]] = {
-    "cpr-transfer": Drive,
+TRANSFERS: dict[Mode, type[Transfer]] = {
+    "cpr-transfer": CprTransfer,
     "precopy": Precopy,
     "precopy-multifd": PrecopyMultifd,
     "postcopy": Postcopy,

@@ -1,4 +1,4 @@
-"""Modes that copy RAM over a socket to a second QEMU: precopy, multifd, postcopy."""
+"""precopy: RAM is copied over a unix socket to a second QEMU while the guest runs."""
 
 from __future__ import annotations
 
@@ -6,56 +6,26 @@ import asyncio
 import time
 from typing import Any, ClassVar
 
-from results.records.recording import Process
-from runners.qemu.command_line import Sockets
-from runners.qemu.guest import vcpu_tids
+from runners.qemu.migration import HANDOVER_TIMEOUT_S, migration_ended, numbers
 from runners.qemu.process import Qemu
-from runners.transfer.base import (
-    _FASTEST,
-    _LOOKS_S,
-    _STILL_S,
-    AWAY_S,
-    HANDOVER_TIMEOUT_S,
-    START_TIMEOUT_S,
-    Drive,
-    migration_status,
-    numbers,
-)
 
-MULTIFD_CHANNELS = 4
+from .base import AWAY_S, CLOCK_LOOK_S, UNLIMITED, Transfer
+
+_BETWEEN_BEATS_S = 0.001
 
 
-class Precopy(Drive):
-    """RAM is copied over a unix socket while the guest runs, as fast as it goes."""
+class Precopy(Transfer):
+    """As fast as it goes. Modes that only add to it name their capability and parameters."""
 
-    looks_s: ClassVar[float] = _LOOKS_S
-    capabilities: ClassVar[tuple[str, ...]] = ()
+    clock_look_s: ClassVar[float] = CLOCK_LOOK_S
+    capability: ClassVar[str] = ""
     parameters: ClassVar[dict[str, Any]] = {}
 
-    def sockets(self) -> Sockets:
-        return Sockets(self.cpr, self.main, plain=True)
-
-    async def _ready(self, qemu: Qemu) -> None:
-        await self._prepare(qemu)
-        for capability in self.capabilities:
-            await qemu.execute(
-                "migrate-set-capabilities",
-                capabilities=[{"capability": capability, "state": True}],
-            )
-        if self.parameters:
-            await qemu.execute("migrate-set-parameters", self.parameters)
-
     async def run(self) -> None:
-        new = self._theirs()
-        self.hooks.started(self.old.pid, new.pid)
-        await self._ready(self.old)
-        await self.old.execute("migrate-set-parameters", mode="normal", max_bandwidth=_FASTEST)
-        await new.connect(START_TIMEOUT_S)
-        self._step("monitor")
-        tids = await vcpu_tids(new, self.guest.scenario.vcpus)
-        await self._ready(new)
-        self.seen.new = Process(new.pid, new.argv, tids)
-        self.hooks.hold(self.old, new, self.guest.vcpu_tids, tids)
+        new = self._waiting()
+        await self._prepare(self.old)
+        await self.old.execute("migrate-set-parameters", mode="normal", max_bandwidth=UNLIMITED)
+        await self._hold(new)
         await new.execute("migrate-incoming", uri=f"unix:{self.main}")
         before = self._watch_guest()
         self._step("migrate")
@@ -63,12 +33,19 @@ class Precopy(Drive):
         await self._on_its_way()
         await self._stay_away_when_still()
         await self._completed(new)
-        self._step("completed")
         self.guest.adopt_ram(new)
         await self._follow_guest(before)
         self.hooks.resumed(self.old, new)
-        self.seen.migrate_info = await self._told(self.old)
+        self.seen.migrate_info = await _sent_in_all(self.old)
         self._step("done")
+
+    async def _prepare(self, qemu: Qemu) -> None:
+        await super()._prepare(qemu)
+        if self.capability:
+            wanted = [{"capability": self.capability, "state": True}]
+            await qemu.execute("migrate-set-capabilities", capabilities=wanted)
+        if self.parameters:
+            await qemu.execute("migrate-set-parameters", self.parameters)
 
     async def _on_its_way(self) -> None:
         """For modes that turn to something else on their way."""
@@ -79,43 +56,18 @@ class Precopy(Drive):
         end = time.monotonic() + HANDOVER_TIMEOUT_S
         beats = memory.beats()
         while time.monotonic() < end and self.old.alive():
-            await asyncio.sleep(_STILL_S)
+            await asyncio.sleep(_BETWEEN_BEATS_S)
             earlier, beats = beats, memory.beats()
             if all(a == b for a, b in zip(earlier, beats, strict=True)):
                 time.sleep(AWAY_S)
                 return
-            if any(migration_status(m) in ("completed", "failed") for _, m in self.old.stamps):
+            if any(migration_ended(message) for _, message in self.old.stamps):
                 return
 
-    async def _told(self, qemu: Qemu) -> dict[str, int]:
-        """query-migrate, with what it says of RAM."""
-        said = await qemu.execute("query-migrate")
-        ram = said.get("ram")
-        extra = numbers(ram) if isinstance(ram, dict) else {}
-        return numbers(said) | {f"ram-{name}": value for name, value in extra.items()}
 
-
-class PrecopyMultifd(Precopy):
-    """A precopy over several channels at once."""
-
-    capabilities = ("multifd",)
-    parameters: ClassVar[dict[str, Any]] = {"multifd-channels": MULTIFD_CHANNELS}
-
-
-class Postcopy(Precopy):
-    """The guest moves as soon as it can; RAM follows, what it touches first."""
-
-    capabilities = ("postcopy-ram",)
-
-    async def _ready(self, qemu: Qemu) -> None:
-        await super()._ready(qemu)
-        if qemu is self.old:
-            await qemu.execute("migrate-set-parameters", {"max-postcopy-bandwidth": _FASTEST})
-
-    async def _on_its_way(self) -> None:
-        await self.old.wait_for(
-            lambda message: migration_status(message) in ("active", "completed", "failed"),
-            "that the migration began",
-            HANDOVER_TIMEOUT_S,
-        )
-        await self.old.execute("migrate-start-postcopy")
+async def _sent_in_all(old: Qemu) -> dict[str, int]:
+    """query-migrate, with what it says of RAM."""
+    info = await old.execute("query-migrate")
+    ram = info.get("ram")
+    extra = numbers(ram) if isinstance(ram, dict) else {}
+    return numbers(info) | {f"ram-{name}": value for name, value in extra.items()}

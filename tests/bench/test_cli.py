@@ -35,20 +35,25 @@ def pausebench(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_help_tells_the_commands_and_the_exit_statuses(tmp_path: Path) -> None:
     done = pausebench("--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    for name, (_, text) in COMMANDS.items():
+    for name, text in COMMANDS.items():
         assert name in done.stdout
         assert text.split()[0] in done.stdout
     assert "exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit" in done.stdout
 
 
-def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
+    words = f"{command} --help".split()
     code = (
-        "import sys; sys.argv = ['pausebench', '--help']\n"
+        f"import sys; words = {words}\n"
         "from bench.cli import main\n"
-        "try: main()\n"
+        "try: main(words)\n"
         "except SystemExit: pass\n"
         "heavy = {'numpy', 'pandas', 'bcc', 'sqlalchemy', 'rich', 'psutil', 'scipy', 'qemu'}\n"
-        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+        "mine = {n for n in sys.modules if n.startswith(('bench.', 'runners', 'probes'))}\n"
+        "light = ('bench.cli', 'bench.arguments', 'bench.commands')\n"
+        "heavy |= {name for name in mine if not name.startswith(light)}\n"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -60,6 +65,12 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_command_has_its_arguments_and_its_handler() -> None:
+    for room in ("commands", "handlers"):
+        modules = {path.stem for path in (ROOT / "bench" / room).glob("*.py")}
+        assert set(COMMANDS) <= modules
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -158,7 +169,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def run(args: object) -> int:
         raise error
 
-    monkeypatch.setattr("bench.commands.list.run", run)
+    monkeypatch.setattr("bench.handlers.list.run", run)
     monkeypatch.delenv("PAUSEBENCH_DEBUG", raising=False)
 
 

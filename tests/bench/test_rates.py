@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from bench.benchmarks.rates import (
-    NIGHTLY_COMPARISONS,
+    LONG,
     PLAIN_BOOTS,
     QUICK,
     SEED,
@@ -20,7 +22,15 @@ from bench.benchmarks.rates import (
 )
 from bench.benchmarks.simulated import CELLS, Host, blocks, judged_alone, measured, sessions
 from results.comparison.compare import blocks_by_boot, compare
-from results.comparison.plan import NIGHTLY_BOOTS, NIGHTLY_UPDATES
+from results.comparison.plan import (
+    COMPARE_BOOTS,
+    COMPARE_UPDATES,
+    NIGHTLY_BOOTS,
+    NIGHTLY_COMPARISONS,
+    NIGHTLY_UPDATES,
+    boots_needed,
+)
+from results.comparison.verdict import Thresholds
 from results.records.run import SCHEMA, Run
 
 
@@ -70,6 +80,21 @@ def test_a_cell_of_the_nightly_defaults_takes_less_than_three_minutes():
 
 def test_a_table():
     assert table(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_the_documentation_is_of_these_defaults():
+    text = " ".join((Path(__file__).parents[2] / "docs" / "rates.md").read_text().split())
+    limits = Thresholds()
+    for part in (
+        f"at least {limits.relative * 100:g} % of A's median and at least "
+        f"{limits.absolute_ns / 1e6:g} ms",
+        f"seed {SEED}, {LONG.sessions:,} sessions and {LONG.nights:,} nights",
+        f"{NIGHTLY_BOOTS} boots of each side, {NIGHTLY_UPDATES} updates a boot",
+        f"Its default is {COMPARE_BOOTS} × {COMPARE_UPDATES}.",
+    ):
+        assert part in text
+    assert boots_needed(23) == boots_needed(7, NIGHTLY_COMPARISONS) == 6
+    assert boots_needed(24) == boots_needed(8, NIGHTLY_COMPARISONS) == 8
 
 
 # By the quick form: some hundred sessions, so that a share of 1 % has an error of 0.6 %

@@ -8,9 +8,11 @@ script: prints READY, collects until standard input closes, then prints one JSON
 
 import json
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
-from probes.bpf_program import compile_text
+from probes.bpf_program import compile_program
 
 PROGRAM = r"""
 struct seen { u64 ns; u32 tid; u32 leave; };
@@ -54,7 +56,10 @@ TRACEPOINT_PROBE(raw_syscalls, sys_exit)
 
 
 def main() -> int:
-    bpf = compile_text(PROGRAM)
+    with tempfile.NamedTemporaryFile("w", suffix=".bpf.c") as source:
+        source.write(PROGRAM)
+        source.flush()
+        bpf = compile_program(Path(source.name))
     rows: list[tuple[int, str, int]] = []
     lost = [0]
 

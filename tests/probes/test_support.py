@@ -26,10 +26,32 @@ def test_tracepoints_and_uprobes_work_where_the_host_has_bpf(found):
 
 
 @pytest.mark.bpf
-def test_a_refusal_is_one_line_with_a_reason(found):
-    for why in (found.kprobes, found.fentry):
+def test_a_function_that_no_kernel_has_is_refused_with_one_line_of_reason():
+    bpf = support._compiled()
+    try:
+        why = support._tried(
+            bpf,
+            support._KPROBE,
+            lambda: bpf.attach_kprobe(event="no_kernel_has_this", fn_name="on_kprobe"),
+        )
+    finally:
+        bpf.cleanup()
+    assert why
+    assert "\n" not in why
+    assert why != "it attaches, but never fires"
+
+
+@pytest.mark.bpf
+def test_a_program_that_does_not_compile_is_refused_with_one_line_of_reason(monkeypatch):
+    compiled = support._compiled
+    monkeypatch.setattr(support, "_compiled", lambda *flags: compiled(*flags, "-DKINDS=!"))
+    found = probe_support()
+    assert found.bcc_version
+    for why in (found.tracepoints, found.uprobes, found.kprobes, found.fentry):
+        assert "error" in why
         assert "\n" not in why
         assert "pausebench doctor" not in why
+        assert "not loaded" not in why
 
 
 @pytest.mark.bpf

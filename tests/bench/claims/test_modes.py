@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from bench.claims.modes import SHORT, plan
 from bench.claims.private_ram import lose_private_ram
 from bench.cli import main
+from bench.measurement.instruments import Instrument
 from bench.measurement.scenarios import BUILTIN, find_scenario, resolve
 from bench.measurement.schedule import Trial
 from bench.measurement.session import LiveSession, open_session
@@ -39,6 +40,16 @@ class Silent:
     def doing(self, what: str) -> None: ...
     def finished(self, run: Run) -> None: ...
     def skipped(self, updates: int) -> None: ...
+
+
+@dataclass(slots=True)
+class Meddling(Instrument):
+    """Does what a test asks for at the steps of an update."""
+
+    hooks: Hooks
+
+    def resumed(self, old: Qemu, new: Qemu) -> None:
+        self.hooks.resumed(old, new)
 
 
 def newest() -> Build:
@@ -87,11 +98,8 @@ def updated(
     chosen = scenario(mode, accel)
     updated.boots += 1  # type: ignore[attr-defined]
     trial = Trial(chosen, build, build, updated.boots, n, f"{chosen.id}-{accel}")  # type: ignore[attr-defined]
-    live.experiment.hooks = hooks or Hooks()
-    try:
-        return asyncio.run(live.experiment.run([trial]))
-    finally:
-        live.experiment.hooks = Hooks()
+    instruments = live.experiment.instruments.plus(Meddling(hooks or Hooks()))
+    return asyncio.run(replace(live.experiment, instruments=instruments).run([trial]))
 
 
 updated.boots = 0  # type: ignore[attr-defined]

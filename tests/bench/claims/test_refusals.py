@@ -65,7 +65,6 @@ def live(store: Path) -> Iterator[LiveSession]:
         open_store(store) as opened,
         open_session([scenario], [build], opened, Kept(), ["pytest"], {}, None) as session,
     ):
-        session.experiment.prove = False
         yield session
         session.status = 0
 
@@ -144,16 +143,15 @@ def test_the_guest_of_the_bad_channels_is_handed_over_at_last(
     assert first.old.pid == last.old.pid, "the very same old QEMU"
 
 
-def test_a_cpr_channel_alone_is_refused_or_the_loss_of_the_guest_is_told(
-    findings: list[Finding],
-) -> None:
-    """QEMU 10.0 and 11.1 die of it; a QEMU that refuses it is as welcome."""
+def test_a_cpr_channel_alone_ends_old_qemu_and_that_is_told(findings: list[Finding]) -> None:
+    """Through 11.1 QEMU looks at the main channel before it asks whether there is one."""
+    version = release(default_build().version)
+    if version > (11, 1):
+        pytest.skip(f"what QEMU {version[0]}.{version[1]} makes of it is not known yet")
     finding = of(findings, "no-main-channel")
-    if finding.found == "shown":
-        assert finding.quote == "Channel list has no main entry"
-    else:
-        assert "ended with SIG" in finding.detail
-        assert "old QEMU is gone" in finding.detail
+    assert finding.found == "refuted", finding
+    assert "ended with SIG" in finding.detail
+    assert "old QEMU is gone" in finding.detail
 
 
 def test_what_this_host_lacks_is_told_with_the_reason(findings: list[Finding], store: Path) -> None:

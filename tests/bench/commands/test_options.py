@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share: once defined, alike wherever they are taken."""
 
 from __future__ import annotations
 
@@ -6,34 +6,37 @@ import argparse
 
 import pytest
 
-from bench.arguments import duration
-from bench.cli import main
+from bench.cli import COMMANDS, build_parser
+
+SHARED = ("--absolute", "--budget", "--json", "--relative", "--scenarios", "--seed", "--store")
 
 
-@pytest.mark.parametrize(
-    ("text", "ns"),
-    [
-        ("10ms", 10_000_000),
-        ("500us", 500_000),
-        ("500µs", 500_000),
-        ("1.5 s", 1_500_000_000),
-        ("0.25ms", 250_000),
-    ],
-)
-def test_a_time_in_its_units(text: str, ns: int) -> None:
-    assert duration(text) == ns
+def options(command: str) -> dict[str, list[argparse.Action]]:
+    """Every option of a command and of its actions."""
+    found: dict[str, list[argparse.Action]] = {}
+    (commands,) = (a for a in build_parser(command)._actions if a.dest == "command")
+    assert isinstance(commands.choices, dict)
+    parsers = [commands.choices[command]]
+    for parser in parsers:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+            for name in action.option_strings:
+                found.setdefault(name, []).append(action)
+    return found
 
 
-@pytest.mark.parametrize("text", ["", "10", "ms", "-1ms", "0ms", "1e3ms", "10 min", "1.2.3s"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="is no time like 10ms"):
-        duration(text)
+def definition(name: str, action: argparse.Action) -> tuple[object, ...]:
+    text = (action.help or "").partition(". ")[0] if name == "--budget" else action.help
+    return (action.metavar, action.type, repr(action.default), action.nargs, text)
 
 
-def test_a_wrong_budget_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["run", "anon", "--budget", "soon"])
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "`soon` is no time like 10ms" in said
+@pytest.mark.parametrize("name", SHARED)
+def test_an_option_that_is_shared_is_the_same_everywhere(name: str) -> None:
+    found = {
+        command: [definition(name, action) for action in options(command).get(name, [])]
+        for command in COMMANDS
+    }
+    definitions = {each for mine in found.values() for each in mine}
+    assert sum(map(bool, found.values())) > 1
+    assert len(definitions) == 1, found

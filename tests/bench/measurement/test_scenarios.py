@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bench.arguments import parse_size
 from bench.measurement.scenarios import BUILTIN, changed, find_scenario, load_scenarios
 from results.errors import UsageError
 from results.records.scenario import GIB, MIB, Backend, Scenario
@@ -80,53 +76,6 @@ def test_only_what_was_asked_for_is_changed() -> None:
     assert changed(anon, {"vcpus": 4, "mem_lock": None}) == replace(anon, vcpus=4)
     assert changed(anon, {"mem_lock": False}) == anon
     assert changed(anon, {"touched": 0.0}).touched == 0.0
-
-
-# -- sizes ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("256M", 256 * MIB),
-        ("1G", GIB),
-        ("1.5G", 1536 * MIB),
-        ("512m", 512 * MIB),
-        ("1GiB", GIB),
-        ("2 GB", 2 * GIB),
-        ("64K", 65536),
-        ("1T", 1 << 40),
-        ("1073741824", GIB),
-        (" 1G ", GIB),
-        ("0", 0),
-    ],
-)
-def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize(
-    "text", ["", "G", "1X", "-1G", "1,5G", "1GG", "0x10", "1e9", "one", "1 G B"]
-)
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(UsageError, match="is no size: write it like 256M or 1G"):
-        parse_size(text)
-
-
-def test_number_beyond_any_memory_is_still_a_usage_error() -> None:
-    with pytest.raises(UsageError):
-        parse_size("9" * 400 + "G")
-
-
-@given(st.text(max_size=12))
-def test_any_text_is_a_size_or_a_usage_error(text: str) -> None:
-    with suppress(UsageError):
-        assert parse_size(text) >= 0
-
-
-@given(st.integers(0, 1 << 30), st.sampled_from("KMGT"))
-def test_whole_sizes_are_exact(number: int, unit: str) -> None:
-    assert parse_size(f"{number}{unit}") == number << {"K": 10, "M": 20, "G": 30, "T": 40}[unit]
 
 
 # -- a TOML file ----------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from bench.cli import main
 from bench.measurement.scenarios import BUILTIN
 from bench.nightly.checkpoint import Night, begin, keep, trials, units
 from bench.nightly.config import load_config
-from bench.nightly.job import Place, _left
+from bench.nightly.job import JobPaths, _left
 from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair
 from results.comparison.verdict import Thresholds
 from results.errors import UsageError
@@ -68,7 +68,7 @@ def test_a_small_one_has_sound_defaults(config):
     loaded = load_config(config())
     assert (loaded.boots, loaded.measure.updates, loaded.self_check_boots) == (72, 4, 8)
     assert (loaded.wait_seconds, loaded.asked().thresholds) == (1800, Thresholds())
-    place = Place.of(loaded, config())
+    place = JobPaths.of(loaded, config())
     assert place.store == config().parent / "out"
     assert place.reports == place.store / "nights"
 
@@ -85,7 +85,7 @@ def test_a_small_one_has_sound_defaults(config):
         (LEAST.replace('name = "n"', 'name = "../n"'), "name: is lower-case letters"),
         (LEAST + '[quiet]\nwait = "soon"', "quiet.wait: is a number of s, m or h"),
         (LEAST + '[outputs]\nformats = ["pdf"]', "outputs.formats: `pdf` is none of html"),
-        (LEAST + '[budgets]\nanon = "fast"', "budgets.anon: `fast` is no MS[:PERCENT]"),
+        (LEAST + '[budgets]\nanon = "fast"', "budgets.anon: `fast` is no TIME[:PERCENT]"),
         (LEAST + '[mail]\nto = "a\\nBcc: b"', "mail: an address is one line"),
         ("name = ", "night.toml"),
         ("name = '\\udc00'", "night.toml"),
@@ -147,7 +147,7 @@ def test_the_ci_job_is_sound():
     summary = next(c for c in commands if "GITHUB_STEP_SUMMARY" in c)
     assert "report.md" in summary
     assert "markdown" in outputs.formats
-    place = Place.of(load_config(EXAMPLES / "nightly.toml"), EXAMPLES / "nightly.toml")
+    place = JobPaths.of(load_config(EXAMPLES / "nightly.toml"), EXAMPLES / "nightly.toml")
     assert str(place.reports.relative_to(EXAMPLES.parents[1])) in summary
 
 

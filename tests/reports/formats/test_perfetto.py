@@ -11,7 +11,7 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 
 from reports.formats.perfetto import trace
 from results.judgement.judge import judge
-from results.records.recording import Recording
+from results.records.recording import Event, Recording
 
 # The evidence of a real handover on KVM.
 DATA = Path(__file__).parents[2] / "results" / "data" / "handover-kvm.json"
@@ -129,6 +129,15 @@ def test_every_event_is_drawn_once(handover, read):
     ((track, start, end),) = read.named("vm_stop")
     assert [start, end] == stop
     assert track.endswith("/main")
+
+
+def test_calls_on_assigned_devices_are_drawn(handover):
+    run, recording = handover
+    at, pid = recording.events[0].ns, recording.old.pid
+    call = Event(at, pid, pid, "vfio_ioctl", "enter", {"command": 0x3B72})
+    read = Read(trace([(run, replace(recording, events=(*recording.events, call)))]))
+    ((track, start, _),) = read.named("vfio_ioctl")
+    assert (track.endswith("kernel events"), start) == (True, at)
 
 
 def test_several_lie_over_each_other(handover):

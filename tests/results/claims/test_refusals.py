@@ -27,8 +27,9 @@ from results.judgement.judge import judge
 from results.records.observations import Aftermath, RamCheck
 from results.records.recording import Recording
 from results.records.run import Run
-from results.stats.intervals import summarise
+from results.store.columns import columns_of
 from results.store.recordings import new_run_id, read_recording, write_recording
+from results.summary.cells import summarise
 
 SESSION = "20261123-221500-3f2a"
 WORDS = "missing 'cpr' migration channel"
@@ -237,7 +238,7 @@ def test_an_attempt_is_a_failed_run_and_in_no_statistic(attempt: Make) -> None:
     assert run.reason.startswith(WORDS)
     assert "[no-cpr-channel: " in run.reason
     assert run.aftermath == FINE
-    (summary,) = summarise([run])
+    (summary,) = summarise(columns_of([run]))
     assert (summary.valid, summary.failed, summary.median_ns) == (0, 1, None)
 
 

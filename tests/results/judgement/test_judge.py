@@ -449,12 +449,35 @@ def test_every_reason_is_told_once(recording: Recording) -> None:
         "guest RAM was not checked; 1 probe records were lost; "
         "descriptor ram0 id 0 was sent and not received"
     )
+    assert [(reason.code, reason.figures) for reason in run.reasons] == [
+        ("ram-unchecked", {}),
+        ("records-lost", {"records": 1}),
+        ("descriptor-lost", {"name": "ram0", "id": 0}),
+    ]
+
+
+def test_the_same_reason_twice_is_told_once(recording: Recording) -> None:
+    unheard = without("recvmsg")(recording)
+    again = tuple(replace(e, ns=e.ns + 20 * US) for e in unheard.events if e.mark == "sendmsg")
+    run = judge(replace(unheard, events=(*unheard.events, *again)))
+    assert len(run.fds) == 2
+    assert run.reason == "descriptor ram0 id 0 was sent and not received"
+    assert len(run.reasons) == 1
+
+
+def test_a_known_failure_is_the_last_of_the_reasons(recording: Recording) -> None:
+    said = "QEMU said: missing 'cpr' migration channel"
+    run = judge(replace(recording, failure=said))
+    assert [reason.code for reason in run.reasons] == ["transfer-failed", "known-failure"]
+    assert run.reasons[0].figures == {"said": said}
+    assert run.reasons[1].figures == {"name": "no-cpr-channel"}
+    assert run.reason == f"{said} {run.reasons[1].text}"
 
 
 def test_failed_run_keeps_what_could_be_measured(recording: Recording) -> None:
     good = judge(recording)
     bad = judge(replace(recording, ram=None))
-    kept = replace(bad, outcome="completed", reason="", log_tail="", ram=good.ram)
+    kept = replace(bad, outcome="completed", reason="", reasons=(), log_tail="", ram=good.ram)
     assert kept == good
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from results.qemu.failures import explained, recognise
+from results.qemu.failures import known_failure, recognise
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,23 @@ def test_each_is_recognised(said: str, name: str) -> None:
     known = recognise(said, vfio=True)
     assert known is not None
     assert known.name == name
-    assert explained("it failed", said, vfio=True).startswith(f"it failed [{name}: ")
+    (told,) = known_failure("it failed", said, vfio=True)
+    assert (told.code, told.figures) == ("known-failure", {"name": name})
+    assert told.text.startswith(f"[{name}: {known.means}")
 
 
-def test_what_is_not_known_stays_as_it_is() -> None:
-    assert explained("something else", "log", vfio=True) == "something else"
+def test_of_what_is_not_known_nothing_is_told() -> None:
+    assert known_failure("something else", "log", vfio=True) == ()
+
+
+def test_it_is_known_by_the_reason_or_by_the_log() -> None:
+    said = "missing 'cpr' migration channel"
+    (told,) = known_failure(said, "log", vfio=False)
+    assert told.text == (
+        "[no-cpr-channel: without a second channel no descriptor can be carried: "
+        "add a channel of channel-type cpr to `migrate`]"
+    )
+    assert known_failure("x", said, vfio=False) == (told,)
 
 
 def test_failures_of_devices_are_not_told_of_guests_without() -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from results.errors import UsageError
-from results.judgement.judge import dimensions
 from results.judgement.promises import broken_promises, old_must_end
 from results.qemu.modes import (
     MODES,
@@ -22,7 +21,7 @@ from results.qemu.modes import (
 )
 from results.records.recording import Event, Process, QmpStamp
 from results.records.run import CarriedFd
-from results.records.scenario import MIB, Build, Scenario
+from results.records.scenario import MIB, Build, Scenario, dimensions
 from results.timeline.phases import Marks, sided_events
 
 ANON = Scenario("anon", "anon")
@@ -77,17 +76,18 @@ def test_ram_is_needed_as_often_as_it_is_held():
     assert (needed, ram_needed(replace(ANON, mode="snapshot")) // MIB) == ([1, 2], 768)
 
 
+RAM0 = (CarriedFd("ram0", 0),)
+
+
 @pytest.fixture
 def kept(make_run, make_recording):
-    """A promise kept in every mode: (recording, run)."""
+    """A promise kept in every mode: (recording, descriptors, blackout)."""
 
     def make(mode):
-        run = replace(make_run(), fds=())
-        found = make_recording(run)
-        found = replace(found, scenario=replace(ANON, mode=mode))
+        found = replace(make_recording(make_run()), scenario=replace(ANON, mode=mode))
         match mode:
             case "cpr-transfer":
-                run = replace(run, fds=(CarriedFd("ram0", 0),))
+                return found, RAM0, None
             case "cpr-exec":
                 execve = Event(50, 10, 10, "exec", "enter")
                 found = replace(found, new=replace(found.new, pid=10), events=(execve,))
@@ -97,9 +97,8 @@ def kept(make_run, make_recording):
             case "precopy-multifd":
                 found = replace(found, migrate_info={"ram-multifd-bytes": 4096})
             case "cpr-reboot" | "snapshot":
-                run = replace(run, blackout_start_ns=100, blackout_ns=900)
-                found = replace(found, steps={"migrate": 90, "old_gone": 500})
-        return found, run
+                return replace(found, steps={"migrate": 90, "old_gone": 500}), (), (100, 1_000)
+        return found, (), None
 
     return make
 
@@ -115,7 +114,7 @@ def test_a_promise_that_is_kept(kept, mode):
         ("cpr-exec", {"new": Process(11, (), ())}, {}, "one process, but pid 10 became 11"),
         ("cpr-exec", {"events": ()}, {}, "without an execve"),
         ("precopy", {"new": Process(10, (), ())}, {}, "pid 10 went on"),
-        ("snapshot", {}, {"fds": (CarriedFd("ram0", 0),)}, "1 were seen to be sent"),
+        ("snapshot", {}, {"fds": RAM0}, "1 were seen to be sent"),
         ("postcopy", {"qmp": ()}, {}, "a precopy, no postcopy"),
         (
             "precopy",
@@ -125,13 +124,14 @@ def test_a_promise_that_is_kept(kept, mode):
         ),
         ("precopy-multifd", {"migrate_info": {}}, {}, "no byte went over"),
         ("cpr-reboot", {"steps": {"migrate": 90}}, {}, "was not seen to end"),
-        ("snapshot", {}, {"blackout_ns": 300}, "before old QEMU had ended"),
+        ("snapshot", {}, {"blackout": (100, 400)}, "before old QEMU had ended"),
     ],
 )
 def test_a_promise_that_is_broken(kept, mode, recorded, judged, words):
-    recording, run = kept(mode)
-    (found,) = broken_promises(replace(recording, **recorded), replace(run, **judged))
-    assert words in found
+    recording, fds, blackout = kept(mode)
+    seen = {"fds": fds, "blackout": blackout} | judged
+    (found,) = broken_promises(replace(recording, **recorded), **seen)
+    assert words in found.text
 
 
 def test_how_old_qemu_ends():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from results.records.reasons import Reason
 from results.records.recording import Event
 from results.records.run import CarriedFd
 from results.timeline.cpr_channel import carried_descriptors, ram_maps
@@ -108,28 +109,28 @@ def test_same_key_twice_is_matched_in_order() -> None:
 def test_sent_and_not_received() -> None:
     found, doubts = carried_descriptors(sent(10, RAM0, 13), OLD, NEW)
     assert found == (CarriedFd("ram0", 0, 11, None, 13, None),)
-    assert doubts == ("descriptor ram0 id 0 was sent and not received",)
+    assert [d.text for d in doubts] == ["descriptor ram0 id 0 was sent and not received"]
 
 
 def test_received_and_not_sent() -> None:
     found, doubts = carried_descriptors(received(10, entry("ram0", 2), 13), OLD, NEW)
     assert found == ()
-    assert doubts == ("descriptor ram0 id 2 was received and not sent",)
+    assert [d.text for d in doubts] == ["descriptor ram0 id 2 was received and not sent"]
 
 
 def test_another_id_is_another_descriptor() -> None:
     events = [*sent(10, entry("ram0", 1), 13), *received(110, entry("ram0", 2), 13)]
-    assert carried_descriptors(events, OLD, NEW)[1] == (
+    assert [doubt.text for doubt in carried_descriptors(events, OLD, NEW)[1]] == [
         "descriptor ram0 id 1 was sent and not received",
         "descriptor ram0 id 2 was received and not sent",
-    )
+    ]
 
 
 def test_descriptor_without_a_readable_name_is_a_doubt() -> None:
     events = [*sent(10, "ffffff", 13), *received(110, "ffffff", 14)]
     found, doubts = carried_descriptors(events, OLD, NEW)
     assert [(fd.name, fd.old_fd) for fd in found] == [("", 13)]
-    assert doubts == ("a descriptor had no readable name (fd 13)",)
+    assert [d.text for d in doubts] == ["a descriptor had no readable name (fd 13)"]
 
 
 def test_long_name_within_qemus_own_limit() -> None:
@@ -164,7 +165,7 @@ def test_hostile_or_truncated_bytes_are_never_an_error(
     found, doubts = carried_descriptors(events, OLD, NEW)
     carried = sum(len(fds) for pid, _, fds in messages if pid == OLD)
     assert len(found) == carried
-    assert all(isinstance(doubt, str) for doubt in doubts)
+    assert all(isinstance(doubt, Reason) for doubt in doubts)
 
 
 @given(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.builds.elf import find_functions, read_elf, usdt_name
+from runners.builds.elf import find_functions, read_elf
 
 SOURCE = """
     .text
@@ -65,10 +65,6 @@ def test_a_cut_table_is_read_as_far_as_it_goes():
     assert find_functions(symbol(1) + b"cut", b"\0run\0", ["run"]) == {"run": 0x10}
 
 
-def test_the_name_of_a_usdt_probe():
-    assert usdt_name(bytes(24) + b"qemu\0vm_start\0-4@%eax\0") == "qemu:vm_start"
-
-
 @needs_binutils
 def test_a_program_built_here(tmp_path):
     (tmp_path / "a.s").write_text(SOURCE)
@@ -80,7 +76,6 @@ def test_a_program_built_here(tmp_path):
         subprocess.run(argv, cwd=tmp_path, check=True, capture_output=True)
     found = read_elf(tmp_path / "a", ["exported", "local", "object", "none"])
     assert found.build_id == "ab12"
-    assert found.usdt == ("demo:beat",)
     assert set(found.functions) == {"exported", "local"}
     code = (tmp_path / "a").read_bytes()
     assert {code[offset] for offset in found.functions.values()} in ({0xC3}, {0xC0})  # ret

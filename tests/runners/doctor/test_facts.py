@@ -28,7 +28,7 @@ def test_a_value_of_the_kernel_configuration(config, value):
 
 def test_a_broken_kernel_configuration_tells_nothing(tmp_path, monkeypatch):
     (tmp_path / "config.gz").write_bytes(gzip.compress(b"CONFIG_VFIO=y\n")[:-8])
-    monkeypatch.setattr(facts, "_PROC", tmp_path)
+    monkeypatch.setattr(facts, "PROC", tmp_path)
     monkeypatch.setattr(facts.os, "uname", lambda: os.uname_result(["", "", "none", "", ""]))
     assert facts._kernel_config() == ""
 

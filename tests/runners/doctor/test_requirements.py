@@ -11,7 +11,9 @@ from results.records.scenario import GIB, MIB, Build
 from results.timeline.marks import FUNCTIONS
 from runners.doctor import capabilities as trials
 from runners.doctor.facts import HostFacts
-from runners.doctor.requirements import NEEDS, build_needs, check_host, judge
+from runners.doctor.requirement_table import REQUIREMENTS
+from runners.doctor.requirements import build_needs, check_host, judge
+from runners.system import syscalls
 
 GOOD = HostFacts(
     cpus=8,
@@ -142,7 +144,7 @@ def test_a_build_says_which_modes_it_has_and_what_cannot_be_probed():
 
 def test_every_need_is_told_once_and_in_order():
     names = [need.name for need in judge(GOOD, SUPPORT)]
-    assert len(names) == len(set(names)) == len(NEEDS)
+    assert len(names) == len(set(names)) == len(REQUIREMENTS)
 
 
 def test_a_live_check():
@@ -177,19 +179,19 @@ def test_a_refused_system_call_is_a_reason(trial, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(trials, "_syscall", refuse)
+    monkeypatch.setattr(syscalls, "_by_number", refuse)
     if trial is trials.pagemap:
         monkeypatch.setattr(trials.Path, "open", refuse)
     assert trial() == "Operation not permitted"
 
 
 def test_an_unknown_machine_has_none_of_the_old_numbers(monkeypatch):
-    monkeypatch.setattr(trials.platform, "machine", lambda: "vax")
+    monkeypatch.setattr(syscalls.platform, "machine", lambda: "vax")
     assert trials.kcmp() == "Function not implemented"
 
 
 def test_a_kcmp_that_cannot_tell_is_found_out(monkeypatch):
-    monkeypatch.setattr(trials, "_syscall", lambda *args: 0)
+    monkeypatch.setattr(syscalls, "_by_number", lambda *args: 0)
     assert trials.kcmp() == "it does not tell open files apart"
 
 

@@ -14,12 +14,12 @@ from results.errors import HostUnfit
 from runners.host import hugepages
 from runners.host.hugepages import (
     PAGE_BYTES,
-    Claim,
+    Reservation,
     free_pages,
     give_back_of_the_dead,
     mounted_hugetlbfs,
     our_mounts,
-    read_claims,
+    read_reservations,
     reserve,
 )
 from runners.system.child import start_time
@@ -198,19 +198,19 @@ def test_a_host_without_a_pool_is_unfit(tmp_path, monkeypatch):
     ["", "{", "[]", '"x"', '{"boot": "0b00t"}', '{"boot": "0b00t", "claims": [{"pid": 1}]}'],
 )
 def test_a_broken_state_file_claims_nothing(text):
-    assert read_claims(text, BOOT) == []
+    assert read_reservations(text, BOOT) == []
 
 
 def test_claims_of_another_boot_do_not_count():
     entry = {"pid": 1, "started": 2, "pages": 3, "added": 4}
     text = json.dumps({"boot": BOOT, "claims": [entry]})
-    assert read_claims(text, BOOT) == [Claim(1, 2, 3, 4)]
-    assert read_claims(text, "another") == []
+    assert read_reservations(text, BOOT) == [Reservation(1, 2, 3, 4)]
+    assert read_reservations(text, "another") == []
 
 
 def test_a_reused_pid_is_not_the_session():
-    assert Claim(os.getpid(), start_time(os.getpid()), 1, 1).alive()
-    assert not Claim(os.getpid(), start_time(os.getpid()) - 1, 1, 1).alive()
+    assert Reservation(os.getpid(), start_time(os.getpid()), 1, 1).alive()
+    assert not Reservation(os.getpid(), start_time(os.getpid()) - 1, 1, 1).alive()
 
 
 def test_only_our_mounts_are_found():

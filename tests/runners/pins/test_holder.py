@@ -18,6 +18,7 @@ from results.records.scenario import GIB, MIB
 from runners.host.hugepages import reserve
 from runners.pins import io_uring_holder as pinholder
 from runners.pins.holder import DMA_OFFSET, PinHolder
+from runners.system import syscalls
 
 ROOT = Path(pinholder.__file__).parents[2]
 BYTES = 12_345 * 4096  # a number of pages that nobody else is likely to pin just now
@@ -237,7 +238,7 @@ def test_too_little_memlock_is_refused_with_the_fix():
 
 
 def test_a_kernel_without_io_uring_is_an_answer_not_a_traceback(ram, monkeypatch, capsys):
-    monkeypatch.setattr(pinholder, "_SETUP", 0xFFFF)  # no such system call
+    monkeypatch.setitem(syscalls._IO_URING, "io_uring_setup", 0xFFFF)  # no such system call
     assert pinholder.main(str(ram[1]), str(BYTES)) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer == {"error": "[Errno 38] io_uring_setup: Function not implemented"}

@@ -20,7 +20,7 @@ from results.records.scenario import GIB, MIB, Build, Scenario
 from runners.payload import layout as at
 from runners.payload.build import build_payload
 from runners.payload.memory import GuestMemory, GuestPlan, plan_guest
-from runners.qemu.guest import Guest, Place, vcpu_tids
+from runners.qemu.guest import Guest, GuestPlace, vcpu_tids
 from runners.system.process_memory import ram_descriptor, ram_mapping
 
 pytestmark = pytest.mark.qemu
@@ -29,9 +29,9 @@ PATIENCE_S = 20.0
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(tmp_path_factory: pytest.TempPathFactory) -> GuestPlace:
     directory = tmp_path_factory.mktemp("guests")
-    return Place(directory, build_payload(directory))
+    return GuestPlace(directory, build_payload(directory))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def scenario(accel: str, **fields: object) -> Scenario:
 
 
 @asynccontextmanager
-async def booted(chosen: Scenario, build: Build, place: Place) -> AsyncIterator[Guest]:
+async def booted(chosen: Scenario, build: Build, place: GuestPlace) -> AsyncIterator[Guest]:
     guest = await Guest.boot(chosen, build, place)
     try:
         yield guest
@@ -71,7 +71,7 @@ def passes(memory: GuestMemory) -> int:
 @pytest.mark.parametrize("accel", ACCELS)
 @pytest.mark.parametrize("vcpus", [1, 3])
 def test_every_vcpu_beats_and_walks_its_share_of_ram(
-    accel: str, vcpus: int, build: Build, place: Place
+    accel: str, vcpus: int, build: Build, place: GuestPlace
 ) -> None:
     async def scene() -> None:
         small = scenario(accel, vcpus=vcpus, touched=0.02)
@@ -93,7 +93,7 @@ def test_every_vcpu_beats_and_walks_its_share_of_ram(
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_ring_counts_every_beat(accel: str, build: Build, place: Place) -> None:
+def test_ring_counts_every_beat(accel: str, build: Build, place: GuestPlace) -> None:
     """Against the counter of all beats, which nothing but the beat itself moves."""
 
     async def scene() -> None:
@@ -118,7 +118,7 @@ def test_ring_counts_every_beat(accel: str, build: Build, place: Place) -> None:
 
 @pytest.mark.parametrize("accel", ACCELS)
 def test_ticks_are_read_on_a_host_that_sleeps_long(
-    accel: str, build: Build, place: Place, monkeypatch: pytest.MonkeyPatch
+    accel: str, build: Build, place: GuestPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One whose shortest sleep is longer than a sample stays fresh."""
     sleep = time.sleep
@@ -133,7 +133,9 @@ def test_ticks_are_read_on_a_host_that_sleeps_long(
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_thread_ids_are_those_of_the_vcpus_in_order(accel: str, build: Build, place: Place) -> None:
+def test_thread_ids_are_those_of_the_vcpus_in_order(
+    accel: str, build: Build, place: GuestPlace
+) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=2), build, place) as guest:
             tasks = Path(f"/proc/{guest.qemu.pid}/task")
@@ -147,7 +149,7 @@ def test_thread_ids_are_those_of_the_vcpus_in_order(accel: str, build: Build, pl
 
 @pytest.mark.parametrize("accel", ACCELS)
 def test_stopped_guest_does_not_beat_and_logs_the_gap(
-    accel: str, build: Build, place: Place
+    accel: str, build: Build, place: GuestPlace
 ) -> None:
     async def scene() -> None:
         async with booted(scenario(accel), build, place) as guest:
@@ -177,7 +179,7 @@ def test_stopped_guest_does_not_beat_and_logs_the_gap(
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_host_reads_ticks_that_go_forward(accel: str, build: Build, place: Place) -> None:
+def test_host_reads_ticks_that_go_forward(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=1), build, place) as guest:
             samples = guest.memory.sample_ticks(patience_s=PATIENCE_S)[0]
@@ -188,7 +190,9 @@ def test_host_reads_ticks_that_go_forward(accel: str, build: Build, place: Place
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_beats_are_counted_in_the_ring_of_intervals(accel: str, build: Build, place: Place) -> None:
+def test_beats_are_counted_in_the_ring_of_intervals(
+    accel: str, build: Build, place: GuestPlace
+) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=1), build, place) as guest:
             memory = guest.memory
@@ -239,7 +243,9 @@ async def noticed(guest: Guest, vcpu: int, words: slice) -> None:
 
 @pytest.mark.parametrize("accel", ACCELS)
 @pytest.mark.parametrize("word", [1, 700], ids=["its-own-word", "the-pattern"])
-def test_guest_itself_notices_a_change(accel: str, word: int, build: Build, place: Place) -> None:
+def test_guest_itself_notices_a_change(
+    accel: str, word: int, build: Build, place: GuestPlace
+) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=2, touched=0.02), build, place) as guest:
             memory = guest.memory
@@ -276,7 +282,7 @@ def test_pages_above_4_gib_are_walked_and_verified(
     machine: str,
     gib: int,
     build: Build,
-    place: Place,
+    place: GuestPlace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Reached through a window, by paging; two vCPUs have a window each.
@@ -329,7 +335,7 @@ def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_missing_firmware_is_told_in_qemus_own_words(
-    build: Build, place: Place, monkeypatch: pytest.MonkeyPatch
+    build: Build, place: GuestPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = pids(monkeypatch)
     bad = replace(place, firmware=place.directory / "absent.bin")
@@ -343,7 +349,7 @@ def test_missing_firmware_is_told_in_qemus_own_words(
 
 @pytest.mark.parametrize("launcher", ["/bin/false", "/nonexistent/qemu", "/bin/true"])
 def test_program_that_is_no_qemu(
-    launcher: str, build: Build, place: Place, monkeypatch: pytest.MonkeyPatch
+    launcher: str, build: Build, place: GuestPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = pids(monkeypatch)
     with pytest.raises(GuestLost, match=r"exit status \d+ while its monitor was opening"):
@@ -351,7 +357,9 @@ def test_program_that_is_no_qemu(
     assert [alive(pid) for pid in started] == [False]
 
 
-def test_unknown_machine_and_cpu_are_told_in_qemus_own_words(build: Build, place: Place) -> None:
+def test_unknown_machine_and_cpu_are_told_in_qemus_own_words(
+    build: Build, place: GuestPlace
+) -> None:
     for fields, words in (({"machine": "q36"}, "q36"), ({"cpu": "z80"}, "z80")):
         with pytest.raises(GuestLost) as caught:
             asyncio.run(Guest.boot(scenario("tcg", **fields), build, place))
@@ -359,7 +367,7 @@ def test_unknown_machine_and_cpu_are_told_in_qemus_own_words(build: Build, place
 
 
 def test_payload_that_faults_ends_the_boot(
-    build: Build, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: Build, place: GuestPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault is a triple fault and ends QEMU; it is no guest that stays silent for 30 s."""
     started = pids(monkeypatch)
@@ -376,7 +384,7 @@ def test_payload_that_faults_ends_the_boot(
     assert [alive(pid) for pid in started] == [False]
 
 
-def test_closed_guest_leaves_no_process_and_no_ram(build: Build, place: Place) -> None:
+def test_closed_guest_leaves_no_process_and_no_ram(build: Build, place: GuestPlace) -> None:
     async def scene() -> tuple[int, int]:
         async with booted(scenario("tcg"), build, place) as guest:
             inode = guest.memory.inode
@@ -388,7 +396,7 @@ def test_closed_guest_leaves_no_process_and_no_ram(build: Build, place: Place) -
     assert f" {inode} " not in Path("/proc/self/maps").read_text()
 
 
-def test_ram_is_found_by_its_size(build: Build, place: Place) -> None:
+def test_ram_is_found_by_its_size(build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario("tcg"), build, place) as guest:
             pid = guest.qemu.pid

@@ -29,10 +29,10 @@ from results.records.scenario import GIB, MIB, Build, Scenario
 from runners.payload import layout as at
 from runners.payload.build import build_payload
 from runners.payload.memory import plan_guest
-from runners.qemu.guest import Guest, Place
+from runners.qemu.guest import Guest, GuestPlace
 from runners.qemu.process import Qemu
 from runners.system.process_memory import ram_mapping
-from runners.transfer import base as drive
+from runners.transfer import cpr_transfer
 from runners.transfer.handover import Hooks, Transferred, hand_over
 
 pytestmark = pytest.mark.qemu
@@ -47,9 +47,9 @@ def firmware(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory, firmware: Path) -> Place:
+def place(tmp_path_factory: pytest.TempPathFactory, firmware: Path) -> GuestPlace:
     # Not tmp_path: the name of a test in it would make a socket's path too long.
-    return Place(tmp_path_factory.mktemp("g"), firmware)
+    return GuestPlace(tmp_path_factory.mktemp("g"), firmware)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def scenario(accel: str, **fields: object) -> Scenario:
 
 
 @asynccontextmanager
-async def booted(chosen: Scenario, build: Build, place: Place) -> AsyncIterator[Guest]:
+async def booted(chosen: Scenario, build: Build, place: GuestPlace) -> AsyncIterator[Guest]:
     guest = await Guest.boot(chosen, build, place)
     try:
         yield guest
@@ -80,7 +80,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def sockets(place: Place) -> list[str]:
+def sockets(place: GuestPlace) -> list[str]:
     return [entry.name for entry in place.directory.iterdir() if entry.is_socket()]
 
 
@@ -99,7 +99,7 @@ def assert_whole(seen: Transferred, vcpus: int) -> None:
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_chain_of_three_hand_overs(accel: str, build: Build, place: Place) -> None:
+def test_chain_of_three_hand_overs(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> list[int]:
         pids = []
         async with booted(scenario(accel, vcpus=2), build, place) as guest:
@@ -134,7 +134,9 @@ def test_chain_of_three_hand_overs(accel: str, build: Build, place: Place) -> No
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_hand_over_is_seen_by_qmp_and_by_the_guest(accel: str, build: Build, place: Place) -> None:
+def test_hand_over_is_seen_by_qmp_and_by_the_guest(
+    accel: str, build: Build, place: GuestPlace
+) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=1), build, place) as guest:
             for _ in (1, 2):  # the second starts with the events of one before it
@@ -155,7 +157,7 @@ def test_hand_over_is_seen_by_qmp_and_by_the_guest(accel: str, build: Build, pla
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_rate_is_followed_after_the_hand_over(accel: str, build: Build, place: Place) -> None:
+def test_rate_is_followed_after_the_hand_over(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=1), build, place) as guest:
             await asyncio.sleep(0.2)
@@ -180,7 +182,7 @@ def test_rate_is_followed_after_the_hand_over(accel: str, build: Build, place: P
 
 @pytest.mark.parametrize("accel", ACCELS)
 def test_gap_that_the_guest_saw_holds_the_pause_that_qmp_saw(
-    accel: str, build: Build, place: Place
+    accel: str, build: Build, place: GuestPlace
 ) -> None:
     """Without probes the guest and QMP are the only witnesses; STOP to RESUME is the inner one."""
     chosen = scenario(accel, vcpus=2)
@@ -231,7 +233,9 @@ def unprobed(seen: Transferred, chosen: Scenario, tick_ns: float) -> Recording:
 
 @pytest.mark.parametrize("accel", ACCELS)
 @pytest.mark.parametrize("backend", ["memfd", "shm"])
-def test_other_backends_go_over_too(accel: str, backend: str, build: Build, place: Place) -> None:
+def test_other_backends_go_over_too(
+    accel: str, backend: str, build: Build, place: GuestPlace
+) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, backend=backend, vcpus=1), build, place) as guest:
             assert_whole(await hand_over(guest, build), 1)
@@ -240,7 +244,7 @@ def test_other_backends_go_over_too(accel: str, backend: str, build: Build, plac
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_return_path_goes_over_too(accel: str, build: Build, place: Place) -> None:
+def test_return_path_goes_over_too(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, return_path=True), build, place) as guest:
             assert_whole(await hand_over(guest, build), 2)
@@ -250,7 +254,7 @@ def test_return_path_goes_over_too(accel: str, build: Build, place: Place) -> No
 
 
 @pytest.mark.kvm  # TCG would lock its code buffer of 1 GiB, which takes seconds
-def test_locked_memory_goes_over_too(build: Build, place: Place) -> None:
+def test_locked_memory_goes_over_too(build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario("kvm", mem_lock=True), build, place) as guest:
             assert_whole(await hand_over(guest, build), 2)
@@ -263,7 +267,7 @@ def test_locked_memory_goes_over_too(build: Build, place: Place) -> None:
 
 @pytest.mark.parametrize("accel", ACCELS)
 def test_ram_above_4_gib_goes_over_too(
-    accel: str, build: Build, place: Place, monkeypatch: pytest.MonkeyPatch
+    accel: str, build: Build, place: GuestPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def plan(*given: object) -> object:
         made = plan_guest(*given)  # type: ignore[arg-type]
@@ -283,7 +287,7 @@ def test_ram_above_4_gib_goes_over_too(
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_byte_that_changes_on_the_way_is_seen(accel: str, build: Build, place: Place) -> None:
+def test_byte_that_changes_on_the_way_is_seen(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel), build, place) as guest:
             page = guest.plan.first_page + 7
@@ -312,7 +316,7 @@ async def assert_old_guest_lives(guest: Guest, old: Qemu) -> None:
 
 @pytest.mark.parametrize("accel", ACCELS)
 def test_qemu_refuses_a_guest_whose_auxiliary_ram_is_private(
-    accel: str, build: Build, place: Place, monkeypatch: pytest.MonkeyPatch
+    accel: str, build: Build, place: GuestPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Claim 6 of CPR's author: aux-ram-share=on must be there from the start, or it is refused."""
     complete = runners.qemu.guest.guest_argv
@@ -338,7 +342,7 @@ def test_qemu_refuses_a_guest_whose_auxiliary_ram_is_private(
 
 
 def test_guest_whose_ram_is_private_is_not_even_booted(
-    build: Build, place: Place, monkeypatch: pytest.MonkeyPatch
+    build: Build, place: GuestPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complete = runners.qemu.guest.guest_argv
 
@@ -352,7 +356,7 @@ def test_guest_whose_ram_is_private_is_not_even_booted(
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_new_qemu_that_does_not_start(accel: str, build: Build, place: Place) -> None:
+def test_new_qemu_that_does_not_start(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel), build, place) as guest:
             old = guest.qemu
@@ -367,7 +371,7 @@ def test_new_qemu_that_does_not_start(accel: str, build: Build, place: Place) ->
 
 @pytest.mark.parametrize("accel", ACCELS)
 def test_new_qemu_that_ends_once_it_has_read_the_cpr_state(
-    accel: str, build: Build, place: Place
+    accel: str, build: Build, place: GuestPlace
 ) -> None:
     """It finds no firmware, which it looks for when the descriptors are already its own."""
 
@@ -386,7 +390,7 @@ def test_new_qemu_that_ends_once_it_has_read_the_cpr_state(
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_new_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: Place) -> None:
+def test_new_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> tuple[int, int]:
         async with booted(scenario(accel), build, place) as guest:
             old = guest.qemu
@@ -409,7 +413,7 @@ def test_new_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: Pl
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_old_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: Place) -> None:
+def test_old_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> tuple[int, int]:
         async with booted(scenario(accel), build, place) as guest:
 
@@ -425,7 +429,9 @@ def test_old_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: Pl
     assert not any(alive(pid) for pid in asyncio.run(scene()))
 
 
-def test_interrupt_in_the_hold_ends_new_qemu_and_is_passed_on(build: Build, place: Place) -> None:
+def test_interrupt_in_the_hold_ends_new_qemu_and_is_passed_on(
+    build: Build, place: GuestPlace
+) -> None:
     """Ctrl-C under asyncio.run is a cancellation of the main task."""
     pids: list[int] = []
 
@@ -449,7 +455,7 @@ def test_interrupt_in_the_hold_ends_new_qemu_and_is_passed_on(build: Build, plac
 
 
 def test_qemus_die_with_the_process_that_started_them(
-    build: Build, place: Place, tmp_path: Path
+    build: Build, place: GuestPlace, tmp_path: Path
 ) -> None:
     script = tmp_path / "killed.py"
     script.write_text(
@@ -458,7 +464,7 @@ def test_qemus_die_with_the_process_that_started_them(
         from pathlib import Path
         sys.path.insert(0, {str(ROOT)!r})
         from results.records.scenario import Build, Scenario
-        from runners.qemu.guest import Guest, Place
+        from runners.qemu.guest import Guest, GuestPlace
         from runners.transfer.handover import Hooks, hand_over
 
         def hold(old, new, *_):
@@ -467,7 +473,7 @@ def test_qemus_die_with_the_process_that_started_them(
 
         async def main():
             build = Build("system", {build.binary!r}, "", "", "", {build.launcher!r})
-            place = Place(Path({str(place.directory)!r}), Path({str(place.firmware)!r}))
+            place = GuestPlace(Path({str(place.directory)!r}), Path({str(place.firmware)!r}))
             scenario = Scenario("test", "anon", accel="tcg", ram_bytes=64 << 20)
             guest = await Guest.boot(scenario, build, place)
             await hand_over(guest, build, Hooks(hold=hold))
@@ -514,13 +520,15 @@ class Beats:
 def test_stays_away_until_the_guest_is_back(
     beats: list[int], gaps: list[int], looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drive, "AWAY_S", 60.0)  # a busy machine must not end it
+    monkeypatch.setattr(cpr_transfer, "AWAY_S", 60.0)  # a busy machine must not end it
     memory = Beats(beats, gaps)
-    drive.stay_away(memory, [7])  # type: ignore[arg-type]
+    cpr_transfer.stay_away(memory, [7])  # type: ignore[arg-type]
     assert memory.looks == looks
 
 
 def test_does_not_stay_away_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest whose pause is shorter than a look, or that never pauses."""
-    monkeypatch.setattr(drive, "AWAY_S", 0.01)
-    drive.stay_away(Beats(list(range(100_000)), [7]), [7])  # type: ignore[arg-type]
+    monkeypatch.setattr(cpr_transfer, "AWAY_S", 0.01)
+    memory = Beats(list(range(3000)), [7] * 2999 + [8])  # it logs a gap, but long after that
+    cpr_transfer.stay_away(memory, [7])  # type: ignore[arg-type]
+    assert memory.looks <= 12  # a look each millisecond at the most

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-import runners.builds.discover
-import runners.builds.machine_types
+import bench.handlers.build
 from bench.cli import main
 from results.errors import BuildUnfit, HostUnfit
 from results.records.scenario import Build
@@ -31,8 +30,8 @@ def host(tmp_path, monkeypatch):
     """A host with a system QEMU, an empty cache, and one build at tmp_path/mine."""
     (tmp_path / "mine").mkdir()
     monkeypatch.setenv("PAUSEBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(runners.builds.discover, "default_build", lambda: SYSTEM)
-    monkeypatch.setattr(runners.builds.machine_types, "known_machines", lambda build: MACHINES)
+    monkeypatch.setattr(bench.handlers.build, "default_build", lambda: SYSTEM)
+    monkeypatch.setattr(bench.handlers.build, "known_machines", lambda build: MACHINES)
 
     def discover(path, label=""):
         if not str(path).endswith("mine"):
@@ -70,7 +69,7 @@ def test_a_host_without_qemu_has_a_list_too(monkeypatch, capsys):
     def none():
         raise HostUnfit("none")
 
-    monkeypatch.setattr(runners.builds.discover, "default_build", none)
+    monkeypatch.setattr(bench.handlers.build, "default_build", none)
     assert main(["build", "list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["builds"] == []
 
@@ -107,7 +106,7 @@ def test_show(host, capsys):
 
 def test_show_names_the_marks_that_cannot_be_probed(monkeypatch, capsys):
     build = replace(SYSTEM, missing_marks=("load", "setup"))
-    monkeypatch.setattr(runners.builds.discover, "default_build", lambda: build)
+    monkeypatch.setattr(bench.handlers.build, "default_build", lambda: build)
     main(["build", "show", "system"])
     assert "no function for load, setup" in capsys.readouterr().out
 

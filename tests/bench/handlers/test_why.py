@@ -9,17 +9,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.cli import main
+from bench.measurement.instruments import Instrument
+from bench.measurement.loading import Watch
+from bench.measurement.probing import SchedulerRing
 from bench.measurement.scenarios import BUILTIN, changed, find_scenario, resolve
 from bench.measurement.schedule import Trial
-from bench.measurement.session import LiveSession, Watch, open_session
+from bench.measurement.session import LiveSession, open_session
 from probes.pause_injector import PauseInjector
 from reports.terminal.why import reasons, sentence
 from results.causes.attribution import OURSELVES
@@ -50,6 +53,18 @@ class Silent:
     def skipped(self, updates: int) -> None: ...
 
 
+@dataclass(slots=True)
+class Meddling(Instrument):
+    """Does what a test asks for at the steps of an update."""
+
+    hooks: Hooks
+
+    def hold(
+        self, old: Qemu, new: Qemu, old_tids: tuple[int, ...], new_tids: tuple[int, ...]
+    ) -> None:
+        self.hooks.hold(old, new, old_tids, new_tids)
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
@@ -68,22 +83,23 @@ def live(directory: Path) -> Iterator[LiveSession]:
 
 
 def updates(
-    live: LiveSession, count: int = 1, hooks: Hooks | None = None, **changes: Any
+    live: LiveSession,
+    count: int = 1,
+    hooks: Hooks | None = None,
+    without: Sequence[type[Instrument]] = (),
+    **changes: Any,
 ) -> list[Run]:
-    """Hand a fresh guest over with further observers."""
+    """Hand a fresh guest over, with something done at its steps or less watched."""
     scenario = changed(find_scenario("anon", BUILTIN), {"ram_bytes": 64 * MIB} | changes)
     build = live.session.builds[0]
     trial = Trial(resolve(scenario), build, build, next(BOOTS), count, "anon")
-    live.experiment.hooks = hooks or Hooks()
+    instruments = live.experiment.instruments.plus(Meddling(hooks or Hooks())).without(*without)
 
     async def whole() -> list[Run]:
         async with await live.experiment.boot(trial) as booted:
-            return [await booted.update() for _ in range(count)]
+            return [await booted.update(instruments=instruments) for _ in range(count)]
 
-    try:
-        return asyncio.run(whole())
-    finally:
-        live.experiment.hooks = Hooks()
+    return asyncio.run(whole())
 
 
 def causes(run: Run) -> tuple[Cause, ...]:
@@ -174,10 +190,9 @@ def test_a_stop_at_a_phase_boundary_is_named(live: LiveSession) -> None:
 def test_lost_records_make_it_unavailable_and_the_run_stays_valid(
     live: LiveSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scheduler = live.experiment.scheduler
-    assert scheduler is not None
-    real = scheduler.close
-    monkeypatch.setattr(scheduler, "close", lambda: replace(real(), lost=7))
+    (ring,) = (i for i in live.experiment.instruments.loaded if isinstance(i, SchedulerRing))
+    real = ring.probe.close
+    monkeypatch.setattr(ring.probe, "close", lambda: replace(real(), lost=7))
     (run,) = updates(live)
     assert run.attribution is not None
     assert run.attribution.missing == "7 records of the scheduler were lost"
@@ -207,11 +222,7 @@ def test_the_command_explains_a_run(
 def test_a_run_without_it_says_so(
     live: LiveSession, directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scheduler, live.experiment.scheduler = live.experiment.scheduler, None
-    try:
-        (run,) = updates(live)
-    finally:
-        live.experiment.scheduler = scheduler
+    (run,) = updates(live, without=[SchedulerRing])
     assert run.attribution is None
     assert main(["why", run.id, "--store", str(directory)]) == 2
     said = capsys.readouterr().err

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+import bench.handlers.doctor
 from bench.cli import main
-from probes import support
 from results.records.host_needs import ProbeSupport
 from runners.doctor import requirements as needs
 from runners.doctor.facts import HostFacts
@@ -20,7 +20,7 @@ def host(monkeypatch):
 
     def make(facts=FIT, found=SUPPORT):
         monkeypatch.setattr(needs, "look", lambda: facts)
-        monkeypatch.setattr(support, "probe_support", lambda: found)
+        monkeypatch.setattr(bench.handlers.doctor, "probe_support", lambda: found)
 
     return make
 

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from bench.claims.campaign import Pair, Step, Tried, try_all
-from bench.claims.lab import release
 from bench.cli import main
-from results.claims.catalogue import Finding
 from results.claims.document import read_claims
-from results.errors import GuestLost
-from results.records.scenario import Build
 from results.store.store import open_store
 
 ROOT = Path(__file__).parents[3]
@@ -73,77 +64,6 @@ def test_nothing_is_stored_yet(capsys: pytest.CaptureFixture[str], tmp_path: Pat
         pass
     assert main(["claims", "--stored", "last", "--store", str(tmp_path)]) == 2
     assert "run `pausebench claims`" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("package", "expected"),
-    [("1:11.1.3+ds-1~bpo13+1", "11.1.3"), ("11.1.3+ds-1", "11.1.3"), ("odd", "odd")],
-)
-def test_release_of_a_package(package: str, expected: str) -> None:
-    assert release(package) == expected
-
-
-# -- the order of steps, without a guest
-
-BUILD, LATER = (Build(label, "/qemu", "10.0.2", "", "", ()) for label in ("a", "b"))
-
-
-class Synced:
-    """Stands for an experiment: all that the loop itself asks of one."""
-
-    store = SimpleNamespace(sync=lambda: None)
-
-
-def carried_out(*steps: Step, left_s: float = 60.0) -> Tried:
-    attempt: Any = SimpleNamespace(experiment=Synced)
-    tried = Tried()
-    pairs = (Pair(BUILD, BUILD), Pair(BUILD, LATER))
-    asyncio.run(try_all(attempt, pairs, steps, time.monotonic() + left_s, tried))
-    return tried
-
-
-async def well(attempt: object, pair: Pair) -> list[Finding]:
-    return [Finding("claim", 5, pair.name, "well", "shown", "seen")]
-
-
-async def badly(attempt: object, pair: Pair) -> list[Finding]:
-    raise GuestLost("QEMU is gone")
-
-
-async def vanishing(attempt: object, pair: Pair) -> list[Finding]:
-    raise FileNotFoundError("/proc/1/mem")
-
-
-async def forever(attempt: object, pair: Pair) -> list[Finding]:
-    await asyncio.sleep(3600)
-    return []
-
-
-@pytest.mark.parametrize("step", [badly, vanishing])
-def test_a_step_that_goes_wrong_leaves_the_others(step: Any) -> None:
-    tried = carried_out(Step("bad", "claim", (2, 4), step), Step("good", "claim", (5,), well))
-    found = [(f.claim, f.build, f.found) for f in tried.findings]
-    assert found == [
-        *((claim, "a", "not testable") for claim in (2, 4)),
-        *((claim, "a -> b", "not testable") for claim in (2, 4)),
-        (5, "a", "shown"),
-        (5, "a -> b", "shown"),
-    ]
-    assert "bad went wrong: " in tried.findings[0].detail
-
-
-def test_a_step_that_hangs_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.claims.campaign._GRACE_S", 0.0)
-    slow = Step("slow", "claim", (2,), forever, upgrades=False, expected_s=0.0)
-    tried = carried_out(slow, left_s=0.05)
-    assert [f.detail for f in tried.findings] == ["it took too long and was cut off"]
-    assert tried.notes == ["slow on a took too long and was cut off (--limit)"]
-
-
-def test_a_step_without_time_is_not_begun() -> None:
-    tried = carried_out(Step("late", "claim", (2,), forever, expected_s=120.0))
-    assert {f.detail for f in tried.findings} == {"no time was left, a larger --limit gives more"}
-    assert len(tried.notes) == 2
 
 
 @pytest.mark.qemu

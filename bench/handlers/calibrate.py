@@ -1,0 +1,82 @@
+"""`pausebench calibrate`: pauses of known length, and what was measured of them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from bench.measurement.progress import SessionProgress
+from bench.measurement.session import open_session
+from bench.studies.calibrate import LEVELS_NS, Calibrator, Injectors
+from reports.terminal.calibration import calibration_page
+from reports.terminal.style import look_for, write
+from results.instrument.calibration import KINDS, Kind
+from results.instrument.certificates import Certificate, known_so_far, write_certificate
+from results.records.scenario import Scenario
+from results.store.store import open_store
+
+from .chosen import chosen_build, chosen_scenarios, command_line, need_root, seed_of
+
+_OFF = 1  # exit status: errors beyond what is allowed
+
+
+def run(args: argparse.Namespace) -> int:
+    levels = tuple(sorted(set(args.level))) if args.level else LEVELS_NS
+    kinds: Sequence[Kind] = tuple(dict.fromkeys(args.kind)) if args.kind else KINDS
+    scenarios = _cells(args)
+    need_root()
+    build = chosen_build(args)
+    seed = seed_of(args)
+    total = len(scenarios) * args.boots * args.rounds * len(kinds) * (1 + len(levels))
+    extra = {"seed": str(seed), "purpose": "calibration"}
+    with (
+        open_store(args.store) as store,
+        SessionProgress(total, tell_boots=False) as progress,
+        open_session(scenarios, [build], store, progress, command_line(), extra) as live,
+        Injectors([build]) as injectors,
+    ):
+        calibrator = Calibrator(live.experiment, injectors, levels, kinds, progress.note)
+
+        async def all_cells() -> None:
+            for scenario in scenarios:
+                await calibrator.cell(scenario, build, args.boots, args.rounds, seed)
+
+        asyncio.run(all_cells())
+        found = calibrator.judged()
+        certificate = replace(
+            known_so_far(args.store, live.session, build),
+            made_unix_ns=time.time_ns(),
+            session=live.session.id,
+            calibration=found,
+        )
+        path = write_certificate(args.store, certificate)
+        live.status = 0 if found.passed else _OFF if found.levels else 3
+    _show(args, certificate, path)
+    return live.status
+
+
+def _cells(args: argparse.Namespace) -> list[Scenario]:
+    """Every scenario on each accelerator that this host has, or on the one asked for."""
+    found: list[Scenario] = []
+    for scenario in chosen_scenarios(args, args.scenario):
+        found.append(scenario)
+        if args.accel is None and scenario.accel == "kvm":
+            found.append(replace(scenario, accel="tcg"))
+    return found
+
+
+def _show(args: argparse.Namespace, certificate: Certificate, path: Path) -> None:
+    if args.json:
+        document = asdict(certificate)
+        calibration = document.pop("calibration")
+        print(json.dumps(calibration | {"certificate": document, "file": str(path)}))
+        return
+    look = look_for(sys.stdout, os.environ)
+    write(calibration_page(certificate, str(path), look), sys.stdout, look)

@@ -1,0 +1,93 @@
+"""What the options that several commands share ask for: scenarios, builds, a seed, thresholds."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from bench.arguments import parse_size
+from bench.measurement.budgets import limit_of
+from bench.measurement.scenarios import (
+    changed,
+    find_scenario,
+    in_modes,
+    known_scenarios,
+    only_transfers,
+    resolve,
+    with_devices,
+)
+from results.comparison.verdict import Thresholds
+from results.errors import HostUnfit, UsageError
+from results.records.scenario import Build, Scenario
+from results.summary.report_data import Asked
+from runners.builds.catalogue import resolve_build
+from runners.builds.discover import default_build
+
+
+def command_line() -> list[str]:
+    """The command as a session remembers it."""
+    return ["pausebench", *sys.argv[1:]]
+
+
+def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Scenario]:
+    """The named scenarios with the changes asked for, fit for this host.
+
+    Raises UsageError or HostUnfit before anything is started.
+    """
+    known = known_scenarios(args.scenarios)
+    changes: dict[str, Any] = {
+        "ram_bytes": parse_size(args.ram) if args.ram else None,
+        "touched": args.touched,
+        "vcpus": args.vcpus,
+        "accel": args.accel,
+        "machine": args.machine,
+        "cpu": args.cpu,
+        "mem_lock": args.mem_lock,
+        "return_path": args.return_path,
+    }
+    # Named twice is meant once.
+    chosen = [changed(find_scenario(n, known), changes) for n in dict.fromkeys(names)]
+    chosen = in_modes(chosen, args.mode or ()) if hasattr(args, "mode") else only_transfers(chosen)
+    return [resolve(scenario) for scenario in with_devices(chosen, args.device or ())]
+
+
+def chosen_build(args: argparse.Namespace) -> Build:
+    """The one that `--build` names, or the system's. Raises UsageError, BuildUnfit, HostUnfit."""
+    return resolve_build(args.build) if args.build else default_build()
+
+
+def labelled(builds: Sequence[Build]) -> list[Build]:
+    """Refuse two builds under one label: their runs could not be told apart."""
+    labels = [build.label for build in builds]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"two builds are called `{label}`: give them labels, LABEL=PATH")
+    return list(builds)
+
+
+def need_root() -> None:
+    """Raises HostUnfit for a user who could not measure anything."""
+    if os.geteuid() != 0:
+        raise HostUnfit("BPF probes and guest RAM need root: run it with sudo")
+
+
+def seed_of(args: argparse.Namespace) -> int:
+    return secrets.randbits(32) if args.seed is None else int(args.seed)
+
+
+def thresholds_of(args: argparse.Namespace) -> Thresholds:
+    """What a change between builds must clear. Raises UsageError for what is no threshold."""
+    for name in ("relative", "absolute"):
+        if not 0 <= getattr(args, name) < 1e6:
+            raise UsageError(f"--{name} {getattr(args, name):g}: must be a number from 0")
+    return Thresholds(args.relative / 100.0, round(args.absolute * 1e6))
+
+
+def asked_of(args: argparse.Namespace) -> Asked:
+    """Budgets and thresholds of a report. Raises UsageError."""
+    limits = {budget.scenario: limit_of(budget) for budget in args.budget}
+    return Asked(limits, thresholds_of(args), args.strict)

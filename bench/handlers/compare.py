@@ -1,0 +1,236 @@
+"""`pausebench compare`: is build B worse than build A, by how much, how sure, which phase moved."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from bench.commands.compare import DEFAULT_SCENARIOS
+from bench.measurement.budgets import (
+    budgets_ns,
+    check_measured,
+    missed_lines,
+    with_own_budgets,
+)
+from bench.measurement.progress import SessionProgress
+from bench.measurement.scenarios import on_common_machine
+from bench.measurement.session import open_session
+from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair, Plan, measure_pair, remember_aa, sides
+from reports.formats.comparison_json import comparison_document
+from reports.formats.session_json import run_entry
+from reports.terminal.comparison import comparison_table
+from reports.terminal.session import failures, summary_table
+from reports.terminal.style import look_for, write
+from results.comparison.compare import Comparison, blocks_by_boot, compare
+from results.comparison.compatibility import differences
+from results.comparison.host_noise import known_nights, noise_floors
+from results.comparison.noise_floor import LEAST_NIGHTS, aa_floor, false_alarms
+from results.comparison.plan import COMPARE_BOOTS, planned_boots, planned_self_check
+from results.errors import UsageError
+from results.records.run import Run
+from results.records.scenario import Build, Session
+from results.store.columns import columns_of
+from results.store.store import Store, open_store
+from results.summary.cells import summarise
+from runners.builds.catalogue import resolve_build
+
+from .chosen import (
+    chosen_scenarios,
+    command_line,
+    labelled,
+    need_root,
+    seed_of,
+    thresholds_of,
+)
+
+_BISECT_SKIP = 125
+
+
+def run(args: argparse.Namespace) -> int:
+    _check(args)
+    if args.stored:
+        with open_store(args.store, create=False) as store:
+            comparison = _stored(args, store)
+        return _finish(args, comparison, [])
+    need_root()
+    with open_store(args.store) as store:
+        comparison, upgrades = _measured(args, store)
+        status = _finish(args, comparison, upgrades)
+        if args.aa and not args.json:
+            _tell_aa(store)
+    return status
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.aa:
+        # With --aa there is no B: what stands in its place is the first scenario.
+        args.scenario = [*([args.b] if args.b else []), *args.scenario]
+        args.b = None
+    elif args.repeat > 1:
+        raise UsageError("--repeat goes with --aa")
+    elif args.b is None:
+        raise UsageError("compare takes two builds, A and B (or --aa and one)")
+    thresholds_of(args)
+    if args.precision is not None and not 0 <= args.precision < 1e6:
+        raise UsageError(f"--precision {args.precision:g}: must be a number from 0")
+    if args.boots is not None and args.limit < args.boots:
+        raise UsageError(f"--limit {args.limit} is below --boots {args.boots}")
+
+
+# -- judging --------------------------------------------------------------------------------------
+
+
+def _judge(
+    args: argparse.Namespace,
+    store: Store,
+    session: Session,
+    runs_a: Sequence[Run],
+    runs_b: Sequence[Run],
+    forced: Sequence[str] = (),
+    *,
+    in_blocks: bool,
+) -> Comparison:
+    comparison = compare(
+        runs_a,
+        runs_b,
+        thresholds_of(args),
+        block_of=blocks_by_boot(BOOTS_PER_BLOCK) if in_blocks else None,
+        # A build is not compared against its own noise when that is what is being measured.
+        noise={} if args.aa else noise_floors(store, session, runs_a),
+        budgets_ns=budgets_ns(args.budget),
+        strict=args.strict or args.bisect,
+        forced=forced,
+    )
+    return with_own_budgets(comparison, args.budget)
+
+
+# -- measured now ---------------------------------------------------------------------------------
+
+
+def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[Run]]:
+    """The comparison, and the runs of upgrades beside it."""
+    pair = _pair(args)
+    chosen = chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS)
+    check_measured(args.budget, chosen)
+    scenarios, machine = on_common_machine(chosen, (pair.a, pair.b), args.machine)
+    seed = seed_of(args)
+    boots = _boots(args, len(scenarios))
+    plan = Plan(scenarios, pair, boots, args.updates, seed, args.precision, args.limit)
+    extra = {"seed": str(seed), "machine": machine, "order": "blocks of A B B A or B A A B"}
+    builds = [pair.a, pair.b]
+    with (
+        SessionProgress(plan.least_updates * args.repeat) as progress,
+        open_session(scenarios, builds, store, progress, command_line(), extra) as live,
+    ):
+        host = live.session.environment.get("host", "")
+
+        def compared(comparison: Comparison, runs: Sequence[Run]) -> None:
+            if args.aa:
+                remember_aa(store, live.session.id, host, comparison, runs)
+
+        judge = partial(_judge, args, store, live.session, in_blocks=True)
+        measured = measure_pair(live.experiment, plan, judge, args.repeat, compared)
+        comparison, runs = asyncio.run(measured)
+        live.status = comparison.exit_code
+    return comparison, sides(runs, pair)[2]
+
+
+def _boots(args: argparse.Namespace, scenarios: int) -> int:
+    """Boots of each side. Raises UsageError when those asked for could call no change."""
+    if args.aa:
+        return planned_self_check(args.boots)
+    return planned_boots(args.boots, COMPARE_BOOTS, scenarios)
+
+
+def _pair(args: argparse.Namespace) -> Pair:
+    a = resolve_build(args.a)
+    b = replace(a, label=f"{a.label}-again") if args.aa else resolve_build(args.b)
+    labelled([a, b])
+    upgrades: list[tuple[Build, Build]] = []
+    if args.upgrade:
+        upgrades.append((a, b))
+    if args.backward:
+        upgrades.append((b, a))
+    return Pair(a, b, tuple(upgrades))
+
+
+def _tell_aa(store: Store) -> None:
+    """What all stored A/A comparisons on this host say, those of this kernel of its noise."""
+    session = store.session(store.latest_session_id())
+    entries = store.aa(session.environment.get("host", ""))
+    wrong, total = false_alarms(entry.verdict for entry in entries)  # type: ignore[misc]
+    print(f"\nA/A on this host so far: {wrong} of {total} verdicts claimed a change")
+    for dimensions in dict.fromkeys(entry.dimensions for entry in entries):
+        nights = known_nights(store, session, dimensions)
+        floor = aa_floor(nights.values())
+        name = next((w[3:] for w in dimensions.split() if w.startswith("id=")), dimensions)
+        if floor is None:
+            print(f"  {name}: no noise floor from {len(nights)} nights, it takes {LEAST_NIGHTS}")
+            continue
+        size = floor.at(COMPARE_BOOTS) / 1e6
+        print(
+            f"  {name}: noise floor {size:.3f} ms at {COMPARE_BOOTS} boots, "
+            f"from {floor.nights} nights"
+        )
+
+
+# -- stored ---------------------------------------------------------------------------------------
+
+
+def _stored(args: argparse.Namespace, store: Store) -> Comparison:
+    (session_a, runs_a), (session_b, runs_b) = (_side(store, text) for text in (args.a, args.b))
+    found = differences(session_a, session_b, runs_a, runs_b)
+    if found and not args.force:
+        raise UsageError(
+            f"{args.a} and {args.b} cannot be compared: {'; '.join(found)} "
+            "(--force does it all the same and says so)"
+        )
+    together = session_a.id == session_b.id
+    return _judge(args, store, session_b, runs_a, runs_b, found, in_blocks=together)
+
+
+def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
+    """`SESSION` or `SESSION:LABEL` → the session and its runs of a build handed to itself."""
+    name, _, label = text.partition(":")
+    session = store.session(store.resolve_session(name))
+    runs = [run for run in store.runs(session=session.id) if run.old_build == run.new_build]
+    labels = sorted({run.new_build for run in runs})
+    if label:
+        runs = [run for run in runs if run.new_build == label]
+    if not runs:
+        raise UsageError(f"{text}: no runs; session {session.id} has builds {', '.join(labels)}")
+    if not label and len(labels) > 1:
+        raise UsageError(f"{text}: has several builds, name one: {session.id}:{labels[0]}")
+    return session, runs
+
+
+# -- shown ----------------------------------------------------------------------------------------
+
+
+def _finish(args: argparse.Namespace, comparison: Comparison, upgrades: Sequence[Run]) -> int:
+    """Print it; the exit status."""
+    status = comparison.exit_code
+    if args.bisect and status not in (0, 1):
+        status = _BISECT_SKIP
+    if args.json:
+        document = comparison_document(comparison)
+        document["upgrades"] = [run_entry(run) for run in upgrades]
+        print(json.dumps(document | {"exit_code": status}))
+        return status
+    look = look_for(sys.stdout, os.environ)
+    write(comparison_table(comparison, look), sys.stdout, look)
+    for line in missed_lines(comparison, args.budget):
+        print(look.say(line))
+    if upgrades:
+        print()
+        write(summary_table(summarise(columns_of(upgrades)), look), sys.stdout, look)
+        failed = failures(upgrades, look, args.store)
+        if failed:
+            write(failed, sys.stdout, look)
+    return status

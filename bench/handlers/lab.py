@@ -1,0 +1,97 @@
+"""`pausebench lab`: VFIO scenarios in a virtual machine that has an IOMMU, KVM and kprobes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from bench.commands.lab import DEFAULT_SCENARIOS
+from bench.measurement.session import Outcome
+from bench.studies import lab
+from results.store.store import open_store
+from runners.lab.modules import has_iommufd
+from runners.lab.root import LabRoot, clean, current_root, lab_directory, roots
+
+from .chosen import command_line, need_root
+from .run import show_outcome
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.action == "status":
+        return _status(as_json=args.json)
+    need_root()
+    match args.action:
+        case "build":
+            lab.ensure_root(fresh=True, iommufd=not args.legacy_only)
+        case "run":
+            return _run(args)
+        case "shell":
+            return lab.shell(args.assign or ["edu"])
+        case "clean":
+            return _clean()
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    names = args.scenario or list(DEFAULT_SCENARIOS[:1] if args.legacy_only else DEFAULT_SCENARIOS)
+    scenarios = lab.chosen(names, args.scenarios, legacy_only=args.legacy_only)
+    with open_store(args.store) as store:
+        session, runs = lab.measure(
+            scenarios,
+            lab.Wishes(
+                assigned=tuple(args.assign or ["edu"]),
+                boots=args.boots,
+                updates=args.updates,
+                ram=args.ram,
+                vcpus=args.vcpus,
+                seed=args.seed,
+                time_limit_s=args.time_limit,
+                scenario_file=args.scenarios,
+            ),
+            store,
+            command_line(),
+        )
+    show_outcome(args, Outcome(session, tuple(runs)), scenarios)
+    return 0 if all(run.outcome == "completed" for run in runs) else 3
+
+
+def _status(*, as_json: bool) -> int:
+    known = roots()
+    current = current_root()
+    if as_json:
+        rows = [_row(root, current) for root in known]
+        print(json.dumps({"cache": str(lab_directory()), "roots": rows}, indent=2))
+        return 0
+    if not known:
+        print(f"no lab in {lab_directory()} yet: pausebench lab run (or lab build) makes it")
+    for root in known:
+        row = _row(root, current)
+        use = "current" if row["current"] else "of other versions"
+        ways = "type1, iommufd" if row["iommufd"] else "type1"
+        print(
+            f"{root.key}  Linux {root.kernel}, QEMU {root.qemu}: {ways}; "
+            f"made {root.made}, {row['bytes'] / 1e9:.1f} GB, {use}"
+        )
+    return 0
+
+
+def _row(root: LabRoot, current: LabRoot | None) -> dict[str, Any]:
+    size = sum(p.lstat().st_blocks * 512 for p in root.path.rglob("*"))
+    return {
+        "key": root.key,
+        "path": str(root.path),
+        "kernel": root.kernel,
+        "qemu": root.qemu,
+        "made": root.made,
+        "iommufd": has_iommufd(root),
+        "bytes": size,
+        "current": root == current,
+    }
+
+
+def _clean() -> int:
+    kept = clean()
+    for root in kept:
+        print(f"kept {root.path}: a lab runs on it")
+    return 0

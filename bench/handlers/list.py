@@ -1,0 +1,27 @@
+"""`pausebench list`: the scenarios that can be run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from bench.measurement.scenarios import known_scenarios
+from results.records.scenario import MIB
+
+
+def run(args: argparse.Namespace) -> int:
+    known = known_scenarios(args.scenarios)
+    if args.json:
+        print(json.dumps({"scenarios": [asdict(scenario) for scenario in known]}, indent=2))
+        return 0
+    width = max(len(scenario.id) for scenario in known)
+    for scenario in known:
+        vcpus = f"{scenario.vcpus} vCPU{'s' if scenario.vcpus > 1 else ''}"
+        size = f"{scenario.ram_bytes // MIB} MiB, {vcpus}"
+        print(f"{scenario.id:<{width}}  {size:<18}  {scenario.about}")
+    print(
+        "\nSize and vCPUs are defaults (--ram, --vcpus). A TOML file defines more: "
+        '[scenario.NAME] with like = "anon", ram = "1G", touched = 0.5, …'
+    )
+    return 0

@@ -1,0 +1,60 @@
+"""`pausebench nightly`: the job of a night, from a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench.measurement.scenarios import find_scenario, known_scenarios, resolve
+from bench.nightly.config import NightlyConfig, load_config
+from bench.nightly.job import JobPaths, run_night
+from probes.support import probe_support
+from results.errors import HostUnfit
+from results.records.scenario import Scenario
+from results.store.store import open_store
+from runners.doctor.requirements import check_host, measurable
+from runners.host.idle import host_lock
+
+from .chosen import need_root
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, report, and print where the reports are. Returns the exit code of the verdict."""
+    config = load_config(args.config)
+    place = JobPaths.of(config, args.config)
+    scenarios = _scenarios(config, args.config.resolve().parent)
+    if args.check:
+        print(f"{args.config}: {config.name} measures {', '.join(s.id for s in scenarios)}")
+        print(f"  baseline {config.builds.baseline}, candidate {config.builds.candidate}")
+        print(f"  {config.boots} boots of each, {config.measure.updates} updates a boot")
+        print(f"  store {place.store}, reports {place.reports}")
+        return 0
+    need_root()
+    _need_fit_host()
+    with host_lock(), open_store(place.store) as store:
+        done = run_night(config, place, store, scenarios, _tell)
+    print(f"{done.top.word}: {done.top.sentence}")
+    print(f"reports: {done.directory}")
+    return done.top.exit_code
+
+
+def _scenarios(config: NightlyConfig, base: Path) -> list[Scenario]:
+    """Those to be measured and those of the self-check. Raises UsageError, HostUnfit."""
+    further = config.measure.scenario_file
+    known = known_scenarios(base / further if further else None)
+    names = dict.fromkeys([*config.measure.scenarios, *config.self_check.scenarios])
+    return [resolve(find_scenario(name, known)) for name in names]
+
+
+def _tell(text: str) -> None:
+    print(f"nightly: {text}", file=sys.stderr)
+
+
+def _need_fit_host() -> None:
+    """Raises HostUnfit with the first thing that is missing."""
+    needs = check_host(probe_support())
+    if not measurable(needs):
+        missing = next(need for need in needs if need.state == "missing")
+        fix = f": {missing.fix}" if missing.fix else ""
+        raise HostUnfit(f"{missing.name}: {missing.found}{fix} (`pausebench doctor` says more)")

@@ -1,0 +1,43 @@
+"""`pausebench report`: a session as a file that can be forwarded."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+
+from reports.formats.registry import find_format, write_report
+from reports.formats.report_json import schema_text
+from reports.request import Request
+from results.errors import UsageError
+from results.store.store import Store, open_store
+from results.summary.report_data import gather
+
+from .chosen import asked_of
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write one report. Returns 0: what a report says is no failure of writing it."""
+    if args.schema:
+        sys.stdout.write(schema_text())
+        return 0
+    if args.run and args.format != "perfetto":
+        raise UsageError("--run goes with --format perfetto; `pausebench show RUN` shows one run")
+    asked = asked_of(args)
+    # What may take most of a second, while runs are read by processes of their own.
+    threading.Thread(target=find_format(args.format).load, daemon=True).start()
+    with open_store(args.store, create=False) as store:
+        sessions = _sessions(args, store)
+        material = gather(store, sessions, asked)
+        request = Request(material, store, args.strict, args.run)
+        path = write_report(args.format, request, args.output)
+    if path is not None:
+        print(path)
+    return 0
+
+
+def _sessions(args: argparse.Namespace, store: Store) -> list[str]:
+    """Full ids, each once; those of a given run's session when a run is asked for."""
+    if args.run:
+        return [store.run(store.resolve_run(args.run)).session]
+    return list(dict.fromkeys(store.resolve_session(text) for text in args.session))

@@ -1,0 +1,111 @@
+"""`pausebench run`: measure scenarios and show one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.arguments import EVERY, TimeBudget
+from bench.measurement.budgets import budget_reports, check_measured, missed
+from bench.measurement.loading import Watch
+from bench.measurement.progress import SessionProgress
+from bench.measurement.schedule import plan_trials
+from bench.measurement.session import Outcome, run_session
+from reports.formats.session_json import document
+from reports.terminal.session import session_page
+from reports.terminal.style import look_for, write
+from reports.terminal.why import BudgetReport, budget_notes
+from results.instrument.certificates import certificate_lines
+from results.records.scenario import Build, Scenario
+from results.store.columns import columns_of
+from results.store.store import open_store
+from results.summary.caveats import doubts_of
+from results.summary.cells import summarise_cell
+from runners.builds.discover import default_build, discover, parse_build_option
+
+from .chosen import chosen_scenarios, command_line, labelled, need_root, seed_of
+
+
+def run(args: argparse.Namespace) -> int:
+    scenarios = chosen_scenarios(args, args.scenario)
+    check_measured(args.budget, scenarios)
+    builds = _builds(args)
+    need_root()
+    with open_store(args.store) as store:
+        seed = seed_of(args)
+        trials = plan_trials(scenarios, builds, args.boots, args.updates, seed)
+        with SessionProgress(sum(trial.updates for trial in trials)) as progress:
+            extra = {"seed": str(seed)}
+            watch = Watch(
+                why=bool(args.budget) if args.why is None else args.why,
+                observer=args.observer,
+                perf=args.perf,
+            )
+            outcome = run_session(trials, builds, store, progress, command_line(), extra, watch)
+    if not args.quiet:
+        show_outcome(args, outcome, scenarios, args.budget)
+    return 0 if all(run.outcome == "completed" for run in outcome.runs) else 3
+
+
+def _builds(args: argparse.Namespace) -> list[Build]:
+    if not args.build:
+        return [default_build()]
+    options = [parse_build_option(option) for option in args.build]
+    return labelled([discover(path, label) for label, path in options])
+
+
+def show_outcome(
+    args: argparse.Namespace,
+    outcome: Outcome,
+    scenarios: Sequence[Scenario],
+    budgets: Sequence[TimeBudget] = (),
+) -> None:
+    """Print what a session ended with: a table, or one JSON document with `--json`.
+
+    Of runs with a blackout beyond its budget it says why.
+    """
+    certificates = certificate_lines(args.store, outcome.session, outcome.session.builds)
+    order = {scenario.id: number for number, scenario in enumerate(scenarios)}
+    runs = sorted(outcome.runs, key=lambda run: order[run.scenario])
+    columns = columns_of(runs)
+    cells = columns.cells()
+    summaries = [summarise_cell(key, columns.where(at)) for key, at in cells]
+    doubts = [doubts_of(runs[i] for i in at.tolist()) for _, at in cells]
+    kept = budget_reports(budgets, runs)
+    if args.json:
+        found = document(outcome.session, outcome.runs, summaries)
+        for entry, mine in zip(found["summary"], doubts, strict=True):
+            entry["doubts"] = [asdict(doubt) for doubt in mine]
+        print(json.dumps(found | {"certificates": certificates} | _budget_entries(kept)))
+        return
+    look = look_for(sys.stdout, os.environ)
+    notes = [
+        *certificates,
+        *(
+            f"{summary.scenario}: {doubt.line}"
+            for summary, mine in zip(summaries, doubts, strict=True)
+            for doubt in mine
+        ),
+        *(line for budget, report in kept for line in _budget_lines(budget, report, args.store)),
+    ]
+    page = session_page(summaries, runs, args.store, outcome.session.id, look, notes)
+    write(page, sys.stdout, look)
+
+
+def _budget_entries(kept: Sequence[tuple[TimeBudget, BudgetReport]]) -> dict[str, object]:
+    """`budget` is that of every scenario, `budgets` are those of single ones."""
+    entries = {budget.scenario: asdict(report) for budget, report in kept}
+    every = entries.pop(EVERY, None)
+    return ({"budget": every} if every else {}) | ({"budgets": entries} if entries else {})
+
+
+def _budget_lines(budget: TimeBudget, report: BudgetReport, store: Path) -> list[str]:
+    first, *others = budget_notes(report, store)
+    about = "" if budget.scenario == EVERY else f"{budget.scenario}: "
+    words = missed(budget, report.within, report.total)
+    return [f"{about}{first}{f' (missed: {words})' if words else ''}", *others]

@@ -1,0 +1,94 @@
+"""`pausebench sweep`: how the blackout grows with the guest, beside a precopy that copies RAM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import psutil
+
+from bench.arguments import parse_size
+from bench.measurement.progress import SessionProgress
+from bench.measurement.session import open_session
+from bench.studies.sweep import DEFAULTS, Sweeper, grown
+from reports.terminal.session import closing_lines
+from reports.terminal.style import look_for, write
+from reports.terminal.sweep import growth_page
+from results.errors import UsageError
+from results.records.scenario import Scenario
+from results.stats.slopes import LEAST_VALUES, Dimension, Growth
+from results.store.store import open_store
+from runners.qemu.command_line import check_scenario
+
+from .chosen import chosen_build, chosen_scenarios, command_line, need_root, seed_of
+
+
+def run(args: argparse.Namespace) -> int:
+    dimension: Dimension = args.dimension
+    scenarios = chosen_scenarios(args, args.scenario)
+    values = _values(args)
+    sizes = _sizes(scenarios, dimension, values, precopy=args.precopy)
+    need_root()
+    build = chosen_build(args)
+    seed = seed_of(args)
+    extra = {"seed": str(seed), "purpose": "sweep"}
+    each = args.updates + int(args.precopy)
+    total = len(scenarios) * len(values) * args.boots * each
+    with (
+        open_store(args.store) as store,
+        SessionProgress(total, tell_boots=False) as progress,
+        open_session(sizes, [build], store, progress, command_line(), extra) as live,
+    ):
+        sweeper = Sweeper(live.experiment, dimension, progress.note)
+        asyncio.run(
+            sweeper.run(
+                scenarios, values, build, args.boots, args.updates, seed, precopy=args.precopy
+            )
+        )
+        found = sweeper.judged()
+        live.status = 3 if found.failed else 0
+        session = live.session.id
+    _show(args, found, session)
+    return live.status
+
+
+def _values(args: argparse.Namespace) -> list[int]:
+    """Whole numbers, bytes for RAM. Raises UsageError."""
+    found = []
+    for text in args.values or DEFAULTS[args.dimension]:
+        if args.dimension == "ram":
+            found.append(parse_size(text))
+        elif text.isdecimal() and len(text) < 6:
+            found.append(int(text))
+        else:
+            raise UsageError(f"--values {text}: takes whole numbers for {args.dimension}")
+    if len(set(found)) < LEAST_VALUES:
+        raise UsageError(f"--values: a slope takes {LEAST_VALUES} different values or more")
+    return sorted(set(found))
+
+
+def _sizes(
+    scenarios: Sequence[Scenario], dimension: Dimension, values: Sequence[int], *, precopy: bool
+) -> list[Scenario]:
+    """Every guest that will be, checked; for a precopy one as large as both its ends as well."""
+    memory, cpus = psutil.virtual_memory().available, os.cpu_count() or 1
+    found = [grown(scenario, dimension, value) for scenario in scenarios for value in values]
+    if precopy:
+        found += [replace(size, ram_bytes=2 * size.ram_bytes) for size in found]
+    for size in found:
+        check_scenario(size, memory, cpus)
+    return found
+
+
+def _show(args: argparse.Namespace, found: Growth, session: str) -> None:
+    if args.json:
+        print(json.dumps({"session": session, "unit": found.unit} | asdict(found)))
+        return
+    look = look_for(sys.stdout, os.environ)
+    write(growth_page(found, look), sys.stdout, look)
+    write(closing_lines(args.store, session, look), sys.stdout, look)

@@ -1,0 +1,120 @@
+"""What makes a run invalid, and what is only to be said of it: as reasons, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from results.qemu.modes import promise
+from results.records.evidence import Proof
+from results.records.observations import Stream, VcpuBeats
+from results.records.reasons import FAILED, PROOF_BROKEN, Reason, because, read_reason, read_reasons
+from results.records.recording import Recording
+from results.records.run import CarriedFd
+from results.timeline.marks import expected_marks
+from results.timeline.phases import Marks
+
+from .promises import old_must_end
+
+
+def harm(recording: Recording) -> list[Reason]:
+    """The transfer failed, or the guest or its RAM did not come through it whole."""
+    if recording.failure:
+        return [because(FAILED, said=recording.failure)]
+    found = []
+    ends, old, new = (
+        old_must_end(recording.scenario.mode), recording.old.runstate, recording.new.runstate
+    )  # fmt: skip
+    if old != ends:
+        found.append(because("old-not-ended", state=old or "unknown", expected=ends))
+    if new != "running":
+        found.append(because("new-not-running", state=new or "unknown"))
+    if recording.streams is None:  # which testify instead of the payload
+        found += _harm_to_the_guest(recording)
+    return found
+
+
+def _harm_to_the_guest(recording: Recording) -> list[Reason]:
+    found = [reason for beats in recording.beats for reason in _harm_to_a_vcpu(beats)]
+    if len(recording.beats) != recording.scenario.vcpus:
+        found.append(because("beats-missing"))
+    ram = recording.ram
+    if ram is None:
+        found.append(because("ram-unchecked"))
+    elif ram.bad_pages:
+        found.append(
+            because("ram-changed", bad=ram.bad_pages, pages=ram.pages, first=ram.first_bad)
+        )
+    return found
+
+
+def _harm_to_a_vcpu(beats: VcpuBeats) -> list[Reason]:
+    found = []
+    if beats.beats_after == beats.beats_before:
+        found.append(because("vcpu-still", vcpu=beats.index))
+    if beats.pattern_errors:
+        found.append(
+            because(
+                "words-changed",
+                vcpu=beats.index,
+                words=beats.pattern_errors,
+                first=beats.first_error,
+            )
+        )
+    return found
+
+
+def incomplete(
+    recording: Recording,
+    fds: Sequence[CarriedFd],
+    descriptor_doubts: Sequence[Reason],
+    *,
+    pause_seen: bool,
+) -> list[Reason]:
+    """Evidence that is not all there, so that what remains proves nothing.
+
+    `pause_seen` is whether any witness that needs no probes, or the probes, saw a pause.
+    """
+    if not recording.probed:
+        return [] if pause_seen else [because("nothing-seen")]
+    found = []
+    if recording.lost:
+        found.append(because("records-lost", records=recording.lost))
+    found += descriptor_doubts
+    if not fds and promise(recording.scenario).descriptors:
+        found.append(because("no-descriptor"))
+    return found
+
+
+def stream_troubles(recording: Recording, streams: Sequence[Stream]) -> list[Reason]:
+    """Of a guest that drives ordinary devices: what was lost on the way, or that nothing came."""
+    if recording.streams is None:
+        return []
+    if not recording.streams:
+        return [because("no-stream")]
+    return [read_reason(trouble) for stream in streams for trouble in stream.troubles]
+
+
+def not_proven(proof: Proof | None) -> tuple[Reason, ...]:
+    """A broken proof fails its run; one that is merely unproven says so and does not."""
+    if proof is None or proof.verdict != "broken":
+        return ()
+    return read_reasons(PROOF_BROKEN + proof.reason)
+
+
+def warnings(recording: Recording, marks: Marks, *, clock_read: bool) -> list[Reason]:
+    """What makes phases or witnesses missing, and no number wrong."""
+    found = _silent_probes(recording, marks)
+    if recording.beats and not clock_read:
+        found.append(because("clock-unread"))
+    return found
+
+
+def _silent_probes(recording: Recording, marks: Marks) -> list[Reason]:
+    """What did not fire although it was probed."""
+    if recording.failure or not recording.probed:
+        return []
+    expected = expected_marks(recording.scenario.mode)
+    found = [because("mark-silent", mark=name) for name in expected if not marks.fired(name)]
+    if recording.skipped:
+        found.append(because("probes-skipped", calls=recording.skipped))
+    return found

@@ -1,0 +1,107 @@
+"""What a QEMU shows of a migration that it takes part in, and the bounds of waiting for that."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from qemu.qmp import Message
+
+from results.errors import PausebenchError, TransferRefused
+from runners.system.timeouts import patient
+
+from .process import Qemu
+
+HANDOVER_TIMEOUT_S = patient(30.0)
+START_TIMEOUT_S = patient(20.0)
+_STATE_TIMEOUT_S = patient(2.0)
+
+
+async def runstate(qemu: Qemu) -> str:
+    """The state in which a QEMU ends a transfer, `gone`, or `silent` when it does not answer."""
+    end = time.monotonic() + _STATE_TIMEOUT_S
+    state = "silent"
+    with suppress(PausebenchError, TimeoutError):
+        while qemu.alive():
+            left = max(0.1, end - time.monotonic())
+            state = str((await asyncio.wait_for(qemu.execute("query-status"), left))["status"])
+            # The migration is reported as completed a moment before the runstate follows
+            # (migration_iteration_finish in QEMU's migration/migration.c).
+            if state != "finish-migrate" or time.monotonic() > end:
+                return state
+            await asyncio.sleep(0.001)
+        return "gone"
+    return state
+
+
+def migration_status(message: Message) -> str:
+    """The status that a MIGRATION event tells; empty for another event."""
+    data = message.get("data")
+    if message.get("event") == "MIGRATION" and isinstance(data, dict):
+        return str(data.get("status"))
+    return ""
+
+
+def migration_ended(message: Message) -> bool:
+    return migration_status(message) in ("completed", "failed")
+
+
+async def sent(old: Qemu) -> None:
+    """Wait until old QEMU has sent the guest.
+
+    Raises TransferRefused when it reports a failure or nothing in time, GuestLost when it ends.
+    """
+    _, last = await old.wait_for(migration_ended, "the end of the migration", HANDOVER_TIMEOUT_S)
+    if migration_status(last) == "failed":
+        raise failed_migration("old QEMU", await old.execute("query-migrate"))
+
+
+def failed_migration(who: str, info: Mapping[str, object]) -> TransferRefused:
+    """The error for a migration that QEMU itself calls failed; `info` is its query-migrate."""
+    reason = info.get("error-desc", "no reason given")
+    return TransferRefused(f"{who} reports a failed migration: {reason}", received=str(info))
+
+
+async def resumed(new: Qemu) -> int:
+    """Wait until new QEMU says that the guest runs; when it said so (monotonic ns)."""
+
+    def says_so(message: Message) -> bool:
+        return message.get("event") == "RESUME"
+
+    ns, _ = await new.wait_for(says_so, "that the guest resumed", HANDOVER_TIMEOUT_S)
+    return ns
+
+
+async def listening(new: Qemu, cpr: Path) -> None:
+    """Wait until new QEMU listens on its cpr socket, without connecting to it.
+
+    The file exists a moment before it listens, and a connection that is only tried would be
+    taken for old QEMU's. Raises GuestLost, TransferRefused.
+    """
+    end = time.monotonic() + START_TIMEOUT_S
+    while not listens(cpr):
+        if not new.alive():
+            raise new.lost("it opened the cpr socket")
+        if time.monotonic() > end:
+            raise TransferRefused(
+                f"new QEMU (pid {new.pid}) did not listen on its cpr socket "
+                f"in {START_TIMEOUT_S:g} s"
+            )
+        await asyncio.sleep(0.001)
+
+
+def listens(path: Path) -> bool:
+    """Whether a unix socket at `path` accepts: flag __SO_ACCEPTCON in /proc/net/unix."""
+    needle = str(path)
+    for line in Path("/proc/net/unix").read_text().splitlines():
+        if line.endswith(needle) and line.split()[3] == "00010000":
+            return True
+    return False
+
+
+def numbers(answer: Mapping[str, object]) -> dict[str, int]:
+    """The integers of a QMP answer."""
+    return {k: v for k, v in answer.items() if isinstance(v, int) and not isinstance(v, bool)}

@@ -1,0 +1,83 @@
+"""The table of marks and phases agrees with itself, with the modes and with what is measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from results.qemu.modes import MODES, PROMISES
+from results.records.recording import Event
+from results.timeline import phases
+from results.timeline.marks import (
+    MARK_NAMES,
+    MARKS,
+    PHASE_NAMES,
+    PHASE_SIDES,
+    PHASES,
+    SHARING_PHASES,
+    At,
+    Phase,
+    Turn,
+    expected_marks,
+)
+from results.timeline.phases import Marks, build_spans
+
+OLD, NEW = 100, 200
+RETURNED = {mark.name for mark in MARKS if mark.returns}
+
+
+def bounds():
+    """Every mark that bounds a phase."""
+    waiting = [m for p in PHASES for m in (p.start, p.end, p.share_from)]
+    found = [moment for moment in waiting if isinstance(moment, At)]
+    return found + [moment.after for moment in found if moment.after is not None]
+
+
+def test_names_stand_once():
+    assert len(set(MARK_NAMES)) == len(MARKS)
+    assert len(set(PHASE_NAMES)) == len(PHASES)
+
+
+@pytest.mark.parametrize("moment", bounds())
+def test_a_phase_is_bounded_by_what_is_probed(moment):
+    assert moment.mark in MARK_NAMES
+    assert moment.edge == "enter" or moment.mark in RETURNED
+
+
+def test_every_turn_can_be_found_and_bounds_a_phase():
+    told = {m for p in PHASES for m in (p.start, p.end, p.share_from) if isinstance(m, str)}
+    assert told == set(get_args(Turn)) == set(phases._TURNS)
+
+
+def test_sides_are_known():
+    assert {phase.side for phase in PHASES} == set(PHASE_SIDES)
+
+
+def test_marks_of_the_cpr_channel_are_expected_where_a_mode_has_one():
+    for mode in MODES:
+        assert ("cpr_save" in expected_marks(mode)) == PROMISES[mode].descriptors
+    assert "complete" not in expected_marks("postcopy")
+    assert set(expected_marks("cpr-transfer")) == set(MARK_NAMES) - {"tcg_exec"}
+
+
+def test_what_yields_is_measured_first_and_nothing_else_changes_its_place():
+    measured = [phase.name for phase in phases._MEASURED]
+    assert measured[:2] == ["source_quit", "target_start"]
+    assert measured[2:] == [name for name in PHASE_NAMES if name not in measured[:2]]
+
+
+def test_a_new_phase_takes_its_entry_alone(monkeypatch):
+    added = Phase("drain", "old", At("old", "vm_stop"), At("old", "vm_stop", "return"))
+    monkeypatch.setattr(phases, "_MEASURED", (added,))
+    monkeypatch.setattr(phases, "_BY_NAME", {"drain": added})
+    stop = Event(50, OLD, OLD, "vm_stop", "enter")
+    events = (stop, replace(stop, ns=80, edge="return"))
+    (span,) = build_spans(Marks(events, OLD, NEW), {}, (40, 100))
+    assert (span.name, span.side, span.start_ns, span.end_ns) == ("drain", "old", 50, 80)
+    assert span.blackout_ns == 30
+
+
+def test_phases_with_a_share_are_those_that_are_waited_for():
+    assert set(PHASE_NAMES) - set(SHARING_PHASES) == {"hold", "source_end", "vfio_handover"}
