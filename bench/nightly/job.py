@@ -114,11 +114,10 @@ def _pair(config: NightlyConfig, place: JobPaths, tell: Tell) -> Pair:
 
 def _left(config: NightlyConfig, chosen: Sequence[Scenario], night: Night) -> list[WorkUnit]:
     """Units of the night that are not done, the main ones first."""
-    measure, check = config.measure, config.self_check
-    aa = [scenario for scenario in chosen if scenario.id in check.scenarios]
-    main = [scenario for scenario in chosen if scenario.id in measure.scenarios]
-    planned = units("main", main, _blocks(measure.boots), night.seed)
-    planned += units("self-check", aa, _blocks(check.boots), night.seed)
+    aa = [scenario for scenario in chosen if scenario.id in config.self_check.scenarios]
+    main = [scenario for scenario in chosen if scenario.id in config.measure.scenarios]
+    planned = units("main", main, _blocks(config.boots), night.seed)
+    planned += units("self-check", aa, _blocks(config.self_check_boots), night.seed)
     return [unit for unit in planned if unit.name not in night.done]
 
 

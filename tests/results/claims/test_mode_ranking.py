@@ -90,7 +90,7 @@ def test_too_few_boots_decide_nothing(runs_of):
     runs = [*runs_of("cpr-transfer", OURS[:3]), *runs_of("precopy", LONGER[:3])]
     found = by_mode(least_pause(runs))["precopy"]
     assert found.least == "undecided"
-    assert "too few" in found.detail
+    assert "fewer than 4 boots" in found.detail
 
 
 def test_the_fewest_boots_suffice_for_six_modes_of_which_one_is_longer(runs_of):

@@ -92,3 +92,8 @@ def test_a_boot_is_the_median_of_its_valid_runs(make_run):
     assert seen.phases == {"quiesce": 20}
     assert boot_of("anon", "precopy", 1.0, runs).phases == {}
     assert boot_of("anon", "precopy", 1.0, runs[3:]) is None
+
+
+def test_fewer_than_four_boots_have_no_slope():
+    assert growth("ram", boots(300_000, values=(0.25, 0.5, 1.0), count=1)).slopes == ()
+    assert growth("ram", boots(300_000, values=(0.25, 0.5, 1.0, 2.0), count=1)).slopes
