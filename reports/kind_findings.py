@@ -15,7 +15,7 @@ from results.summary.caveats import Figures
 from results.summary.matrix import MatrixCell
 from results.summary.report_data import Material
 
-from .claim_groups import summary_line, wrong_beside
+from .claim_groups import other_failures, summary_line
 from .finding import Code, Finding, Word, known_figures
 from .growth_tables import DIMENSIONS, blackout_slopes, slope_text
 from .wording import counted, ms, percent, signed_us
@@ -54,7 +54,7 @@ def _of_claims(claims: ClaimsDocument) -> Finding:
         "shown": found.count("shown"),
         "refuted": found.count("refuted"),
         "not_testable": found.count("not testable"),
-        "wrong_beside": wrong_beside(claims),
+        "wrong_beside": other_failures(claims),
     }
     word: Word = "shown" if counts["shown"] == len(found) else "partly shown"
     return Finding(word, 0, "claims", text, "claims-tested", counts)

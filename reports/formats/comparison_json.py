@@ -29,6 +29,7 @@ def comparison_document(comparison: Comparison, doubts: Sequence[SideDoubt] = ()
         "only_b": list(comparison.only_b),
         "forced": list(comparison.forced),
         "thresholds": asdict(comparison.thresholds),
+        "comparisons": comparison.comparisons,
         "exit_code": comparison.exit_code,
         "doubts": [
             {"side": found.side, "scenario": found.scenario, "builds": found.builds}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from reports.claim_groups import letters
+from reports.claim_groups import ClaimsReport, claims_report
 from reports.growth_tables import SLOPES_HEADER, size_header, size_row, slope_rows
 from reports.instrument_tables import instrument_result
 from reports.matrix_grid import matrix_grid
-from results.claims.document import ClaimsDocument
 from results.stats.slopes import Growth
 from results.summary.matrix import MatrixCell
 from results.summary.report_data import Material
@@ -37,7 +36,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[
 def own_result(material: Material) -> list[str]:
     """The result of sessions that answer a question of their own; nothing for all others."""
     if material.claims is not None:
-        return _claims(material.claims)
+        return _claims(claims_report(material.claims))
     if material.growth is not None:
         return _growth(material.growth)
     if material.pairs:
@@ -45,19 +44,17 @@ def own_result(material: Material) -> list[str]:
     return _instrument(material)
 
 
-def _claims(document: ClaimsDocument) -> list[str]:
-    short = letters(document)
-    cells = {(row.claim.number, row.build): row.found for row in document.rows}
-    claims = dict.fromkeys(row.claim for row in document.rows)
+def _claims(report: ClaimsReport) -> list[str]:
     rows = [
-        [f"{claim.number} {claim.title}", *(cells[claim.number, c] for c in document.columns)]
-        for claim in claims
+        [f"{section.claim.number} {section.claim.title}", *section.verdicts]
+        for section in report.claims
     ]
     builds = [
-        f"- {escaped(short.get(label, label))}: {escaped(label)}, QEMU {escaped(version)}"
-        for label, version in document.builds.items()
+        f"- {escaped(build.short)}: {escaped(build.label)}, QEMU {escaped(build.version)}"
+        for build in report.builds
     ]
-    return [table(["claim", *(short[c] for c in document.columns)], rows), "\n".join(builds)]
+    head = ["claim", *(column.short for column in report.columns)]
+    return [table(head, rows), "\n".join(builds)]
 
 
 def _growth(growth: Growth) -> list[str]:

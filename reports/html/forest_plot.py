@@ -46,7 +46,8 @@ def forest(comparison: Comparison, name: str) -> Chart:
     return Chart(
         f"{comparison.label_b} against {comparison.label_a}",
         "Right of the line is slower. Mark and line: shift and its 95 % interval over boots; "
-        "grey: below the threshold. A verdict takes an interval that lies entirely on one side.",
+        "grey: below the threshold. Slower or faster takes a mark beyond the grey and a p that is "
+        "small enough for all comparisons; the same, a line that lies within the grey.",
         picture,
         (*keys, Key("grid", "below the threshold", "■")),
         header,

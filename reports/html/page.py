@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from reports import claim_groups
+from reports.claim_groups import claims_report
 from reports.growth_tables import DIMENSIONS, SLOPES_HEADER, slope_rows
 from reports.headline import headline
 from reports.instrument_tables import instrument_result
@@ -145,7 +145,7 @@ def _own_result(material: Material) -> dict[str, Any]:
     """The result of sessions that answer a question of their own, None for all others."""
     growth = material.growth
     return {
-        "claims": _claims(material),
+        "claims": None if material.claims is None else claims_report(material.claims),
         "growth": growth and {
             "growth": growth,
             "dimension": DIMENSIONS[growth.dimension],
@@ -156,26 +156,6 @@ def _own_result(material: Material) -> dict[str, Any]:
         "matrix": matrix_grid(material.pairs),
         "instrument": instrument_result(material.certificate, material.session.id),
     }  # fmt: skip
-
-
-def _claims(material: Material) -> dict[str, Any] | None:
-    """The table of claims, a part for each, and what else was found."""
-    document = material.claims
-    if document is None:
-        return None
-    rows = document.rows
-    numbers = list(dict.fromkeys(row.claim.number for row in rows))
-    return {
-        "document": document,
-        "summary": claim_groups.summary_line(document),
-        "short": claim_groups.letters(document),
-        "groups": [[row for row in rows if row.claim.number == n] for n in numbers],
-        "topics": [
-            (title, claim_groups.alike(document.others((topic,))))
-            for topic, title in claim_groups.TOPICS
-            if document.others((topic,))
-        ],
-    }
 
 
 def _row(cell: ReportCell, material: Material) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reports.claim_groups import claims_report
 from reports.finding import Tone
 from reports.growth_tables import blackout_slopes
 from reports.kind_findings import default_cost, pair_text
@@ -95,13 +96,15 @@ def _proofs(cells: Sequence[ReportCell]) -> list[Tile]:
 
 
 def _of_claims(claims: ClaimsDocument) -> list[Tile]:
-    found = [row.found for row in claims.rows]
-    refuted, untested = found.count("refuted"), found.count("not testable")
+    """Red where a claim is refuted or another test failed, amber where one could not be tested."""
+    tones: dict[str, Tone] = {
+        "refuted": "bad",
+        "other tests failed": "bad",
+        "not testable here": "doubt",
+    }
     return [
-        Tile("claims shown", f"{found.count('shown')} of {len(found)}", "on all builds"),
-        Tile("refuted", str(refuted), "", "bad" if refuted else "good"),
-        Tile("not testable here", str(untested), "", "doubt" if untested else "good"),
-        Tile("time taken", f"{claims.took_s // 60} min {claims.took_s % 60} s", ""),
+        Tile(name, figure, remark, tones.get(name, "good") if figure != "0" else "good")
+        for name, figure, remark in claims_report(claims).tiles
     ]
 
 

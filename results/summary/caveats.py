@@ -1,4 +1,4 @@
-"""What a result says against itself: reasons to doubt it, and what would settle each.
+"""Doubts about a result: why it may be wrong, and what would settle each.
 
 Pure, over the runs of one scenario on one pair of builds. A doubt changes no number and no verdict.
 """
@@ -10,14 +10,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from results.comparison.plan import MOST_BOOTS
 from results.judgement.witnesses import TOLERANCE_NS
 from results.records.observations import HostState
+from results.records.reasons import read_reason
 from results.records.run import Run
-from results.stats.intervals import boot_medians, interval_over_boots, median_ns
+from results.stats.intervals import (
+    LEAST_BOOTS,
+    boot_medians,
+    interval_over_boots,
+    median_ns,
+)
 
 Figures = dict[str, int | float | str]
 
-# Boots that the exact interval of a median takes.
+# Boots that an exact interval of a median takes.
 _EXACT_BOOTS = 6
 # An interval wider than this share of the median to each side cannot show a change of that size.
 _WIDE = 0.10
@@ -25,17 +32,19 @@ _SIGNIFICANT = 0.01
 _DRIFT = 0.05
 # The dip test says little about fewer values.
 _LEAST_FOR_DIP = 20
-# Shares of the CPU time there was.
+# Shares of all CPU time.
 _FOREIGN = 0.05
 _STOLEN = 0.01
+# Probe calls that the kernel skips in one run: a few come of other processes on a busy host.
+_MANY_SKIPPED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """One reason, and what would settle it.
+    """One reason to doubt a result, and what would settle it.
 
-    Words may change; `kind` and `figures`, the numbers in them, are for programs. A name says its
-    unit, times are in ns.
+    The wording may change; `kind` and `figures` (the numbers in it) are for programs. Names carry
+    their unit, times are in ns.
     """
 
     kind: str
@@ -88,6 +97,8 @@ def doubts_of(runs: Iterable[Run]) -> tuple[Doubt, ...]:
         _two_kinds([run.blackout_ns for run in valid if run.blackout_ns is not None]),
         _noisy([run.host for run in valid]),
         _close(valid),
+        _silent(valid),
+        _skipping(valid),
     )
     return tuple(doubt for doubt in found if doubt is not None)
 
@@ -98,8 +109,8 @@ def _failed(runs: Sequence[Run]) -> Doubt | None:
         return None
     return Doubt(
         "failed",
-        f"{failed} of {len(runs)} runs failed and are left out, which may leave out the slow ones",
-        "see why: `pausebench show` names each reason",
+        f"{failed} of {len(runs)} runs failed and are in no figure; they may be the slow ones",
+        "`pausebench show` prints the reason of each",
         {"failed": failed, "runs": len(runs)},
     )
 
@@ -107,13 +118,15 @@ def _failed(runs: Sequence[Run]) -> Doubt | None:
 def _few(medians: Sequence[int]) -> Doubt | None:
     if not medians or len(medians) >= _EXACT_BOOTS:
         return None
+    if len(medians) < LEAST_BOOTS:
+        boots = "one boot is" if len(medians) == 1 else f"{len(medians)} boots are"
+        text = f"{boots} too few for an interval"
+    else:
+        text = f"the interval over {len(medians)} boots assumes a distribution"
     return Doubt(
         "few-boots",
-        f"{len(medians)} boot{'s' if len(medians) > 1 else ''}, the interval rests on an assumed "
-        "distribution"
-        if len(medians) > 1
-        else "one boot has no interval",
-        f"--boots {_EXACT_BOOTS} needs none",
+        text,
+        f"--boots {_EXACT_BOOTS} gives one that assumes none",
         {"boots": len(medians), "boots_needed": _EXACT_BOOTS},
     )
 
@@ -127,11 +140,13 @@ def _wide(medians: Sequence[int]) -> Doubt | None:
     if reach <= _WIDE:
         return None
     # The width falls with the root of the number of boots.
-    boots = min(1_000, max(_EXACT_BOOTS, math.ceil(len(medians) * (reach / _WIDE) ** 2)))
+    boots = max(_EXACT_BOOTS, math.ceil(len(medians) * (reach / _WIDE) ** 2))
     return Doubt(
         "wide",
-        f"the interval reaches {reach * 100:.0f} % to each side, smaller changes cannot be seen",
-        f"about --boots {boots} would do for {_WIDE * 100:.0f} %",
+        f"the interval is ± {reach * 100:.0f} % wide: it hides smaller changes",
+        f"about --boots {boots} would do for {_WIDE * 100:.0f} %"
+        if boots <= MOST_BOOTS
+        else f"{_WIDE * 100:.0f} % cannot be resolved on this host as it is",
         {"reach_percent": reach * 100, "boots_needed": boots, "wanted_percent": _WIDE * 100},
     )
 
@@ -151,14 +166,14 @@ def _drift(medians: Sequence[int]) -> Doubt | None:
         return None
     return Doubt(
         "drift",
-        f"from the first boot to the last the blackout drifted by {grown * 100:+.0f} %",
-        "let the host settle and measure again; compare builds only in turns (`compare`)",
+        f"the blackout drifted by {grown * 100:+.0f} % from the first boot to the last",
+        "let the host settle and measure again; compare builds interleaved, with `compare`",
         {"drift_percent": grown * 100},
     )
 
 
 def _two_kinds(blackouts: Sequence[int]) -> Doubt | None:
-    """Hartigan's dip test: one median stands for two kinds of handover badly."""
+    """Hartigan's dip test: a single median misrepresents two kinds of update."""
     if len(blackouts) < _LEAST_FOR_DIP:
         return None
     import numpy as np
@@ -170,26 +185,26 @@ def _two_kinds(blackouts: Sequence[int]) -> Doubt | None:
     return Doubt(
         "two-kinds",
         f"the blackouts fall into two groups or more (dip test, p {p:.2g})",
-        "look at one of each: `pausebench show`, and at the report's run order",
+        "compare one of each with `pausebench show`, and see the report's run order",
         {"p": float(p)},
     )
 
 
 def _noisy(hosts: Sequence[HostState]) -> Doubt | None:
-    """Others' load and steal, as shares of the CPU time there was while guests were handed over."""
-    seen = [h for h in hosts if h.window_ns and h.cpus and h.foreign_ns is not None]
-    if not seen:
+    """Load of other processes and steal, as shares of all CPU time during the updates."""
+    known = [h for h in hosts if h.window_ns and h.cpus and h.foreign_ns is not None]
+    if not known:
         return None
-    there = sum((h.window_ns or 0) * (h.cpus or 1) for h in seen)
-    foreign = sum(h.foreign_ns or 0 for h in seen) / there
-    stolen = sum(h.steal_ns for h in seen) / there
+    total = sum((h.window_ns or 0) * (h.cpus or 1) for h in known)
+    foreign = sum(h.foreign_ns or 0 for h in known) / total
+    stolen = sum(h.steal_ns for h in known) / total
     if foreign <= _FOREIGN and stolen <= _STOLEN:
         return None
     parts = []
     if foreign > _FOREIGN:
-        parts.append(f"other programs used {foreign * 100:.0f} % of the CPUs meanwhile")
+        parts.append(f"other processes used {foreign * 100:.0f} % of the CPUs")
     if stolen > _STOLEN:
-        parts.append(f"the hypervisor took {stolen * 100:.1f} % of them away")
+        parts.append(f"the hypervisor stole {stolen * 100:.1f} % of the CPU time")
     return Doubt(
         "noisy-host",
         " and ".join(parts),
@@ -199,23 +214,60 @@ def _noisy(hosts: Sequence[HostState]) -> Doubt | None:
 
 
 def _close(runs: Sequence[Run]) -> Doubt | None:
-    """Witnesses that only just agreed: more than half of the tolerance was used up."""
-    used = 0
+    """Witnesses that barely agree: they differ by more than half of the tolerance."""
+    close = 0
     for run in runs:
         blackout = run.blackout_ns or 0
         inner = [v for v in (run.witnesses.uprobe, run.witnesses.qmp) if v is not None]
         over = max((value - blackout for value in inner), default=-TOLERANCE_NS)
         short = blackout - run.guest_gap_ns if run.guest_gap_ns is not None else -TOLERANCE_NS
-        # A guest whose clock freezes cannot see its pause to better than its logging threshold.
+        # A guest whose clock freezes sees its pause no better than to its logging threshold.
         if run.guest_clock == "freezes":
             short = -TOLERANCE_NS
-        used += max(over, short) > TOLERANCE_NS // 2
-    if not used:
+        close += max(over, short) > TOLERANCE_NS // 2
+    if not close:
         return None
     return Doubt(
         "close-witnesses",
-        f"in {used} of {len(runs)} runs a witness agreed only within the last half of its "
-        f"tolerance ({TOLERANCE_NS // 1000} µs)",
-        "`pausebench calibrate` shows whether the probes are right here",
-        {"close": used, "runs": len(runs), "tolerance_ns": TOLERANCE_NS},
+        f"in {close} of {len(runs)} runs a witness used more than half of its tolerance "
+        f"({TOLERANCE_NS // 1000} µs)",
+        "`pausebench calibrate` shows whether the probes are right on this host",
+        {"close": close, "runs": len(runs), "tolerance_ns": TOLERANCE_NS},
     )
+
+
+def _silent(runs: Sequence[Run]) -> Doubt | None:
+    """Most runs rest on the probes alone: nothing checks them where the guest measured no gap."""
+    silent = sum(run.guest_gap_ns is None for run in runs)
+    if silent * 2 <= len(runs):
+        return None
+    return Doubt(
+        "no-guest-testimony",
+        f"in {silent} of {len(runs)} runs the guest did not measure its pause: nothing checks "
+        "the probes",
+        "the warnings of a run, in `pausebench show`, say why",
+        {"silent": silent, "runs": len(runs)},
+    )
+
+
+def _skipping(runs: Sequence[Run]) -> Doubt | None:
+    """In most runs the kernel skipped many probe calls, so an entry or an exit may be missing."""
+    skipped = [_skipped_calls(run) for run in runs]
+    many = [calls for calls in skipped if calls >= _MANY_SKIPPED]
+    if len(many) * 2 <= len(runs):
+        return None
+    calls = round(median(many))
+    return Doubt(
+        "skipped-probes",
+        f"in {len(many)} of {len(runs)} runs the kernel skipped probe calls, {calls:,} in the "
+        "median: an entry or an exit may be missing",
+        "measure while no other process runs a KVM guest or traces this host",
+        {"skipping": len(many), "runs": len(runs), "calls": calls},
+    )
+
+
+def _skipped_calls(run: Run) -> int:
+    """Probe calls of all programs that the kernel skipped in one run."""
+    found = [read_reason(text) for text in run.warnings]
+    warned = sum(int(r.figures["calls"]) for r in found if r.code == "probes-skipped")
+    return warned + (run.attribution.skipped if run.attribution is not None else 0)

@@ -84,15 +84,7 @@ def test_t_interval_says_none_where_it_cannot_be_computed(values):
 
 
 @pytest.mark.parametrize(
-    ("n", "method"),
-    [
-        (0, "none"),
-        (3, "none"),
-        (4, "t"),
-        (5, "t"),
-        (6, "order"),
-        (40, "order"),
-    ],
+    ("n", "method"), [(0, "none"), (3, "none"), (4, "t"), (5, "t"), (6, "order"), (40, "order")]
 )
 def test_the_method_follows_the_number_of_boots(n, method):
     bounds, found = interval_over_boots([1000 + i for i in range(n)])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from results.records.observations import HostState
+from results.records.reasons import because
 from results.records.run import Witnesses
 from results.summary.caveats import doubts_of
 
@@ -65,6 +66,7 @@ def test_few_boots(series, boots):
     found = [d for d in doubts_of(series(noise(), boots=boots)) if d.kind == "few-boots"]
     assert len(found) == 1
     assert "--boots 6" in found[0].settle
+    assert ("too few for an interval" in found[0].text) == (boots < 4)
     assert found[0].figures == {"boots": boots, "boots_needed": 6}
 
 
@@ -73,9 +75,19 @@ def test_wide_interval_and_the_boots_that_would_do(series):
         return 4_000_000 * (1 + 0.5 * (boot % 3))
 
     (doubt,) = [d for d in doubts_of(series(spread)) if d.kind == "wide"]
-    assert f"reaches {doubt.figures['reach_percent']:.0f} %" in doubt.text
-    assert f"--boots {doubt.figures['boots_needed']} would do for 10 %" in doubt.settle
-    assert doubt.figures["wanted_percent"] == 10.0
+    assert f"± {doubt.figures['reach_percent']:.0f} %" in doubt.text
+    assert doubt.settle == "about --boots 89 would do for 10 %"
+    assert (doubt.figures["boots_needed"], doubt.figures["wanted_percent"]) == (89, 10.0)
+
+
+def test_what_no_number_of_boots_resolves_is_said_so(series):
+    """`about --boots 1000 would do` was advice for a night per cell."""
+
+    def spread(boot, update):
+        return 4_000_000 * (1 + 1.5 * (boot % 3))
+
+    (doubt,) = [d for d in doubts_of(series(spread)) if d.kind == "wide"]
+    assert doubt.settle == "10 % cannot be resolved on this host as it is"
 
 
 def test_drift(series):
@@ -100,9 +112,9 @@ def test_two_kinds_of_handover(series):
 @pytest.mark.parametrize(
     ("host", "word", "figures"),
     [
-        (replace(QUIET, foreign_ns=40_000_000), "other programs used 20 %",
+        (replace(QUIET, foreign_ns=40_000_000), "other processes used 20 %",
          {"foreign_percent": 20.0, "stolen_percent": 0.0}),
-        (replace(QUIET, steal_ns=10_000_000), "took 5.0 %",
+        (replace(QUIET, steal_ns=10_000_000), "stole 5.0 %",
          {"foreign_percent": 0.5, "stolen_percent": 5.0}),
     ],
 )  # fmt: skip
@@ -111,6 +123,36 @@ def test_noisy_host(series, host, word, figures):
     assert doubt.kind == "noisy-host"
     assert word in doubt.text
     assert doubt.figures == pytest.approx(figures)
+
+
+def test_no_guest_testimony(series):
+    (doubt,) = doubts_of(series(noise(), guest_gap_ns=None))
+    assert doubt.kind == "no-guest-testimony"
+    assert "40 of 40 runs" in doubt.text
+    assert doubt.figures == {"silent": 40, "runs": 40}
+
+
+def test_a_guest_that_is_silent_once_is_no_doubt(series):
+    runs = series(noise())
+    runs[0] = replace(runs[0], guest_gap_ns=None)
+    assert doubts_of(runs) == ()
+
+
+@pytest.mark.parametrize(("calls", "kept"), [(1_000_000, 1), (1_000, 1), (3, 0)])
+def test_many_skipped_probe_calls_in_every_run(series, calls, kept):
+    warning = because("probes-skipped", calls=calls).text
+    found = doubts_of(series(noise(), warnings=("mark bh never fired", warning)))
+    assert [doubt.kind for doubt in found] == ["skipped-probes"] * kept
+    if kept:
+        assert found[0].figures == {"skipping": 40, "runs": 40, "calls": calls}
+        assert f"{calls:,} in the median" in found[0].text
+
+
+def test_probe_calls_skipped_in_a_few_runs_are_no_doubt(series):
+    runs = series(noise())
+    warning = because("probes-skipped", calls=10**6).text
+    runs[3] = replace(runs[3], warnings=(warning,))
+    assert doubts_of(runs) == ()
 
 
 def test_a_host_that_was_not_looked_at_is_not_called_noisy(series):
