@@ -1,4 +1,4 @@
-"""A session as JUnit XML: a case per cell, so that a CI server lists, counts and compares them."""
+"""A session as JUnit XML: a case per cell, which a CI server lists, counts and compares."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from results.comparison import compare as judged
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import Material
 
-# What XML 1.0 cannot hold, not even escaped. https://www.w3.org/TR/xml/#charsets
+# Characters that XML 1.0 forbids even when escaped. https://www.w3.org/TR/xml/#charsets
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -24,8 +24,8 @@ def report(request: Request) -> str:
 def junit(material: Material, *, strict: bool = False) -> str:
     """One suite; a cell fails when it regressed, missed its budget or had a failed run.
 
-    Undecided fails when `strict`, else it is a skipped case: it neither passed nor failed. Times
-    are the median blackout in seconds.
+    An undecided cell is a skipped case, as it neither passed nor failed; when `strict` it fails.
+    Unproven runs are listed in the output of their case. Times are the median blackout in seconds.
     """
     cases = [_case(cell, material, strict=strict) for cell in material.cells]
     session = material.session
@@ -34,7 +34,7 @@ def junit(material: Material, *, strict: bool = False) -> str:
         "testsuite",
         name="pausebench",
         timestamp=stamp,
-        hostname=_say(session.environment.get("host") or "localhost"),
+        hostname=_printable(session.environment.get("host") or "localhost"),
         tests=str(len(cases)),
         failures=str(sum(case.find("failure") is not None for case in cases)),
         errors=str(sum(case.find("error") is not None for case in cases)),
@@ -43,7 +43,7 @@ def junit(material: Material, *, strict: bool = False) -> str:
     )
     properties = ET.SubElement(suite, "properties")
     for name, value in _facts(material):
-        ET.SubElement(properties, "property", name=_say(name), value=_say(value))
+        ET.SubElement(properties, "property", name=_printable(name), value=_printable(value))
     suite.extend(cases)
     root = ET.Element("testsuites", name="pausebench")
     root.append(suite)
@@ -53,7 +53,8 @@ def junit(material: Material, *, strict: bool = False) -> str:
 
 def _facts(material: Material) -> list[tuple[str, str]]:
     session = material.session
-    facts = [("session", session.id), ("command", repeat_command(session))]
+    facts = [("session", session.id), ("kind", material.kind)]
+    facts.append(("command", repeat_command(session)))
     facts += [(f"qemu.{build.label}", build.version) for build in session.builds]
     return facts + [(f"environment.{k}", v) for k, v in sorted(session.environment.items())]
 
@@ -62,8 +63,8 @@ def _case(cell: ReportCell, material: Material, *, strict: bool) -> ET.Element:
     summary = cell.summary
     case = ET.Element(
         "testcase",
-        name=_say(cell_name(cell)),
-        classname=_say(f"pausebench.{summary.scenario}"),
+        name=_printable(cell_name(cell)),
+        classname=_printable(f"pausebench.{summary.scenario}"),
         time=f"{(summary.median_ns or 0) / 1e9:.6f}",
     )
     lines = [
@@ -74,14 +75,14 @@ def _case(cell: ReportCell, material: Material, *, strict: bool) -> ET.Element:
     lines += [f"against {a}: {shift.verdict}, {shift_text(shift)}" for a, shift in shifts]
     kind, message = _trouble(cell, [shift for _, shift in shifts], strict=strict)
     if kind:
-        words = {"message": _say(message)} if kind != "skipped" or message else {}
+        words = {"message": _printable(message)} if kind != "skipped" or message else {}
         if kind != "skipped":
             words["type"] = "pausebench"
         trouble = ET.SubElement(case, kind, words)
         if kind != "skipped":
-            trouble.text = _say("\n".join([*lines, *_failed_runs(cell, material)]))
+            trouble.text = _printable("\n".join([*lines, *_failed_runs(cell, material)]))
     out = ET.SubElement(case, "system-out")
-    out.text = _say("\n".join(lines))
+    out.text = _printable("\n".join([*lines, *_unproven_runs(cell, material)]))
     return case
 
 
@@ -123,6 +124,16 @@ def _trouble(cell: ReportCell, shifts: list[judged.Cell], *, strict: bool) -> tu
     return ("skipped", f"undecided: {undecided[0]}") if undecided else ("", "")
 
 
+def _unproven_runs(cell: ReportCell, material: Material) -> list[str]:
+    """Those of the cell, below their reason."""
+    lines = []
+    for group in material.unproven:
+        if runs := [run.id for run in group.members if run.is_of(cell.summary)]:
+            lines.append(f"unproven: {group.reason}")
+            lines += [f"  {show_command(run, material.store)}" for run in runs]
+    return lines
+
+
 def _failed_runs(cell: ReportCell, material: Material) -> list[str]:
     lines = []
     for group, runs in material.failures:
@@ -134,5 +145,5 @@ def _failed_runs(cell: ReportCell, material: Material) -> list[str]:
     return lines
 
 
-def _say(text: str) -> str:
+def _printable(text: str) -> str:
     return _FORBIDDEN.sub("?", text)

@@ -87,7 +87,7 @@ def _subject(top: Headline, material: Material) -> str:
     """The worst cell and its size; of a good night what was covered."""
     if top.tone == "good":
         valid, _ = total_runs(material)
-        return f"{len(material.cells)} cells, {valid} handovers, worst {top.cell}"
+        return f"{len(material.cells)} cells, {valid} updates, worst {top.cell}"
     shift = next((s for _, s, name in _shifts(material) if name == top.cell), None)
     if shift is None or shift.shift_ns is None:
         return top.cell
@@ -109,6 +109,7 @@ def body(material: Material, lines: Sequence[Line], letter: Letter, top: Headlin
         f"{top.word}: {top.sentence}",
         *(_shift(c, s, name, lines) for c, s, name in _shifts(material) if _bad(s)),
         _failures(material),
+        _unproven(material),
         _budgets(material),
         _coverage(material, letter),
         _environment(material),
@@ -170,11 +171,20 @@ def since(scenario: str, build: str, lines: Sequence[Line]) -> str:
 def _failures(material: Material) -> str:
     if not material.failures:
         return ""
-    rows = [f"failed, kept and not averaged: {sum(g.runs for g, _ in material.failures)}"]
+    rows = [f"failed, in no statistic: {sum(g.runs for g, _ in material.failures)}"]
     for group, runs in material.failures[:5]:
         rows.append(f"  {group.runs} × {group.reason[:_LONG]} ({', '.join(group.scenarios)})")
         if runs:
             rows.append(f"    {show_command(runs[0].id, material.store)}")
+    return "\n".join(rows)
+
+
+def _unproven(material: Material) -> str:
+    """Every run whose proof could not be completed, by reason."""
+    rows = []
+    for group in material.unproven:
+        rows.append(f"unproven: {len(group.runs)} × {group.reason} ({', '.join(group.scenarios)})")
+        rows += [f"    {show_command(run, material.store)}" for run in group.runs]
     return "\n".join(rows)
 
 
@@ -190,7 +200,7 @@ def _budgets(material: Material) -> str:
 def _coverage(material: Material, letter: Letter) -> str:
     """What was measured at all: a green night says what it covers."""
     valid, failed = total_runs(material)
-    rows = [f"covered: {valid} valid and {failed} failed handovers in {len(material.cells)} cells"]
+    rows = [f"covered: {valid} valid and {failed} failed updates in {len(material.cells)} cells"]
     for cell in material.cells:
         summary = cell.summary
         proofs = ", ".join(f"{word} {count}" for word, count in summary.proofs.items()) or "none"

@@ -69,7 +69,7 @@ def _cells(cells: Sequence[ReportCell]) -> str:
         "QEMU",
         "median blackout [95 %]",
         "longest",
-        "QEMU reports",
+        f"QEMU reports, {RATIOS}",
         "valid/failed",
     ]
     header += ["proof"]
@@ -124,9 +124,9 @@ def _unproven(material: Material) -> str:
     lines: list[str] = []
     for group in material.unproven:
         scenarios = escaped(", ".join(group.scenarios))
-        lines.append(f"- **{len(group.runs)} unproven:** {escaped(group.reason)} ({scenarios})")
+        lines.append(f"- **{len(group.members)} unproven:** {escaped(group.reason)} ({scenarios})")
         lines += [f"  - `{show_command(run, material.store)}`" for run in group.runs]
-    count = sum(len(group.runs) for group in material.unproven)
+    count = sum(len(group.members) for group in material.unproven)
     return folded(f"{counted(count, 'run')} unproven", "\n".join(lines)) if lines else ""
 
 

@@ -1,7 +1,7 @@
 """A session as OpenMetrics text, for a textfile collector or a push gateway.
 
-Source of the format: https://prometheus.io/docs/specs/om/open_metrics_spec/. Seconds, as the
-convention has it; one time series per cell, so that a scrape stays small.
+The format: https://prometheus.io/docs/specs/om/open_metrics_spec/. Durations are in seconds, its
+base unit; there is one time series per cell, so that a scrape stays small.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def openmetrics(material: Material, *, strict: bool = False) -> str:
     session = material.session
     about = {
         "session": session.id,
+        "kind": material.kind,
         "host": session.environment.get("host", ""),
         "kernel": session.environment.get("kernel", ""),
         "verdict": top.word,
@@ -39,9 +40,11 @@ def openmetrics(material: Material, *, strict: bool = False) -> str:
     add = lines.extend
     add(_family("session", "info", "The session and its verdict.", [(about, 1)], "_info"))
     add(_family("session_started_timestamp_seconds", "gauge", "When it started.", [({}, started)]))
-    add(_family("exit_code", "gauge", "As of `pausebench compare`.", [({}, top.exit_code)]))
+    add(_family("exit_code", "gauge", "As that of `pausebench compare`.", [({}, top.exit_code)]))
     for family in _of_cells(material.cells):
         add(family)
+    about_unproven = "A run whose proof could not be completed, and why."
+    add(_family("unproven", "info", about_unproven, _unproven(material), "_info"))
     add(_family("shift_seconds", "gauge", "B minus A with its 95 % interval.", _shifts(material)))
     add(_family("verdict", "stateset", "Verdict of B against A.", _verdicts(material)))
     return "\n".join([*lines, "# EOF"]) + "\n"
@@ -63,13 +66,11 @@ def _of_cells(cells: Sequence[ReportCell]) -> Iterable[list[str]]:
             if ns is not None
         ],
     )
-    yield _family(
-        "blackout_seconds", "summary", "VM blackout of valid handovers.", _blackouts(cells)
-    )
+    yield _family("blackout_seconds", "summary", "VM blackout of valid updates.", _blackouts(cells))
     yield _family(
         "witness_median_seconds",
         "gauge",
-        "Median of what each witness saw.",
+        "Median over boots of the pause that each witness saw.",
         [
             (_labels(cell) | {"witness": t.witness}, t.median_ns / 1e9)
             for cell in cells
@@ -80,7 +81,7 @@ def _of_cells(cells: Sequence[ReportCell]) -> Iterable[list[str]]:
     yield _family(
         "phase_median_seconds",
         "gauge",
-        "Median share of the blackout by phase.",
+        "Median over boots of each phase's share of the blackout.",
         [
             (_labels(cell) | {"phase": name}, ns / 1e9)
             for cell in cells
@@ -90,7 +91,7 @@ def _of_cells(cells: Sequence[ReportCell]) -> Iterable[list[str]]:
     yield _family(
         "runs",
         "gauge",
-        "Stored handovers of the session.",
+        "Stored updates of the session.",
         [
             (_labels(cell) | {"outcome": outcome}, count)
             for cell in cells
@@ -103,7 +104,7 @@ def _of_cells(cells: Sequence[ReportCell]) -> Iterable[list[str]]:
     yield _family(
         "within_budget_ratio",
         "gauge",
-        "Share of valid handovers under their budget.",
+        "Share of valid updates under their budget.",
         [
             (_labels(cell) | {"budget_seconds": f"{b.limit_ns / 1e9:g}"}, b.within / b.total)
             for cell in cells
@@ -112,8 +113,16 @@ def _of_cells(cells: Sequence[ReportCell]) -> Iterable[list[str]]:
     )
 
 
+def _unproven(material: Material) -> list[Sample]:
+    return [
+        ({"run": run, "reason": group.reason}, 1)
+        for group in material.unproven
+        for run in group.runs
+    ]
+
+
 def _blackouts(cells: Sequence[ReportCell]) -> list[tuple[dict[str, str], float, str]]:
-    """Quantiles, count and sum; a series' samples stand together, as the format asks."""
+    """Quantiles, count and sum of a series next to each other, as the format requires."""
     found: list[tuple[dict[str, str], float, str]] = []
     for cell in cells:
         values, labels = cell.columns.known("blackout_ns"), _labels(cell)
@@ -140,7 +149,7 @@ def _shifts(material: Material) -> list[Sample]:
 
 
 def _verdicts(material: Material) -> list[Sample]:
-    """A state set: every state is told, one of them is 1."""
+    """A state set: every state has a sample, that of the verdict is 1."""
     return [
         (
             {
@@ -174,7 +183,7 @@ def _family(
     samples: Sequence[Sample] | Sequence[tuple[dict[str, str], float, str]],
     suffix: str = "",
 ) -> list[str]:
-    """Nothing for a family without samples."""
+    """A family's lines; none without samples."""
     if not samples:
         return []
     full = f"pausebench_{name}"

@@ -23,6 +23,7 @@ from results.summary.report_cells import ReportCell
 from results.summary.report_data import Material
 
 from .comparison_json import comparison_document
+from .json_values import json_value
 
 # Schema of the document; fields are added within a version, never renamed or removed.
 #   1  first version
@@ -52,8 +53,7 @@ def report_document(material: Material, *, strict: bool = False) -> dict[str, An
         "session_exit_code": end.exit_code,
         "cells": [_cell(cell) for cell in material.cells],
         "comparisons": [
-            json.loads(json.dumps(comparison_document(comparison)))
-            for comparison in material.comparisons
+            json_value(comparison_document(comparison)) for comparison in material.comparisons
         ],
         "failures": [
             {
@@ -98,10 +98,10 @@ def _own_result(material: Material) -> dict[str, Any]:
         "claims": None if material.claims is None else as_json(material.claims),
         "growth": None
         if material.growth is None
-        else {"unit": material.growth.unit} | asdict(material.growth),
-        "pairs": [asdict(pair) for pair in material.pairs],
-        "calibration": None if calibration is None else asdict(calibration),
-        "overhead": None if overhead is None else asdict(overhead),
+        else {"unit": material.growth.unit, **json_value(material.growth)},
+        "pairs": json_value(material.pairs),
+        "calibration": json_value(calibration),
+        "overhead": json_value(overhead),
     }
 
 

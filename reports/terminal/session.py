@@ -1,4 +1,4 @@
-"""The result table of a session, its failed runs and what to do next, for a terminal or a pipe."""
+"""The result table of a session, its failed and unproven runs, and what to run next."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from results.qemu.modes import mode_of
 from results.records.run import Run, Summary
 from results.stats.intervals import TOO_FEW_BOOTS
 from results.summary.locking_costs import locking_costs
+from results.summary.unproven import unproven_groups
 
 from .style import Look, Page, look_for, write
 from .waterfall import waterfall
@@ -53,15 +54,17 @@ def session_page(
     look: Look,
     notes: Iterable[str] = (),
 ) -> Text:
-    """What a session ends with: the table, failed runs, notes, where it is kept, what to do next.
+    """The end of a session: table, failed and unproven runs, notes, where it is stored, what next.
 
-    `notes` say why the figures may be believed: certificates, doubts.
+    `notes` are on how far the figures can be trusted: certificates, doubts.
     """
     from rich.text import Text
 
+    known = list(runs)
     parts = (
         summary_table(summaries, look),
-        failures(runs, look, store),
+        failures(known, look, store),
+        unproven(known, look, store),
         _notes(notes, look),
         closing_lines(store, session, look),
     )
@@ -69,10 +72,10 @@ def session_page(
 
 
 def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
-    """One line per summary; the costliest phases beside it where they fit, else below it.
+    """One line per summary; the costliest phases at its end where they fit, else below it.
 
-    The blackout is the longest stretch in which a vCPU ran no guest instruction; the interval is
-    over boots at 95 %; beside QEMU's own `downtime` is how far that is off.
+    The blackout is the longest time in which a vCPU ran no guest instruction; the interval is over
+    boots at 95 %. After QEMU's own `downtime` stands how far it is off.
     """
     page = Page(look)
     if not summaries:
@@ -82,7 +85,7 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
     if len(pairs) == 1:
         page.paragraph(f"VM blackout by {_modes(summaries)}, {_pair(summaries[0])}", style="bold")
         page.line()
-    # Without a proof in any run its column is left out.
+    # The column of the proof is left out where no run has one.
     columns = len(_HEADER) - (0 if any(s.proofs for s in summaries) else 1)
     rows = [_cells(s, look, with_builds=len(pairs) > 1)[:columns] for s in summaries]
     header = [tuple(look.say(half) for half in cell) for cell in _HEADER[:columns]]
@@ -109,7 +112,7 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
 
 
 def _modes(summaries: Sequence[Summary]) -> str:
-    """`cpr-transfer`, or all modes of the table."""
+    """`cpr-transfer`, or all modes in the table."""
     found = list(dict.fromkeys(mode_of(s.dimensions) for s in summaries))
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"
 
@@ -143,7 +146,7 @@ def _costliest(summary: Summary, look: Look) -> str:
 
 
 def _after(summary: Summary, look: Look) -> str:
-    """What the guest pays beyond the blackout: the medians of first progress and of brownout."""
+    """The guest's cost beyond the blackout: medians of first progress and of brownout."""
     parts = [
         f"{name} {ms(ns)}"
         for name, ns in (
@@ -188,18 +191,26 @@ def _draw_row(
     if stacked:
         page.line((row[0], "bold"))
         cells[0] = "    "
-    proof = "green" if set(summary.proofs) == {"held"} else "bold red"
-    styles = ("bold", "", "bold cyan", "", "yellow", bad, proof if summary.proofs else "")
+    styles = ("bold", "", "bold cyan", "", "yellow", bad, _proof_style(summary))
     page.line(*zip(cells, styles, strict=False), (beside, "dim"))
 
 
+def _proof_style(summary: Summary) -> str:
+    """Green only where every proof held."""
+    if summary.proofs.get("broken"):
+        return "bold red"
+    if summary.proofs.get("unproven"):
+        return "yellow"
+    return "green" if summary.proofs else ""
+
+
 def _footnotes(page: Page, summaries: Sequence[Summary]) -> None:
-    """The method of an interval, where it is not the exact one, belongs to the number."""
+    """How an interval was found where it is not exact, and what locking RAM costs."""
     notes = []
     if any(s.interval == "t" for s in summaries):
-        notes.append("with fewer than 6 boots the interval is by t on logarithms")
+        notes.append("with fewer than 6 boots the interval is Student's t on logarithms")
     if any(s.interval == "none" and s.median_ns is not None for s in summaries):
-        notes.append(f"{TOO_FEW_BOOTS} have no interval, 6 an exact one")
+        notes.append(f"{TOO_FEW_BOOTS} have no interval, 6 have an exact one")
     for cost in locking_costs(summaries):
         handover = "" if cost.handover_ns is None else f", {_signed(cost.handover_ns)} handover"
         notes.append(
@@ -216,9 +227,9 @@ def _signed(ns: int) -> str:
 
 
 def failures(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text:
-    """Failed runs by reason with their count and the command to look at the first of each.
+    """Failed runs by reason, each with its count and the command that shows the first of them.
 
-    Reasons that differ in numbers only are one group. Empty text when none failed.
+    Reasons that differ only in numbers are one group. Empty text when none failed.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -228,12 +239,27 @@ def failures(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text
     if not groups:
         return page.text()
     count = sum(map(len, groups.values()))
-    page.line((f"{count} failed, kept and not averaged:", "bold red"))
+    page.line((f"{count} failed, in no statistic:", "bold red"))
     for group in sorted(groups.values(), key=len, reverse=True):
         scenarios = ", ".join(dict.fromkeys(run.scenario for run in group))
         reason = group[0].reason or "no reason was recorded"
         page.paragraph(f"{len(group)} × {reason} ({scenarios})", indent=6, first=2)
         page.line(f"      pausebench show {look.say(group[0].id)}{_option(store)}")
+    return page.text()
+
+
+def unproven(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text:
+    """Every unproven run below its reason; empty text when there is none."""
+    page = Page(look)
+    groups = unproven_groups(runs)
+    if not groups:
+        return page.text()
+    page.line((f"{sum(len(group.members) for group in groups)} unproven:", "yellow"))
+    for group in groups:
+        scenarios = ", ".join(group.scenarios)
+        page.paragraph(f"{len(group.members)} × {group.reason} ({scenarios})", indent=6, first=2)
+        for run in group.runs:
+            page.line(f"      pausebench show {look.say(run)}{_option(store)}")
     return page.text()
 
 
@@ -247,9 +273,9 @@ def _notes(notes: Iterable[str], look: Look) -> Text:
 def closing_lines(
     store: Path, session: str, look: Look | None = None, following: str = "show worst"
 ) -> Text:
-    """Where the session is kept and the command that may follow."""
+    """Where the session is stored, and the command that may follow."""
     page = Page(look or Look())
-    page.line(f"session {session} is kept in {page.look.say(str(store))}")
+    page.line(f"session {session} is stored in {page.look.say(str(store))}")
     page.line("next: ", (f"pausebench {following}{_option(store)}", "bold"))
     return page.text()
 

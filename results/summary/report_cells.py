@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from results.records.run import Run, Summary
@@ -67,11 +67,14 @@ class ReportCell:
 
 
 def report_cells(
-    store: Store, columns: Columns, limits: dict[str, Limit], labels: Sequence[str]
+    store: Store,
+    columns: Columns,
+    limit_of: Callable[[str], Limit | None],
+    labels: Sequence[str],
 ) -> tuple[tuple[ReportCell, ...], tuple[str, ...]]:
     """The cells in the order in which they are shown, and notes on what was left out.
 
-    `limits` by scenario, `*` for all others; `labels` are the builds in the session's order.
+    `limit_of` gives a scenario's budget; `labels` are the builds in the session's order.
     """
     ordered = _ordered(columns, labels)
     doubted = len(columns) <= MOST_DOUBTED
@@ -80,7 +83,7 @@ def report_cells(
             store,
             key,
             columns.where(at),
-            limits.get(key[0], limits.get("*")),
+            limit_of(key[0]),
             picked=number < MOST_PICKED,
             doubted=doubted,
         )

@@ -42,6 +42,10 @@ class Asked:
     thresholds: Thresholds = field(default_factory=Thresholds)
     strict: bool = False
 
+    def limit(self, scenario: str) -> Limit | None:
+        """The budget of a scenario, None where it has none."""
+        return self.limits.get(scenario, self.limits.get("*"))
+
 
 @dataclass(frozen=True, slots=True)
 class Material:
@@ -95,7 +99,7 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
     notes: list[str] = []
     # Claims are tested with few boots: enough for their verdicts, not to compare builds.
     comparisons = () if claims else _comparisons(store, records, columns, asked, notes)
-    cells, left_out = report_cells(store, columns, asked.limits, _labels(records))
+    cells, left_out = report_cells(store, columns, asked.limit, _labels(records))
     reference = _reference(store, records, columns)
     return Material(
         sessions=records,

@@ -9,6 +9,7 @@ import pytest
 from results.claims.catalogue import Finding
 from results.claims.document import SCHEMA as SCHEMA_OF_CLAIMS
 from results.claims.document import ClaimsDocument
+from results.instrument.certificates import write_certificate
 from results.records.evidence import Check, Proof
 from results.records.observations import DeviceContinuity, HostState, RamCheck
 from results.records.recording import Process, Recording
@@ -285,6 +286,45 @@ def driven(tmp_path, good_run, session):
     with open_store(tmp_path / "driven") as store:
         fill(store, replace(good_run, device=device), session)
         return gather(store, [SESSION])
+
+
+@pytest.fixture
+def recording_of():
+    """The recording that belongs to a run."""
+    return _recording
+
+
+@pytest.fixture
+def session_of(tmp_path, good_run, session):
+    """Store a session of a command and read it for a report: cells of (scenario, old, new, ms)."""
+    opened = []
+
+    def make(command, cells, labels=("system",), boots=6, certificate=None, **environment):
+        store = open_store(tmp_path / f"store{len(opened)}")
+        opened.append(store)
+        builds = tuple(replace(session.builds[0], label=label) for label in labels)
+        recorded = replace(
+            session, command=("pausebench", *command.split()), builds=builds,
+            environment={"host": "h1", "kernel": "6.12.0", "seed": "7"} | environment,
+        )  # fmt: skip
+        store.add_session(recorded)
+        for scenario, old, new, blackout_ms in cells:
+            for boot in range(1, boots + 1):
+                run = _run(good_run, recorded, scenario, old, boot, 1, 0, lost=blackout_ms is None)
+                run = replace(
+                    run, id=f"{recorded.id}.{scenario}+{old}-to-{new}.b{boot:02d}.u01",
+                    old_build=old, new_build=new,
+                )  # fmt: skip
+                if blackout_ms is not None:
+                    run = replace(run, blackout_ns=round(blackout_ms * 1e6) + 1_000 * boot)
+                store.add_run(run, _recording(run))
+        if certificate is not None:
+            write_certificate(store.path, certificate)
+        return replace(gather(store, [recorded.id]), store="out")
+
+    yield make
+    for store in opened:
+        store.close()
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_a_median_of_ratios_is_called_one(material):
     for text in pages:
         assert "−30 %" in text
         assert "−38 %" not in text
-        assert "median of ratios" in text
+        assert "median of ratios" in text[: text.index("−30 %")]
 
 
 def disagreeing(method="blocks"):

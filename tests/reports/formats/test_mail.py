@@ -75,7 +75,7 @@ def test_a_green_night_states_its_coverage(material, lines, letter):
         failures=(),
     )
     message, text = read(night_mail(green, lines, letter))
-    assert message["Subject"].startswith("[pausebench qemu] same: 4 cells, 47 handovers, worst ")
+    assert message["Subject"].startswith("[pausebench qemu] same: 4 cells, 47 updates, worst ")
     assert "covered: 47 valid" in text
     assert "memfd on new: same" in text
     assert "a change of" in text
