@@ -8,8 +8,8 @@ import os
 import sys
 
 from reports.formats.session_json import document
-from reports.terminal.session import waterfall
 from reports.terminal.style import look_for, write
+from reports.terminal.waterfall import waterfall
 from results.store.columns import columns_of
 from results.store.store import open_store
 from results.summary.cells import summarise

@@ -1,4 +1,4 @@
-"""All runs of a session as Parquet: a row per handover, a column per number."""
+"""All runs of a session as Parquet: a row per update, a column per number."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def report(request: Request) -> Callable[[BinaryIO], None]:
 def parquet_table(columns: Columns, about: dict[str, str] | None = None) -> pa.Table:
     """The runs as an Arrow table, in the order in which they were stored.
 
-    Texts are dictionaries, times int64 ns with null where not known; `phase_NAME_ns` is a phase's
-    share of the blackout, `vcpu_N_blackout_ns` one vCPU's blackout. `about` goes to the metadata.
+    Texts are dictionary-encoded, times are int64 ns, null where not known; `phase_NAME_ns` is a
+    phase's share of the blackout, `vcpu_N_blackout_ns` one vCPU's blackout. `about` becomes the
+    table's metadata.
     """
     import pyarrow as pa
 

@@ -15,23 +15,10 @@ from results.stats.intervals import TOO_FEW_BOOTS
 from results.summary.locking_costs import locking_costs
 from results.summary.unproven import unproven_groups
 
-from .style import Look, Page, look_for, write
-from .waterfall import waterfall
+from .style import Look, Page
 
 if TYPE_CHECKING:
     from rich.text import Text
-
-__all__ = [
-    "Look",
-    "closing_lines",
-    "failures",
-    "look_for",
-    "ms",
-    "session_page",
-    "summary_table",
-    "waterfall",
-    "write",
-]
 
 _COSTLIEST = 3
 _GAP = 2

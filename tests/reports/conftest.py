@@ -1,4 +1,4 @@
-"""One plausible session of handovers, by hand: what the reports are tested with."""
+"""A plausible session, written by hand, to test the reports with."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def summaries() -> tuple[Summary, ...]:
     return anon, huge
 
 
-# --- a store with one session of two builds in blocks: what all forms of a report are made of ---
+# --- a store with one session of two builds in blocks, for all formats of a report ---
 
 NASTY = '<script>alert(1)</script> & "quotes" | `ticks` \x1b[31m'
 

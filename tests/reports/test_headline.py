@@ -21,7 +21,7 @@ SESSION = "20261123-221500-3f2a"
 
 
 def without_comparison(material, **summary):
-    """The material of a plain run, its first cell changed."""
+    """The report data of a plain run, with its first cell changed."""
     first, *rest = material.cells
     first = replace(first, budget=None, limit=None, summary=replace(first.summary, **summary))
     rest = [replace(cell, budget=None, limit=None) for cell in rest]
@@ -110,7 +110,7 @@ def test_undecided_is_a_failure_only_when_strict(material):
     assert headline(unclear, strict=True).exit_code == 5
 
 
-def test_a_handover_that_fails_more_often_is_the_worst(material):
+def test_more_failures_are_worse_than_a_shift(material):
     comparison = material.comparisons[0]
     lost, none = Failures(boots=5, total_boots=6), Failures(total_boots=6)
     cell = replace(comparison.cells[0], more_failures=True, failures_a=none, failures_b=lost)
@@ -136,7 +136,7 @@ def test_a_handover_that_fails_more_often_is_the_worst(material):
         ("refuted", "refuted", "claim-refuted", {"claim": 2, "build": "old"}),
     ],
 )  # fmt: skip
-def test_claims_are_the_verdict_of_a_session_that_tried_them(material, found, word, code, figures):
+def test_claims_are_the_verdict_of_a_session_that_tested_them(material, found, word, code, figures):
     findings = (
         Finding("claim", 2, "old", "test", found, "", ("run",)),
         Finding("refusal", 0, "old", "test", "refuted", "", ("run",)),

@@ -1,4 +1,4 @@
-"""What every report says in the same words."""
+"""Figures and names that every report writes the same way."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_device_in_one_line(summaries, figures, text):
     assert device_text(replace(summaries[0], **figures)) == text
 
 
-def test_a_device_stands_in_every_report_for_people(driven):
+def test_a_device_is_in_every_report_for_people(driven):
     summaries = [cell.summary for cell in driven.cells]
     assert summary_table(summaries, Look(140)).plain.count(DEVICE) == 4
     for cell in driven.cells:
@@ -46,7 +46,7 @@ def test_a_device_stands_in_every_report_for_people(driven):
         assert line in markdown(driven).splitlines()
 
 
-def test_no_device_is_no_line(material):
+def test_without_a_device_nothing_is_printed(material):
     assert "DMA" not in html_report(material)
     assert "DMA" not in markdown(material)
 

@@ -101,7 +101,7 @@ def test_the_schema_is_printed(store, capsys):
         (["--run", "last"], "--run goes with --format perfetto"),
         (["--relative", "-1"], "--relative -1: must be a number from 0"),
         (["--format", "csv", "-o", "-"], "csv writes a directory"),
-        (["--format", "parquet", "-o", "-"], "parquet goes to a file"),
+        (["--format", "parquet", "-o", "-"], "parquet is written to a file"),
         (["-o", "/nowhere/at/all.html"], "cannot write /nowhere/at/all.html"),
         (["--format", "csv", "-o", "/nowhere/at/all"], "cannot make /nowhere/at/all"),
     ],

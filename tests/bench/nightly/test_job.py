@@ -84,7 +84,10 @@ def test_a_small_one_has_sound_defaults(config):
         (LEAST.replace('["anon"]', "[]"), "length >= 1 - at `$.measure.scenarios`"),
         (LEAST.replace('name = "n"', 'name = "../n"'), "name: is lower-case letters"),
         (LEAST + '[quiet]\nwait = "soon"', "quiet.wait: is a number of s, m or h"),
-        (LEAST + '[outputs]\nformats = ["pdf"]', "outputs.formats: `pdf` is none of html"),
+        (
+            LEAST + '[outputs]\nformats = ["pdf"]',
+            "outputs.formats: no format `pdf`; there are html",
+        ),
         (LEAST + '[budgets]\nanon = "fast"', "budgets.anon: `fast` is no TIME[:PERCENT]"),
         (LEAST + '[mail]\nto = "a\\nBcc: b"', "mail: an address is one line"),
         ("name = ", "night.toml"),

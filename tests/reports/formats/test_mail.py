@@ -1,4 +1,4 @@
-"""The mail of a night: what its subject carries, what its body says, that it is a sound one."""
+"""The mail of a night: its subject, its body, and that it is a valid message."""
 
 from __future__ import annotations
 

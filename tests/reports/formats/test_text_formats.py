@@ -1,4 +1,4 @@
-"""Markdown, JUnit, JSON, OpenMetrics: against golden files, schemas and other people's parsers.
+"""Markdown, JUnit, JSON, OpenMetrics: against golden files, schemas and independent parsers.
 
 The golden files are rewritten by `GOLDEN=write`; read the difference before it is committed.
 """
@@ -37,7 +37,7 @@ def test_golden(material, end):
 # --- Markdown ------------------------------------------------------------------------------
 
 
-def test_nothing_of_a_record_becomes_markup(material):
+def test_text_of_a_record_does_not_become_markup(material):
     text = markdown(material)
     bare = re.sub(r"</?(details|summary)>", "", text)
     assert "<script" not in re.sub(r"\\<", "", bare).replace("      new: <script", "")
@@ -71,7 +71,7 @@ def test_junit_is_valid_and_counts_right(material, junit_schema):
     assert "pausebench show 20261123-221500-3f2a.anon+new.b06.u02" in failure.text
 
 
-def test_the_schema_can_refuse(material, junit_schema):
+def test_the_junit_schema_refuses_broken_files(material, junit_schema):
     text = junit(material)
     for broken in (
         text.replace("<properties>", "<props>").replace("</properties>", "</props>"),
@@ -107,14 +107,14 @@ def test_json_matches_its_published_schema(material):
 
 
 @pytest.mark.parametrize("key", ["schema", "verdict", "cells", "exit_code"])
-def test_the_json_schema_can_refuse(material, key):
+def test_the_json_schema_refuses_broken_documents(material, key):
     document = report_document(material)
     del document[key]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, json.loads(schema_text()))
 
 
-def test_json_equals_what_is_read_back(material):
+def test_the_document_survives_json(material):
     assert json.loads(report_json(material)) == report_document(material)
 
 

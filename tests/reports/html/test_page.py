@@ -1,4 +1,4 @@
-"""The page that people forward: whole, harmless, and what a browser makes of it."""
+"""The HTML page: self-contained, safe, and correct in a browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
 class Page(HTMLParser):
-    """Elements, attributes and text; complains of what is not closed."""
+    """Elements, attributes and text; fails on elements that are not closed."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
@@ -54,7 +54,7 @@ def text(material):
     return html_report(material)
 
 
-def test_it_is_one_file_that_asks_for_nothing(text):
+def test_it_is_one_file_that_loads_nothing(text):
     page = Page(text)
     assert not page.open
     assert page.tags["script"] == 0
@@ -65,12 +65,12 @@ def test_it_is_one_file_that_asks_for_nothing(text):
     assert "default-src 'none'" in text
 
 
-def test_nothing_of_a_record_becomes_markup(text):
+def test_text_of_a_record_does_not_become_markup(text):
     assert "<script" not in text
     assert "alert(1)" in Page(text).text  # it is shown, as text
 
 
-def test_ids_are_unique_and_links_lead_somewhere(text):
+def test_ids_are_unique_and_links_have_targets(text):
     page = Page(text)
     assert [i for i, n in Counter(page.ids).items() if n > 1] == []
     wanted = {u.removeprefix("#") for _, u in page.urls if u.startswith("#")}
@@ -99,7 +99,7 @@ def test_every_chart_has_its_numbers_in_a_table(text):
         assert re.search(r"<details class=\"numbers\".*<tbody><tr><td>", drawn, re.DOTALL)
 
 
-def test_colours_are_the_pages_own(text):
+def test_charts_use_the_colours_of_the_page(text):
     charts = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
     colours = set(re.findall(r"(?:fill|stroke): ?(#[0-9a-f]{6})", charts))
     assert colours <= {"#000000"}  # matplotlib's default of glyphs without ink
@@ -118,7 +118,7 @@ def test_the_same_material_gives_the_same_page(material, text):
     assert html_report(material) == text
 
 
-def test_a_session_without_a_valid_run_still_makes_a_page(material):
+def test_a_session_without_a_valid_run_has_a_page(material):
     cells = tuple(
         replace(
             cell,
@@ -133,7 +133,7 @@ def test_a_session_without_a_valid_run_still_makes_a_page(material):
     assert "No valid run: nothing to draw." in page.text
 
 
-def test_dimensions_in_words():
+def test_dimensions_as_text():
     text = "accel=kvm id=x mem_lock=True pinned=False ram_bytes=268435456 vcpus=2"
     assert about_dimensions(text) == "256 MiB of RAM, 2 vCPUs, accel kvm, mem lock"
 
@@ -184,7 +184,7 @@ def test_in_a_browser(browser, text, tmp_path, width, scheme):
 
 
 @pytest.mark.browser
-def test_printed_it_shows_what_is_folded(browser, text, tmp_path):
+def test_folded_parts_are_printed(browser, text, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(text, "utf-8")
     page = browser.new_page()

@@ -1,4 +1,4 @@
-"""Series with one thing wrong each, and one with nothing wrong."""
+"""Series that have one problem each, and one that has none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUIET = HostState(window_ns=100_000_000, foreign_ns=1_000_000, cpus=2)
 
 @pytest.fixture
 def series(make_run):
-    """Runs of `boots` boots whose blackout is given by boot and update, quiet unless said."""
+    """Runs with a blackout by boot and update, on a quiet host unless given otherwise."""
 
     def make(blackout, boots=8, updates=5, **fields):
         runs = []
@@ -48,7 +48,7 @@ def kinds(runs):
     return [doubt.kind for doubt in doubts_of(runs)]
 
 
-def test_a_sound_series_has_none(series):
+def test_a_sound_series_raises_no_doubt(series):
     assert doubts_of(series(noise())) == ()
     assert doubts_of([]) == ()
 
@@ -80,7 +80,7 @@ def test_wide_interval_and_the_boots_that_would_do(series):
     assert (doubt.figures["boots_needed"], doubt.figures["wanted_percent"]) == (89, 10.0)
 
 
-def test_what_no_number_of_boots_resolves_is_said_so(series):
+def test_a_precision_that_no_number_of_boots_reaches(series):
     """`about --boots 1000 would do` was advice for a night per cell."""
 
     def spread(boot, update):
@@ -101,7 +101,7 @@ def test_drift(series):
     assert "drift" not in kinds(series(lambda b, u: 4_000_000 + 3_000 * b + u))
 
 
-def test_two_kinds_of_handover(series):
+def test_two_kinds_of_update(series):
     flat = noise()
     (doubt,) = doubts_of(series(lambda b, u: flat(b, u) + 2_000_000 * (u % 2)))
     assert doubt.kind == "two-kinds"
@@ -132,7 +132,7 @@ def test_no_guest_testimony(series):
     assert doubt.figures == {"silent": 40, "runs": 40}
 
 
-def test_a_guest_that_is_silent_once_is_no_doubt(series):
+def test_one_run_without_guest_testimony_raises_no_doubt(series):
     runs = series(noise())
     runs[0] = replace(runs[0], guest_gap_ns=None)
     assert doubts_of(runs) == ()
@@ -148,14 +148,14 @@ def test_many_skipped_probe_calls_in_every_run(series, calls, kept):
         assert f"{calls:,} in the median" in found[0].text
 
 
-def test_probe_calls_skipped_in_a_few_runs_are_no_doubt(series):
+def test_probe_calls_skipped_in_a_few_runs_raise_no_doubt(series):
     runs = series(noise())
     warning = because("probes-skipped", calls=10**6).text
     runs[3] = replace(runs[3], warnings=(warning,))
     assert doubts_of(runs) == ()
 
 
-def test_a_host_that_was_not_looked_at_is_not_called_noisy(series):
+def test_a_host_without_load_figures_is_not_called_noisy(series):
     assert kinds(series(noise(), host=HostState(steal_ns=10**12))) == []
 
 
@@ -167,7 +167,7 @@ def test_a_host_that_was_not_looked_at_is_not_called_noisy(series):
         lambda run: {"guest_gap_ns": run.blackout_ns - 60_000},
     ],
 )
-def test_witnesses_that_only_just_agree(series, change):
+def test_witnesses_that_barely_agree(series, change):
     runs = [replace(run, **change(run)) for run in series(noise())]
     (doubt,) = doubts_of(runs)
     assert doubt.kind == "close-witnesses"
@@ -175,7 +175,7 @@ def test_witnesses_that_only_just_agree(series, change):
     assert doubt.figures == {"close": 40, "runs": 40, "tolerance_ns": 100_000}
 
 
-def test_a_frozen_clock_cannot_testify_so_closely(series):
+def test_a_frozen_clock_has_a_wider_tolerance(series):
     runs = series(noise(), guest_clock="freezes")
     runs = [replace(run, guest_gap_ns=run.blackout_ns - 200_000) for run in runs]
     assert kinds(runs) == []

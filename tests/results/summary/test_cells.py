@@ -1,4 +1,4 @@
-"""Cells of a session: numbers worked out by hand, or anew from the records in the plainest way."""
+"""Cells of a session, against numbers worked out by hand or recomputed from the records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def summarised(runs):
     return summarise(columns_of(runs))
 
 
-# --- anew, by the standard library and scipy -------------------------------------------------
+# --- recomputed with the standard library and scipy ----------------------------------------
 
 
 def middle(values):
@@ -47,7 +47,7 @@ def known(runs, name):
     return [value for run in runs if (value := getattr(run, name)) is not None]
 
 
-def phases_anew(explained):
+def phases_recomputed(explained):
     """Medians over boots, and the boots that have each phase."""
     known = [run for run in explained if run.spans]
     boots = {}
@@ -64,7 +64,7 @@ def phases_anew(explained):
     return {name: ns for name, ns in medians.items() if ns}, seen
 
 
-def figures_anew(runs):
+def figures_recomputed(runs):
     """All figures of the summary of one cell but its interval."""
     valid = [run for run in runs if run.outcome == "completed"]
     explained = [run for run in valid if run.blackout_ns is not None]
@@ -87,8 +87,8 @@ def figures_anew(runs):
             [r for r in explained if r.witnesses.qemu is not None], lambda run: run.witnesses.qemu
         ),
         "qemu_error_percent": statistics.median(errors) if errors else None,
-        "phases": phases_anew(explained)[0],
-        "phase_boots": phases_anew(explained)[1],
+        "phases": phases_recomputed(explained)[0],
+        "phase_boots": phases_recomputed(explained)[1],
         "valid_boots": len(boots),
         "handover_median_ns": middle(known(valid, "handover_ns")),
         "guest_gap_median_ns": middle(known(valid, "guest_gap_ns")),
@@ -109,7 +109,7 @@ def figures_anew(runs):
 
 @settings(deadline=None)
 @given(data=st.data())
-def test_figures_are_those_worked_out_anew(any_runs, data):
+def test_figures_equal_a_recomputation(any_runs, data):
     made = data.draw(any_runs)
     cells = {}
     for run in made:
@@ -118,8 +118,8 @@ def test_figures_are_those_worked_out_anew(any_runs, data):
     found = summarised(made)
     assert [(s.scenario, s.dimensions, s.old_build, s.new_build) for s in found] == list(cells)
     for summary, runs in zip(found, cells.values(), strict=True):
-        anew = figures_anew(runs)
-        assert {name: getattr(summary, name) for name in anew} == anew
+        expected = figures_recomputed(runs)
+        assert {name: getattr(summary, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("boots", [1, 2, 3, 4, 5, 6, 20])
@@ -169,7 +169,7 @@ def test_a_device_is_counted_in_all_runs_and_its_gap_in_valid_ones(make_run):
     assert (none.device_operations, none.device_troubles, none.device_gap_ns) == (0, 0, None)
 
 
-def test_pooling_updates_would_have_been_wrong(make_run):
+def test_boots_decide_the_width_of_an_interval(make_run):
     """Boots that differ by 5 % and updates by 0.1 %: boots decide the width, not updates."""
     random = np.random.default_rng(7)
     runs = [
@@ -203,7 +203,7 @@ def test_failed_runs_are_counted_and_never_averaged(make_run):
     assert (summary.low_ns, summary.interval) == (None, "none")
 
 
-def test_nothing_but_failures_is_no_zero(make_run):
+def test_without_a_valid_run_figures_are_none_and_not_zero(make_run):
     failed = make_run(blackout_ns=None, outcome="failed", reason="lost")
     (summary,) = summarised([failed])
     assert (summary.valid, summary.failed, summary.interval) == (0, 1, "none")
@@ -233,7 +233,7 @@ def test_groups_are_kept_apart_in_first_seen_order(make_run):
     ]
 
 
-def test_what_qemu_claimed_and_by_how_much_it_is_off(make_run):
+def test_qemus_downtime_and_how_far_it_is_off(make_run):
     claims = [(2_000_000, 4_000_000), (3_000_000, 4_000_000), (None, 4_000_000), (3, 4)]
     runs = [
         make_run(update=i, blackout_ns=real, witnesses=Witnesses(qemu=claim))
@@ -292,7 +292,7 @@ def test_the_other_medians(make_run):
     assert summary.first_progress_median_ns is None
 
 
-def test_a_blackout_of_zero_makes_no_interval_of_zero(make_run):
+def test_blackouts_of_zero_have_no_interval(make_run):
     (summary,) = summarised(make_run(boot=b, blackout_ns=0) for b in (1, 2, 3, 4))
     assert (summary.interval, summary.low_ns, summary.qemu_error_percent) == ("none", None, None)
 

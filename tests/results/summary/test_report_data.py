@@ -1,4 +1,4 @@
-"""What a report is made of: order of cells, references, thinning that is told."""
+"""The data of a report: order of cells, reference sessions, thinning with a note."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_the_environment_is_compared_with_the_night_before(store):
     assert gather(store, [first, second]).reference is None
 
 
-def test_what_one_side_did_not_record_is_a_change(make_session):
+def test_a_fact_that_one_side_lacks_is_a_change(make_session):
     bare = replace(make_session(), environment={})
     assert environment_changes(bare, make_session()) == ("kernel: not recorded → 6.12",)
 
 
-def test_worst_and_median_are_whole_records(store):
+def test_worst_and_median_are_complete_records(store):
     cell = gather(store, [store.latest_session_id()]).cells[1]
     assert cell.worst.blackout_ns == 5_008_000
     assert cell.median.blackout_ns in (5_004_000, 5_005_000)
@@ -83,7 +83,7 @@ def test_budgets_by_scenario_and_for_all_others(store):
     assert not any(cell.over_budget for cell in found.cells)
 
 
-def test_thinning_keeps_whole_blocks_and_is_told(store):
+def test_thinning_keeps_complete_blocks_and_is_noted(store):
     with patch.object(module, "MOST_COMPARED", 4):
         found = gather(store, [store.latest_session_id()])
     (cell,) = found.comparisons[0].cells
@@ -99,7 +99,7 @@ def test_two_sessions_as_one(store):
     assert found.comparisons[0].cells[0].n_a == 16
 
 
-def test_an_empty_session_makes_no_report(store, make_session):
+def test_an_empty_session_has_no_report(store, make_session):
     store.add_session(make_session("20261120-221500-3f2a", START + 9 * DAY))
     with pytest.raises(UsageError, match="holds no run yet"):
         gather(store, ["20261120-221500-3f2a"])
