@@ -191,6 +191,8 @@ def _of_overhead(material: Material) -> Finding:
         f"Overhead of the probes on {build}: the default ones change the guest's gap of "
         f"{ms(cost.base_ns)} by {percent(cost.percent)}{bounds}, {cost.cell}"
     )
+    if cost.verdict == "undecided":
+        text += f"; {counted(cost.boots, 'boot')} cannot decide whether that is within the goal"
     figures = which | known_figures(cost, ("shift_ns", "low_ns", "high_ns", "percent"))
     word: Word = "undecided" if cost.verdict == "undecided" else "measured"
     return Finding(word, cost.percent, name, text, "overhead-measured", figures)
