@@ -244,12 +244,14 @@ def _charts(cells: Sequence[ReportCell], anchor: str) -> tuple[Chart, ...]:
 
 
 def _handovers(cells: Sequence[ReportCell]) -> list[Handover]:
-    """The longest of the scenario and the one nearest to the median of the same cell."""
+    """The longest of the scenario, and the one nearest to the median of the same cell."""
     found = [cell for cell in cells if cell.worst and cell.median]
     if not found:
         return []
     cell = max(found, key=lambda cell: (cell.worst and cell.worst.blackout_ns) or 0)
-    runs = {"longest": cell.worst, "nearest to the median": cell.median}
+    runs = {"longest": cell.worst}
+    if cell.median and cell.worst and cell.median.id != cell.worst.id:
+        runs["nearest to the median"] = cell.median
     return [handover(run, name) for name, run in runs.items() if run]
 
 

@@ -296,7 +296,10 @@ def recording_of():
 
 @pytest.fixture
 def session_of(tmp_path, good_run, session):
-    """Store a session of a command and read it for a report: cells of (scenario, old, new, ms)."""
+    """Store a session of a command and read it for a report.
+
+    A cell is (scenario, old build, new build, blackout of every boot in ms, or one for each boot).
+    """
     opened = []
 
     def make(command, cells, labels=("system",), boots=6, certificate=None, **environment):
@@ -315,7 +318,9 @@ def session_of(tmp_path, good_run, session):
                     run, id=f"{recorded.id}.{scenario}+{old}-to-{new}.b{boot:02d}.u01",
                     old_build=old, new_build=new,
                 )  # fmt: skip
-                if blackout_ms is not None:
+                if isinstance(blackout_ms, tuple):
+                    run = replace(run, blackout_ns=round(blackout_ms[boot - 1] * 1e6))
+                elif blackout_ms is not None:
                     run = replace(run, blackout_ns=round(blackout_ms * 1e6) + 1_000 * boot)
                 store.add_run(run, _recording(run))
         if certificate is not None:

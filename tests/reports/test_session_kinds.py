@@ -12,10 +12,15 @@ import pytest
 from reports.formats.markdown import markdown
 from reports.formats.report_json import report_document, schema_text
 from reports.headline import headline
+from reports.html.history_page import history_chart
 from reports.html.page import html_report
+from reports.terminal.session import summary_table
+from reports.terminal.style import Look
 from results.instrument.calibration import Shot, calibrate
 from results.instrument.certificates import SCHEMA, Certificate
 from results.instrument.overhead import Watched, observer_effect
+from results.store.store import open_store
+from results.summary.history import read_history
 
 SESSION = "20261123-221500-3f2a"
 SWEEP = [
@@ -242,3 +247,38 @@ def test_every_page_names_its_kind(session_of, command, title):
     found = session_of(command, [("anon", "system", "system", 4.0)])
     assert f"pausebench {title}" in text_of(html_report(found))
     assert f"pausebench, {title}:" in markdown(found)
+
+
+# -- fewer than four boots ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "new"), [("run anon", "system"), ("matrix a b", "next"), ("sweep ram", "system")]
+)
+def test_two_boots_have_no_interval_in_any_report(session_of, command, new):
+    """130 ms [0, 14804863590384] was a headline, and a history had an axis up to 800,000 ms."""
+    scenario = "anon.ram-1" if command == "sweep ram" else "anon"
+    found = session_of(command, [(scenario, "system", new, (1.0, 260.0))], ("system", "next"), 2)
+    (cell,) = found.cells
+    assert (cell.summary.low_ns, cell.summary.high_ns, cell.summary.interval) == (
+        None,
+        None,
+        "none",
+    )
+    page = html_report(found)
+    table = summary_table([cell.summary], Look(140)).plain
+    for text in (text_of(page), markdown(found), table, headline(found).sentence):
+        assert not re.search(r"ms \\?\[", text)
+        assert max(map(float, re.findall(r"([\d.]+) ms", text))) < 1_000
+    labels = map(float, re.findall(r">(\d+)</text>", page))
+    assert max(labels) <= 300
+
+
+def test_two_boots_have_no_interval_in_a_history(session_of, tmp_path):
+    session_of("run anon", [("anon", "system", "system", (1.0, 260.0))], boots=2)
+    with open_store(tmp_path / "store0", create=False) as store:
+        lines = read_history(store)
+    assert [(p.low_ns, p.high_ns) for line in lines for p in line.points] == [(None, None)]
+    chart = history_chart(lines[0], "h")
+    labels = [float(label) for label in re.findall(r">(\d+)</text>", chart.svg)]
+    assert max(labels) <= 300
