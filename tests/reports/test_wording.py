@@ -14,7 +14,7 @@ from reports.html.page import html_report
 from reports.terminal.comparison import comparison_table
 from reports.terminal.session import summary_table
 from reports.terminal.style import Look
-from reports.wording import device_text, shift_text
+from reports.wording import device_text, phase_text, shift_text
 from results.comparison.compare import Comparison
 from results.comparison.verdict import Cell
 
@@ -49,6 +49,31 @@ def test_a_device_is_in_every_report_for_people(driven):
 def test_without_a_device_nothing_is_printed(material):
     assert "DMA" not in html_report(material)
     assert "DMA" not in markdown(material)
+
+
+# --- phases that did not occur in every boot ------------------------------------------------
+
+
+def test_a_phase_of_some_boots_says_in_how_many(summaries):
+    boots = dict.fromkeys(summaries[0].phases, 6) | {"quiesce": 4, "hang_up": 1}
+    summary = replace(summaries[0], phase_boots=boots, valid_boots=6)
+    assert phase_text(summary, "state_load") == "1.19 ms"
+    assert phase_text(summary, "quiesce") == "1.20 ms (in 4 of 6 boots)"
+    assert phase_text(summary, "hang_up") == "0 ms (in 1 of 6 boots)"
+    table = summary_table([summary], Look(200)).plain
+    assert "quiesce 1.20 ms (in 4 of 6 boots), state load 1.19 ms, state save" in table
+
+
+def test_a_rare_phase_is_in_the_table_of_phases(material):
+    """It has a mean share; its median is 0, and the boots that had it are given."""
+    first, *others = material.cells
+    summary = replace(
+        first.summary, phases={k: v for k, v in first.summary.phases.items() if k != "activation"},
+        phase_boots=first.summary.phase_boots | {"activation": 1},
+    )  # fmt: skip
+    page = html_report(replace(material, cells=(replace(first, summary=summary), *others)))
+    row = page[page.index("<td>activation</td>") :].partition("</tr>")[0]
+    assert "<td>0 ms (in 1 of 6 boots)</td>" in row
 
 
 # --- figures that stand next to each other agree --------------------------------------------

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from results.comparison.compare import compare
 from results.records.observations import DeviceContinuity
 from results.records.run import Span, Witnesses
 from results.stats.intervals import boot_medians, median_ns, order_statistic_interval
@@ -272,6 +273,25 @@ def test_a_phase_that_did_not_occur_in_a_boot_counts_as_0_there(make_run):
     assert summary.phases == {"quiesce": 10}
     assert summary.phase_boots == {"quiesce": 6, "rare": 1}
     assert (summary.boots, summary.valid_boots) == (8, 7)
+
+
+def test_summaries_and_comparisons_have_one_rule_for_phases(make_run):
+    random = np.random.default_rng(3)
+    runs = [
+        make_run(
+            boot=boot, update=update,
+            spans=spans(quiesce=int(random.integers(1, 99)),
+                        **({"rare": 900_000} if (boot, update) in ((1, 1), (2, 2)) else {})),
+        )
+        for boot in range(1, 7)
+        for update in (1, 2)
+    ]  # fmt: skip
+    (summary,) = summarised(runs)
+    (cell,) = compare(runs, runs).cells
+    for phase in cell.phases:
+        assert summary.phases.get(phase.name, 0) == phase.median_a_ns
+        assert summary.phase_boots[phase.name] == phase.boots_a
+    assert {phase.name for phase in cell.phases} == {"quiesce", "rare"}
 
 
 def test_phases_count_boots_and_not_their_updates(make_run):
