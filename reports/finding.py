@@ -65,7 +65,7 @@ TONES: dict[Word, Tone] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ReportFinding:
     """One sentence and what it is about; of two findings with one word the larger is the worse."""
 
     word: Word

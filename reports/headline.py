@@ -11,7 +11,7 @@ from results.summary.caveats import Figures
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import Material
 
-from .finding import TONES, Code, Finding, Tone, Word, known_figures
+from .finding import TONES, Code, ReportFinding, Tone, Word, known_figures
 from .kind_findings import kind_finding
 from .wording import cell_name, figure, median_text, ms, shift_text
 
@@ -70,18 +70,18 @@ def headline(material: Material, *, strict: bool = False) -> Headline:
     return _headline(_worst(findings), code, _PREFIXES.get(material.kind, ""))
 
 
-def _headline(found: Finding, code: int, prefix: str = "") -> Headline:
+def _headline(found: ReportFinding, code: int, prefix: str = "") -> Headline:
     return Headline(
         found.word, found.cell, prefix + found.sentence, found.code, found.figures, code
     )
 
 
-def _worst(findings: Iterable[Finding]) -> Finding:
+def _worst(findings: Iterable[ReportFinding]) -> ReportFinding:
     order = list(TONES)
     return min(findings, key=lambda found: (order.index(found.word), -found.size))
 
 
-def _worse_than_measured(findings: Iterable[Finding]) -> list[Finding]:
+def _worse_than_measured(findings: Iterable[ReportFinding]) -> list[ReportFinding]:
     """What outweighs a session's own result; its failed runs are a part of that."""
     return [f for f in findings if f.word in ("broken", "regressed", "over budget")]
 
@@ -98,7 +98,7 @@ def exit_code(words: Iterable[Word], material: Material, *, strict: bool) -> int
     return UNDECIDED if strict and "undecided" in found else SAME
 
 
-def _of_cell(cell: ReportCell) -> list[Finding]:
+def _of_cell(cell: ReportCell) -> list[ReportFinding]:
     summary, name = cell.summary, cell_name(cell)
     which: Figures = {"scenario": summary.scenario, "build": cell.builds}
     runs = summary.valid + summary.failed
@@ -106,11 +106,11 @@ def _of_cell(cell: ReportCell) -> list[Finding]:
     if broken := summary.proofs.get("broken", 0):
         text = f"the proof is broken in {broken} of {runs} runs of {name}"
         counts = which | {"broken": broken, "runs": runs}
-        found.append(Finding("broken", broken, name, text, "proof-broken", counts))
+        found.append(ReportFinding("broken", broken, name, text, "proof-broken", counts))
     if summary.failed:
         text = f"{summary.failed} of {runs} runs failed: {name}"
         counts = which | {"failed": summary.failed, "runs": runs}
-        found.append(Finding("failed", summary.failed, name, text, "runs-failed", counts))
+        found.append(ReportFinding("failed", summary.failed, name, text, "runs-failed", counts))
     if cell.over_budget and cell.budget is not None and cell.limit is not None:
         budget = cell.budget
         text = (
@@ -124,14 +124,14 @@ def _of_cell(cell: ReportCell) -> list[Finding]:
             "limit_ns": budget.limit_ns,
             "asked_percent": cell.limit.share * 100,
         }
-        found.append(Finding("over budget", missed, name, text, "over-budget", counts))
+        found.append(ReportFinding("over budget", missed, name, text, "over-budget", counts))
     text = f"{name}: median blackout {median_text(summary)}, longest {ms(summary.max_ns)}"
     times = which | known_figures(summary, ("median_ns", "low_ns", "high_ns", "max_ns"))
-    found.append(Finding("measured", summary.median_ns or 0, name, text, "measured", times))
+    found.append(ReportFinding("measured", summary.median_ns or 0, name, text, "measured", times))
     return found
 
 
-def _of_shift(comparison: judged.Comparison, cell: judged.Cell) -> Finding:
+def _of_shift(comparison: judged.Comparison, cell: judged.Cell) -> ReportFinding:
     name = f"{cell.scenario} on {comparison.label_b}"
     which: Figures = {
         "scenario": cell.scenario,
@@ -151,9 +151,11 @@ def _of_shift(comparison: judged.Comparison, cell: judged.Cell) -> Finding:
             "boots_against": cell.failures_a.total_boots,
         }
         # An update that fails is worse than one that is slower.
-        return Finding("regressed", 1e9, name, text, "fails-more-often", counts)
+        return ReportFinding("regressed", 1e9, name, text, "fails-more-often", counts)
     if cell.verdict == "undecided" and not cell.valid:
-        return Finding("failed", 1e9, name, f"{name}: {cell.reason}", "not-compared", which)
+        return ReportFinding("failed", 1e9, name, f"{name}: {cell.reason}", "not-compared", which)
     names = ("median_a_ns", "median_b_ns", "shift_ns", "low_ns", "high_ns", "shift_percent")
     times = which | known_figures(cell, names)
-    return Finding(cell.verdict, abs(cell.shift_percent or 0.0), name, text, cell.verdict, times)
+    return ReportFinding(
+        cell.verdict, abs(cell.shift_percent or 0.0), name, text, cell.verdict, times
+    )

@@ -16,12 +16,12 @@ from results.summary.matrix import MatrixCell
 from results.summary.report_data import Material
 
 from .claim_groups import other_failures, summary_line
-from .finding import Code, Finding, Word, known_figures
+from .finding import Code, ReportFinding, Word, known_figures
 from .growth_tables import DIMENSIONS, blackout_slopes, slope_text
 from .wording import counted, ms, percent, signed_us
 
 
-def kind_finding(material: Material) -> Finding | None:
+def kind_finding(material: Material) -> ReportFinding | None:
     """The finding of the session's own question; None for a plain run or a comparison."""
     if material.claims is not None:
         return _of_claims(material.claims)
@@ -39,14 +39,14 @@ def kind_finding(material: Material) -> Finding | None:
 # -- claims --------------------------------------------------------------------------------------
 
 
-def _of_claims(claims: ClaimsDocument) -> Finding:
+def _of_claims(claims: ClaimsDocument) -> ReportFinding:
     wrong = [row for row in claims.rows if row.found == "refuted"]
     if wrong:
         row = wrong[0]
         text = f"Claim {row.claim.number} is refuted on {row.build}: {row.claim.title}"
         cell = f"claim {row.claim.number} on {row.build}"
         which: Figures = {"claim": row.claim.number, "build": row.build}
-        return Finding("refuted", len(wrong), cell, text, "claim-refuted", which)
+        return ReportFinding("refuted", len(wrong), cell, text, "claim-refuted", which)
     text = f"Claims made for cpr-transfer: {summary_line(claims)}"
     found = [row.found for row in claims.rows]
     counts: Figures = {
@@ -57,13 +57,13 @@ def _of_claims(claims: ClaimsDocument) -> Finding:
         "wrong_beside": other_failures(claims),
     }
     word: Word = "shown" if counts["shown"] == len(found) else "partly shown"
-    return Finding(word, 0, "claims", text, "claims-tested", counts)
+    return ReportFinding(word, 0, "claims", text, "claims-tested", counts)
 
 
 # -- sweeps --------------------------------------------------------------------------------------
 
 
-def _of_growth(growth: Growth, build: str) -> Finding:
+def _of_growth(growth: Growth, build: str) -> ReportFinding:
     slopes = blackout_slopes(growth)
     if not slopes:
         return _without_slope(growth, build)
@@ -84,7 +84,7 @@ def _of_growth(growth: Growth, build: str) -> Finding:
     return _growth_finding(growth, f"{first.scenario} on {build}", text, times)
 
 
-def _without_slope(growth: Growth, build: str) -> Finding:
+def _without_slope(growth: Growth, build: str) -> ReportFinding:
     """The smallest and the largest guest of the first scenario."""
     scenario, mode = growth.points[0].scenario, growth.points[0].mode
     points = [p for p in growth.points if (p.scenario, p.mode) == (scenario, mode)]
@@ -99,12 +99,12 @@ def _without_slope(growth: Growth, build: str) -> Finding:
     return _growth_finding(growth, f"{scenario} on {build}", text, which)
 
 
-def _growth_finding(growth: Growth, name: str, text: str, figures: Figures) -> Finding:
+def _growth_finding(growth: Growth, name: str, text: str, figures: Figures) -> ReportFinding:
     if growth.failed:
         text += f"; {counted(growth.failed, 'run')} failed"
     word: Word = "failed" if growth.failed else "measured"
     figures = figures | {"failed": growth.failed}
-    return Finding(word, growth.failed, name, text, "growth-measured", figures)
+    return ReportFinding(word, growth.failed, name, text, "growth-measured", figures)
 
 
 def _size_text(point: SizeMedians, unit: str) -> str:
@@ -119,7 +119,7 @@ def pair_text(pair: MatrixCell) -> str:
     return f"{pair.old} → {pair.new}"
 
 
-def _of_pairs(pairs: Sequence[MatrixCell]) -> Finding:
+def _of_pairs(pairs: Sequence[MatrixCell]) -> ReportFinding:
     labels = list(dict.fromkeys(pair.old for pair in pairs))
     tried = [pair for pair in pairs if pair.runs]
     failed = [pair for pair in tried if pair.valid < pair.runs]
@@ -132,20 +132,20 @@ def _of_pairs(pairs: Sequence[MatrixCell]) -> Finding:
             f"{start} {len(failed)} of {counted(len(pairs), 'pair')} failed, the first "
             f"{pair_text(worst)}: {worst.reason}"
         )
-        return Finding("failed", len(failed), pair_text(worst), text, "pairs-failed", counts)
+        return ReportFinding("failed", len(failed), pair_text(worst), text, "pairs-failed", counts)
     slowest = max(measured, key=lambda pair: pair.blackout_ns or 0)
     text = (
         f"{start} {len(measured)} of {counted(len(pairs), 'pair')} transferred, the slowest "
         f"{pair_text(slowest)} with a median blackout of {ms(slowest.blackout_ns)}"
     )
     size = slowest.blackout_ns or 0
-    return Finding("measured", size, pair_text(slowest), text, "pairs-measured", counts)
+    return ReportFinding("measured", size, pair_text(slowest), text, "pairs-measured", counts)
 
 
 # -- probes --------------------------------------------------------------------------------------
 
 
-def _of_calibration(material: Material) -> Finding:
+def _of_calibration(material: Material) -> ReportFinding:
     build = material.session.builds[-1].label
     name = f"probes on {build}"
     which: Figures = {"build": build}
@@ -166,14 +166,14 @@ def _of_calibration(material: Material) -> Finding:
     )
     if found.faults:
         text += f"; {found.faults[0]}"
-    return Finding(word, 0, name, text, code, figures)
+    return ReportFinding(word, 0, name, text, code, figures)
 
 
 def _calibrated(found: Calibration) -> tuple[Word, Code]:
     return ("calibrated", "calibrated") if found.passed else ("not calibrated", "not-calibrated")
 
 
-def _of_overhead(material: Material) -> Finding:
+def _of_overhead(material: Material) -> ReportFinding:
     build = material.session.builds[-1].label
     name = f"probes on {build}"
     which: Figures = {"build": build}
@@ -183,7 +183,7 @@ def _of_overhead(material: Material) -> Finding:
     cost = default_cost(certificate.effect)
     if cost is None or cost.percent is None:
         text = f"Overhead of the probes on {build}: too few boots to tell"
-        return Finding("undecided", 0, name, text, "overhead-measured", which)
+        return ReportFinding("undecided", 0, name, text, "overhead-measured", which)
     bounds = ""
     if cost.low_percent is not None and cost.high_percent is not None:
         bounds = f" [{percent(cost.low_percent)}, {percent(cost.high_percent)}]"
@@ -195,7 +195,7 @@ def _of_overhead(material: Material) -> Finding:
         text += f"; {counted(cost.boots, 'boot')} cannot decide whether that is within the goal"
     figures = which | known_figures(cost, ("shift_ns", "low_ns", "high_ns", "percent"))
     word: Word = "undecided" if cost.verdict == "undecided" else "measured"
-    return Finding(word, cost.percent, name, text, "overhead-measured", figures)
+    return ReportFinding(word, cost.percent, name, text, "overhead-measured", figures)
 
 
 def default_cost(effect: ObserverEffect) -> TierCost | None:
@@ -204,9 +204,9 @@ def default_cost(effect: ObserverEffect) -> TierCost | None:
     return max(costs, key=lambda cost: cost.percent or 0.0, default=None)
 
 
-def _replaced(what: str, name: str, which: Figures) -> Finding:
+def _replaced(what: str, name: str, which: Figures) -> ReportFinding:
     text = (
         f"{what} of the {name}: the result is no longer stored, that of a later session has "
         "replaced it"
     )
-    return Finding("undecided", 0, name, text, "result-replaced", which)
+    return ReportFinding("undecided", 0, name, text, "result-replaced", which)

@@ -55,8 +55,8 @@ _BISECT_SKIP = 125
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """A comparison, the runs of both sides, and those of upgrades measured with them."""
+class PairRuns:
+    """A comparison, with the runs of both sides and those of upgrades."""
 
     comparison: Comparison
     runs_a: Sequence[Run]
@@ -124,7 +124,7 @@ def _judge(
 # -- measured now ---------------------------------------------------------------------------------
 
 
-def _measured(args: argparse.Namespace, store: Store) -> Compared:
+def _measured(args: argparse.Namespace, store: Store) -> PairRuns:
     pair = _pair(args)
     chosen = chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS)
     check_measured(args.budget, chosen)
@@ -148,7 +148,7 @@ def _measured(args: argparse.Namespace, store: Store) -> Compared:
         measured = measure_pair(live.experiment, plan, judge, args.repeat, compared)
         comparison, runs = asyncio.run(measured)
         live.status = comparison.exit_code
-    return Compared(comparison, *sides(runs, pair))
+    return PairRuns(comparison, *sides(runs, pair))
 
 
 def _boots(args: argparse.Namespace, scenarios: int) -> int:
@@ -193,7 +193,7 @@ def _tell_aa(store: Store) -> None:
 # -- stored ---------------------------------------------------------------------------------------
 
 
-def _stored(args: argparse.Namespace, store: Store) -> Compared:
+def _stored(args: argparse.Namespace, store: Store) -> PairRuns:
     (session_a, runs_a), (session_b, runs_b) = (_side(store, text) for text in (args.a, args.b))
     found = differences(session_a, session_b, runs_a, runs_b)
     if found and not args.force:
@@ -203,7 +203,7 @@ def _stored(args: argparse.Namespace, store: Store) -> Compared:
         )
     together = session_a.id == session_b.id
     comparison = _judge(args, store, session_b, runs_a, runs_b, found, in_blocks=together)
-    return Compared(comparison, runs_a, runs_b)
+    return PairRuns(comparison, runs_a, runs_b)
 
 
 def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
@@ -224,7 +224,7 @@ def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
 # -- shown ----------------------------------------------------------------------------------------
 
 
-def _finish(args: argparse.Namespace, found: Compared) -> int:
+def _finish(args: argparse.Namespace, found: PairRuns) -> int:
     """Print it; the exit status."""
     comparison, upgrades = found.comparison, found.upgrades
     doubts = doubts_of_sides(found.runs_a, found.runs_b)

@@ -55,12 +55,12 @@ def trace(updates: Sequence[tuple[Run, Recording]]) -> bytes:
         if len(updates) > 1:
             shift = 1_000_000_000 - (run.migrate_ns or run.blackout_start_ns or 0)
             prefix = f"{run.id}: "
-        _Update(out, run, recording, shift, prefix).draw()
+        _UpdateTrace(out, run, recording, shift, prefix).draw()
     return out.serialised()
 
 
 @dataclass(slots=True)
-class _Update:
+class _UpdateTrace:
     """One run being drawn, with the host's times moved by `shift_ns`."""
 
     out: TracePackets
