@@ -109,4 +109,4 @@ def _read(path: Path) -> Night | None:
 
 def identity(build: Build) -> str:
     """A build as a night rests on it: another binary under the same label is another build."""
-    return f"{build.label} {build.sha256} {' '.join(build.launcher)}"
+    return f"{build.label} {build.identity} {' '.join(build.launcher)}"
