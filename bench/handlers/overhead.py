@@ -16,14 +16,21 @@ from bench.measurement.session import open_session
 from bench.studies.overhead import Watcher
 from reports.terminal.overhead import effect_page
 from reports.terminal.style import look_for, write
+from results.errors import UsageError
 from results.instrument.certificates import Certificate, known_so_far, write_certificate
-from results.instrument.overhead import TIERS
+from results.instrument.overhead import TIERS, boots_needed
 from results.store.store import open_store
 
 from .chosen import chosen_build, chosen_scenarios, command_line, need_root, seed_of
 
+_NOT_JUDGED = 3  # exit status: too few boots gave a value
+
 
 def run(args: argparse.Namespace) -> int:
+    if args.boots < (needed := boots_needed()):
+        raise UsageError(
+            f"--boots {args.boots}: too few for an interval of the cost, which takes {needed}"
+        )
     scenarios = chosen_scenarios(args, args.scenario)
     need_root()
     build = chosen_build(args)
@@ -43,19 +50,21 @@ def run(args: argparse.Namespace) -> int:
                 await watcher.cell(scenario, build, args.boots, args.updates, seed)
 
         asyncio.run(all_cells())
+        found = watcher.judged()
         certificate = replace(
             known_so_far(args.store, live.session, build),
             watched_unix_ns=time.time_ns(),
             watched_session=live.session.id,
-            effect=watcher.judged(),
+            effect=found,
         )
-        path = write_certificate(args.store, certificate)
-        live.status = 0
+        # What could not be judged takes the place of nothing that was.
+        path = write_certificate(args.store, certificate) if found.judged else None
+        live.status = 0 if found.judged else _NOT_JUDGED
     _show(args, certificate, path)
-    return 0
+    return live.status
 
 
-def _show(args: argparse.Namespace, certificate: Certificate, path: Path) -> None:
+def _show(args: argparse.Namespace, certificate: Certificate, path: Path | None) -> None:
     effect = certificate.effect
     assert effect is not None
     if args.json:
@@ -63,7 +72,8 @@ def _show(args: argparse.Namespace, certificate: Certificate, path: Path) -> Non
             asdict(cost) | {"percent": cost.percent, "verdict": cost.verdict}
             for cost in effect.costs
         ]
-        print(json.dumps({"costs": costs, "lost": effect.lost, "file": str(path)}))
+        file = str(path) if path else None
+        print(json.dumps({"costs": costs, "lost": effect.lost, "file": file}))
         return
     look = look_for(sys.stdout, os.environ)
-    write(effect_page(certificate, str(path), look), sys.stdout, look)
+    write(effect_page(certificate, path, look), sys.stdout, look)

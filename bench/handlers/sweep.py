@@ -21,7 +21,7 @@ from reports.terminal.style import look_for, write
 from reports.terminal.sweep import growth_page
 from results.errors import UsageError
 from results.records.scenario import Scenario
-from results.stats.slopes import LEAST_VALUES, Dimension, Growth
+from results.stats.slopes import LEAST_VALUES, Dimension, Growth, boots_needed
 from results.store.store import open_store
 from runners.qemu.command_line import check_scenario
 
@@ -32,6 +32,11 @@ def run(args: argparse.Namespace) -> int:
     dimension: Dimension = args.dimension
     scenarios = chosen_scenarios(args, args.scenario)
     values = _values(args)
+    if args.boots < (needed := boots_needed(len(values))):
+        raise UsageError(
+            f"--boots {args.boots} at {len(values)} values: too few for the interval of a slope, "
+            f"which takes --boots {needed}"
+        )
     sizes = _sizes(scenarios, dimension, values, precopy=args.precopy)
     need_root()
     build = chosen_build(args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.wording import figure, ms, percent
@@ -22,8 +23,8 @@ _TEXTS: dict[Tier, str] = {
 _HEADER = ("watched by", "boots", "guest gap", "longer by [95 %]", "", "handover longer by")
 
 
-def effect_page(certificate: Certificate, path: str, look: Look) -> Text:
-    """A table by tier, the verdict on the default one, and where it is kept."""
+def effect_page(certificate: Certificate, path: Path | None, look: Look) -> Text:
+    """A table by tier, the verdict on the default one, and where it is kept, if it is."""
     page = Page(look)
     effect = certificate.effect
     if effect is None:
@@ -51,7 +52,10 @@ def effect_page(certificate: Certificate, path: str, look: Look) -> Text:
     if effect.lost:
         page.paragraph(f"{effect.lost} boots are left out: the guest did not testify", style="red")
     page.line()
-    page.paragraph(f"kept in {path}")
+    if path is None:
+        page.paragraph("NOT JUDGED: too few boots gave a value; nothing was stored")
+    else:
+        page.paragraph(f"certificate: {path}")
     return page.text()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.wording import figure, ms
-from results.stats.slopes import Growth, Slope
+from results.stats.slopes import Growth, Point, Slope
 
 from .style import Look, Page
 
@@ -31,7 +31,7 @@ def growth_page(found: Growth, look: Look) -> Text:
             [
                 f"{point.value:g}",
                 str(point.boots),
-                *(ms(point.metrics.get(name)) for _, name in _METRICS),
+                *(_length(point, name) for _, name in _METRICS),
             ]
             for point in found.points
             if (point.scenario, point.mode) == (scenario, mode)
@@ -45,6 +45,10 @@ def growth_page(found: Growth, look: Look) -> Text:
         for slope in mine:
             if not slope.is_phase:
                 page.paragraph(_said(slope, found.unit), indent=4, first=2)
+        for missing in found.missing:
+            if (missing.scenario, missing.mode) == (scenario, mode):
+                name = missing.name.replace("_", " ")
+                page.paragraph(f"{name}: no slope: {missing.reason}", indent=4, first=2)
         _phases(page, found.phases_of(scenario, mode), found.unit)
         page.line()
     if found.failed:
@@ -54,6 +58,12 @@ def growth_page(found: Growth, look: Look) -> Text:
         style="dim",
     )
     return page.text()
+
+
+def _length(point: Point, name: str) -> str:
+    """`28.0 ms`, or `28.0 ms or more` where the guest was not back."""
+    text = ms(point.metrics.get(name))
+    return f"{text} or more" if name in point.at_least else text
 
 
 def _said(slope: Slope, unit: str) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from results.records.run import Run
 from results.stats.intervals import median_ns
-from results.stats.shift import Shift, Stratum, estimate_shift
+from results.stats.shift import Shift, Stratum, estimate_shift, interval_rank
 
 # none: nothing is loaded. bracket: guest entry and exit alone. default: what `run` does.
 # perf: default, the scheduler (`run --why`) and perf events of both processes (`run --perf`).
@@ -78,6 +78,25 @@ class ObserverEffect:
 
     costs: tuple[TierCost, ...]
     lost: int = 0
+
+    @property
+    def judged(self) -> bool:
+        """Whether the cost of what `run` loads has an interval in any cell."""
+        return any(cost.tier == "default" and cost.low_ns is not None for cost in self.costs)
+
+
+def boots_needed() -> int:
+    """Boots of each tier below which there is no interval."""
+    boots = 1
+    while not interval_rank(_block_sizes(boots)):
+        boots += 1
+    return boots
+
+
+def _block_sizes(boots: int) -> tuple[tuple[int, int], ...]:
+    whole, rest = divmod(boots, _ROUNDS_PER_BLOCK)
+    sizes = ((_ROUNDS_PER_BLOCK, _ROUNDS_PER_BLOCK),) * whole
+    return (*sizes, (rest, rest)) if rest else sizes
 
 
 def boot_of(cell: str, tier: Tier, number: int, runs: Iterable[Run]) -> Watched | None:

@@ -8,7 +8,7 @@ import pytest
 
 from bench.cli import main
 
-ARGUMENTS = ["--boots", "1", "--updates", "1", "--json"]
+ARGUMENTS = ["--boots", "2", "--updates", "1", "--json"]
 
 
 @pytest.mark.bpf

@@ -10,7 +10,8 @@ import pytest
 from bench.measurement.scenarios import BUILTIN, find_scenario, resolve
 from bench.measurement.session import open_session
 from bench.studies.calibrate import Calibrator, Injectors
-from results.instrument.calibration import KINDS, calibrate
+from results.instrument.calibration import calibrate
+from results.instrument.shots import KINDS
 from results.store.store import open_store
 from runners.builds.discover import default_build
 

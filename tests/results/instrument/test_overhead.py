@@ -6,7 +6,13 @@ import random
 
 import pytest
 
-from results.instrument.overhead import GOAL, Watched, boot_of, observer_effect
+from results.instrument.overhead import (
+    GOAL,
+    Watched,
+    boot_of,
+    boots_needed,
+    observer_effect,
+)
 
 GAP = 4_000_000
 
@@ -54,6 +60,15 @@ def test_too_few_to_tell():
     (_, default) = observer_effect(boots(GAP * 0.05, rounds=2)).costs
     assert default.low_ns is None
     assert default.verdict == "undecided"
+
+
+def test_the_number_of_boots_that_is_said_to_be_needed_is_enough():
+    needed = boots_needed()
+    enough, few = (observer_effect(boots(GAP * 0.05, rounds=n)) for n in (needed, needed - 1))
+    assert enough.judged
+    assert enough.costs[1].low_ns is not None
+    assert not few.judged
+    assert few.costs[1].low_ns is None
 
 
 def test_without_the_tier_of_nothing_there_is_no_cost():
