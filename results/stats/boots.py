@@ -52,6 +52,16 @@ def boot_values(runs: Iterable[Run], metric: str) -> dict[BootKey, list[int]]:
     return boots
 
 
+def values_or_failures(runs: Iterable[Run], metric: str) -> dict[BootKey, list[int | None]]:
+    """As `boot_values`, with None for every failed run; boots that only failed are there too."""
+    boots: dict[BootKey, list[int | None]] = {}
+    for run in runs:
+        value = measure(run, metric)
+        if value is not None or run.outcome != "completed":
+            boots.setdefault((run.session, run.boot), []).append(value)
+    return boots
+
+
 def medians(boots: dict[BootKey, list[int]]) -> list[int]:
     """The one value that each boot counts with."""
     return [m for values in boots.values() if (m := median_ns(values)) is not None]

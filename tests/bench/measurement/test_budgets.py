@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bench.arguments import parse_budget
@@ -84,3 +86,12 @@ def test_a_comparison_tells_who_missed_a_share() -> None:
         "anon: B missed its budget of 8.00 ms (60 % asked)",
         "memfd: B missed its budget of 10.0 ms (60 % asked)",
     ]
+
+
+def test_a_failed_run_keeps_no_budget() -> None:
+    """17 of 18 failed; the one that did not was within."""
+    measured = runs("anon", *[1] * 18)
+    measured[1:] = [replace(run, outcome="failed", blackout_ns=None) for run in measured[1:]]
+    ((budget, report),) = budget_reports([parse_budget("8ms:95")], measured)
+    assert (report.within, report.total, report.failed) == (1, 18, 17)
+    assert missed(budget, report.within, report.total) == "95 % asked"
