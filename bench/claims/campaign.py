@@ -68,7 +68,7 @@ def carry_out(campaign: Campaign, store: Store, command: Sequence[str]) -> Claim
     base = [resolve(find_scenario("anon", BUILTIN))]
     (scenario,), machine = on_common_machine(base, campaign.builds, None)
     extra = {"seed": str(campaign.seed), "machine": machine, "purpose": "claims"}
-    with SessionProgress(None, tell_boots=False) as progress:
+    with SessionProgress(None, boot_lines=False) as progress:
         assigned = _assigned(campaign, store, progress, command, extra, deadline)
         tried = Tried(assigned.findings, assigned.notes)
         if campaign.assigned_only:

@@ -1,4 +1,4 @@
-"""`pausebench calibrate`: pauses of known length, and what was measured of them."""
+"""`pausebench calibrate`: inject pauses of known length and report how much is recovered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from results.instrument.shots import KINDS, Kind
 from results.records.scenario import Scenario
 from results.store.store import open_store
 
-from .chosen import chosen_build, chosen_scenarios, command_line, need_root, seed_of
+from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
 
 _FAILED = 1  # exit statuses: beyond what is allowed, and too little measured to tell
 _NOT_JUDGED = 3
@@ -35,14 +35,14 @@ def run(args: argparse.Namespace) -> int:
     kinds: Sequence[Kind] = tuple(dict.fromkeys(args.kind)) if args.kind else KINDS
     scenarios = _cells(args)
     _check_enough(args, len(scenarios) * len(kinds) * len(levels))
-    need_root()
+    require_root()
     build = chosen_build(args)
     seed = seed_of(args)
     total = len(scenarios) * args.boots * args.rounds * len(kinds) * (1 + len(levels))
     extra = {"seed": str(seed), "purpose": "calibration"}
     with (
         open_store(args.store) as store,
-        SessionProgress(total, tell_boots=False) as progress,
+        SessionProgress(total, boot_lines=False) as progress,
         open_session(scenarios, [build], store, progress, command_line(), extra) as live,
         Injectors([build]) as injectors,
     ):
@@ -79,7 +79,7 @@ def _check_enough(args: argparse.Namespace, levels: int) -> None:
 
 
 def _cells(args: argparse.Namespace) -> list[Scenario]:
-    """Every scenario on each accelerator that this host has, or on the one asked for."""
+    """Every scenario on each accelerator of this host, or on the one of `--accel`."""
     found: list[Scenario] = []
     for scenario in chosen_scenarios(args, args.scenario):
         found.append(scenario)

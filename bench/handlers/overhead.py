@@ -1,4 +1,4 @@
-"""`pausebench overhead`: how much longer guests stand still because they are watched."""
+"""`pausebench overhead`: measure how much the probes themselves lengthen the blackout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.measurement.progress import SessionProgress
 from bench.measurement.session import open_session
-from bench.studies.overhead import Watcher
+from bench.studies.overhead import OverheadStudy
 from reports.terminal.overhead import effect_page
 from reports.terminal.style import look_for, write
 from results.errors import UsageError
@@ -21,7 +21,7 @@ from results.instrument.certificates import Certificate, known_so_far, write_cer
 from results.instrument.overhead import TIERS, boots_needed
 from results.store.store import open_store
 
-from .chosen import chosen_build, chosen_scenarios, command_line, need_root, seed_of
+from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
 
 _NOT_JUDGED = 3  # exit status: too few boots gave a value
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
             f"--boots {args.boots}: too few for an interval of the cost, which takes {needed}"
         )
     scenarios = chosen_scenarios(args, args.scenario)
-    need_root()
+    require_root()
     build = chosen_build(args)
     seed = seed_of(args)
     extra = {"seed": str(seed), "purpose": "overhead"}
@@ -40,17 +40,17 @@ def run(args: argparse.Namespace) -> int:
     total = len(scenarios) * len(TIERS) * args.boots * args.updates
     with (
         open_store(args.store) as store,
-        SessionProgress(total, tell_boots=False) as progress,
+        SessionProgress(total, boot_lines=False) as progress,
         open_session(scenarios, [build], store, progress, command, extra, watch=None) as live,
     ):
-        watcher = Watcher(live.experiment, note=progress.note)
+        study = OverheadStudy(live.experiment, note=progress.note)
 
         async def all_cells() -> None:
             for scenario in scenarios:
-                await watcher.cell(scenario, build, args.boots, args.updates, seed)
+                await study.cell(scenario, build, args.boots, args.updates, seed)
 
         asyncio.run(all_cells())
-        found = watcher.judged()
+        found = study.judged()
         certificate = replace(
             known_so_far(args.store, live.session, build),
             watched_unix_ns=time.time_ns(),

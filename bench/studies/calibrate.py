@@ -1,4 +1,4 @@
-"""Real handovers with pauses of known length in them, in turns with handovers that have none."""
+"""Real updates with injected pauses of known length, in turns with updates that have none."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_LOST_GUESTS = 3
 
 @dataclass(frozen=True, slots=True)
 class InjectedPause:
-    """What an injector itself says of a pause (host ns); `length_ns` 0 where none was asked."""
+    """A pause by the injector's own clock (host ns); `length_ns` is 0 if none was injected."""
 
     start_ns: int
     end_ns: int
@@ -58,12 +58,12 @@ class Injectors:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    async def shoot(
+    async def update(
         self, experiment: Experiment, booted: Booted, kind: Kind, asked_ns: int, known_as: str
     ) -> tuple[Run, InjectedPause | None]:
-        """One handover with a pause of `kind`, and the pause as its injector saw it.
+        """One update with a pause of `kind`, and the pause as its injector saw it.
 
-        None where the pause did not come about, which spoils the shot.
+        None if the pause did not happen, which makes the shot useless.
         """
         injection = _Injection(kind, asked_ns, self._signals.get(kind))
         with injection.channel:
@@ -74,7 +74,7 @@ class Injectors:
 
 @dataclass(slots=True)
 class _Injection(Instrument):
-    """One pause in one handover: by a signal, or (`injector` None) of the main channel."""
+    """One pause in one update: by a signal, or (`injector` None) on the main channel."""
 
     kind: Kind
     asked_ns: int
@@ -98,7 +98,7 @@ class _Injection(Instrument):
         return held
 
     def pause(self) -> InjectedPause | None:
-        """What came of it, once the guest has arrived; None where it did not come about."""
+        """The pause as it happened, once the guest has arrived; None if it did not happen."""
         try:
             if self._held is not None:
                 back = self._held.held()
@@ -130,8 +130,7 @@ class Calibrator:
     ) -> None:
         """`boots` guests of a scenario, each with `rounds` of every kind and level, shuffled.
 
-        What is left of a guest that was lost is done with another one; after three lost guests it
-        is given up.
+        A lost guest is replaced by a new one, up to three times; what is left then counts as lost.
         """
         order = random.Random(seed)  # noqa: S311 - a schedule, stored to be repeated
         plans = [self._plan(rounds, order) for _ in range(boots)]
@@ -151,7 +150,7 @@ class Calibrator:
 
     def _give_up(self, scenario: Scenario, left: Sequence[tuple[Kind, int]]) -> None:
         self.experiment.progress.skipped(len(left))
-        reason = f"not tried: {_MOST_LOST_GUESTS} guests were lost before"
+        reason = f"not tried, after {_MOST_LOST_GUESTS} lost guests"
         self.lost += [LostShot(_cell(scenario), kind, asked, reason) for kind, asked in left]
 
     def _plan(self, rounds: int, order: random.Random) -> list[tuple[Kind, int]]:
@@ -166,7 +165,7 @@ class Calibrator:
         what = f"{asked / 1e6:g} ms"
         self.experiment.progress.doing(f"{_cell(scenario)}: {kind} {what}")
         known_as = f"{scenario.id}.{scenario.accel}.{kind}-{asked / 1e6:g}ms"
-        run, pause = await self.injectors.shoot(self.experiment, booted, kind, asked, known_as)
+        run, pause = await self.injectors.update(self.experiment, booted, kind, asked, known_as)
         found = self._measured(run, pause, kind, asked, _cell(scenario))
         if isinstance(found, Shot):
             self.shots.append(found)
@@ -180,7 +179,7 @@ class Calibrator:
         if run.outcome != "completed" or run.blackout_ns is None:
             return f"run failed: {run.reason}"
         if pause is None:
-            return f"{kind}: the pause did not come about"
+            return f"{kind}: the pause did not happen"
         if pause.start_ns and not inside(run, pause.start_ns, pause.end_ns):
             return f"{kind}: the pause did not lie within the blackout"
         seen = self.experiment.store.recording(run.id)

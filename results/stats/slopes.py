@@ -1,7 +1,7 @@
-"""How a handover grows with one dimension of the guest: slopes with intervals, pure.
+"""How an update grows with one dimension of the guest: slopes with intervals.
 
-One value per boot, as everywhere: the median of its updates. Slopes are Theil and Sen's with their
-95 % interval (Kendall's), which assume no normal scatter, nor the same one everywhere.
+Each boot counts once, with the median of its updates. Slopes are Theil and Sen's with their 95 %
+interval (by Kendall's distribution), which assume neither normal nor uniform scatter.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNENDING = 1 << 62  # ns
 
 
 @dataclass(frozen=True, slots=True)
-class Grown:
+class SizedBoot:
     """One boot at one value of the dimension (in its unit); metrics and phases in ns."""
 
     scenario: str
@@ -64,7 +64,7 @@ class Slope:
 
     @property
     def clear(self) -> bool:
-        """Whether it is told from no growth at all."""
+        """Whether the interval excludes 0."""
         return self.low_ns > 0 or self.high_ns < 0
 
 
@@ -89,9 +89,9 @@ class Growth:
     missing: tuple[MissingSlope, ...] = ()
 
     def phases_of(self, scenario: str, mode: Mode) -> tuple[Slope, ...]:
-        """Phases that make the blackout grow, steepest first; none where it does not.
+        """Phases that make the blackout grow, steepest first; empty if it does not grow.
 
-        Among ten phases at 95 % one would be named for nothing in a third of all sweeps.
+        Of ten phases at 95 % one would be named by chance in a third of all sweeps.
         """
         mine = [s for s in self.slopes if (s.scenario, s.mode) == (scenario, mode)]
         if not any(s.clear for s in mine if s.name == "blackout" and not s.is_phase):
@@ -104,7 +104,7 @@ class Growth:
         return UNITS[self.dimension]
 
 
-def boot_of(scenario: str, mode: Mode, value: float, runs: Iterable[Run]) -> Grown | None:
+def boot_of(scenario: str, mode: Mode, value: float, runs: Iterable[Run]) -> SizedBoot | None:
     """One boot by the medians of its valid runs; None without any."""
     valid = [r for r in runs if r.outcome == "completed" and r.blackout_ns is not None]
     if not valid:
@@ -113,7 +113,7 @@ def boot_of(scenario: str, mode: Mode, value: float, runs: Iterable[Run]) -> Gro
     names = dict.fromkeys(span.name for r in valid for span in r.spans)
     shares = {n: median_ns(r.phases.get(n, 0) for r in valid) or 0 for n in names}
     phases = {name: share for name, share in shares.items() if mode == "cpr-transfer"}
-    return Grown(scenario, mode, value, metrics, phases, at_least)
+    return SizedBoot(scenario, mode, value, metrics, phases, at_least)
 
 
 # A metric's value, and whether it is a lower bound.
@@ -148,7 +148,7 @@ def _medians(each: Sequence[dict[str, _Length]]) -> tuple[dict[str, int], tuple[
     return metrics, tuple(at_least)
 
 
-def growth(dimension: Dimension, boots: Sequence[Grown], failed: int = 0) -> Growth:
+def growth(dimension: Dimension, boots: Sequence[SizedBoot], failed: int = 0) -> Growth:
     """Points and slopes of every scenario and mode."""
     points: list[Point] = []
     slopes: list[Slope] = []
@@ -166,7 +166,7 @@ def growth(dimension: Dimension, boots: Sequence[Grown], failed: int = 0) -> Gro
     return Growth(dimension, tuple(points), tuple(slopes), failed, tuple(missing))
 
 
-def _points(boots: Sequence[Grown]) -> list[Point]:
+def _points(boots: Sequence[SizedBoot]) -> list[Point]:
     points = []
     for value in sorted({boot.value for boot in boots}):
         here = [boot for boot in boots if boot.value == value]
@@ -179,7 +179,7 @@ def _points(boots: Sequence[Grown]) -> list[Point]:
     return points
 
 
-def _why_no_slope(boots: Sequence[Grown], name: str) -> str:
+def _why_no_slope(boots: Sequence[SizedBoot], name: str) -> str:
     """Why a metric that was measured has none; empty where it has one, or was not measured."""
     with_it = [boot for boot in boots if name in boot.metrics]
     bounds = sum(name in boot.at_least for boot in with_it)
@@ -212,7 +212,7 @@ def has_interval(values: Sequence[float]) -> bool:
     return 1 / ways <= (1 - CONFIDENCE) / 2
 
 
-def _slope(boots: Sequence[Grown], name: str, *, is_phase: bool) -> list[Slope]:
+def _slope(boots: Sequence[SizedBoot], name: str, *, is_phase: bool) -> list[Slope]:
     """The slope of one figure; empty where the values are too few or all 0."""
     pairs = [
         (b.value, (b.phases if is_phase else b.metrics)[name])

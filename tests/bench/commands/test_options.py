@@ -1,4 +1,4 @@
-"""Options that several commands share: once defined, alike wherever they are taken."""
+"""Options that several commands share are defined once and the same everywhere."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def definition(name: str, action: argparse.Action) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_an_option_that_is_shared_is_the_same_everywhere(name: str) -> None:
+def test_a_shared_option_is_the_same_everywhere(name: str) -> None:
     found = {
         command: [definition(name, action) for action in options(command).get(name, [])]
         for command in COMMANDS

@@ -1,4 +1,4 @@
-"""`pausebench claims` on real guests: verdicts, evidence that is there, errors in one line."""
+"""`pausebench claims` on real guests: verdicts, their evidence, one-line errors."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def test_list_names_all_claims(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "said"),
     [
         (["--claim", "13"], "there are 12 claims"),
-        (["--claim", "0"], "no whole number from 1"),
+        (["--claim", "0"], "not an integer from 1"),
         (["--build", "nowhere"], "nowhere"),
         (["--assigned-only"], "--assigned-only needs devices"),
-        (["--assigned-only", "--device", "0000:01:00.0", "--claim", "1"], "leave --claim out"),
+        (["--assigned-only", "--device", "0000:01:00.0", "--claim", "1"], "leave out --claim"),
         (["--device", "0000:ff:1f.7", "--build", "system"], "no PCI device 0000:ff:1f.7"),
     ],
 )
@@ -70,7 +70,7 @@ def test_nothing_is_stored_yet(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 @pytest.mark.kvm
 @pytest.mark.bpf
 def test_claims_that_show_in_transfers(tmp_path: Path) -> None:
-    """All that a transfer shows is shown on the system's build, and kept with its evidence."""
+    """Every claim that transfers can show is shown on the system's build, with its evidence."""
     chosen = [word for n in (2, 3, 4, 5, 9, 10, 11) for word in ("--claim", str(n))]
     words = ["claims", *chosen, "--build", "system", "--no-lab", "--updates", "1"]
     found = json.loads(pausebench(*words, "--json", "--store", str(tmp_path)))
@@ -120,7 +120,7 @@ def test_without_time_nothing_is_tried(tmp_path: Path) -> None:
 @pytest.mark.qemu
 @pytest.mark.kvm
 @pytest.mark.bpf
-def test_what_was_found_before_an_interrupt_is_kept(tmp_path: Path) -> None:
+def test_what_was_found_before_an_interrupt_is_stored(tmp_path: Path) -> None:
     words = ("--claim", "2", "--claim", "12", "--build", "system", "--no-lab")
     argv = [sys.executable, "-m", "bench", "claims", *words, "--store", str(tmp_path)]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:

@@ -19,7 +19,7 @@ from bench.cli import main
         (["sweep", "vcpus", "--values", "1", "2", "3", "--boots", "1"], "--boots"),
     ],
 )
-def test_a_plan_that_could_judge_nothing_names_the_number_that_would(
+def test_a_plan_that_could_judge_nothing_is_refused_with_the_number_needed(
     words: list[str], option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words, "--accel", "tcg", "--store", str(tmp_path / "o")]) == 2
@@ -33,10 +33,10 @@ def test_a_plan_that_could_judge_nothing_names_the_number_that_would(
 @pytest.mark.parametrize(
     ("levels", "rounds"), [(["--level", "1", "--level", "5"], 5), ([], 6)], ids=["2", "default"]
 )
-def test_the_number_that_calibrate_names_grows_with_the_lengths(
+def test_calibrate_needs_more_updates_for_more_lengths(
     levels: list[str], rounds: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Their intervals hold together, so each has to hold with more confidence."""
+    """Their intervals hold together, so each needs more confidence."""
     words = ["calibrate", "anon", "--accel", "tcg", "--boots", "1", "--rounds", "4", *levels]
     assert main([*words, "--store", str(tmp_path / "o")]) == 2
     assert capsys.readouterr().err.strip().endswith(f"--rounds {rounds}")

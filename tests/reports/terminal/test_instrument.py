@@ -13,7 +13,7 @@ from reports.terminal.overhead import effect_page
 from reports.terminal.style import Look
 from results.instrument.calibration import calibrate
 from results.instrument.certificates import SCHEMA, Certificate
-from results.instrument.overhead import Watched, observer_effect
+from results.instrument.overhead import TierBoot, observer_effect
 from results.instrument.shots import LostShot, Shot
 
 FILE = Path("out/certificates/x.json")
@@ -67,7 +67,7 @@ def test_a_calibration_that_cannot_be_judged_claims_nothing():
 @pytest.mark.parametrize(("cost", "words"), [(0, "within the goal"), (400_000, "beyond the goal")])
 def test_overhead_says_whether_the_goal_is_kept(cost, words):
     boots = [
-        Watched("anon on kvm", tier, number, 4_000_000 + extra + number, 90_000_000)
+        TierBoot("anon on kvm", tier, number, 4_000_000 + extra + number, 90_000_000)
         for number in range(1, 13)
         for tier, extra in (("none", 0), ("default", cost))
     ]
@@ -79,7 +79,7 @@ def test_overhead_says_whether_the_goal_is_kept(cost, words):
 
 def test_an_overhead_without_an_interval_is_not_stored():
     boots = [
-        Watched("anon on kvm", tier, number, 4_000_000, 90_000_000)
+        TierBoot("anon on kvm", tier, number, 4_000_000, 90_000_000)
         for number in range(1, 4)
         for tier in ("none", "default")
     ]
@@ -88,9 +88,9 @@ def test_an_overhead_without_an_interval_is_not_stored():
 
 
 @pytest.mark.parametrize("level", ["0", "-1", "x", "1e9", "nan"])
-def test_a_length_that_is_none_is_refused_in_one_line(level, capsys, tmp_path):
+def test_an_invalid_length_of_pause_is_refused_in_one_line(level, capsys, tmp_path):
     with pytest.raises(SystemExit) as ended:
         main(["calibrate", f"--level={level}", "--store", str(tmp_path / "o")])
     assert ended.value.code == 2
-    assert "no length of a pause" in capsys.readouterr().err
+    assert "invalid pause" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()

@@ -17,7 +17,7 @@ from results.instrument.certificates import (
     read_certificate,
     write_certificate,
 )
-from results.instrument.overhead import Watched, observer_effect
+from results.instrument.overhead import TierBoot, observer_effect
 from results.instrument.shots import Shot
 from results.records.scenario import Build
 from results.store.documents import write_beside
@@ -49,7 +49,7 @@ def certificate():
 
 EFFECT = observer_effect(
     [
-        Watched("anon on kvm", tier, number, gap + number * 1_000, None)
+        TierBoot("anon on kvm", tier, number, gap + number * 1_000, None)
         for number in range(1, 9)
         for tier, gap in (("none", 4_000_000), ("default", 4_100_000))
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from results.instrument.overhead import (
     GOAL,
-    Watched,
+    TierBoot,
     boot_of,
     boots_needed,
     observer_effect,
@@ -20,7 +20,7 @@ GAP = 4_000_000
 def boots(cost, rounds=12, noise=5_000, drift=0, cell="anon on kvm"):
     chance = random.Random(1)
     return [
-        Watched(
+        TierBoot(
             cell,
             tier,
             number,
@@ -88,6 +88,6 @@ def test_cells_are_kept_apart():
 def test_a_boot_counts_with_the_median_of_its_valid_runs(make_run):
     runs = [make_run(update=u, guest_gap_ns=u * 100, guest_handover_ns=u * 7) for u in (1, 2, 9)]
     runs.append(make_run(update=4, outcome="failed", guest_gap_ns=10**9))
-    assert boot_of("c", "none", 3, runs) == Watched("c", "none", 3, 200, 14)
+    assert boot_of("c", "none", 3, runs) == TierBoot("c", "none", 3, 200, 14)
     assert boot_of("c", "none", 3, runs[3:]) is None
     assert boot_of("c", "none", 3, [make_run(guest_gap_ns=None)]) is None

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from results.records.run import Span
-from results.stats.slopes import Grown, boot_of, boots_needed, growth
+from results.stats.slopes import SizedBoot, boot_of, boots_needed, growth
 
 
 def boots(
@@ -16,7 +16,7 @@ def boots(
 ):
     chance = random.Random(3)
     return [
-        Grown(
+        SizedBoot(
             "anon",
             mode,
             value,
