@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from reports.claim_groups import other_failures
 from reports.claim_groups import summary_line as claims_summary
-from reports.claim_groups import wrong_beside
 from reports.wording import cell_name, figure, median_text, ms, shift_text
 from results.claims.document import ClaimsDocument
 from results.comparison import compare as judged
@@ -139,7 +139,7 @@ def _of_claims(claims: ClaimsDocument) -> Headline:
         "shown": found.count("shown"),
         "refuted": found.count("refuted"),
         "not_testable": found.count("not testable"),
-        "wrong_beside": wrong_beside(claims),
+        "wrong_beside": other_failures(claims),
     }
     word: Word = "shown" if counts["shown"] == len(found) else "partly shown"
     return Headline(word, "claims", text, "claims-tested", counts, SAME)

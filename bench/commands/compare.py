@@ -59,22 +59,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure nothing: A and B are stored sessions (SESSION or SESSION:LABEL)",
     )
     parser.add_argument(
-        "--force", action="store_true", help="compare stored sessions that differ in what matters"
-    )
-    parser.add_argument(
-        "--boots", type=positive, default=6, metavar="N",
-        help="boots of each side, at least (default: %(default)s)",
+        "--boots", type=positive, metavar="N",
+        help="boots of each side, at least (default: 24; 8 with --aa)",
     )  # fmt: skip
     parser.add_argument(
-        "--updates", type=positive, default=5, metavar="N",
+        "--updates", type=positive, default=4, metavar="N",
         help="updates in a row per boot (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--precision", type=float, metavar="PERCENT",
-        help="go on until every interval is at most ± PERCENT of A's median wide",
+        help="go on until every interval is about ± PERCENT of the median wide",
     )  # fmt: skip
     parser.add_argument(
-        "--limit", type=positive, default=40, metavar="N",
+        "--limit", type=positive, default=80, metavar="N",
         help="with --precision: boots of each side, at most (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--upgrade", action="store_true", help="also measure updates from A to B")

@@ -110,8 +110,8 @@ def add_budget_option(parser: argparse.ArgumentParser, effect: str) -> None:
 def add_threshold_options(parser: argparse.ArgumentParser) -> None:
     """The smallest change between builds that counts."""
     for name, unit, default, text in (
-        ("--relative", "PERCENT", 5.0, "5 %%"),
-        ("--absolute", "MS", 0.2, "0.2 ms"),
+        ("--relative", "PERCENT", 3.0, "3 %%"),
+        ("--absolute", "MS", 0.05, "0.05 ms"),
     ):
         parser.add_argument(
             name, type=float, default=default, metavar=unit,

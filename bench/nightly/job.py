@@ -28,8 +28,8 @@ from results.store.recordings import SESSION_PATTERN
 from results.store.store import Store
 from results.summary.history import read_history
 from results.summary.report_data import Material, gather
-from runners.builds.nightly import build_of_tonight
-from runners.host.idle import wait_until_quiet
+from runners.builds.nightly import resolve_nightly_build
+from runners.host.idle import wait_until_idle
 
 from .checkpoint import (
     Night,
@@ -113,7 +113,7 @@ def _pair(config: NightlyConfig, place: JobPaths, log: Log) -> Pair:
     base = place.config_path.resolve().parent
     day = time.strftime("%Y%m%d", time.gmtime())
     a, b = (
-        build_of_tonight(spec, label, day, base, log)
+        resolve_nightly_build(spec, label, day, base, log)
         for label, spec in (
             ("baseline", config.builds.baseline),
             ("candidate", config.builds.candidate),
@@ -124,11 +124,10 @@ def _pair(config: NightlyConfig, place: JobPaths, log: Log) -> Pair:
 
 def _remaining(config: NightlyConfig, chosen: Sequence[Scenario], night: Night) -> list[WorkUnit]:
     """The units of the night that are not done, those of the comparison first."""
-    measure, check = config.measure, config.self_check
-    aa = [scenario for scenario in chosen if scenario.id in check.scenarios]
-    main = [scenario for scenario in chosen if scenario.id in measure.scenarios]
-    planned = units("main", main, _blocks(measure.boots), night.seed)
-    planned += units("self-check", aa, _blocks(check.boots), night.seed)
+    aa = [scenario for scenario in chosen if scenario.id in config.self_check.scenarios]
+    main = [scenario for scenario in chosen if scenario.id in config.measure.scenarios]
+    planned = units("main", main, _blocks(config.boots), night.seed)
+    planned += units("self-check", aa, _blocks(config.self_check_boots), night.seed)
     return [unit for unit in planned if unit.name not in night.done]
 
 
@@ -137,14 +136,14 @@ def _blocks(boots: int) -> int:
 
 
 def _require_quiet_host(config: NightlyConfig, place: JobPaths, log: Log) -> None:
-    busy = wait_until_quiet(config.quiet.busy_percent, config.wait_seconds, log)
+    busy = wait_until_idle(config.quiet.busy_percent, config.wait_seconds, log)
     if busy is None:
         return
     directory = _directory(place, time.strftime("%Y%m%d-%H%M%S-noisy", time.gmtime()))
-    mail = noisy_mail(busy.told(), config.quiet.wait, _letter(config, place), node())
+    mail = noisy_mail(busy.describe(), config.quiet.wait, _letter(config, place), node())
     write_whole(directory / MAIL_NAME, mail)
     raise Noisy(
-        f"noisy: {busy.told()} after waiting {config.quiet.wait}; nothing was measured, see "
+        f"noisy: {busy.describe()} after waiting {config.quiet.wait}; nothing was measured, see "
         f"{directory / MAIL_NAME}"
     )
 

@@ -157,6 +157,28 @@ class Store:
             query = query.where(AA.c.dimensions == dimensions)
         return [AaEntry(*row) for row in self._rows(query)]
 
+    def aa_until(
+        self, until_unix_ns: int, *, host: str, kernel: str, dimensions: str
+    ) -> list[tuple[str, AaEntry]]:
+        """A/A comparisons of one cell with their sessions, of one host and kernel, oldest first.
+
+        Of the sessions that started by `until_unix_ns`; the kernel is what their record says.
+        """
+        columns = [AA.c[field.name] for field in fields(AaEntry)]
+        query = (
+            select(SESSIONS.c.id, SESSIONS.c.record, *columns)
+            .select_from(AA)
+            .join(SESSIONS, SESSIONS.c.id == AA.c.session)
+            .where(AA.c.host == host, AA.c.dimensions == dimensions)
+            .where(SESSIONS.c.started_unix_ns <= until_unix_ns)
+            .order_by(SESSIONS.c.started_unix_ns, AA.c.seq)
+        )
+        return [
+            (session, AaEntry(*row))
+            for session, record, *row in self._rows(query)
+            if self._session(session, record).environment.get("kernel", "") == kernel
+        ]
+
     def aa_of(self, session: str) -> list[AaEntry]:
         """What comparisons of a build with itself are kept of one session."""
         columns = [AA.c[field.name] for field in fields(AaEntry)]

@@ -19,7 +19,7 @@ def host(monkeypatch):
     """A described host, so that the status does not depend on where the tests run."""
 
     def make(facts=FIT, found=SUPPORT):
-        monkeypatch.setattr(needs, "look", lambda: facts)
+        monkeypatch.setattr(needs, "collect_facts", lambda: facts)
         monkeypatch.setattr(bench.handlers.doctor, "probe_support", lambda: found)
 
     return make

@@ -99,7 +99,7 @@ def test_figures_are_those_worked_out_anew(any_runs, data):
         assert {name: getattr(summary, name) for name in anew} == anew
 
 
-@pytest.mark.parametrize("boots", [1, 2, 5, 6, 20])
+@pytest.mark.parametrize("boots", [1, 3, 4, 5, 6, 20])
 def test_intervals_are_those_of_scipy(make_run, boots):
     random = np.random.default_rng(boots)
     levels = random.lognormal(15, 0.3, (boots, 3)).astype(int).tolist()
@@ -110,7 +110,7 @@ def test_intervals_are_those_of_scipy(make_run, boots):
     )
     medians = sorted(middle(level) for level in levels)
     bounds = (summary.low_ns, summary.high_ns)
-    if boots == 1:
+    if boots < 4:
         assert (bounds, summary.interval) == ((None, None), "none")
     elif boots < 6:
         logs = np.log(medians)
@@ -177,7 +177,7 @@ def test_failed_runs_are_counted_and_never_averaged(make_run):
     (summary,) = summarised(runs)
     assert (summary.boots, summary.updates, summary.valid, summary.failed) == (3, 2, 2, 2)
     assert (summary.median_ns, summary.max_ns) == (110, 120)
-    assert summary.interval == "t"
+    assert (summary.low_ns, summary.interval) == (None, "none")
 
 
 def test_nothing_but_failures_is_no_zero(make_run):
