@@ -59,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure nothing: A and B are stored sessions (SESSION or SESSION:LABEL)",
     )
     parser.add_argument(
+        "--force", action="store_true", help="compare stored sessions that differ in what matters"
+    )
+    parser.add_argument(
         "--boots", type=positive, metavar="N",
         help="boots of each side, at least (default: 24; 8 with --aa)",
     )  # fmt: skip

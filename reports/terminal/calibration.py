@@ -94,7 +94,7 @@ def _verdict(page: Page, found: Calibration) -> None:
             style="bold green" if found.passed else "bold red",
         )
     else:
-        page.paragraph("NOT JUDGED: too little was measured to say anything", style="bold red")
+        page.paragraph("NOT JUDGED: nothing was measured that could be checked", style="bold red")
     for line in (*found.faults, *found.notes):
         page.paragraph(line, indent=4, first=2)
     for reason, count in sorted(found.lost.items(), key=lambda item: -item[1]):

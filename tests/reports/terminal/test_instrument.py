@@ -58,7 +58,7 @@ def test_calibration_says_what_bounds_a_constant_offset():
 
 def test_a_calibration_that_cannot_be_judged_claims_nothing():
     text = calibration_page(certificate(calibration=calibrate(shots(1.0, 2))), None, Look()).plain
-    assert "NOT JUDGED: too little was measured" in text
+    assert "NOT JUDGED: nothing was measured that could be checked" in text
     assert "× injected" not in text
     assert "no certificate was stored" in text
     assert "too few to check the whole blackout" in " ".join(text.split())
