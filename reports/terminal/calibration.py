@@ -98,7 +98,7 @@ def _verdict(page: Page, found: Calibration) -> None:
     for line in (*found.faults, *found.notes):
         page.paragraph(line, indent=4, first=2)
     for reason, count in sorted(found.lost.items(), key=lambda item: -item[1]):
-        page.paragraph(f"{count} transfers lost: {reason}", indent=4, first=2)
+        page.paragraph(f"{count} lost: {reason}", indent=4, first=2)
     _constant(page, found.constant)
     page.paragraph(
         "error: recovered minus injected, median over transfers; scatter: median distance from it; "

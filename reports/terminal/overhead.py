@@ -1,4 +1,4 @@
-"""What watching costs, as text."""
+"""What the probes cost, as text."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _TEXTS: dict[Tier, str] = {
-    "none": "nothing",
+    "none": "none",
     "bracket": "entry and exit",
     "default": "default",
     "perf": "--why and --perf",
 }
-_HEADER = ("watched by", "boots", "guest gap", "longer by [95 %]", "", "handover longer by")
+_HEADER = ("probes", "boots", "guest gap", "longer by [95 %]", "", "handover longer by")
 
 
 def effect_page(certificate: Certificate, path: Path | None, look: Look) -> Text:
@@ -38,8 +38,8 @@ def effect_page(certificate: Certificate, path: Path | None, look: Look) -> Text
                 page.line()
             cell = cost.cell
             page.paragraph(
-                f"{cell}: what watching costs, QEMU {certificate.build} "
-                f"({certificate.qemu_version}), judged by the guest's beats",
+                f"{cell}: what the probes cost, QEMU {certificate.build} "
+                f"({certificate.qemu_version}), by the guest's own gap",
                 style="bold",
             )
             page.line()

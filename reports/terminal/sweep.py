@@ -1,4 +1,4 @@
-"""A sweep as text: medians by size, and how much each figure grows by unit."""
+"""A sweep as text: medians by size, and how much each figure grows per unit."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def growth_page(found: Growth, look: Look) -> Text:
         _phases(page, found.phases_of(scenario, mode), found.unit)
         page.line()
     if found.failed:
-        page.paragraph(f"{found.failed} runs failed, kept and in no figure", style="bold red")
+        page.paragraph(
+            f"{found.failed} runs failed; they are stored and in no figure", style="bold red"
+        )
     page.paragraph(
         "medians over boots of each boot's median; slopes by Theil and Sen, 95 % interval",
         style="dim",
@@ -68,10 +70,10 @@ def _length(point: Point, name: str) -> str:
 
 def _said(slope: Slope, unit: str) -> str:
     name = slope.name.replace("_", " ")
-    told = "" if slope.clear else ": none that can be told from 0"
+    doubt = "" if slope.clear else ": cannot be distinguished from 0"
     return (
         f"{name}: {_signed(slope.slope_ns)} ms per {unit} [{_signed(slope.low_ns)}, "
-        f"{_signed(slope.high_ns)}]{told}"
+        f"{_signed(slope.high_ns)}]{doubt}"
     )
 
 

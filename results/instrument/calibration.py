@@ -99,10 +99,9 @@ def calibrate(shots: Sequence[Shot], lost: Sequence[LostShot] = ()) -> Calibrati
         )
         for cell, kind in dict.fromkeys((cell, kind) for cell, kind, _ in planned)
     ]
-    constant = bound_offset(shots)
     faults = [
         *(fault for one in series for fault in one.faults),
-        *offset_faults(constant),
+        *offset_faults(shots),
         *([] if any(one.levels for one in series) else ["no pause was measured"]),
         *_too_many_lost(len(shots), len(lost)),
     ]
@@ -115,7 +114,7 @@ def calibrate(shots: Sequence[Shot], lost: Sequence[LostShot] = ()) -> Calibrati
         fits=tuple(Fit(one.cell, one.kind, *_line(one.points)) for one in series if one.points),
         faults=tuple(faults),
         lost=dict(Counter(shot.reason for shot in lost)),
-        constant=constant,
+        constant=bound_offset(shots),
         notes=tuple(note for one in series for note in one.notes),
     )
 

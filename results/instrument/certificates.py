@@ -1,6 +1,6 @@
-"""Certificates of calibration: one JSON file for each host, kernel and build, beside the store.
+"""Certificates of calibration: one JSON file per host, kernel and build in the store's directory.
 
-What is read back is untrusted, as with recordings: a file that is not exactly a certificate is
+Files that are read back are untrusted, as recordings are: one that is not exactly a certificate is
 refused with its name.
 """
 
@@ -31,8 +31,8 @@ _MAX_BYTES = 1 << 20
 class Certificate:
     """What is known of the instrument for one build on one host with one kernel.
 
-    `calibration` is of `made_unix_ns` and `session`; `effect`, what watching costs, of
-    `watched_unix_ns` and `watched_session`. Either may be missing.
+    `calibration` was made at `made_unix_ns` in `session`; `effect`, what the probes cost, at
+    `watched_unix_ns` in `watched_session`. Either may be missing.
     """
 
     schema: int
@@ -56,7 +56,7 @@ class Certificate:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """For reports: date, verdict and the figures behind it, one line each."""
+        """For reports: one line each for calibration and overhead, with date and figures."""
         found = []
         if self.calibrated is not None:
             found.append(_calibration_line(self.calibrated, self.made_unix_ns))
@@ -99,8 +99,8 @@ def _effect_line(found: ObserverEffect, unix_ns: int) -> str:
         if cost.low_percent is not None and cost.high_percent is not None:
             reach = f" [{cost.low_percent:+.1f}, {cost.high_percent:+.1f}]"
         parts.append(f"{cost.percent:+.1f} %{reach} on {cost.cell}")
-    return f"watching, measured {_day(unix_ns)}, lengthens the guest's gap by " + (
-        "; ".join(parts) or "an amount that could not be told"
+    return f"probes, measured {_day(unix_ns)}, lengthen the guest's gap by " + (
+        "; ".join(parts) or "an unknown amount"
     )
 
 
@@ -170,7 +170,7 @@ def known_so_far(directory: Path, session: Session, build: Build) -> Certificate
 
 
 def certificate_lines(directory: Path, session: Session, builds: Iterable[Build]) -> list[str]:
-    """For every build of a session what is known of the instrument, or that nothing is."""
+    """For every build of a session, what is known of the instrument, or that nothing is."""
     lines: list[str] = []
     known = tuple(builds)
     for build in known:

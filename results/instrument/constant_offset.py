@@ -22,10 +22,11 @@ OFFSET_TOLERANCE_NS = 350_000
 
 @dataclass(frozen=True, slots=True)
 class OffsetBound:
-    """What witnesses allow of a constant offset in one cell, ns: medians over its shots.
+    """What witnesses allow of a constant offset in one cell, ns.
 
     `low_ns` (too short, negative) is by the guest's gap, `high_ns` (too long) by QEMU's functions;
-    None where that witness did not testify.
+    None where that witness did not testify. Every shot bounds the offset; the quartile on the
+    tight side is taken, as the tightest of all may owe it to noise.
     """
 
     cell: str
@@ -36,35 +37,48 @@ class OffsetBound:
 
 def bound_offset(shots: Sequence[Shot]) -> tuple[OffsetBound, ...]:
     """The bounds of every cell, by its shots without a pause."""
-    plain = [shot for shot in shots if not shot.asked_ns]
     return tuple(
-        _bound(cell, [shot for shot in plain if shot.cell == cell])
-        for cell in dict.fromkeys(shot.cell for shot in plain)
+        OffsetBound(cell, len(ours), _quantile(_around(ours), 0.75), _quantile(_inside(ours), 0.25))
+        for cell, ours in _plain(shots).items()
     )
 
 
-def _bound(cell: str, shots: Sequence[Shot]) -> OffsetBound:
-    return OffsetBound(
-        cell,
-        len(shots),
-        median_ns(s.blackout_ns - s.guest_gap_ns for s in shots if s.guest_gap_ns is not None),
-        median_ns(s.blackout_ns - s.uprobe_ns for s in shots if s.uprobe_ns is not None),
-    )
+def offset_faults(shots: Sequence[Shot]) -> Iterator[str]:
+    """Offsets that a witness excludes: in the median shot, beyond what its noise explains."""
+    for cell, ours in _plain(shots).items():
+        too_long, too_short = median_ns(_around(ours)), median_ns(_inside(ours))
+        if too_long is not None and too_long > OFFSET_TOLERANCE_NS:
+            yield (
+                f"{cell}: blackouts are {too_long / 1e6:.3f} ms longer than the guest's own gap "
+                "around them"
+            )
+        if too_short is not None and too_short < -OFFSET_TOLERANCE_NS:
+            yield (
+                f"{cell}: blackouts are {-too_short / 1e6:.3f} ms shorter than QEMU's own "
+                "functions inside them"
+            )
 
 
-def offset_faults(bounds: Sequence[OffsetBound]) -> Iterator[str]:
-    """Bounds that exclude an instrument without an offset."""
-    for bound in bounds:
-        if bound.low_ns is not None and bound.low_ns > OFFSET_TOLERANCE_NS:
-            yield (
-                f"{bound.cell}: blackouts are {bound.low_ns / 1e6:.3f} ms longer than the guest's "
-                "own gap around them"
-            )
-        if bound.high_ns is not None and bound.high_ns < -OFFSET_TOLERANCE_NS:
-            yield (
-                f"{bound.cell}: blackouts are {-bound.high_ns / 1e6:.3f} ms shorter than QEMU's "
-                "own functions inside them"
-            )
+def _plain(shots: Sequence[Shot]) -> dict[str, list[Shot]]:
+    """The shots without a pause by cell."""
+    found: dict[str, list[Shot]] = {}
+    for shot in shots:
+        if not shot.asked_ns:
+            found.setdefault(shot.cell, []).append(shot)
+    return found
+
+
+def _around(shots: Sequence[Shot]) -> list[int]:
+    return [s.blackout_ns - s.guest_gap_ns for s in shots if s.guest_gap_ns is not None]
+
+
+def _inside(shots: Sequence[Shot]) -> list[int]:
+    return [s.blackout_ns - s.uprobe_ns for s in shots if s.uprobe_ns is not None]
+
+
+def _quantile(values: Sequence[int], share: float) -> int | None:
+    """The value that about `share` of all are at or below; None without values."""
+    return sorted(values)[round(share * (len(values) - 1))] if values else None
 
 
 def widest(bounds: Sequence[OffsetBound]) -> tuple[int | None, int | None]:

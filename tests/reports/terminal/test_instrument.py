@@ -1,4 +1,4 @@
-"""The pages of calibration and of overhead: figures, verdicts and what a command refuses."""
+"""The pages of calibrate and overhead: figures, verdicts and refused arguments."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_calibration_says_what_was_recovered(slope, verdict):
     assert "anon on kvm: old QEMU stopped by SIGSTOP" in text
     assert f"{5 * slope:.2f}" in text
     assert ("off by +500" in text) == (slope != 1.0)
-    assert "2 transfers lost: run failed: gone" in text
+    assert "2 lost: run failed: gone" in text
     assert f"certificate: {FILE}" in text
 
 
@@ -65,7 +65,7 @@ def test_a_calibration_that_cannot_be_judged_claims_nothing():
 
 
 @pytest.mark.parametrize(("cost", "words"), [(0, "within the goal"), (400_000, "beyond the goal")])
-def test_overhead_says_whether_the_goal_is_kept(cost, words):
+def test_overhead_says_whether_the_goal_is_met(cost, words):
     boots = [
         TierBoot("anon on kvm", tier, number, 4_000_000 + extra + number, 90_000_000)
         for number in range(1, 13)

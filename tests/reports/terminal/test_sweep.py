@@ -1,4 +1,4 @@
-"""The page of a sweep: what is clear is said, what is not is said to be not."""
+"""The page of a sweep: slopes, those that are not clear, and those that are missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def page(**fields) -> str:
 
 def test_slopes_with_their_intervals():
     text = page()
-    assert "blackout: +0.013 ms per GiB [-0.040, +0.060]: none that can be told from 0" in text
+    assert "blackout: +0.013 ms per GiB [-0.040, +0.060]: cannot be distinguished from 0" in text
     assert "blackout: +310 ms per GiB [+250, +340]\n" in text
     assert "phases that grow, ms per GiB: ram setup +0.090 [+0.050, +0.120]" in text
     assert "state load" not in text, "of a blackout that does not grow"
