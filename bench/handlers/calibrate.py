@@ -26,7 +26,7 @@ from results.store.store import open_store
 
 from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
 
-_FAILED = 1  # exit statuses: beyond what is allowed, and too little measured to tell
+_FAILED = 1  # exit statuses: failed, and too little measured to judge
 _NOT_JUDGED = 3
 
 

@@ -97,7 +97,7 @@ class Experiment:
 
     def blank(self, trial: Trial, update: int, started: int) -> Recording:
         """The recording of one update of a trial before anything is known of it."""
-        nobody = Process(0, (), ())
+        absent = Process(0, (), ())
         return Recording(
             schema=SCHEMA,
             id=new_run_id(self.session, trial.cell, trial.boot, update),
@@ -109,8 +109,8 @@ class Experiment:
             # After its first update a guest runs in the new build.
             old_build=(trial.old_build if update == 1 else trial.new_build).label,
             new_build=trial.new_build.label,
-            old=nobody,
-            new=nobody,
+            old=absent,
+            new=absent,
             steps={},
             probed=self.instruments.trace_marks,
         )
@@ -124,7 +124,7 @@ class Experiment:
 
 
 def _without_lost_monitors(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """The monitor of a killed QEMU ends in an error that nobody awaits, which is expected."""
+    """The monitor of a killed QEMU ends in an error that is never awaited: expected."""
     if not isinstance(context.get("exception"), EOFError | ConnectionError):
         loop.default_exception_handler(context)
 

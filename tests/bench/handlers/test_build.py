@@ -137,7 +137,7 @@ def test_bad_requests_end_in_one_line_and_status_2(words, said, capsys):
         status = main(words)
     except SystemExit as ended:
         status = ended.code
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     assert status == 2
-    assert said in told.err
-    assert told.err.count("\n") == 1
+    assert said in captured.err
+    assert captured.err.count("\n") == 1

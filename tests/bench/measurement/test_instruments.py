@@ -78,7 +78,7 @@ class NotingLate(Noting):
 
 def steps_of(found: tuple[Instrument, ...]) -> Recording:
     """A transfer that completes, and its recording."""
-    seen = Transferred(Process(10, (), (1,)), Process(11, (), (2,)), failure="as told")
+    seen = Transferred(Process(10, (), (1,)), Process(11, (), (2,)), failure="on purpose")
     about = Recording(
         SCHEMA, "run", "session", 1, 1, 0, Scenario("anon", "anon"), "a", "b", NOBODY, NOBODY, {}
     )
@@ -107,7 +107,7 @@ def test_armed_in_order_disarmed_in_reverse_and_collected_in_order() -> None:
         *(f"{name}.close" for name in reversed(names)),
     ]
     assert list(recording.steps) == list(reversed(names))
-    assert (recording.old.pid, recording.new.pid, recording.failure) == (10, 11, "as told")
+    assert (recording.old.pid, recording.new.pid, recording.failure) == (10, 11, "on purpose")
 
 
 def test_every_update_has_fresh_copies_of_what_is_loaded() -> None:

@@ -131,8 +131,8 @@ def transfer(
 
     for _ in range(5):
         runs = asyncio.run(whole())
-        told = [run.reason + (run.proof.reason if run.proof else "") for run in runs]
-        if not any(noise in text for noise in NOISE for text in told):
+        texts = [run.reason + (run.proof.reason if run.proof else "") for run in runs]
+        if not any(noise in text for noise in NOISE for text in texts):
             break
     return runs
 

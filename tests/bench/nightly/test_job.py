@@ -111,7 +111,7 @@ def test_check_prints_the_plan(config, capsys):
     assert "cannot read /nowhere.toml" in capsys.readouterr().err
 
 
-# --- the examples beside it ----------------------------------------------------------------
+# --- the other examples --------------------------------------------------------------------
 
 
 def unit_file(name):
