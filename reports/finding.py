@@ -43,7 +43,7 @@ Code = Literal[
     "calibrated",
     "not-calibrated",
     "overhead-measured",
-    "result-replaced",
+    "no-result",
 ]
 Tone = Literal["bad", "doubt", "good"]
 # Bad news (red), needs attention (amber) or fine (green); the worst first.

@@ -32,8 +32,26 @@ def size_header(growth: Growth) -> tuple[str, ...]:
 
 def size_row(point: SizeMedians) -> tuple[str, ...]:
     """A size, its boots and the medians of all metrics."""
-    times = (ms(point.metrics.get(metric)) for metric in METRICS)
-    return (f"{point.value:g}", str(point.boots), *times)
+    return (
+        f"{point.value:g}",
+        str(point.boots),
+        *(length_text(point, metric) for metric in METRICS),
+    )
+
+
+def length_text(point: SizeMedians, metric: str) -> str:
+    """`28.0 ms`, or `28.0 ms or more` where the guest was not back when watching ended."""
+    text = ms(point.metrics.get(metric))
+    return f"{text} or more" if metric in point.at_least else text
+
+
+def missing_slopes(growth: Growth) -> list[str]:
+    """The metrics without a slope, and why."""
+    return [
+        f"{missing.scenario}, {missing.mode}, {missing.name.replace('_', ' ')}: no slope, "
+        f"{missing.reason}"
+        for missing in growth.missing
+    ]
 
 
 def slope_rows(growth: Growth) -> list[tuple[str, ...]]:

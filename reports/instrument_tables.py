@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from results.instrument.calibration import KIND_TEXTS, Calibration, Level
+from results.instrument.calibration import Calibration
 from results.instrument.certificates import Certificate
+from results.instrument.constant_offset import OffsetBound
+from results.instrument.levels import Level
 from results.instrument.overhead import GOAL, ObserverEffect, Tier, TierCost
+from results.instrument.shots import KIND_TEXTS
 
 from .wording import interval_text, ms, percent, signed, signed_us
 
 _LEVEL_HEADER = (
     "injected", "recovered", "error, µs", "scatter, µs", "worst, µs", "allowed, µs",
-    "blackout longer by", "guest's gap beyond that, µs [95 %]", "shots",
+    "blackout longer by", "guest's gap beyond that, µs [95 %]", "transfers",
 )  # fmt: skip
 _COST_HEADER = ("probes", "boots", "guest's gap", "longer by [95 %]", "", "update longer by [95 %]")
 TIER_TEXTS: dict[Tier, str] = {
@@ -35,11 +38,12 @@ class InstrumentTable:
 
 @dataclass(frozen=True, slots=True)
 class InstrumentResult:
-    """Tables, what is wrong (`faults`), and a sentence on how to read them."""
+    """Tables, what is wrong (`faults`), `notes`, and how to read them."""
 
     title: str
     tables: tuple[InstrumentTable, ...]
     faults: tuple[str, ...]
+    notes: tuple[str, ...]
     legend: str
 
 
@@ -47,8 +51,8 @@ def instrument_result(certificate: Certificate | None, session: str) -> Instrume
     """What `session` found of the probes; None where it found nothing that is still stored."""
     if certificate is None:
         return None
-    if certificate.session == session and certificate.calibration is not None:
-        return _calibration(certificate.calibration)
+    if certificate.session == session and certificate.calibrated is not None:
+        return _calibration(certificate.calibrated)
     if certificate.watched_session == session and certificate.effect is not None:
         return _overhead(certificate.effect)
     return None
@@ -67,13 +71,28 @@ def _calibration(found: Calibration) -> InstrumentResult:
     return InstrumentResult(
         "Injected pauses and what was recovered",
         tuple(tables),
-        (*found.faults, *(f"{count} shots lost: {reason}" for reason, count in lost)),
-        f"Recovered = {found.offset_ns / 1e3:+.1f} µs + {found.slope:.4f} × injected. Error: "
-        "recovered minus injected, median over shots; scatter: median distance from it. Recovered: "
-        "from the part of the blackout that holds the pause, less what that part takes without "
-        "one. Injected: by the injector's own clock. The guest's interval holds for all rows "
-        "together.".replace("-", "−"),
+        (*found.faults, *(f"{count} lost: {reason}" for reason, count in lost)),
+        (*found.notes, *(_offset_text(bound) for bound in found.constant)),
+        f"Recovered = {found.offset_ns / 1e3:+.1f} µs + {found.slope:.4f} × injected. ".replace(
+            "-", "−"
+        )
+        + "Error: recovered minus injected, median over transfers; scatter: median distance from "
+        "it. Recovered: from the section of the blackout that holds the pause, less what that "
+        "section takes without one. Injected: by the injector's own clock. The guest's interval "
+        "holds for all rows together. A constant offset of every blackout cancels out; only other "
+        "witnesses of the transfers without a pause bound it.",
     )
+
+
+def _offset_text(bound: OffsetBound) -> str:
+    """How far all blackouts of a cell may be off by a constant, and by which witness."""
+    short = "unbounded, the guest did not testify"
+    if bound.low_ns is not None:
+        short = f"at most {ms(max(0, -bound.low_ns))}, by the guest's own gap around the blackout"
+    long = "unbounded, no uprobes fired"
+    if bound.high_ns is not None:
+        long = f"at most {ms(max(0, bound.high_ns))}, by QEMU's own functions inside it"
+    return f"{bound.cell}, constant offset: too short by {short}; too long by {long}"
 
 
 def _level_row(level: Level) -> tuple[str, ...]:
@@ -106,6 +125,7 @@ def _overhead(found: ObserverEffect) -> InstrumentResult:
         "Cost of the probes",
         tables,
         faults,
+        (),
         f"By the guest's own beats, against boots without probes. The goal is at most "
         f"{GOAL * 100:.0f} % for the default probes; both sides of a comparison pay it.",
     )

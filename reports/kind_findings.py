@@ -150,9 +150,9 @@ def _of_calibration(material: Material) -> ReportFinding:
     name = f"probes on {build}"
     which: Figures = {"build": build}
     certificate = material.certificate
-    if certificate is None or certificate.calibration is None:
-        return _replaced("Calibration", name, which)
-    found = certificate.calibration
+    if certificate is None or certificate.calibrated is None:
+        return _not_stored("Calibration", name, which)
+    found = certificate.calibrated
     figures = which | {
         "slope": found.slope,
         "offset_ns": found.offset_ns,
@@ -179,7 +179,7 @@ def _of_overhead(material: Material) -> ReportFinding:
     which: Figures = {"build": build}
     certificate = material.certificate
     if certificate is None or certificate.effect is None:
-        return _replaced("Overhead", name, which)
+        return _not_stored("Overhead", name, which)
     cost = default_cost(certificate.effect)
     if cost is None or cost.percent is None:
         text = f"Overhead of the probes on {build}: too few boots to tell"
@@ -204,9 +204,9 @@ def default_cost(effect: ObserverEffect) -> TierCost | None:
     return max(costs, key=lambda cost: cost.percent or 0.0, default=None)
 
 
-def _replaced(what: str, name: str, which: Figures) -> ReportFinding:
+def _not_stored(what: str, name: str, which: Figures) -> ReportFinding:
     text = (
-        f"{what} of the {name}: the result is no longer stored, that of a later session has "
+        f"{what} of the {name}: no result is stored; it judged nothing, or a later session has "
         "replaced it"
     )
-    return ReportFinding("undecided", 0, name, text, "result-replaced", which)
+    return ReportFinding("undecided", 0, name, text, "no-result", which)

@@ -137,11 +137,12 @@ def phase_text(summary: Summary, name: str) -> str:
 
 
 def budget_text(cell: ReportCell) -> str:
-    """`20 of 24 under 5.00 ms`, and the share required where it was not reached."""
+    """`20 of 24 under 5.00 ms, 3 failed`, and the share required where it was not reached."""
     if cell.budget is None or cell.limit is None:
         return "–"
     budget = cell.budget
-    text = f"{budget.within} of {budget.total} under {figure(budget.limit_ns)} ms"
+    failed = f", {budget.failed} failed" if budget.failed else ""
+    text = f"{budget.within} of {budget.total} under {figure(budget.limit_ns)} ms{failed}"
     return f"{text} (missed: {cell.limit.share * 100:g} % required)" if cell.over_budget else text
 
 

@@ -1,4 +1,4 @@
-"""`pausebench show`: one handover as a waterfall, or as JSON."""
+"""`pausebench show`: show one update as a waterfall, with its evidence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from results.summary.selection import resolve_run
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one stored run to standard output. Returns 0; see `open_store` for the errors."""
+    """Print one stored run. Returns 0; see `open_store` for the errors."""
     with open_store(args.store, create=False) as store:
         found = store.run(resolve_run(store, args.run))
         session = store.session(found.session)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from reports.claim_groups import ClaimsReport, claims_report
-from reports.growth_tables import SLOPES_HEADER, size_header, size_row, slope_rows
+from reports.growth_tables import SLOPES_HEADER, missing_slopes, size_header, size_row, slope_rows
 from reports.instrument_tables import instrument_result
 from reports.matrix_grid import matrix_grid
 from results.stats.slopes import Growth
@@ -66,7 +66,8 @@ def _growth(growth: Growth) -> list[str]:
         parts.append(table(size_header(growth), rows, range(2 + len(rows[0]))))
     if rows := slope_rows(growth):
         parts += [f"### Slopes, per {growth.unit}", table(SLOPES_HEADER, rows, (3, 4))]
-    return parts
+    missing = "\n".join(f"- {escaped(line)}" for line in missing_slopes(growth))
+    return [*parts, missing] if missing else parts
 
 
 def _matrix(pairs: Sequence[MatrixCell]) -> list[str]:
@@ -86,7 +87,8 @@ def _instrument(material: Material) -> list[str]:
     found = instrument_result(material.certificate, material.session.id)
     if found is None:
         return []
-    parts = ["\n".join(f"- {escaped(fault)}" for fault in found.faults)] if found.faults else []
+    lines = [f"- {escaped(line)}" for line in (*found.faults, *found.notes)]
+    parts = ["\n".join(lines)] if lines else []
     for part in found.tables:
         parts += [f"### {escaped(part.title)}", table(part.header, part.rows)]
     return [*parts, escaped(found.legend)]

@@ -104,7 +104,7 @@ def _of_cells(cells: Sequence[ReportCell]) -> Iterable[list[str]]:
     yield _family(
         "within_budget_ratio",
         "gauge",
-        "Share of valid updates under their budget.",
+        "Share of updates under their budget, failed ones among the others.",
         [
             (_labels(cell) | {"budget_seconds": f"{b.limit_ns / 1e9:g}"}, b.within / b.total)
             for cell in cells

@@ -91,7 +91,7 @@ def _own_result(material: Material) -> dict[str, Any]:
     certificate, session = material.certificate, material.session.id
     calibration = overhead = None
     if certificate is not None and certificate.session == session:
-        calibration = certificate.calibration
+        calibration = certificate.calibrated
     if certificate is not None and certificate.watched_session == session:
         overhead = certificate.effect
     return {

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from reports.claim_groups import claims_report
-from reports.growth_tables import DIMENSIONS, SLOPES_HEADER, slope_rows
+from reports.growth_tables import DIMENSIONS, SLOPES_HEADER, missing_slopes, slope_rows
 from reports.headline import headline
 from reports.instrument_tables import instrument_result
 from reports.matrix_grid import matrix_grid
@@ -152,6 +152,7 @@ def _own_result(material: Material) -> dict[str, Any]:
             "charts": growth_charts(growth),
             "header": SLOPES_HEADER,
             "slopes": slope_rows(growth),
+            "missing": missing_slopes(growth),
         },
         "matrix": matrix_grid(material.pairs),
         "instrument": instrument_result(material.certificate, material.session.id),

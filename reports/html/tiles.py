@@ -138,15 +138,15 @@ def _of_pairs(pairs: Sequence[MatrixCell]) -> list[Tile]:
 def _of_instrument(certificate: Certificate | None, session: str) -> list[Tile]:
     if certificate is None:
         return []
-    if certificate.session == session and certificate.calibration is not None:
-        found = certificate.calibration
+    if certificate.session == session and certificate.calibrated is not None:
+        found = certificate.calibrated
         tone: Tone = "good" if found.passed else "bad"
         lost = sum(found.lost.values())
         return [
             Tile("calibration", "passed" if found.passed else "failed", "", tone),
             Tile("slope", f"{found.slope:.4f}", "recovered by injected"),
             Tile("largest median error", f"{signed_us(found.worst_error_ns)} µs", "of all levels"),
-            Tile("shots", str(sum(level.shots for level in found.levels)),
+            Tile("transfers", str(sum(level.shots for level in found.levels)),
                  f"{lost} lost" if lost else ""),
         ]  # fmt: skip
     cost = default_cost(certificate.effect) if certificate.effect is not None else None

@@ -1,4 +1,4 @@
-"""Transfers from every build to every build: one cell per pair."""
+"""Updates from every build to every build: the blackout of each pair, or why there is none."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from results.stats.intervals import boot_medians, interval_over_boots, median_ns
 
 @dataclass(frozen=True, slots=True)
 class MatrixCell:
-    """One pair of builds: its median blackout over boots (ns), or why it has none.
+    """One pair of builds: its median blackout in ns, or why there is none.
 
-    `boots` have a valid run; `low_ns` and `high_ns` bound the median with 95 % confidence, None
-    where the boots are too few.
+    It is the median over boots of each boot's median; `runs` and `valid` count updates, `boots`
+    those boots with a valid one. `low_ns` and `high_ns` bound it with 95 % confidence, None where
+    the boots are too few.
     """
 
     old: str

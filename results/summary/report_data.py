@@ -84,6 +84,14 @@ class Material:
         """What kind of session the latest one is."""
         return kind_of(self.session)
 
+    def is_baseline(self, cell: ReportCell) -> bool:
+        """Whether other builds are compared with the cell's: its budget is noted, not judged."""
+        return _is_baseline(cell, self.comparisons)
+
+
+def _is_baseline(cell: ReportCell, comparisons: Sequence[Comparison]) -> bool:
+    return any(comparison.label_a == cell.builds for comparison in comparisons)
+
 
 def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) -> Material:
     """Read what a report of `sessions` (full ids) takes. Raises UsageError without a run."""
@@ -101,6 +109,7 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
     comparisons = () if claims else _comparisons(store, records, columns, asked, notes)
     cells, left_out = report_cells(store, columns, asked.limit, _labels(records))
     reference = _reference(store, records, columns)
+    notes += _baselines_over_budget(cells, comparisons)
     return Material(
         sessions=records,
         end=store.session_end(latest.id),
@@ -135,6 +144,18 @@ def _certificate(store: Store, session: Session) -> Certificate | None:
         if session.id in (found.session, found.watched_session):
             return found
     return None
+
+
+def _baselines_over_budget(
+    cells: Sequence[ReportCell], comparisons: Sequence[Comparison]
+) -> list[str]:
+    return [
+        f"{cell.summary.scenario} on {cell.builds} missed its budget, {cell.budget.within} of "
+        f"{cell.budget.total} under {cell.budget.limit_ns / 1e6:g} ms: noted only, as other builds "
+        "are compared with it"
+        for cell in cells
+        if cell.over_budget and cell.budget is not None and _is_baseline(cell, comparisons)
+    ]
 
 
 def _statistical(columns: Columns) -> Columns:

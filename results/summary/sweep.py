@@ -13,7 +13,7 @@ from typing import cast
 
 from results.records.run import Run
 from results.records.scenario import Mode
-from results.stats.slopes import Dimension, Grown, Growth, boot_of, growth
+from results.stats.slopes import Dimension, Growth, SizedBoot, boot_of, growth
 
 _NAME = re.compile(
     r"(?P<scenario>.+)\.(?P<dimension>ram|vcpus|devices)-(?P<value>\d+(?:\.\d+)?)"
@@ -60,5 +60,5 @@ def growth_of(runs: Sequence[Run]) -> Growth | None:
     return growth(dimension, [boot for boot in found if boot is not None], failed)
 
 
-def _boot(guest: SweptGuest, runs: Sequence[Run]) -> Grown | None:
+def _boot(guest: SweptGuest, runs: Sequence[Run]) -> SizedBoot | None:
     return boot_of(guest.scenario, guest.mode, guest.value, runs)

@@ -16,9 +16,10 @@ from reports.html.history_page import history_chart
 from reports.html.page import html_report
 from reports.terminal.session import summary_table
 from reports.terminal.style import Look
-from results.instrument.calibration import Shot, calibrate
+from results.instrument.calibration import calibrate
 from results.instrument.certificates import SCHEMA, Certificate
-from results.instrument.overhead import Watched, observer_effect
+from results.instrument.overhead import TierBoot, observer_effect
+from results.instrument.shots import Shot
 from results.store.store import open_store
 from results.summary.history import read_history
 
@@ -171,9 +172,9 @@ def test_a_page_of_claims_has_no_figure_of_qemus_downtime(material, claims_docum
 def shots(slope=1.0):
     return [
         Shot(f"r{n}", "anon on kvm", "new", asked, asked, round(80_000 + slope * asked),
-             4_000_000 + asked, 4_200_000 + asked)
+             4_000_000 + asked, 4_200_000 + asked, 3_900_000 + asked)
         for asked in (0, 5_000_000)
-        for n in range(4)
+        for n in range(20)
     ]  # fmt: skip
 
 
@@ -181,7 +182,7 @@ def shots(slope=1.0):
 def calibrated(session_of):
     def make(slope=1.0, made_by=SESSION):
         certificate = Certificate(
-            SCHEMA, "h1", "6.12.0", "system", "ab12", "10.0.13", session=made_by,
+            SCHEMA, "h1", "6.12.0", "system", "ab12", "10.0.13", session=made_by, identity="cd34",
             calibration=calibrate(shots(slope)),
         )  # fmt: skip
         cells = [("anon.kvm.new-5ms", "system", "system", 9.0)]
@@ -206,21 +207,21 @@ def test_a_calibration_is_headlined_by_its_verdict(calibrated, slope, word, stat
     assert (document["kind"], document["calibration"]["passed"]) == ("calibration", status == 0)
 
 
-def test_a_calibration_whose_result_was_replaced_says_so(calibrated):
+def test_a_calibration_without_a_stored_result_says_so(calibrated):
     top = headline(calibrated(made_by="20261124-221500-3f2a"))
-    assert (top.word, top.code) == ("undecided", "result-replaced")
-    assert "no longer stored" in top.sentence
+    assert (top.word, top.code) == ("undecided", "no-result")
+    assert "no result is stored" in top.sentence
 
 
 def test_an_overhead_is_headlined_by_its_cost(session_of):
     boots = [
-        Watched("anon on kvm", tier, number, 4_000_000 + extra + number, 90_000_000)
+        TierBoot("anon on kvm", tier, number, 4_000_000 + extra + number, 90_000_000)
         for number in range(1, 13)
         for tier, extra in (("none", 0), ("default", 40_000))
     ]
     certificate = Certificate(
         SCHEMA, "h1", "6.12.0", "system", "ab12", "10.0.13", watched_session=SESSION,
-        effect=observer_effect(boots),
+        identity="cd34", effect=observer_effect(boots),
     )  # fmt: skip
     cells = [("anon.kvm.watched-none", "system", "system", 4.0)]
     found = session_of("overhead", cells, certificate=certificate, purpose="overhead")
