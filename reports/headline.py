@@ -9,7 +9,7 @@ from results.comparison import compare as judged
 from results.comparison.verdict import INVALID, REGRESSED, SAME, UNDECIDED
 from results.summary.caveats import Figures
 from results.summary.report_cells import ReportCell
-from results.summary.report_data import Material
+from results.summary.report_data import ReportData
 
 from .finding import TONES, Code, ReportFinding, Tone, Word, known_figures
 from .kind_findings import kind_finding
@@ -41,39 +41,39 @@ class Headline:
         return TONES[self.word]
 
 
-def headline(material: Material, *, strict: bool = False) -> Headline:
+def headline(data: ReportData, *, strict: bool = False) -> Headline:
     """The worst finding names the verdict. Exit codes: as in compare; a missed budget counts as 1.
 
     0 fine, 1 regressed, more failures or over budget, 3 a run failed where nothing was compared, a
     proof is broken, a claim refuted, a calibration failed or a cell has no valid run, 5 undecided
     when strict.
     """
-    own = kind_finding(material)
-    if own is not None and (material.claims or material.kind in ("calibration", "overhead")):
+    own = kind_finding(data)
+    if own is not None and (data.claims or data.kind in ("calibration", "overhead")):
         # Their cells are evidence, not results.
         invalid = own.word in ("refuted", "not calibrated")
         return _headline(own, INVALID if invalid else SAME)
     findings = [
         *(
             found
-            for cell in material.cells
+            for cell in data.cells
             for found in _of_cell(cell)
             # Others are compared with it: that it is slow is noted, not tonight's finding.
-            if not (found.word == "over budget" and material.is_baseline(cell))
+            if not (found.word == "over budget" and data.is_baseline(cell))
         ),
         *(
             _of_shift(comparison, cell)
-            for comparison in material.comparisons
+            for comparison in data.comparisons
             for cell in comparison.cells
         ),
     ]
-    code = exit_code((found.word for found in findings), material, strict=strict)
+    code = exit_code((found.word for found in findings), data, strict=strict)
     if own is not None:
         return _headline(_worst([own, *_worse_than_measured(findings)]), code)
     # That a cell was measured is no news where cells were compared.
-    if material.comparisons:
+    if data.comparisons:
         findings = [found for found in findings if found.word != "measured"] or findings
-    return _headline(_worst(findings), code, _PREFIXES.get(material.kind, ""))
+    return _headline(_worst(findings), code, _PREFIXES.get(data.kind, ""))
 
 
 def _headline(found: ReportFinding, code: int, prefix: str = "") -> Headline:
@@ -92,13 +92,13 @@ def _worse_than_measured(findings: Iterable[ReportFinding]) -> list[ReportFindin
     return [f for f in findings if f.word in ("broken", "regressed", "over budget")]
 
 
-def exit_code(words: Iterable[Word], material: Material, *, strict: bool) -> int:
+def exit_code(words: Iterable[Word], data: ReportData, *, strict: bool) -> int:
     """Regressed and over budget before all else, then what is invalid, then what is undecided."""
     found = set(words)
-    codes = {comparison.exit_code for comparison in material.comparisons}
+    codes = {comparison.exit_code for comparison in data.comparisons}
     if REGRESSED in codes or found & {"regressed", "over budget"}:
         return REGRESSED
-    failed = "failed" in found and not material.comparisons
+    failed = "failed" in found and not data.comparisons
     if INVALID in codes or failed or "broken" in found:
         return INVALID
     return UNDECIDED if strict and "undecided" in found else SAME

@@ -13,7 +13,7 @@ from results.instrument.overhead import ObserverEffect, TierCost
 from results.stats.slopes import Growth, SizeMedians
 from results.summary.caveats import Figures
 from results.summary.matrix import MatrixCell
-from results.summary.report_data import Material
+from results.summary.report_data import ReportData
 
 from .claim_groups import other_failures, summary_line
 from .finding import Code, ReportFinding, Word, known_figures
@@ -21,18 +21,18 @@ from .growth_tables import DIMENSIONS, blackout_slopes, slope_text
 from .wording import counted, ms, percent, signed_us
 
 
-def kind_finding(material: Material) -> ReportFinding | None:
+def kind_finding(data: ReportData) -> ReportFinding | None:
     """The finding of the session's own question; None for a plain run or a comparison."""
-    if material.claims is not None:
-        return _of_claims(material.claims)
-    if material.growth is not None and material.growth.points:
-        return _of_growth(material.growth, material.session.builds[-1].label)
-    if material.pairs:
-        return _of_pairs(material.pairs)
-    if material.kind == "calibration":
-        return _of_calibration(material)
-    if material.kind == "overhead":
-        return _of_overhead(material)
+    if data.claims is not None:
+        return _of_claims(data.claims)
+    if data.growth is not None and data.growth.points:
+        return _of_growth(data.growth, data.session.builds[-1].label)
+    if data.pairs:
+        return _of_pairs(data.pairs)
+    if data.kind == "calibration":
+        return _of_calibration(data)
+    if data.kind == "overhead":
+        return _of_overhead(data)
     return None
 
 
@@ -145,11 +145,11 @@ def _of_pairs(pairs: Sequence[MatrixCell]) -> ReportFinding:
 # -- probes --------------------------------------------------------------------------------------
 
 
-def _of_calibration(material: Material) -> ReportFinding:
-    build = material.session.builds[-1].label
+def _of_calibration(data: ReportData) -> ReportFinding:
+    build = data.session.builds[-1].label
     name = f"probes on {build}"
     which: Figures = {"build": build}
-    certificate = material.certificate
+    certificate = data.certificate
     if certificate is None or certificate.calibrated is None:
         return _not_stored("Calibration", name, which)
     found = certificate.calibrated
@@ -173,11 +173,11 @@ def _calibrated(found: Calibration) -> tuple[Word, Code]:
     return ("calibrated", "calibrated") if found.passed else ("not calibrated", "not-calibrated")
 
 
-def _of_overhead(material: Material) -> ReportFinding:
-    build = material.session.builds[-1].label
+def _of_overhead(data: ReportData) -> ReportFinding:
+    build = data.session.builds[-1].label
     name = f"probes on {build}"
     which: Figures = {"build": build}
-    certificate = material.certificate
+    certificate = data.certificate
     if certificate is None or certificate.effect is None:
         return _not_stored("Overhead", name, which)
     cost = default_cost(certificate.effect)

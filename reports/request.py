@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from results.files import Content
     from results.store.store import Store
-    from results.summary.report_data import Material
+    from results.summary.report_data import ReportData
 
     # One file, or a directory of files by name.
     Written: TypeAlias = Content | Mapping[str, Content]
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A report of `material`, which was read from `store`.
+    """A report of `data`, which was read from `store`.
 
     With `strict` an undecided verdict is a failure; `run` is the id of the one run to show, in
     formats that show single runs.
     """
 
-    material: Material
+    data: ReportData
     store: Store
     strict: bool = False
     run: str | None = None

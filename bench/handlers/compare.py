@@ -239,7 +239,7 @@ def _finish(args: argparse.Namespace, found: PairRuns) -> int:
     look = look_for(sys.stdout, os.environ)
     write(comparison_table(comparison, look, doubts), sys.stdout, look)
     for line in missed_lines(comparison, args.budget):
-        print(look.say(line))
+        print(look.printable(line))
     if upgrades:
         print()
         write(summary_table(summarise(columns_of(upgrades)), look), sys.stdout, look)

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         json.dump(_document(found, code), sys.stdout)
         sys.stdout.write("\n")
         return code
-    say = look_for(sys.stdout, os.environ).say
+    say = look_for(sys.stdout, os.environ).printable
     for run_id, changes in found.items():
         print(f"{say(run_id)}  {'different' if changes else 'same'}")
         for change in changes:

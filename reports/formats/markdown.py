@@ -27,7 +27,7 @@ from reports.wording import (
 from results.comparison.compare import Comparison
 from results.summary.cells import Testimony
 from results.summary.report_cells import ReportCell
-from results.summary.report_data import Material, total_runs
+from results.summary.report_data import ReportData, total_runs
 
 from .markdown_tables import CONTROL, escaped, own_result, table
 
@@ -37,28 +37,28 @@ _LOG_LINES = 20
 
 
 def report(request: Request) -> str:
-    return markdown(request.material, strict=request.strict)
+    return markdown(request.data, strict=request.strict)
 
 
-def markdown(material: Material, *, strict: bool = False) -> str:
+def markdown(data: ReportData, *, strict: bool = False) -> str:
     """The whole document, ending in a newline; nothing a record holds becomes markup."""
-    top = headline(material, strict=strict)
-    valid, failed = total_runs(material)
+    top = headline(data, strict=strict)
+    valid, failed = total_runs(data)
     parts = [
-        f"## {_MARKS[top.tone]} pausebench, {KIND_TITLES[material.kind]}: {top.word}",
+        f"## {_MARKS[top.tone]} pausebench, {KIND_TITLES[data.kind]}: {top.word}",
         escaped(top.sentence),
-        f"{valid} valid and {failed} failed updates, session `{material.session.id}`",
-        *own_result(material),
-        _cells(material.cells),
-        _devices(material.cells),
-        *(_comparison(comparison) for comparison in material.comparisons),
-        *(escaped(note) for note in material.notes),
-        _unproven(material),
-        _failures(material),
-        _doubts(material),
-        _witnesses(material.cells),
-        _environment(material),
-        _repeat(material, top),
+        f"{valid} valid and {failed} failed updates, session `{data.session.id}`",
+        *own_result(data),
+        _cells(data.cells),
+        _devices(data.cells),
+        *(_comparison(comparison) for comparison in data.comparisons),
+        *(escaped(note) for note in data.notes),
+        _unproven(data),
+        _failures(data),
+        _doubts(data),
+        _witnesses(data.cells),
+        _environment(data),
+        _repeat(data, top),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -119,45 +119,45 @@ def folded(title: str, body: str) -> str:
     return f"<details><summary>{html.escape(title)}</summary>\n\n{body}\n\n</details>"
 
 
-def _unproven(material: Material) -> str:
+def _unproven(data: ReportData) -> str:
     """Every unproven run, by reason."""
     lines: list[str] = []
-    for group in material.unproven:
+    for group in data.unproven:
         scenarios = escaped(", ".join(group.scenarios))
         lines.append(f"- **{len(group.members)} unproven:** {escaped(group.reason)} ({scenarios})")
-        lines += [f"  - `{show_command(run, material.store)}`" for run in group.runs]
-    count = sum(len(group.members) for group in material.unproven)
+        lines += [f"  - `{show_command(run, data.store)}`" for run in group.runs]
+    count = sum(len(group.members) for group in data.unproven)
     return folded(f"{counted(count, 'run')} unproven", "\n".join(lines)) if lines else ""
 
 
-def _failures(material: Material) -> str:
-    if not material.failures:
+def _failures(data: ReportData) -> str:
+    if not data.failures:
         return ""
     parts = []
-    for group, runs in material.failures[:_MOST_FAILURES]:
+    for group, runs in data.failures[:_MOST_FAILURES]:
         lines = [
             f"- **{group.runs} ×** {escaped(group.reason)} ({escaped(', '.join(group.scenarios))})"
         ]
         if runs:
-            lines.append(f"  `{show_command(runs[0].id, material.store)}`")
+            lines.append(f"  `{show_command(runs[0].id, data.store)}`")
             tail = runs[0].log_tail.splitlines()[-_LOG_LINES:]
             # Indented code: nothing in a log can end it.
             lines += ["", *(f"      {CONTROL.sub('?', line)}" for line in tail)] if tail else []
         parts.append("\n".join(lines))
-    more = len(material.failures) - _MOST_FAILURES
+    more = len(data.failures) - _MOST_FAILURES
     if more > 0:
         parts.append(f"- and {more} more reasons")
-    count = sum(group.runs for group, _ in material.failures)
+    count = sum(group.runs for group, _ in data.failures)
     return folded(f"{count} failed, in no statistic", "\n".join(parts))
 
 
-def _doubts(material: Material) -> str:
+def _doubts(data: ReportData) -> str:
     lines = [
         f"- {escaped(cell_name(cell))}: {escaped(doubt.text)}; {escaped(doubt.settle)}"
-        for cell in material.cells
+        for cell in data.cells
         for doubt in cell.doubts
     ]
-    lines += [f"- {escaped(line)}" for line in material.certificates]
+    lines += [f"- {escaped(line)}" for line in data.certificates]
     return folded("doubts and calibration", "\n".join(lines)) if lines else ""
 
 
@@ -181,17 +181,17 @@ def _witness(testimony: Testimony) -> str:
     return f"{ms(testimony.median_ns)}, {percent(testimony.error_percent)}"
 
 
-def _environment(material: Material) -> str:
-    session = material.session
+def _environment(data: ReportData) -> str:
+    session = data.session
     rows = [(key, value) for key, value in sorted(session.environment.items())]
     rows += [(f"QEMU {build.label}", build.version) for build in session.builds]
     body = table(("fact", "value"), rows)
-    if material.reference is not None:
-        changed = "\n".join(f"- {escaped(text)}" for text in material.changed) or "Nothing."
-        body = f"Changed since session `{material.reference.id}`:\n\n{changed}\n\n{body}"
+    if data.reference is not None:
+        changed = "\n".join(f"- {escaped(text)}" for text in data.changed) or "Nothing."
+        body = f"Changed since session `{data.reference.id}`:\n\n{changed}\n\n{body}"
     return folded("environment", body)
 
 
-def _repeat(material: Material, top: Headline) -> str:
-    command = repeat_command(material.session)
+def _repeat(data: ReportData, top: Headline) -> str:
+    command = repeat_command(data.session)
     return f"Exit status {top.exit_code}. To repeat it:\n\n    {CONTROL.sub(' ', command)}"

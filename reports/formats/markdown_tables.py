@@ -11,7 +11,7 @@ from reports.instrument_tables import instrument_result
 from reports.matrix_grid import matrix_grid
 from results.stats.slopes import Growth
 from results.summary.matrix import MatrixCell
-from results.summary.report_data import Material
+from results.summary.report_data import ReportData
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -33,15 +33,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def own_result(material: Material) -> list[str]:
+def own_result(data: ReportData) -> list[str]:
     """The result of sessions that answer a question of their own; nothing for all others."""
-    if material.claims is not None:
-        return _claims(claims_report(material.claims))
-    if material.growth is not None:
-        return _growth(material.growth)
-    if material.pairs:
-        return _matrix(material.pairs)
-    return _instrument(material)
+    if data.claims is not None:
+        return _claims(claims_report(data.claims))
+    if data.growth is not None:
+        return _growth(data.growth)
+    if data.pairs:
+        return _matrix(data.pairs)
+    return _instrument(data)
 
 
 def _claims(report: ClaimsReport) -> list[str]:
@@ -83,8 +83,8 @@ def _matrix(pairs: Sequence[MatrixCell]) -> list[str]:
     return [*parts, "\n".join(reasons)] if reasons else parts
 
 
-def _instrument(material: Material) -> list[str]:
-    found = instrument_result(material.certificate, material.session.id)
+def _instrument(data: ReportData) -> list[str]:
+    found = instrument_result(data.certificate, data.session.id)
     if found is None:
         return []
     lines = [f"- {escaped(line)}" for line in (*found.faults, *found.notes)]

@@ -13,23 +13,23 @@ import numpy as np
 from reports.headline import headline
 from reports.request import Request
 from results.summary.report_cells import ReportCell
-from results.summary.report_data import Material
+from results.summary.report_data import ReportData
 
 Sample = tuple[dict[str, str], float]
 _VERDICTS = ("regressed", "undecided", "improved", "same")
 
 
 def report(request: Request) -> str:
-    return openmetrics(request.material, strict=request.strict)
+    return openmetrics(request.data, strict=request.strict)
 
 
-def openmetrics(material: Material, *, strict: bool = False) -> str:
+def openmetrics(data: ReportData, *, strict: bool = False) -> str:
     """All families, ending in `# EOF`."""
-    top = headline(material, strict=strict)
-    session = material.session
+    top = headline(data, strict=strict)
+    session = data.session
     about = {
         "session": session.id,
-        "kind": material.kind,
+        "kind": data.kind,
         "host": session.environment.get("host", ""),
         "kernel": session.environment.get("kernel", ""),
         "verdict": top.word,
@@ -41,12 +41,12 @@ def openmetrics(material: Material, *, strict: bool = False) -> str:
     add(_family("session", "info", "The session and its verdict.", [(about, 1)], "_info"))
     add(_family("session_started_timestamp_seconds", "gauge", "When it started.", [({}, started)]))
     add(_family("exit_code", "gauge", "As that of `pausebench compare`.", [({}, top.exit_code)]))
-    for family in _of_cells(material.cells):
+    for family in _of_cells(data.cells):
         add(family)
     about_unproven = "A run whose proof could not be completed, and why."
-    add(_family("unproven", "info", about_unproven, _unproven(material), "_info"))
-    add(_family("shift_seconds", "gauge", "B minus A with its 95 % interval.", _shifts(material)))
-    add(_family("verdict", "stateset", "Verdict of B against A.", _verdicts(material)))
+    add(_family("unproven", "info", about_unproven, _unproven(data), "_info"))
+    add(_family("shift_seconds", "gauge", "B minus A with its 95 % interval.", _shifts(data)))
+    add(_family("verdict", "stateset", "Verdict of B against A.", _verdicts(data)))
     return "\n".join([*lines, "# EOF"]) + "\n"
 
 
@@ -113,11 +113,9 @@ def _of_cells(cells: Sequence[ReportCell]) -> Iterable[list[str]]:
     )
 
 
-def _unproven(material: Material) -> list[Sample]:
+def _unproven(data: ReportData) -> list[Sample]:
     return [
-        ({"run": run, "reason": group.reason}, 1)
-        for group in material.unproven
-        for run in group.runs
+        ({"run": run, "reason": group.reason}, 1) for group in data.unproven for run in group.runs
     ]
 
 
@@ -135,20 +133,20 @@ def _blackouts(cells: Sequence[ReportCell]) -> list[tuple[dict[str, str], float,
     return found
 
 
-def _shifts(material: Material) -> list[Sample]:
+def _shifts(data: ReportData) -> list[Sample]:
     return [
         (
             {"scenario": cell.scenario, "a": c.label_a, "b": c.label_b, "bound": bound},
             ns / 1e9,
         )
-        for c in material.comparisons
+        for c in data.comparisons
         for cell in c.cells
         for bound, ns in (("shift", cell.shift_ns), ("low", cell.low_ns), ("high", cell.high_ns))
         if ns is not None
     ]
 
 
-def _verdicts(material: Material) -> list[Sample]:
+def _verdicts(data: ReportData) -> list[Sample]:
     """A state set: every state has a sample, that of the verdict is 1."""
     return [
         (
@@ -160,7 +158,7 @@ def _verdicts(material: Material) -> list[Sample]:
             },
             int(cell.verdict == word),
         )
-        for c in material.comparisons
+        for c in data.comparisons
         for cell in c.cells
         for word in _VERDICTS
     ]

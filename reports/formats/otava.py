@@ -21,9 +21,9 @@ _ATTRIBUTES = ("session", "version", "build_id", "kernel", "valid", "failed")
 
 def report(request: Request) -> dict[str, str]:
     """The history of the session's cells, up to this session."""
-    material = request.material
-    measured = {(c.summary.scenario, c.summary.dimensions) for c in material.cells}
-    lines = read_history(request.store, until_unix_ns=material.session.started_unix_ns)
+    data = request.data
+    measured = {(c.summary.scenario, c.summary.dimensions) for c in data.cells}
+    lines = read_history(request.store, until_unix_ns=data.session.started_unix_ns)
     return otava_files([each for each in lines if (each.scenario, each.dimensions) in measured])
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from reports.request import Request
 from results.store.columns import MISSING, Columns, Integers
-from results.summary.report_data import Material
+from results.summary.report_data import ReportData
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 def report(request: Request) -> Callable[[BinaryIO], None]:
-    return partial(write_parquet, request.material)
+    return partial(write_parquet, request.data)
 
 
 def parquet_table(columns: Columns, about: dict[str, str] | None = None) -> pa.Table:
@@ -41,13 +41,13 @@ def parquet_table(columns: Columns, about: dict[str, str] | None = None) -> pa.T
     return pa.table(arrays, metadata=about or {})
 
 
-def write_parquet(material: Material, file: BinaryIO) -> None:
+def write_parquet(data: ReportData, file: BinaryIO) -> None:
     """Write the table, compressed; the session's id and command are in the file's metadata."""
     import pyarrow.parquet as pq
 
-    session = material.session
+    session = data.session
     about = {"pausebench.session": session.id, "pausebench.command": " ".join(session.command)}
-    pq.write_table(parquet_table(material.columns, about), file, compression="zstd")
+    pq.write_table(parquet_table(data.columns, about), file, compression="zstd")
 
 
 def _numbers(values: Integers) -> Any:

@@ -17,7 +17,7 @@ from reports.request import Request
 from results.errors import UsageError
 from results.records.recording import Event, Process, Recording
 from results.records.run import Run
-from results.summary.report_data import Material
+from results.summary.report_data import ReportData
 from results.timeline.marks import MARK_NAMES, PHASE_SIDES, SYSTEM_CALLS
 
 from .trace_packets import TracePackets
@@ -29,15 +29,15 @@ _CALL_NS = 1_000
 def report(request: Request) -> bytes:
     """The requested run, or the session's longest update and the one nearest to the median."""
     store = request.store
-    ids = [request.run] if request.run else _worst_and_median(request.material)
+    ids = [request.run] if request.run else _worst_and_median(request.data)
     return trace([(store.run(i), store.recording(i)) for i in ids])
 
 
-def _worst_and_median(material: Material) -> list[str]:
+def _worst_and_median(data: ReportData) -> list[str]:
     """The session's longest update and the one nearest to the median of the same cell."""
-    cells = [cell for cell in material.cells if cell.worst and cell.median]
+    cells = [cell for cell in data.cells if cell.worst and cell.median]
     if not cells:
-        raise UsageError(f"session {material.session.id} has no valid run to trace")
+        raise UsageError(f"session {data.session.id} has no valid run to trace")
     cell = max(cells, key=lambda cell: (cell.worst and cell.worst.blackout_ns) or 0)
     return list(dict.fromkeys(run.id for run in (cell.worst, cell.median) if run))
 

@@ -79,7 +79,7 @@ def write_report(kind: str, request: Request, output: Path | None = None) -> Pat
     if output is None:
         # Only the store's own directory is created; a named directory must exist.
         directory = make_directory(request.store.path / "reports")
-        output = directory / f"{request.material.session.id}{form.suffix}"
+        output = directory / f"{request.data.session.id}{form.suffix}"
     written = form.report(request)
     if isinstance(written, Mapping):
         if output == STDOUT:

@@ -20,7 +20,7 @@ from results.records.run import reasons_of
 from results.records.scenario import Session
 from results.store.columns import Columns
 from results.summary.report_cells import ReportCell
-from results.summary.report_data import Material
+from results.summary.report_data import ReportData
 
 from .comparison_json import comparison_document
 from .json_values import json_value
@@ -33,27 +33,27 @@ _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
 def report(request: Request) -> str:
-    return report_json(request.material, strict=request.strict)
+    return report_json(request.data, strict=request.strict)
 
 
-def report_document(material: Material, *, strict: bool = False) -> dict[str, Any]:
+def report_document(data: ReportData, *, strict: bool = False) -> dict[str, Any]:
     """Values that JSON has; durations in integer ns, null where a value is not known."""
-    top = headline(material, strict=strict)
-    end = material.end
+    top = headline(data, strict=strict)
+    end = data.end
     return {
         "schema": REPORT_SCHEMA,
-        "kind": material.kind,
+        "kind": data.kind,
         "verdict": top.word,
         "worst_cell": top.cell,
         "sentence": top.sentence,
         "sentence_key": {"code": top.code, "figures": top.figures},
         "exit_code": top.exit_code,
-        "sessions": [_session(session) for session in material.sessions],
+        "sessions": [_session(session) for session in data.sessions],
         "ended_unix_ns": end.ended_unix_ns,
         "session_exit_code": end.exit_code,
-        "cells": [_cell(cell) for cell in material.cells],
+        "cells": [_cell(cell) for cell in data.cells],
         "comparisons": [
-            json_value(comparison_document(comparison)) for comparison in material.comparisons
+            json_value(comparison_document(comparison)) for comparison in data.comparisons
         ],
         "failures": [
             {
@@ -66,48 +66,48 @@ def report_document(material: Material, *, strict: bool = False) -> dict[str, An
                         "reason": run.reason,
                         "reasons": [asdict(reason) for reason in reasons_of(run)],
                         "log_tail": run.log_tail,
-                        "show": show_command(run.id, material.store),
+                        "show": show_command(run.id, data.store),
                     }
                     for run in runs
                 ],
             }
-            for group, runs in material.failures
+            for group, runs in data.failures
         ],
         "unproven": [
             {"reason": group.reason, "runs": list(group.runs), "scenarios": list(group.scenarios)}
-            for group in material.unproven
+            for group in data.unproven
         ],
-        **_own_result(material),
-        "reference": None if material.reference is None else material.reference.id,
-        "changed": list(material.changed),
-        "notes": list(material.notes),
-        "certificates": list(material.certificates),
-        "repeat": repeat_command(material.session),
+        **_own_result(data),
+        "reference": None if data.reference is None else data.reference.id,
+        "changed": list(data.changed),
+        "notes": list(data.notes),
+        "certificates": list(data.certificates),
+        "repeat": repeat_command(data.session),
     }
 
 
-def _own_result(material: Material) -> dict[str, Any]:
+def _own_result(data: ReportData) -> dict[str, Any]:
     """What sessions of one kind found; null or empty for all others."""
-    certificate, session = material.certificate, material.session.id
+    certificate, session = data.certificate, data.session.id
     calibration = overhead = None
     if certificate is not None and certificate.session == session:
         calibration = certificate.calibrated
     if certificate is not None and certificate.watched_session == session:
         overhead = certificate.effect
     return {
-        "claims": None if material.claims is None else as_json(material.claims),
+        "claims": None if data.claims is None else as_json(data.claims),
         "growth": None
-        if material.growth is None
-        else {"unit": material.growth.unit, **json_value(material.growth)},
-        "pairs": json_value(material.pairs),
+        if data.growth is None
+        else {"unit": data.growth.unit, **json_value(data.growth)},
+        "pairs": json_value(data.pairs),
         "calibration": json_value(calibration),
         "overhead": json_value(overhead),
     }
 
 
-def report_json(material: Material, *, strict: bool = False) -> str:
+def report_json(data: ReportData, *, strict: bool = False) -> str:
     """The document as text, ending in a newline."""
-    return json.dumps(report_document(material, strict=strict), indent=2) + "\n"
+    return json.dumps(report_document(data, strict=strict), indent=2) + "\n"
 
 
 def schema_text() -> str:

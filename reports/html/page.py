@@ -36,7 +36,7 @@ from reports.wording import (
 )
 from results.comparison.compare import Cell as CellShift
 from results.summary.report_cells import ReportCell
-from results.summary.report_data import Material, total_runs
+from results.summary.report_data import ReportData, total_runs
 from results.timeline.marks import phase_label
 
 from . import charts
@@ -71,43 +71,43 @@ class Section:
 
 
 def report(request: Request) -> str:
-    return html_report(request.material, strict=request.strict)
+    return html_report(request.data, strict=request.strict)
 
 
-def html_report(material: Material, *, strict: bool = False) -> str:
-    """The complete page; the same material gives the same page."""
-    top = headline(material, strict=strict)
-    valid, failed = total_runs(material)
-    sections, left_out = _sections(material.cells)
-    session = material.session
+def html_report(data: ReportData, *, strict: bool = False) -> str:
+    """The complete page; the same data gives the same page."""
+    top = headline(data, strict=strict)
+    valid, failed = total_runs(data)
+    sections, left_out = _sections(data.cells)
+    session = data.session
     return template("report.html.j2").render(
         top=top,
         mark=_MARKS[top.tone],
-        kind=KIND_TITLES[material.kind],
-        material=material,
+        kind=KIND_TITLES[data.kind],
+        data=data,
         session=session,
         started=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(session.started_unix_ns // 10**9)),
         valid=valid,
         failed=failed,
-        tiles=tiles(material),
-        own=_own_result(material),
-        cells=[_row(cell, material) for cell in material.cells],
-        budgets=any(cell.budget for cell in material.cells),
+        tiles=tiles(data),
+        own=_own_result(data),
+        cells=[_row(cell, data) for cell in data.cells],
+        budgets=any(cell.budget for cell in data.cells),
         forests=[
             (forest(c, f"forest{i}"), [_note(cell) for cell in c.cells])
-            for i, c in enumerate(material.comparisons)
+            for i, c in enumerate(data.comparisons)
             if c.cells
         ],
-        comparisons=material.comparisons,
+        comparisons=data.comparisons,
         sections=sections,
-        notes=[*material.notes, *left_out],
+        notes=[*data.notes, *left_out],
         worst=_worst(sections),
         handover_header=HEADER,
-        proofs=_proofs(material),
+        proofs=_proofs(data),
         log=lambda text: "\n".join(text.splitlines()[-_LOG_LINES:]),
-        show=lambda run_id: show_command(run_id, material.store),
+        show=lambda run_id: show_command(run_id, data.store),
         repeat=repeat_command(session),
-        environment=_environment(material),
+        environment=_environment(data),
         long=_LONG,
         style=style(),
         ms=ms,
@@ -141,11 +141,11 @@ def style() -> str:
     return resources.files("reports").joinpath("templates", "report.css").read_text("utf-8")
 
 
-def _own_result(material: Material) -> dict[str, Any]:
+def _own_result(data: ReportData) -> dict[str, Any]:
     """The result of sessions that answer a question of their own, None for all others."""
-    growth = material.growth
+    growth = data.growth
     return {
-        "claims": None if material.claims is None else claims_report(material.claims),
+        "claims": None if data.claims is None else claims_report(data.claims),
         "growth": growth and {
             "growth": growth,
             "dimension": DIMENSIONS[growth.dimension],
@@ -154,15 +154,15 @@ def _own_result(material: Material) -> dict[str, Any]:
             "slopes": slope_rows(growth),
             "missing": missing_slopes(growth),
         },
-        "matrix": matrix_grid(material.pairs),
-        "instrument": instrument_result(material.certificate, material.session.id),
+        "matrix": matrix_grid(data.pairs),
+        "instrument": instrument_result(data.certificate, data.session.id),
     }  # fmt: skip
 
 
-def _row(cell: ReportCell, material: Material) -> dict[str, Any]:
+def _row(cell: ReportCell, data: ReportData) -> dict[str, Any]:
     shifts = [
         shift
-        for comparison in material.comparisons
+        for comparison in data.comparisons
         for shift in comparison.cells
         if (comparison.label_b, shift.scenario) == (cell.builds, cell.summary.scenario)
     ]
@@ -170,15 +170,15 @@ def _row(cell: ReportCell, material: Material) -> dict[str, Any]:
         "cell": cell,
         "budget": budget_text(cell),
         "verdict": shifts[0].verdict if shifts else "",
-        "role": _role(cell, material),
+        "role": _role(cell, data),
         "more_failures": any(shift.more_failures for shift in shifts),
         "moved": [phase_label(phase.name) for shift in shifts for phase in shift.moved[:3]],
     }
 
 
-def _role(cell: ReportCell, material: Material) -> str:
+def _role(cell: ReportCell, data: ReportData) -> str:
     """What a cell without a verdict is in the comparisons: nothing is compared with an upgrade."""
-    if any(cell.builds == comparison.label_a for comparison in material.comparisons):
+    if any(cell.builds == comparison.label_a for comparison in data.comparisons):
         return "baseline"
     return "upgrade" if cell.is_upgrade else "–"
 
@@ -264,23 +264,23 @@ def _worst(sections: Sequence[Section]) -> Section | None:
     return max(found, key=lambda section: section.handovers[0].run.blackout_ns or 0)
 
 
-def _proofs(material: Material) -> list[tuple[str, Any]]:
+def _proofs(data: ReportData) -> list[tuple[str, Any]]:
     """Proofs shown in full: of the longest run of each cell, and of each failure's example."""
     shown: dict[str, Any] = {}
-    for cell in material.cells:
+    for cell in data.cells:
         if cell.worst is not None and cell.worst.proof is not None:
             shown.setdefault(cell.worst.id, cell.worst.proof)
     broken = {
         run.id: run.proof
-        for _, runs in material.failures
+        for _, runs in data.failures
         for run in runs
         if run.proof is not None and run.proof.verdict != "held"
     }
     return list((broken | shown).items())
 
 
-def _environment(material: Material) -> list[tuple[str, str]]:
-    session = material.session
+def _environment(data: ReportData) -> list[tuple[str, str]]:
+    session = data.session
     facts = [
         (f"QEMU {b.label}", f"{b.version}, build id {b.build_id or 'none'}") for b in session.builds
     ]

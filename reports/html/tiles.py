@@ -24,7 +24,7 @@ from results.qemu.modes import mode_of
 from results.stats.slopes import Growth
 from results.summary.matrix import MatrixCell
 from results.summary.report_cells import ReportCell
-from results.summary.report_data import Material
+from results.summary.report_data import ReportData
 
 _MOST_SLOPES = 3
 
@@ -39,17 +39,17 @@ class Tile:
     tone: Tone = "good"
 
 
-def tiles(material: Material) -> list[Tile]:
+def tiles(data: ReportData) -> list[Tile]:
     """Those of the session's own result, else those of its cells."""
-    if material.claims is not None:
-        return _of_claims(material.claims)
-    if material.kind in ("calibration", "overhead"):
-        return _of_instrument(material.certificate, material.session.id)
-    if material.growth is not None and material.growth.slopes:
-        return [*_of_growth(material.growth), *_proofs(material.cells)]
-    if material.pairs:
-        return [*_of_pairs(material.pairs), *_proofs(material.cells)]
-    return [*_of_cells(material.cells), *_proofs(material.cells)]
+    if data.claims is not None:
+        return _of_claims(data.claims)
+    if data.kind in ("calibration", "overhead"):
+        return _of_instrument(data.certificate, data.session.id)
+    if data.growth is not None and data.growth.slopes:
+        return [*_of_growth(data.growth), *_proofs(data.cells)]
+    if data.pairs:
+        return [*_of_pairs(data.pairs), *_proofs(data.cells)]
+    return [*_of_cells(data.cells), *_proofs(data.cells)]
 
 
 def _of_cells(cells: Sequence[ReportCell]) -> list[Tile]:

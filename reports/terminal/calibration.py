@@ -33,7 +33,9 @@ def calibration_page(certificate: Certificate, path: Path | None, look: Look) ->
         style="bold",
     )
     rows = [_cells(level, look) for level in found.levels]
-    header = [tuple(look.say(half) for half in pair) for pair in zip(_HEADER, _UNITS, strict=True)]
+    header = [
+        tuple(look.printable(half) for half in pair) for pair in zip(_HEADER, _UNITS, strict=True)
+    ]
     widths = [
         max(len(header[i][0]), len(header[i][1]), *(len(row[i]) for row in rows), 0)
         for i in range(len(header))
@@ -74,7 +76,7 @@ def _cells(level: Level, look: Look) -> list[str]:
         "–" if level.shift_ns is None else figure(level.shift_ns),
         guest,
     )
-    return [look.say(cell) for cell in cells]
+    return [look.printable(cell) for cell in cells]
 
 
 def _us(ns: int) -> str:

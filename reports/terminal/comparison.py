@@ -54,8 +54,8 @@ def comparison_table(comparison: Comparison, look: Look, doubts: Sequence[SideDo
 
 def _draw(page: Page, cells: Sequence[Cell]) -> None:
     look = page.look
-    rows = [[look.say(word) for word in _row(cell)] for cell in cells]
-    header = [look.say(name) for name in _HEADER]
+    rows = [[look.printable(word) for word in _row(cell)] for cell in cells]
+    header = [look.printable(name) for name in _HEADER]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     stacked = sum(widths) + len(_GAP) * (len(widths) - 1) > look.width
     _draw_row(page, header, widths, "bold", stacked=stacked)

@@ -45,7 +45,7 @@ def doctor_page(needs: Sequence[Need], look: Look) -> Text:
 
 def _need(page: Page, need: Need, name_width: int) -> None:
     indent = _STATE_WIDTH + name_width
-    name = page.look.say(need.name)
+    name = page.look.printable(need.name)
     if len(name) > name_width - 2:  # such as a build's long label: it gets its own line
         page.line((f"{need.state:<{_STATE_WIDTH}}", _STYLES[need.state]), name)
         page.paragraph(need.found, indent)

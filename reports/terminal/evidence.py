@@ -161,7 +161,7 @@ def _draw_witnesses(page: Page, run: Run) -> None:
         rows.append(("  off by", [_off(value, run.blackout_ns) for value in values]))
     width = max(9, *(len(cell) + 1 for _, cells in rows for cell in cells))
     for label, cells in rows:
-        line = "".join(page.look.say(cell).rjust(width) for cell in cells)
+        line = "".join(page.look.printable(cell).rjust(width) for cell in cells)
         page.line((label.ljust(_LABEL), "bold"), line)
 
 
@@ -268,14 +268,14 @@ def _draw_counters(page: Page, spans: Sequence[Span]) -> None:
     if not counted:
         return
     keys = list(dict.fromkeys(key for s in counted for key in s.counters))
-    heads = [page.look.say(key.removesuffix("_ns").replace("_", " ")) for key in keys]
-    names = [page.look.say(phase_label(s.name)) for s in counted]
+    heads = [page.look.printable(key.removesuffix("_ns").replace("_", " ")) for key in keys]
+    names = [page.look.printable(phase_label(s.name)) for s in counted]
     first = max(_LABEL, max(map(len, names)) + 1)
     page.line()
     page.line(("counters".ljust(first) + "".join(f"{head:>14}" for head in heads), "bold"))
     for name, span in zip(names, counted, strict=True):
         cells = (_counter(key, span.counters.get(key)) for key in keys)
-        page.line(name.ljust(first), "".join(f"{page.look.say(cell):>14}" for cell in cells))
+        page.line(name.ljust(first), "".join(f"{page.look.printable(cell):>14}" for cell in cells))
 
 
 def _counter(key: str, value: int | None) -> str:

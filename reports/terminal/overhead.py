@@ -68,7 +68,7 @@ def _cells(cost: TierCost, look: Look) -> list[str]:
         percent(cost.percent) if cost.tier != "none" else "",
         _interval(cost.handover_shift_ns, cost.handover_low_ns, cost.handover_high_ns),
     )
-    return [look.say(cell) for cell in cells]
+    return [look.printable(cell) for cell in cells]
 
 
 def _interval(ns: int | None, low: int | None, high: int | None) -> str:

@@ -75,7 +75,7 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
     # The column of the proof is left out where no run has one.
     columns = len(_HEADER) - (0 if any(s.proofs for s in summaries) else 1)
     rows = [_cells(s, look, with_builds=len(pairs) > 1)[:columns] for s in summaries]
-    header = [tuple(look.say(half) for half in cell) for cell in _HEADER[:columns]]
+    header = [tuple(look.printable(half) for half in cell) for cell in _HEADER[:columns]]
     widths = [
         max(len(header[i][0]), len(header[i][1]), *(len(row[i]) for row in rows))
         for i in range(len(header))
@@ -93,7 +93,9 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
         if after:
             page.paragraph(after, indent=4 if stacked else widths[0] + _GAP, style="dim")
         if device := device_text(summary):
-            page.paragraph(look.say(device), indent=4 if stacked else widths[0] + _GAP, style="dim")
+            page.paragraph(
+                look.printable(device), indent=4 if stacked else widths[0] + _GAP, style="dim"
+            )
     _footnotes(page, summaries)
     return page.text()
 
@@ -121,13 +123,13 @@ def _cells(summary: Summary, look: Look, *, with_builds: bool) -> list[str]:
         f"{summary.valid}/{summary.failed}",
         proofs_text(summary),
     )
-    return [look.say(cell) for cell in cells]
+    return [look.printable(cell) for cell in cells]
 
 
 def _costliest(summary: Summary, look: Look) -> str:
     """The phases with the largest median share of the blackout, largest first."""
     ordered = sorted(summary.phases.items(), key=lambda item: -item[1])[:_COSTLIEST]
-    return look.say(
+    return look.printable(
         " · ".join(f"{name.replace('_', ' ')} {phase_text(summary, name)}" for name, _ in ordered)
     )
 
@@ -142,7 +144,7 @@ def _after(summary: Summary, look: Look) -> str:
         )
         if ns is not None
     ]
-    return look.say(f"then {' · '.join(parts)}") if parts else ""
+    return look.printable(f"then {' · '.join(parts)}") if parts else ""
 
 
 def _draw_header(
@@ -231,7 +233,7 @@ def failures(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text
         scenarios = ", ".join(dict.fromkeys(run.scenario for run in group))
         reason = group[0].reason or "no reason was recorded"
         page.paragraph(f"{len(group)} × {reason} ({scenarios})", indent=6, first=2)
-        page.line(f"      pausebench show {look.say(group[0].id)}{_option(store)}")
+        page.line(f"      pausebench show {look.printable(group[0].id)}{_option(store)}")
     return page.text()
 
 
@@ -246,7 +248,7 @@ def unproven(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text
         scenarios = ", ".join(group.scenarios)
         page.paragraph(f"{len(group.members)} × {group.reason} ({scenarios})", indent=6, first=2)
         for run in group.runs:
-            page.line(f"      pausebench show {look.say(run)}{_option(store)}")
+            page.line(f"      pausebench show {look.printable(run)}{_option(store)}")
     return page.text()
 
 
@@ -262,7 +264,7 @@ def closing_lines(
 ) -> Text:
     """Where the session is stored, and the command that may follow."""
     page = Page(look or Look())
-    page.line(f"session {session} is stored in {page.look.say(str(store))}")
+    page.line(f"session {session} is stored in {page.look.printable(str(store))}")
     page.line("next: ", (f"pausebench {following}{_option(store)}", "bold"))
     return page.text()
 

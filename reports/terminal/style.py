@@ -30,7 +30,7 @@ class Look:
     colour: bool = False
     unicode: bool = False
 
-    def say(self, text: str) -> str:
+    def printable(self, text: str) -> str:
         """`text` without control characters, in ASCII unless the output takes Unicode."""
         text = _CONTROL.sub("?", text)
         if self.unicode:
@@ -40,7 +40,7 @@ class Look:
     def wrap(self, text: str, indent: int = 0, first: int | None = None) -> list[str]:
         """Lines of `text` that fit the width, indented by `indent` (the first by `first`)."""
         lines = textwrap.wrap(
-            _UNIT.sub("\u00a0", self.say(text)),
+            _UNIT.sub("\u00a0", self.printable(text)),
             width=max(self.width, indent + 20),
             initial_indent=" " * (indent if first is None else first),
             subsequent_indent=" " * indent,

@@ -36,7 +36,7 @@ def growth_page(found: Growth, look: Look) -> Text:
             for point in found.points
             if (point.scenario, point.mode) == (scenario, mode)
         ]
-        rows = [[look.say(cell) for cell in row] for row in rows]
+        rows = [[look.printable(cell) for cell in row] for row in rows]
         widths = [max(len(line[i]) for line in (header, *rows)) for i in range(len(header))]
         for line in (header, *rows):
             cells = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))

@@ -58,7 +58,7 @@ def waterfall(run: Run, look: Look) -> Text:
 
 
 def _draw_head(page: Page, run: Run) -> None:
-    say = page.look.say
+    say = page.look.printable
     style = "bold green" if run.outcome == "completed" else "bold red"
     page.line((say(run.id), "bold"), "  ", (run.outcome.upper(), style))
     mode = mode_of(run.dimensions)
@@ -126,7 +126,7 @@ def _span_bar(span: Span, figures: str) -> _Bar:
 
 def _draw_bars(page: Page, bars: Sequence[_Bar], start: int, end: int) -> None:
     look = page.look
-    names = max((len(look.say(bar.name)) for bar in bars), default=0)
+    names = max((len(look.printable(bar.name)) for bar in bars), default=0)
     left = _SIDE_WIDTH + names + 1
     width = max(_LEAST_BAR, look.width - left - _SHARE_WIDTH - 2)
     page.line((" " * left + _axis(end - start, width), "dim"))
@@ -134,12 +134,12 @@ def _draw_bars(page: Page, bars: Sequence[_Bar], start: int, end: int) -> None:
         style = bar.style or _STYLES.get(bar.side, "")
         drawn = _bar(bar, look, start, end, width)
         page.line(
-            (look.say(_SIDES.get(bar.side, bar.side)).ljust(_SIDE_WIDTH), style),
-            look.say(bar.name).ljust(names) + " ",
-            (look.say("│"), "dim"),
+            (look.printable(_SIDES.get(bar.side, bar.side)).ljust(_SIDE_WIDTH), style),
+            look.printable(bar.name).ljust(names) + " ",
+            (look.printable("│"), "dim"),
             (drawn, style),
-            (look.say("│"), "dim"),
-            f"{look.say(bar.figures):>{_SHARE_WIDTH}}",
+            (look.printable("│"), "dim"),
+            f"{look.printable(bar.figures):>{_SHARE_WIDTH}}",
         )
 
 
@@ -150,7 +150,7 @@ def _bar(bar: _Bar, look: Look, start: int, end: int, width: int) -> str:
     last = -((start - min(bar.end_ns, end)) * width // length)  # rounded up
     first = min(max(first, 0), width - 1)
     last = min(max(last, first + 1), width)
-    glyph = look.say(bar.glyph or _GLYPHS.get(bar.side, "█"))
+    glyph = look.printable(bar.glyph or _GLYPHS.get(bar.side, "█"))
     return " " * first + glyph * (last - first) + " " * (width - last)
 
 

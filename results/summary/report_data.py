@@ -35,7 +35,7 @@ MOST_COMPARED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReportOptions:
     """How a report is to judge: `limits` by scenario (`*` for all others), thresholds."""
 
     limits: dict[str, Limit] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class ReportData:
     """One session (or several that make up one night) as reports need it.
 
     `reference` is the session that the environment is compared with, `changed` what differs.
@@ -93,9 +93,11 @@ def _is_baseline(cell: ReportCell, comparisons: Sequence[Comparison]) -> bool:
     return any(comparison.label_a == cell.builds for comparison in comparisons)
 
 
-def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) -> Material:
+def read_report_data(
+    store: Store, sessions: Sequence[str], options: ReportOptions | None = None
+) -> ReportData:
     """Read what a report of `sessions` (full ids) takes. Raises UsageError without a run."""
-    asked = asked or Asked()
+    options = options or ReportOptions()
     records = tuple(store.session(session) for session in sessions)
     latest, kind = records[-1], kind_of(records[-1])
     columns = read_columns(store, sessions)
@@ -106,11 +108,11 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
         columns = _statistical(columns)
     notes: list[str] = []
     # Claims are tested with few boots: enough for their verdicts, not to compare builds.
-    comparisons = () if claims else _comparisons(store, records, columns, asked, notes)
-    cells, left_out = report_cells(store, columns, asked.limit, _labels(records))
+    comparisons = () if claims else _comparisons(store, records, columns, options, notes)
+    cells, left_out = report_cells(store, columns, options.limit, _labels(records))
     reference = _reference(store, records, columns)
     notes += _baselines_over_budget(cells, comparisons)
-    return Material(
+    return ReportData(
         sessions=records,
         end=store.session_end(latest.id),
         columns=columns,
@@ -174,7 +176,7 @@ def _comparisons(
     store: Store,
     sessions: Sequence[Session],
     columns: Columns,
-    asked: Asked,
+    options: ReportOptions,
     notes: list[str],
 ) -> tuple[Comparison, ...]:
     """Updates to the first build itself against those to every other one, as they were measured."""
@@ -193,11 +195,11 @@ def _comparisons(
             compare(
                 runs_a,
                 runs_b,
-                asked.thresholds,
+                options.thresholds,
                 block_of=blocks_by_boot() if in_blocks else None,
                 noise=noise_floors(store, sessions[-1], runs_a),
                 comparisons=NIGHTLY_COMPARISONS if at_night else 1,
-                strict=asked.strict,
+                strict=options.strict,
             )
         )
     return tuple(found)
@@ -230,7 +232,7 @@ def _reference(store: Store, sessions: Sequence[Session], columns: Columns) -> S
     return store.session(earlier) if earlier else None
 
 
-def total_runs(material: Material) -> tuple[int, int]:
+def total_runs(material: ReportData) -> tuple[int, int]:
     """Valid and failed runs."""
     valid = int(np.count_nonzero(material.columns.completed))
     return valid, len(material.columns) - valid

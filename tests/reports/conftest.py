@@ -17,7 +17,7 @@ from results.records.run import SCHEMA, CarriedFd, RamMap, Run, Span, Summary, W
 from results.records.scenario import GIB, MIB, Build, Scenario, Session
 from results.store.store import Store, open_store
 from results.summary.report_cells import Limit
-from results.summary.report_data import Asked, gather
+from results.summary.report_data import ReportOptions, read_report_data
 
 SESSION = "20261123-221500-3f2a"
 T0 = 5_000_000_000_000  # CLOCK_MONOTONIC when `migrate` was sent
@@ -274,18 +274,18 @@ def stored(tmp_path, good_run, session):
 
 
 @pytest.fixture
-def material(stored):
-    found = gather(stored, [SESSION], Asked({"*": Limit(5_000_000)}))
+def report_data(stored):
+    found = read_report_data(stored, [SESSION], ReportOptions({"*": Limit(5_000_000)}))
     return replace(found, store="out")  # as in the default store: golden files name no directory
 
 
 @pytest.fixture
 def driven(tmp_path, good_run, session):
-    """As `material`, of a payload that drives a device: ten operations in each of twelve runs."""
+    """As `report_data`, of a payload that drives a device: ten operations in each run."""
     device = DeviceContinuity("0000:00:04.0", 10, 3, 0, 0, 0, 0, 158_000_000, 1_000_000)
     with open_store(tmp_path / "driven") as store:
         fill(store, replace(good_run, device=device), session)
-        return gather(store, [SESSION])
+        return read_report_data(store, [SESSION])
 
 
 @pytest.fixture
@@ -325,7 +325,7 @@ def session_of(tmp_path, good_run, session):
                 store.add_run(run, _recording(run))
         if certificate is not None:
             write_certificate(store.path, certificate)
-        return replace(gather(store, [recorded.id]), store="out")
+        return replace(read_report_data(store, [recorded.id]), store="out")
 
     yield make
     for store in opened:

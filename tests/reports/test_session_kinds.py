@@ -37,8 +37,8 @@ def text_of(page):
                                       flags=re.DOTALL))  # fmt: skip
 
 
-def check_document(material):
-    document = report_document(material)
+def check_document(report_data):
+    document = report_document(report_data)
     jsonschema.validate(document, json.loads(schema_text()))
     return document
 
@@ -152,18 +152,18 @@ def test_the_document_of_a_matrix_has_its_pairs(matrix):
 # -- claims ------------------------------------------------------------------------------------
 
 
-def test_a_page_of_claims_has_no_figure_of_qemus_downtime(material, claims_document, finding):
+def test_a_page_of_claims_has_no_figure_of_qemus_downtime(report_data, claims_document, finding):
     claims = claims_document(finding("shown", "old", "x"), finding("refuted", "new", "y"))
-    silent = replace(material.cells[0].summary, qemu_median_ns=0, qemu_error_percent=-100.0)
-    cells = (replace(material.cells[0], summary=silent), *material.cells[1:])
-    page = html_report(replace(material, claims=claims, cells=cells, comparisons=()))
+    silent = replace(report_data.cells[0].summary, qemu_median_ns=0, qemu_error_percent=-100.0)
+    cells = (replace(report_data.cells[0], summary=silent), *report_data.cells[1:])
+    page = html_report(replace(report_data, claims=claims, cells=cells, comparisons=()))
     top = page[: page.index('id="result"')]
     assert "−100 %" not in top
     assert "downtime" not in top
     assert ">refuted<" in top
     places = [page.index(part) for part in ("Claims made for cpr-transfer", "Runs behind it")]
     assert places == sorted(places)
-    assert "| claim | A | B |" in markdown(replace(material, claims=claims))
+    assert "| claim | A | B |" in markdown(replace(report_data, claims=claims))
 
 
 # -- calibrations and overheads ----------------------------------------------------------------

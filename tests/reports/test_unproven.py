@@ -22,7 +22,7 @@ from reports.terminal.session import session_page, summary_table
 from reports.terminal.style import Look
 from results.records.evidence import Check, Proof
 from results.store.store import open_store
-from results.summary.report_data import gather
+from results.summary.report_data import read_report_data
 from results.summary.unproven import unproven_groups
 
 SESSION = "20261123-221500-3f2a"
@@ -55,33 +55,33 @@ def runs(good_run):
 
 
 @pytest.fixture
-def material(tmp_path, runs, session, recording_of):
+def report_data(tmp_path, runs, session, recording_of):
     with open_store(tmp_path / "unproven") as store:
         store.add_session(session)
         for run in runs:
             store.add_run(run, recording_of(run))
-        return replace(gather(store, [SESSION]), store="out")
+        return replace(read_report_data(store, [SESSION]), store="out")
 
 
-def night(material):
+def night(report_data):
     letter = Letter("qemu", "a@b", "c@d", 1_795_472_200.0, "pausebench nightly night.toml")
-    return night_mail(material, (), letter).decode()
+    return night_mail(report_data, (), letter).decode()
 
 
 REPORTS = (html_report, markdown, junit, report_json, openmetrics, night)
 
 
 @pytest.mark.parametrize("report", REPORTS, ids=lambda report: report.__name__)
-def test_every_report_lists_them_with_their_reasons(material, report):
-    text = html.unescape(report(material))
+def test_every_report_lists_them_with_their_reasons(report_data, report):
+    text = html.unescape(report(report_data))
     for (boot, update), reason in REASONS.items():
         assert reason in text
         assert f"{SESSION}.anon.b{boot:02d}.u{update:02d}" in text
     assert text.count("the page map could not be read") == 1 or report is openmetrics
 
 
-def test_the_end_of_a_session_lists_them(material, runs):
-    summaries = [cell.summary for cell in material.cells]
+def test_the_end_of_a_session_lists_them(report_data, runs):
+    summaries = [cell.summary for cell in report_data.cells]
     text = session_page(summaries, runs, Path("out"), SESSION, Look(100)).plain
     assert "3 unproven:" in text
     assert "2 x the page map could not be read (anon)" in text
@@ -89,14 +89,14 @@ def test_the_end_of_a_session_lists_them(material, runs):
         assert f"pausebench show {SESSION}.anon.b{boot:02d}.u{update:02d}" in text
 
 
-def test_the_document_is_as_its_schema_says(material):
-    document = json.loads(report_json(material))
+def test_the_document_is_as_its_schema_says(report_data):
+    document = json.loads(report_json(report_data))
     jsonschema.validate(document, json.loads(schema_text()))
     assert [len(group["runs"]) for group in document["unproven"]] == [2, 1]
 
 
-def test_the_largest_group_comes_first(material):
-    first, second = material.unproven
+def test_the_largest_group_comes_first(report_data):
+    first, second = report_data.unproven
     assert first.runs == (f"{SESSION}.anon.b02.u01", f"{SESSION}.anon.b03.u02")
     assert (first.scenarios, second.reason) == (("anon",), REASONS[5, 1])
 
@@ -107,11 +107,11 @@ def test_a_proof_without_a_reason_is_explained_by_its_open_checks(good_run):
     assert group.reason == "one copy: RssAnon could not be read"
 
 
-def test_the_tile_is_not_green(material):
-    (tile,) = [tile for tile in tiles(material) if tile.name == "proof held"]
+def test_the_tile_is_not_green(report_data):
+    (tile,) = [tile for tile in tiles(report_data) if tile.name == "proof held"]
     assert (tile.figure, tile.tone) == ("9 of 12", "doubt")
     assert "3 unproven" in tile.remark
-    assert re.search(r'<div class="doubt"><dt>proof held</dt>', html_report(material))
+    assert re.search(r'<div class="doubt"><dt>proof held</dt>', html_report(report_data))
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,11 @@ def test_the_tile_is_not_green(material):
     [({"held": 12}, "good"), ({"held": 11, "broken": 1}, "bad"),
      ({"held": 10, "broken": 1, "unproven": 1}, "bad"), ({"unproven": 12}, "doubt")],
 )  # fmt: skip
-def test_a_tile_is_green_where_every_proof_held(material, proofs, tone):
-    cell = replace(material.cells[0], summary=replace(material.cells[0].summary, proofs=proofs))
-    (tile,) = [t for t in tiles(replace(material, cells=(cell,))) if t.name == "proof held"]
+def test_a_tile_is_green_where_every_proof_held(report_data, proofs, tone):
+    cell = replace(
+        report_data.cells[0], summary=replace(report_data.cells[0].summary, proofs=proofs)
+    )
+    (tile,) = [t for t in tiles(replace(report_data, cells=(cell,))) if t.name == "proof held"]
     assert tile.tone == tone
 
 
@@ -130,8 +132,8 @@ def test_a_tile_is_green_where_every_proof_held(material, proofs, tone):
     [({"held": 12}, "green"), ({"held": 9, "unproven": 3}, "yellow"),
      ({"held": 11, "broken": 1}, "bold red")],
 )  # fmt: skip
-def test_the_table_is_green_where_every_proof_held(material, proofs, style):
-    summary = replace(material.cells[0].summary, proofs=proofs)
+def test_the_table_is_green_where_every_proof_held(report_data, proofs, style):
+    summary = replace(report_data.cells[0].summary, proofs=proofs)
     table = summary_table([summary], Look(140, colour=True, unicode=True))
     start = table.plain.rindex("held")
     (found,) = [span.style for span in table.spans if span.start <= start < span.end]

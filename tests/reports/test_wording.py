@@ -46,9 +46,9 @@ def test_a_device_is_in_every_report_for_people(driven):
         assert line in markdown(driven).splitlines()
 
 
-def test_without_a_device_nothing_is_printed(material):
-    assert "DMA" not in html_report(material)
-    assert "DMA" not in markdown(material)
+def test_without_a_device_nothing_is_printed(report_data):
+    assert "DMA" not in html_report(report_data)
+    assert "DMA" not in markdown(report_data)
 
 
 # --- phases that did not occur in every boot ------------------------------------------------
@@ -64,14 +64,14 @@ def test_a_phase_of_some_boots_says_in_how_many(summaries):
     assert "quiesce 1.20 ms (in 4 of 6 boots), state load 1.19 ms, state save" in table
 
 
-def test_a_rare_phase_is_in_the_table_of_phases(material):
+def test_a_rare_phase_is_in_the_table_of_phases(report_data):
     """It has a mean share; its median is 0, and the boots that had it are given."""
-    first, *others = material.cells
+    first, *others = report_data.cells
     summary = replace(
         first.summary, phases={k: v for k, v in first.summary.phases.items() if k != "activation"},
         phase_boots=first.summary.phase_boots | {"activation": 1},
     )  # fmt: skip
-    page = html_report(replace(material, cells=(replace(first, summary=summary), *others)))
+    page = html_report(replace(report_data, cells=(replace(first, summary=summary), *others)))
     row = page[page.index("<td>activation</td>") :].partition("</tr>")[0]
     assert "<td>0 ms (in 1 of 6 boots)</td>" in row
 
@@ -79,18 +79,18 @@ def test_a_rare_phase_is_in_the_table_of_phases(material):
 # --- figures that stand next to each other agree --------------------------------------------
 
 
-def test_a_median_of_ratios_is_called_one(material):
+def test_a_median_of_ratios_is_called_one(report_data):
     """1.00 ms is 38 % less than 1.62 ms: a reader who divides must know that -30 % is no quotient.
 
     Every percentage of QEMU's downtime is the same figure, the only one that compares each run with
     itself.
     """
-    first, *others = material.cells
+    first, *others = report_data.cells
     summary = replace(
         first.summary, median_ns=1_620_000, low_ns=None, high_ns=None, qemu_median_ns=1_000_000,
         qemu_error_percent=-30.0,
     )  # fmt: skip
-    shown = replace(material, cells=(replace(first, summary=summary), *others))
+    shown = replace(report_data, cells=(replace(first, summary=summary), *others))
     pages = (
         html_report(shown),
         markdown(shown),
@@ -131,20 +131,20 @@ def test_a_shift_that_no_interval_bounds_disagrees_by_its_sign():
     assert "all pairs" not in shift_text(replace(cell, median_b_ns=1_850_000))
 
 
-def test_every_report_for_people_says_why_they_disagree(material):
-    comparison = replace(material.comparisons[0], cells=(disagreeing(),))
-    shown = replace(material, comparisons=(comparison,))
+def test_every_report_for_people_says_why_they_disagree(report_data):
+    comparison = replace(report_data.comparisons[0], cells=(disagreeing(),))
+    shown = replace(report_data, comparisons=(comparison,))
     table = comparison_table(Comparison("old", "new", (disagreeing(),), 1), Look(100)).plain
     pages = (html_report(shown), markdown(shown), junit(shown), headline(shown).sentence, table)
     for text in pages:
         assert "boots of the same blocks" in " ".join(text.split())
 
 
-def test_one_page_has_one_median_of_the_blackout(material):
+def test_one_page_has_one_median_of_the_blackout(report_data):
     """Of the cell's median over boots and the median over all runs only the first is shown."""
-    first, *others = material.cells
+    first, *others = report_data.cells
     summary = replace(first.summary, median_ns=3_050_000, low_ns=None, high_ns=None)
-    text = html_report(replace(material, cells=(replace(first, summary=summary), *others)))
+    text = html_report(replace(report_data, cells=(replace(first, summary=summary), *others)))
     row = text[text.index("KVM_RUN bracket") :].partition("</tr>")[0]
     assert "<td>3.05 ms</td>" in row
     (over_boots,) = {t.median_ns for t in others[0].testimonies if t.witness == "kvm"}

@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[3]
 HEAVY = {"numpy", "sqlalchemy", "jinja2", "pyarrow", "msgspec", "rich"}
 
 
-def test_an_unknown_format_is_refused_with_a_list(material, stored):
+def test_an_unknown_format_is_refused_with_a_list(report_data, stored):
     with pytest.raises(
         UsageError, match=r"no format `prometheus`; there are html, markdown, junit, json,"
     ):
         find_format("prometheus")
     with pytest.raises(UsageError, match=r"no format ``; there are html"):
-        write_report("", Request(material, stored))
+        write_report("", Request(report_data, stored))
     assert list(stored.path.glob("reports")) == []
 
 
@@ -44,9 +44,9 @@ def test_listing_the_formats_imports_none_of_them():
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_each_is_written_to_its_path(material, stored, tmp_path, kind):
+def test_each_is_written_to_its_path(report_data, stored, tmp_path, kind):
     path = tmp_path / "here"
-    assert write_report(kind, Request(material, stored), path) == path
+    assert write_report(kind, Request(report_data, stored), path) == path
     files = list(path.iterdir()) if kind == "csv" else [path]
     assert files
     assert all(file.stat().st_size for file in files)

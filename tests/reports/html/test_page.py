@@ -50,8 +50,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def text(material):
-    return html_report(material)
+def text(report_data):
+    return html_report(report_data)
 
 
 def test_it_is_one_file_that_loads_nothing(text):
@@ -106,19 +106,19 @@ def test_charts_use_the_colours_of_the_page(text):
     assert "DejaVu" not in charts
 
 
-def test_the_numbers_are_those_of_the_records(material, text):
+def test_the_numbers_are_those_of_the_records(report_data, text):
     page = Page(text).text
-    for cell in material.cells:
+    for cell in report_data.cells:
         longest = max(cell.columns.known("blackout_ns").tolist())
         assert f"{longest / 1e6:.2f} ms" in page
     assert "budget 5.00 ms" in page
 
 
-def test_the_same_material_gives_the_same_page(material, text):
-    assert html_report(material) == text
+def test_the_same_material_gives_the_same_page(report_data, text):
+    assert html_report(report_data) == text
 
 
-def test_a_session_without_a_valid_run_has_a_page(material):
+def test_a_session_without_a_valid_run_has_a_page(report_data):
     cells = tuple(
         replace(
             cell,
@@ -127,9 +127,9 @@ def test_a_session_without_a_valid_run_has_a_page(material):
             worst=None,
             median=None,
         )
-        for cell in material.cells
+        for cell in report_data.cells
     )
-    page = Page(html_report(replace(material, cells=cells, comparisons=())))
+    page = Page(html_report(replace(report_data, cells=cells, comparisons=())))
     assert "No valid run: nothing to draw." in page.text
 
 
