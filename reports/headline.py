@@ -1,4 +1,4 @@
-"""What a report says first: the verdict, the worst cell, one sentence, and the exit code."""
+"""The top of a report: the verdict, the worst cell, one sentence, and the exit code."""
 
 from __future__ import annotations
 

@@ -68,10 +68,10 @@ def _of_growth(growth: Growth, build: str) -> ReportFinding:
     if not slopes:
         return _without_slope(growth, build)
     first = slopes[0]
-    says = "grows by" if first.clear else "does not clearly grow:"
+    verb = "grows by" if first.clear else "does not clearly grow:"
     text = (
         f"Sweep of {DIMENSIONS[growth.dimension]} on {build}: the blackout of {first.scenario} "
-        f"{says} {slope_text(first, growth.unit)}"
+        f"{verb} {slope_text(first, growth.unit)}"
     )
     others = [slope for slope in slopes if slope.mode != first.mode]
     if others and others[0].scenario == first.scenario:
@@ -182,7 +182,7 @@ def _of_overhead(data: ReportData) -> ReportFinding:
         return _not_stored("Overhead", name, which)
     cost = default_cost(certificate.effect)
     if cost is None or cost.percent is None:
-        text = f"Overhead of the probes on {build}: too few boots to tell"
+        text = f"Overhead of the probes on {build}: too few boots for a figure"
         return ReportFinding("undecided", 0, name, text, "overhead-measured", which)
     bounds = ""
     if cost.low_percent is not None and cost.high_percent is not None:

@@ -112,7 +112,7 @@ def bounded_text(ns: int | None, low_ns: int | None, high_ns: int | None) -> str
     return f"{ms(ns)} [{figure(low_ns)}, {figure(high_ns)}]"
 
 
-# The head of what `qemu_text` and the witnesses' ratios say.
+# Names the ratios of `qemu_text` and of the witnesses, which are no quotients of medians.
 RATIOS = "median of ratios"
 
 
@@ -120,7 +120,7 @@ def qemu_text(summary: Summary) -> str:
     """`2 ms, −55 %`: QEMU's downtime in whole ms, as QEMU counts, and how far it is off.
 
     The percentage is the median of the runs' own ratios to their blackouts, not the quotient of the
-    two medians, so it stands below the words `RATIOS`. `–` where QEMU reports no downtime.
+    two medians, so `RATIOS` must name it. `–` where QEMU reports no downtime.
     """
     if summary.qemu_median_ns is None:
         return "–"
@@ -219,7 +219,7 @@ def disagreement_text(cell: judged.Cell) -> str:
 
 
 def about_dimensions(dimensions: str) -> str:
-    """`256 MiB, 2 vCPUs, …` for the text that tells scenarios apart; what is off is left out."""
+    """`256 MiB of RAM, 2 vCPUs, …` from a run's dimensions; what is off is left out."""
     words = dict(word.partition("=")[::2] for word in dimensions.split())
     found = []
     if (ram := words.pop("ram_bytes", "")).isdecimal():

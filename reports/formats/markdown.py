@@ -41,7 +41,7 @@ def report(request: Request) -> str:
 
 
 def markdown(data: ReportData, *, strict: bool = False) -> str:
-    """The whole document, ending in a newline; nothing a record holds becomes markup."""
+    """The document, ending in a newline; text of a record does not become markup."""
     top = headline(data, strict=strict)
     valid, failed = total_runs(data)
     parts = [

@@ -1,4 +1,4 @@
-"""Tables and the first result of a session as Markdown; nothing a record holds becomes markup."""
+"""Tables and the first result of a session as Markdown; records cannot add markup."""
 
 from __future__ import annotations
 

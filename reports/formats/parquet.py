@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -42,11 +43,21 @@ def parquet_table(columns: Columns, about: dict[str, str] | None = None) -> pa.T
 
 
 def write_parquet(data: ReportData, file: BinaryIO) -> None:
-    """Write the table, compressed; the session's id and command are in the file's metadata."""
+    """Write the table, compressed.
+
+    The file's metadata has the session's id, kind and command, and the unproven runs by reason as
+    JSON.
+    """
     import pyarrow.parquet as pq
 
     session = data.session
-    about = {"pausebench.session": session.id, "pausebench.command": " ".join(session.command)}
+    unproven = {group.reason: list(group.runs) for group in data.unproven}
+    about = {
+        "pausebench.session": session.id,
+        "pausebench.kind": data.kind,
+        "pausebench.command": " ".join(session.command),
+        "pausebench.unproven": json.dumps(unproven),
+    }
     pq.write_table(parquet_table(data.columns, about), file, compression="zstd")
 
 

@@ -94,8 +94,8 @@ class _UpdateTrace:
         if run.blackout_ns is not None and run.blackout_start_ns is not None:
             lane = out.track("blackout", top, 0)
             start = self._at(run.blackout_start_ns)
-            notes = {"blackout_ns": run.blackout_ns, "residual_ns": run.residual_ns or 0}
-            out.slice(lane, "VM blackout", start, start + run.blackout_ns, notes)
+            about = {"blackout_ns": run.blackout_ns, "residual_ns": run.residual_ns or 0}
+            out.slice(lane, "VM blackout", start, start + run.blackout_ns, about | _proof(run))
         for order, side in enumerate(PHASE_SIDES, 1):
             spans = [span for span in run.spans if span.side == side]
             for lane_spans in _lanes(spans):
@@ -109,8 +109,8 @@ class _UpdateTrace:
         for name, ns in self.recording.steps.items():
             out.instant(lane, name, self._at(ns))
         for stamp in self.recording.qmp:
-            said: dict[str, Any] = {"side": stamp.side, "wall_us": stamp.wall_us, **stamp.data}
-            out.instant(lane, f"QMP {stamp.side}: {stamp.name}", self._at(stamp.ns), said)
+            details: dict[str, Any] = {"side": stamp.side, "wall_us": stamp.wall_us, **stamp.data}
+            out.instant(lane, f"QMP {stamp.side}: {stamp.name}", self._at(stamp.ns), details)
 
     # -- processes and threads
 
@@ -187,6 +187,14 @@ class _UpdateTrace:
             if stopped is not None and started is not None and old is not None:
                 notes = {"vcpu": bracket.index, "blackout_ns": started - stopped}
                 self.out.slice(old, "stopped", self._at(stopped), self._at(started), notes)
+
+
+def _proof(run: Run) -> dict[str, Any]:
+    """The verdict of the run's proof, and why it is not `held`."""
+    if run.proof is None:
+        return {}
+    found = {"proof": run.proof.verdict}
+    return found | {"proof_reason": run.proof.reason} if run.proof.reason else found
 
 
 def _lanes(spans: Sequence[Any]) -> list[list[Any]]:

@@ -46,7 +46,7 @@ HEADER = ("process", "phase", "starts, ms", "takes", "of the blackout", "switche
 
 
 def handover(run: Run, name: str) -> Handover:
-    """`name` says which run it is: the longest, or the one nearest to the median."""
+    """`name` is which run it is: the longest, or the one nearest to the median."""
     window = blackout_window(run)
     axes = []
     if run.spans:

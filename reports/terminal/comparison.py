@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _GAP = "  "
 _MOST_PHASES = 3
 _HEADER = ("scenario", "A ms", "B ms", "shift ms [95 %]", "%", "p", "verdict")
-_LEFT = (0, 3, 6)  # columns of text; the others are numbers and stand to the right
+_LEFT = (0, 3, 6)  # columns of text; the others are numbers, right-aligned
 _METHODS = {
     "blocks": "permutation within blocks",
     "pooled": "Mann-Whitney over all boots",

@@ -62,7 +62,7 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
     """One line per summary; the costliest phases at its end where they fit, else below it.
 
     The blackout is the longest time in which a vCPU ran no guest instruction; the interval is over
-    boots at 95 %. After QEMU's own `downtime` stands how far it is off.
+    boots at 95 %. QEMU's own `downtime` is followed by how far it is off.
     """
     page = Page(look)
     if not summaries:
@@ -83,12 +83,12 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
     costs = [_costliest(s, look) for s in summaries]
     afters = [_after(s, look) for s in summaries]
     total = sum(widths) + _GAP * len(widths)
-    beside = total + max(len(c) for c in costs) <= look.width
+    one_line = total + max(len(c) for c in costs) <= look.width
     stacked = total - _GAP > look.width
-    _draw_header(page, header, widths, beside=beside, stacked=stacked)
+    _draw_header(page, header, widths, one_line=one_line, stacked=stacked)
     for summary, row, cost, after in zip(summaries, rows, costs, afters, strict=True):
-        _draw_row(page, summary, row, widths, cost if beside else "", stacked=stacked)
-        if cost and not beside:
+        _draw_row(page, summary, row, widths, cost if one_line else "", stacked=stacked)
+        if cost and not one_line:
             page.paragraph(cost, indent=4 if stacked else widths[0] + _GAP, style="dim")
         if after:
             page.paragraph(after, indent=4 if stacked else widths[0] + _GAP, style="dim")
@@ -152,12 +152,12 @@ def _draw_header(
     header: Sequence[Sequence[str]],
     widths: Sequence[int],
     *,
-    beside: bool,
+    one_line: bool,
     stacked: bool,
 ) -> None:
     for half in (0, 1):
         cells = [cell[half].ljust(width) for cell, width in zip(header, widths, strict=True)]
-        tail = ("costliest phases", "(median share)")[half] if beside else ""
+        tail = ("costliest phases", "(median share)")[half] if one_line else ""
         if stacked:
             if half == 0:
                 page.line((header[0][0], "bold"))
@@ -170,7 +170,7 @@ def _draw_row(
     summary: Summary,
     row: Sequence[str],
     widths: Sequence[int],
-    beside: str,
+    end: str,
     *,
     stacked: bool,
 ) -> None:
@@ -181,7 +181,7 @@ def _draw_row(
         page.line((row[0], "bold"))
         cells[0] = "    "
     styles = ("bold", "", "bold cyan", "", "yellow", bad, _proof_style(summary))
-    page.line(*zip(cells, styles, strict=False), (beside, "dim"))
+    page.line(*zip(cells, styles, strict=False), (end, "dim"))
 
 
 def _proof_style(summary: Summary) -> str:

@@ -58,9 +58,9 @@ def waterfall(run: Run, look: Look) -> Text:
 
 
 def _draw_head(page: Page, run: Run) -> None:
-    say = page.look.printable
+    printable = page.look.printable
     style = "bold green" if run.outcome == "completed" else "bold red"
-    page.line((say(run.id), "bold"), "  ", (run.outcome.upper(), style))
+    page.line((printable(run.id), "bold"), "  ", (run.outcome.upper(), style))
     mode = mode_of(run.dimensions)
     by = "" if mode == "cpr-transfer" else f" by {mode}"
     page.paragraph(

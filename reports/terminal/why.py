@@ -230,5 +230,5 @@ def why_document(explanation: Explanation, path: Iterable[Segment]) -> dict[str,
 
 
 def _short(run: Run) -> str:
-    """The part of a run's id that tells it apart within its session."""
+    """A run's id without that of its session."""
     return run.id.partition(".")[2]

@@ -30,12 +30,12 @@ _EXACT_BOOTS = 6
 _WIDE = 0.10
 _SIGNIFICANT = 0.01
 _DRIFT = 0.05
-# The dip test says little about fewer values.
+# The dip test has little power with fewer values.
 _LEAST_FOR_DIP = 20
 # Shares of all CPU time.
 _FOREIGN = 0.05
 _STOLEN = 0.01
-# Probe calls that the kernel skips in one run: a few come of other processes on a busy host.
+# Skipped probe calls in one run; on a busy host other processes cause a few.
 _MANY_SKIPPED = 1_000
 
 
@@ -245,7 +245,7 @@ def _silent(runs: Sequence[Run]) -> Doubt | None:
         "no-guest-testimony",
         f"in {silent} of {len(runs)} runs the guest did not measure its pause: nothing checks "
         "the probes",
-        "the warnings of a run, in `pausebench show`, say why",
+        "`pausebench show` prints the warnings of a run",
         {"silent": silent, "runs": len(runs)},
     )
 

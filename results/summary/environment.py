@@ -5,7 +5,7 @@ from __future__ import annotations
 from results.comparison.compatibility import doubts
 from results.records.scenario import Session
 
-# Recorded beside the facts of the host, but chosen for each session.
+# Recorded with the facts of the host, but chosen for each session.
 _NOT_FACTS = frozenset({"seed", "order"})
 
 

@@ -184,7 +184,7 @@ def _comparisons(
     in_blocks = sessions[-1].environment.get("order", "").startswith("blocks")
     sides = {label: _side(columns, label) for label in labels}
     present = [label for label in labels if len(sides[label])]
-    # What a night says of a cell against its anchors counts among the night's comparisons.
+    # A night also compares each cell with its anchors: these count among its comparisons.
     at_night = "night" in sessions[-1].environment
     found = []
     for label in present[1:]:

@@ -23,7 +23,7 @@ _NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class SweptGuest:
-    """What the name of a sweep's guest says; `value` is in the dimension's unit."""
+    """A guest of a sweep, by its name; `value` is in the dimension's unit."""
 
     scenario: str
     dimension: Dimension

@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
+import pyarrow.parquet as pq
 import pytest
 
 from reports.formats.junit import junit
 from reports.formats.mail import Letter, night_mail
 from reports.formats.markdown import markdown
 from reports.formats.openmetrics import openmetrics
+from reports.formats.parquet import write_parquet
+from reports.formats.perfetto import trace
 from reports.formats.report_json import report_json, schema_text
 from reports.html.page import html_report
 from reports.html.tiles import tiles
@@ -78,6 +81,21 @@ def test_every_report_lists_them_with_their_reasons(report_data, report):
         assert reason in text
         assert f"{SESSION}.anon.b{boot:02d}.u{update:02d}" in text
     assert text.count("the page map could not be read") == 1 or report is openmetrics
+
+
+def test_the_metadata_of_a_parquet_file_lists_them(report_data, tmp_path):
+    path = tmp_path / "runs.parquet"
+    with path.open("wb") as file:
+        write_parquet(report_data, file)
+    found = json.loads(pq.read_schema(path).metadata[b"pausebench.unproven"])
+    assert {reason: len(runs) for reason, runs in found.items()} == {
+        REASONS[2, 1]: 2, REASONS[5, 1]: 1,
+    }  # fmt: skip
+
+
+def test_a_trace_has_the_reason(report_data, runs, recording_of):
+    (run,) = [run for run in runs if (run.boot, run.update) == (2, 1)]
+    assert REASONS[2, 1].encode() in trace([(run, recording_of(run))])
 
 
 def test_the_end_of_a_session_lists_them(report_data, runs):
