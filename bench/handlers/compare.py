@@ -39,7 +39,7 @@ from results.store.columns import columns_of
 from results.store.store import Store, open_store
 from results.summary.caveats import doubts_of_sides
 from results.summary.cells import summarise
-from results.summary.selection import resolve_session
+from results.summary.selection import latest_measured, resolve_session
 from runners.builds.catalogue import resolve_build
 
 from .chosen import (
@@ -172,7 +172,7 @@ def _pair(args: argparse.Namespace) -> Pair:
 
 def _print_aa(store: Store) -> None:
     """Summarise all stored A/A comparisons on this host, and the noise floor of this kernel."""
-    session = store.session(store.latest_session_id())
+    session = store.session(latest_measured(store))
     entries = store.aa(session.environment.get("host", ""))
     wrong, total = false_alarms(entry.verdict for entry in entries)  # type: ignore[misc]
     print(f"\nA/A on this host so far: {wrong} of {total} verdicts claimed a change")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from results.errors import UsageError
 from results.records.scenario import Session
+from results.store.column_reader import read_columns
 from results.store.store import Store
 
+from .cells import worst_and_median
 from .session_kind import has_measured, kind_of
 
 NAMED = ("last", "worst")
@@ -45,17 +47,18 @@ def latest_measured(store: Store) -> str:
 def _last_run(store: Store) -> str:
     sessions = store.sessions()
     for session in reversed([session for session in sessions if has_measured(session)]):
-        if runs := list(store.columns(("id",), [session.id])):
-            return str(runs[-1][0])
+        numbers = read_columns(store, [session.id]).numbers["seq"]
+        if len(numbers):
+            return store.run_by_seq(int(numbers.max())).id
     raise UsageError(_nothing_measured(store, sessions))
 
 
 def _worst_run(store: Store, session: str) -> str:
-    rows = store.columns(("id", "blackout_ns", "outcome"), [session])
-    valid = [(ns, run) for run, ns, outcome in rows if outcome == "completed" and ns is not None]
-    if not valid:
+    columns = read_columns(store, [session])
+    found = worst_and_median(columns)
+    if found is None:
         raise UsageError(f"session {session} in {store.path} has no completed run")
-    return str(max(valid, key=lambda pair: pair[0])[1])
+    return store.run_by_seq(int(columns.numbers["seq"][found[0]])).id
 
 
 def _nothing_measured(store: Store, sessions: list[Session]) -> str:

@@ -184,6 +184,22 @@ def test_in_a_browser(browser, text, tmp_path, width, scheme):
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("command", ["sweep ram", "matrix a b"])
+def test_the_result_of_a_kind_fits_a_phone(browser, session_of, tmp_path, command):
+    sizes = ("0.25", "0.5", "1")
+    cells = [(f"anon.ram-{size}", "system", "next", 4.0) for size in sizes]
+    path = tmp_path / "report.html"
+    path.write_text(html_report(session_of(command, cells, ("system", "next"))), "utf-8")
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    page.goto(path.as_uri())
+    for details in page.query_selector_all("details"):
+        details.evaluate("element => element.open = true")
+    assert page.query_selector("#result table, #result svg") is not None
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.close()
+
+
+@pytest.mark.browser
 def test_folded_parts_are_printed(browser, text, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(text, "utf-8")
