@@ -128,7 +128,7 @@ def test_findings_before_an_interrupt_are_kept(tmp_path: Path) -> None:
                 break
         rest = process.stderr.read()
         assert process.wait(timeout=120) == 130, rest
-    assert rest.strip().splitlines()[-1] == "pausebench: interrupted; what was finished is kept"
+    assert rest.strip().splitlines()[-1] == "pausebench: interrupted; finished runs are stored"
     found = json.loads(pausebench("claims", "--stored", "last", "--json", "--store", str(tmp_path)))
     verdicts = {row["claim"]: row["verdict"] for row in found["claims"]}
     assert verdicts == {2: "shown", 12: "not testable here: it was not tested"}
