@@ -10,7 +10,7 @@ from bench.measurement.scenarios import on_common_machine, resolve
 from bench.measurement.schedule import Trial
 from results.claims.catalogue import Finding, Found, pair_name
 from results.errors import HostUnfit, PausebenchError
-from results.qemu.log import complaints, of_side
+from results.qemu.log import error_messages, of_side
 from results.records.run import Run
 from results.records.scenario import MIB, Build, Scenario
 from results.summary.run_line import figures
@@ -90,4 +90,4 @@ def _finding(
 
 
 def _complaint(log: str) -> str:
-    return "; ".join(complaints(log)[-_COMPLAINTS:])
+    return "; ".join(error_messages(log)[-_COMPLAINTS:])

@@ -28,7 +28,7 @@ from results.claims.refusals import (
     release,
 )
 from results.errors import GuestLost, PausebenchError
-from results.qemu.log import last_words
+from results.qemu.log import last_message
 from results.records.recording import Process, Recording
 from results.records.scenario import MIB, Build
 from runners.builds.elf import read_elf
@@ -196,7 +196,7 @@ async def _incoming(attempts: Attempts, address: dict[str, object]) -> Said:
         await new.connect(_START_S)
     except GuestLost as error:
         by = "new QEMU, at its start"
-        said = Said(last_words(error.log_tail), by)
+        said = Said(last_message(error.log_tail), by)
         if new.alive():
             said = Said(f"{ACCEPTED}{error}", "nobody")
     finally:
@@ -232,7 +232,7 @@ async def _on_a_guest_of_its_own(
 
 def _never_started(attempts: Attempts, refusal: Refusal, error: GuestLost, why: str) -> Finding:
     """Old QEMU did not come up with what was to be refused: QEMU's words, and a run of them."""
-    words = last_words(error.log_tail) or str(error)
+    words = last_message(error.log_tail) or str(error)
     old = Process(0, error.argv, (), "gone", error.log_tail)
     said = Said(words, "old QEMU, at its start")
     run = attempts.keep(refusal, time.time_ns(), old, said)

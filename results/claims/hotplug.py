@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from results.qemu.log import complaints, of_side
+from results.qemu.log import error_messages, of_side
 from results.records.hotplug import Expected, PluggedMemory, Plugging
 
 from .catalogue import Finding, Found
@@ -111,7 +111,7 @@ def qemus_words(run: Run) -> str:
     if run.outcome == "completed":
         return ""
     for side in ("new", "old"):
-        found = complaints(of_side(run.log_tail, side))
+        found = error_messages(of_side(run.log_tail, side))
         if found:
             return found[0]
     return run.reason.partition(" [")[0]  # without our own advice

@@ -1,7 +1,7 @@
-"""Whether a device that the payload drives went on through a transfer, and for how long it did not.
+"""Whether a device driven by the payload continued through a transfer, and its longest gap.
 
-The payload sends a number to the device and fetches it back, by DMA, for ever; the device raises
-an interrupt at the end of each. A number that comes back as another was lost or carried twice.
+The payload repeatedly writes a number to the device by DMA and reads it back; the device raises an
+interrupt after each operation. A number that comes back changed was lost or transferred twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WRAP = 1 << 32
 def device_continuity(
     recording: Recording, blackout: tuple[int, int] | None
 ) -> DeviceContinuity | None:
-    """What became of the device; `blackout` is the VM's (start, end) on the host's clock."""
+    """How the device survived; `blackout` is the VM's (start, end) on the host's clock."""
     work = recording.device
     if work is None:
         return None
@@ -49,7 +49,6 @@ def _grown(work: DeviceWork, name: str) -> int:
 
 
 def _troubles(work: DeviceWork) -> list[Reason]:
-    """What must not be."""
     found = []
     device = work.address
     if not _grown(work, "operations"):
@@ -67,12 +66,12 @@ def _troubles(work: DeviceWork) -> list[Reason]:
 
 
 def check_device(device: DeviceContinuity) -> Check:
-    """DMA goes on: a line of the proof."""
+    """The proof's check that DMA continues."""
     if device.troubles:
         return Check("device DMA", "broken", "; ".join(device.troubles))
     if device.faults is None:
         return check_line("missing", "device-log-hidden")
-    whole: dict[str, Figure] = {"operations": device.operations, "device": device.address}
+    done: dict[str, Figure] = {"operations": device.operations, "device": device.address}
     if device.surplus:
-        return check_line("held", "device-whole-surplus", **whole, surplus=device.surplus)
-    return check_line("held", "device-whole", **whole)
+        return check_line("held", "device-whole-surplus", **done, surplus=device.surplus)
+    return check_line("held", "device-whole", **done)

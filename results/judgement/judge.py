@@ -1,4 +1,4 @@
-"""From the evidence of one transfer to its judgement: a pure function, used live and in replay."""
+"""The judgement of one transfer from its evidence: a pure function, used live and in replay."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .witnesses import contradictions, testify
 
 @dataclass(frozen=True, slots=True)
 class _Traced:
-    """What the probes' events tell."""
+    """Results of the probes' events."""
 
     marks: Marks
     fds: tuple[CarriedFd, ...]
@@ -41,10 +41,10 @@ class _Traced:
 
 @dataclass(frozen=True, slots=True)
 class _Standstill:
-    """How long the guest stood still, by everyone who can tell."""
+    """How long the guest did not run, by all witnesses."""
 
     pauses: tuple[Pause, ...]
-    gone: tuple[Reason, ...]  # for each vCPU's pause that is not known
+    gone: tuple[Reason, ...]  # for each vCPU whose pause is unknown
     blackout: Blackout
     views: Mapping[int, GuestView | None]
     guest: GuestPause
@@ -54,7 +54,7 @@ class _Standstill:
 
 @dataclass(frozen=True, slots=True)
 class _Continuity:
-    """What went on through the transfer: the driven device, numbered streams, RAM and files."""
+    """What survived the transfer: the driven device, numbered streams, RAM and descriptors."""
 
     device: DeviceContinuity | None
     streams: tuple[Stream, ...]
@@ -64,8 +64,8 @@ class _Continuity:
 def judge(recording: Recording) -> Run:
     """Turn the evidence of one transfer into its record.
 
-    A run is `failed` when the transfer failed, when evidence is missing, when witnesses contradict
-    each other, or when the guest or its RAM was harmed; whatever could be measured is kept.
+    A run is `failed` if the transfer failed, evidence is missing, witnesses contradict each other,
+    or the guest or its RAM was harmed; everything that could be measured is kept.
     """
     traced = _traced(recording)
     still = _standstill(recording, traced.marks)
@@ -175,7 +175,7 @@ def _reasons(
     went_on: _Continuity,
     disagreements: Iterable[Reason],
 ) -> tuple[Reason, ...]:
-    """Why the run is invalid, each reason once."""
+    """Why the run is invalid, without duplicates."""
     window = still.blackout.window
     pause_seen = still.guest.gap_ns is not None or window is not None
     found = harm(recording)

@@ -1,4 +1,4 @@
-"""What makes a run invalid, and what is only to be said of it: as reasons, in their order."""
+"""What makes a run invalid, and what is only a warning: as reasons, in order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .promises import old_must_end
 
 
 def harm(recording: Recording) -> list[Reason]:
-    """The transfer failed, or the guest or its RAM did not come through it whole."""
+    """The transfer failed, or it harmed the guest or its RAM."""
     if recording.failure:
         return [because(FAILED, said=recording.failure)]
     found = []
@@ -28,7 +28,7 @@ def harm(recording: Recording) -> list[Reason]:
         found.append(because("old-not-ended", state=old or "unknown", expected=ends))
     if new != "running":
         found.append(because("new-not-running", state=new or "unknown"))
-    if recording.streams is None:  # which testify instead of the payload
+    if recording.streams is None:  # else the streams testify instead of the payload
         found += _harm_to_the_guest(recording)
     return found
 
@@ -70,9 +70,9 @@ def incomplete(
     *,
     pause_seen: bool,
 ) -> list[Reason]:
-    """Evidence that is not all there, so that what remains proves nothing.
+    """Missing evidence, without which the rest proves nothing.
 
-    `pause_seen` is whether any witness that needs no probes, or the probes, saw a pause.
+    `pause_seen` is whether the probes, or a witness that needs no probes, saw a pause.
     """
     if not recording.probed:
         return [] if pause_seen else [because("nothing-seen")]
@@ -86,7 +86,7 @@ def incomplete(
 
 
 def stream_troubles(recording: Recording, streams: Sequence[Stream]) -> list[Reason]:
-    """Of a guest that drives ordinary devices: what was lost on the way, or that nothing came."""
+    """What the streams of a guest that drives ordinary devices lost, or that there were none."""
     if recording.streams is None:
         return []
     if not recording.streams:
@@ -95,14 +95,14 @@ def stream_troubles(recording: Recording, streams: Sequence[Stream]) -> list[Rea
 
 
 def not_proven(proof: Proof | None) -> tuple[Reason, ...]:
-    """A broken proof fails its run; one that is merely unproven says so and does not."""
+    """A broken proof fails its run; one that is only unproven does not."""
     if proof is None or proof.verdict != "broken":
         return ()
     return read_reasons(PROOF_BROKEN + proof.reason)
 
 
 def warnings(recording: Recording, marks: Marks, *, clock_read: bool) -> list[Reason]:
-    """What makes phases or witnesses missing, and no number wrong."""
+    """Missing phases or witnesses, which make no number wrong."""
     found = _silent_probes(recording, marks)
     if recording.beats and not clock_read:
         found.append(because("clock-unread"))
@@ -110,7 +110,7 @@ def warnings(recording: Recording, marks: Marks, *, clock_read: bool) -> list[Re
 
 
 def _silent_probes(recording: Recording, marks: Marks) -> list[Reason]:
-    """What did not fire although it was probed."""
+    """Marks that were probed but did not fire, and skipped probe calls."""
     if recording.failure or not recording.probed:
         return []
     expected = expected_marks(recording.scenario.mode)

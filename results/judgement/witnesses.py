@@ -1,4 +1,4 @@
-"""Witnesses of one pause side by side, and what cannot be true together."""
+"""The witnesses of one pause, and the contradictions between them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from results.timeline.phases import Marks
 from .blackout import Blackout, Pause
 from .guest_clock import GuestView
 
-# How far witnesses may be apart before the run is doubted. A guest whose clock freezes cannot
-# see up to one logging threshold (200 µs) of the pause on top of the sampling noise.
+# How much witnesses may differ before they contradict each other. A guest whose clock freezes
+# misses up to one logging threshold (200 µs) of the pause in addition to the sampling noise.
 TOLERANCE_NS = 100_000
 FROZEN_TOLERANCE_NS = 350_000
 
@@ -50,7 +50,7 @@ def testify(
 
 
 def _observer(recording: Recording, pauses: Sequence[Pause]) -> int | None:
-    """The longest gap that the observer saw around a blackout; None where it cannot testify."""
+    """The longest gap that the observer saw around a blackout; None if it cannot testify."""
     if not recording.observed:
         return None
     found = [_observed(recording.observed, pause) for pause in pauses]
@@ -66,9 +66,9 @@ def _observer(recording: Recording, pauses: Sequence[Pause]) -> int | None:
 
 
 def _observed(gaps: tuple[ObservedGap, ...], pause: Pause) -> ObservedGap | None:
-    """The observer's gap around a vCPU's blackout, if it was awake at both of its ends.
+    """The observer's gap around a vCPU's blackout, if the observer was running at both ends.
 
-    An observer that waited for a CPU for longer than the tolerance testifies to nothing.
+    An observer that waited for a CPU for longer than the tolerance does not testify.
     """
     around = [
         gap
@@ -87,11 +87,11 @@ def contradictions(
     blackout: Blackout,
     witnesses: Witnesses,
 ) -> tuple[Reason, ...]:
-    """What cannot be true together; nothing where the blackout is not known.
+    """Contradictions between witnesses; none if the blackout is unknown.
 
-    QEMU's functions and QMP's events lie inside the blackout, so they may be shorter and never
-    longer; the guest's gap lies around it, so it may be longer and never shorter. QEMU's
-    `downtime` is a claim to be judged, not a witness to agree with.
+    QEMU's functions and QMP's events lie inside the blackout, so they may be shorter but not
+    longer; the guest's gap lies around it, so it may be longer but not shorter. QEMU's `downtime`
+    is a claim under test and need not agree.
     """
     length = blackout.length_ns
     if length is None:
@@ -113,7 +113,7 @@ def contradictions(
 def _against_observer(
     recording: Recording, pause: Pause, view: GuestView | None
 ) -> Iterator[Reason]:
-    """The observer's gap lies around the blackout, and is the guest's own gap seen from outside."""
+    """The observer's gap covers the blackout, and is as long as the guest's own gap."""
     gap = _observed(recording.observed or (), pause)
     if gap is None:
         return
@@ -131,12 +131,12 @@ def _against_observer(
 def _against_marks(recording: Recording, marks: Marks, pause: Pause) -> Iterator[Reason]:
     """No vCPU runs between old QEMU's stop and new QEMU's start."""
     vm_start, vm_stop = marks.new("vm_start", "enter"), marks.old("vm_stop", "enter")
-    if recording.scenario.mode == "snapshot":  # `stop` is another function than the save's own
+    if recording.scenario.mode == "snapshot":  # `stop` does not call vm_stop_force_state
         vm_stop = marks.old("pause_vcpus", "enter")
     if vm_start is not None and pause.end_ns < vm_start:
         yield because("entered-before-start", vcpu=pause.vcpu)
     # A guest that drives devices under TCG leaves cpu_exec for each access, and may then wait for
-    # QEMU's lock until it is stopped: that is blackout too.
+    # the BQL until it is stopped: that is part of the blackout.
     waits = recording.streams is not None and recording.scenario.accel == "tcg"
     if vm_stop is not None and not waits and pause.start_ns < vm_stop - TOLERANCE_NS:
         yield because("left-before-stop", vcpu=pause.vcpu)

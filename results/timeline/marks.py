@@ -1,12 +1,12 @@
-"""The marks and phases of a handover: the one table that every list of them is taken from.
+"""The marks and phases of a handover: the one table from which every list of them is derived.
 
 A mark is a function of QEMU that is probed. Functions are renamed between releases, so every mark
 has a list of aliases; the first that a build exports is probed. A phase lies between two moments,
 most of them marks. Source of the boundaries: QEMU's migration/cpr.c, migration/migration.c,
 migration/savevm.c and system/cpus.c in 10.0 to 11.1.
 
-A new mark takes an entry here and its `MARK(name)` in probes/bpf/handover.bpf.c, a new phase one
-entry here: what is probed, missed, drawn and coloured follows.
+A new mark needs an entry here and its `MARK(name)` in probes/bpf/handover.bpf.c, a new phase only
+an entry here: what is probed, required, drawn and coloured follows from the table.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ QemuSide = Literal["old", "new"]
 PhaseSide = Literal["old", "new", "both", "controller"]
 Edge = Literal["enter", "return"]
 
-PHASE_SIDES: tuple[PhaseSide, ...] = get_args(PhaseSide)  # in the order in which they are shown
+PHASE_SIDES: tuple[PhaseSide, ...] = get_args(PhaseSide)  # in display order
 
 # -- marks ----------------------------------------------------------------------------------------
 
 EVERY_MODE: frozenset[Mode] = frozenset(get_args(Mode))
-CPR_CHANNEL: frozenset[Mode] = frozenset({"cpr-transfer"})  # has a second channel beside the main
+CPR_CHANNEL: frozenset[Mode] = frozenset({"cpr-transfer"})  # has a cpr channel besides the main one
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point in QEMU's code: the aliases of one function and whether its return counts too.
+    """A point in QEMU's code: the aliases of one function and whether its return is probed too.
 
-    No return is probed where a function yields as a coroutine: a return probe belongs to a stack,
-    and one left behind on another stack ends the process with SIGILL. In `modes` it must fire.
+    No return is probed in functions that yield as a coroutine: a return probe belongs to a stack,
+    and one left behind on another stack kills the process with SIGILL. A needed mark must fire in
+    all of `modes`.
     """
 
     name: str
@@ -82,10 +83,10 @@ MARKS: tuple[Mark, ...] = (
 
 MARK_NAMES: tuple[str, ...] = tuple(m.name for m in MARKS)
 
-# Every function that a build is asked for.
+# Every function that is looked up in a build's symbols.
 FUNCTIONS: tuple[str, ...] = tuple(f for m in MARKS for f in m.functions)
 
-# What is recorded of the kernel beside QEMU's marks: system calls, and other events.
+# What is recorded of the kernel besides QEMU's marks: system calls and other events.
 SYSTEM_CALLS = ("mmap", "sendmsg", "recvmsg", "vfio_ioctl")
 KERNEL_EVENTS = (*SYSTEM_CALLS, "interrupt", "exec")
 
@@ -110,7 +111,7 @@ def expected_marks(mode: Mode) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """The first event of a mark in one QEMU, not before `after` where that was seen."""
+    """The first event of a mark in one QEMU, not before `after` if that was seen."""
 
     side: QemuSide
     mark: str
@@ -120,14 +121,14 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A stamp of the controller's own."""
+    """A timestamp of the controller."""
 
     name: str
 
 
-# Moments that another event marks in another mode, or that depend on more than one event;
-# results.timeline.phases says which.
-Turn = Literal[
+# Moments that a different event marks in each mode, or that depend on several events; see
+# results.timeline.phases.
+Derived = Literal[
     "cpr_load_begun",
     "stop",
     "paused",
@@ -140,7 +141,7 @@ Turn = Literal[
     "remap_begun",
     "remap_ended",
 ]
-Moment = At | Step | Turn
+Moment = At | Step | Derived
 
 CPR_SAVE = At("old", "cpr_save")
 CPR_LOADED = At("new", "cpr_load", "return")
@@ -157,11 +158,11 @@ RESUMED = At("new", "resume_vcpus", "return", after=VM_START)
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What happens from one moment to another, and what of it the guest waits for.
+    """What happens from one moment to another, and which part of it the guest waits for.
 
-    `waited_for`: no part of the blackout belongs to a phase without it. The guest waits for a phase
-    from `share_from` on, if that is not its start. A phase that `yields` leaves to any other what
-    that is known to do meanwhile; else the later one in the table has it.
+    A phase that is not `waited_for` has no share of the blackout. `share_from` is when the guest
+    starts to wait for the phase, if that is not its start. Time in two phases belongs to the later
+    one in the table, except that a phase that `yields` leaves it to any other.
     """
 
     name: str
@@ -191,7 +192,7 @@ PHASES: tuple[Phase, ...] = (
     Phase("save_start", "old", STOPPED, SETUP),
     Phase("ram_setup", "old", SETUP, SET_UP),
     Phase("state_save", "old", "saving", COMPLETED),
-    # Without a hold QEMU starts in the blackout.
+    # Without a hold new QEMU starts within the blackout.
     Phase("source_quit", "old", COMPLETED, "followed", yields=True),
     Phase("target_start", "new", "followed", LOAD, yields=True),
     Phase("state_load", "new", LOAD, "loaded", share_from="awaited"),
@@ -199,18 +200,18 @@ PHASES: tuple[Phase, ...] = (
     Phase("activation", "new", "loaded", VM_START),
     Phase("vm_start", "new", VM_START, RESUMED),
     Phase("first_entry", "new", RESUMED, "first_entry"),
-    # The devices' handover spans phases of both sides; its part that only new does is vfio_remap.
+    # The handover of assigned devices spans phases of both sides; new QEMU's part is vfio_remap.
     Phase("vfio_handover", "both", "addresses_given_up", "remap_ended", waited_for=False),
-    # What old QEMU does after the fact.
+    # After the guest has moved.
     Phase("source_end", "old", COMPLETED, At("old", "runstate", after=COMPLETED), waited_for=False),
 )
 
 PHASE_NAMES: tuple[str, ...] = tuple(p.name for p in PHASES)
 
-# Those that may have a part of the blackout.
+# Those that may have a share of the blackout.
 SHARING_PHASES: tuple[str, ...] = tuple(p.name for p in PHASES if p.waited_for)
 
 
 def phase_label(name: str) -> str:
-    """A phase as it is called in a text."""
+    """The display name of a phase."""
     return name.replace("_", " ")

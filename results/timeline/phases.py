@@ -1,9 +1,9 @@
 """Phases of a handover as spans on one clock, and their shares of the blackout.
 
-Old and new QEMU work at the same time, so spans overlap. Shares do not: every instant of the
-blackout belongs to one phase at the most, that of the side the guest is waiting for: old until new
-reads the first section of device state or old has sent all, new from then on. What belongs to none
-is the residual.
+Old and new QEMU work in parallel, so spans overlap. Shares do not: every instant of the blackout
+belongs to at most one phase, that of the side that the guest is waiting for. This is old QEMU until
+new reads the first section of device state or old has sent everything, and new QEMU from then on.
+Time that belongs to no phase is the residual.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from .marks import (
     VM_START,
     VM_STOP,
     At,
+    Derived,
     Moment,
     Step,
-    Turn,
 )
 from .vfio_calls import is_address_call
 
 
 def sided_events(recording: Recording) -> tuple[tuple[Event, ...], int, int]:
-    """The events with the ids of old and of new QEMU.
+    """The events with the pids of old and of new QEMU.
 
-    Where they are one process, what it did from its execve on is new QEMU's, under an id that no
-    process has.
+    If both are one process, its events from its execve on are attributed to new QEMU, under a
+    negative pid.
     """
     old, new = recording.old.pid, recording.new.pid
     if old != new:
@@ -52,7 +52,7 @@ def sided_events(recording: Recording) -> tuple[tuple[Event, ...], int, int]:
 
 
 class Marks:
-    """Look-up of marks by side, name and edge in one transfer's events."""
+    """Lookup of marks by side, name and edge in one transfer's events."""
 
     def __init__(self, events: tuple[Event, ...], old_pid: int, new_pid: int) -> None:
         self._sides = {old_pid: "old", new_pid: "new"}
@@ -90,10 +90,10 @@ class Marks:
         return "after-cpr-save" if stop > save else "before-cpr-save"
 
 
-class _Seen:
-    """Where the moments of the table lie in one transfer; None for one that was not seen.
+class _Moments:
+    """The moments of the table in one transfer; None for one that was not seen.
 
-    A moment is an event where the work of one process may be counted from it, else its time.
+    A moment is an event if the process's counters can be read from it, else a time in ns.
     """
 
     def __init__(self, marks: Marks, steps: Mapping[str, int], first_entry: int | None) -> None:
@@ -106,7 +106,7 @@ class _Seen:
             case Step(name):
                 return self.steps.get(name)
             case _:
-                return _TURNS[moment](self)
+                return _DERIVED[moment](self)
 
     def at(self, moment: At) -> Event | None:
         since = self.at(moment.after) if moment.after else None
@@ -117,72 +117,72 @@ class _Seen:
         return _ns(self.find(moment))
 
     def asked_to_stop(self) -> Event | None:
-        """Where a guest stands still before its QEMU is told to save it: when it was told to."""
+        """The stop of a guest that is paused before its QEMU is told to save it."""
         ends_first = self.steps.get("old_gone") is not None
         return self.marks.first("old", "pause_vcpus", "enter") if ends_first else None
 
     def copied_while_running(self) -> bool:
-        """Whether RAM was copied while the guest ran: the set-up began before it stopped."""
+        """Whether RAM was copied while the guest ran: the setup began before it stopped."""
         setup, stopped = self.ns(SETUP), self.ns(STOPPED)
         return setup is not None and stopped is not None and setup < stopped
 
 
-def _cpr_load_begun(seen: _Seen) -> int | None:
-    """New QEMU waits in accept until old connects: that is not loading."""
+def _cpr_load_begun(seen: _Moments) -> int | None:
+    """New QEMU waits in accept() until old connects; that is not part of loading."""
     save, waited = seen.ns(CPR_SAVE), seen.marks.new("cpr_load", "enter")
     if waited is None or save is None:
         return save
     return max(waited, save)
 
 
-def _stop(seen: _Seen) -> Event | None:
+def _stop(seen: _Moments) -> Event | None:
     return seen.asked_to_stop() or seen.at(VM_STOP)
 
 
-def _paused(seen: _Seen) -> Event | None:
+def _paused(seen: _Moments) -> Event | None:
     after = None if seen.asked_to_stop() else VM_STOP
     return seen.at(At("old", "pause_vcpus", "return", after))
 
 
-def _saving(seen: _Seen) -> Event | None:
-    """A new QEMU that has been reading RAM already waits for old from the stop on."""
+def _saving(seen: _Moments) -> Event | None:
+    """New QEMU waits for old from the stop on if it has already been reading RAM."""
     return seen.at(STOPPED if seen.copied_while_running() else SET_UP)
 
 
-def _followed(seen: _Seen) -> int | None:
-    """When new QEMU could begin: old had ended, or became new by execve."""
+def _followed(seen: _Moments) -> int | None:
+    """When new QEMU could start: old had exited, or became new by execve."""
     stopped = seen.at(STOPPED)
-    # A process that is started before the guest stops is none that it waits for.
+    # The guest does not wait for a process that was started before it stopped.
     execve = seen.marks.first("new", "exec", "enter", stopped.ns) if stopped else None
     return seen.steps.get("old_gone", _ns(execve))
 
 
-def _loaded(seen: _Seen) -> Event | None:
-    """The same function also runs once when the machine is made: that is before loading."""
+def _loaded(seen: _Moments) -> Event | None:
+    """The same function is also called when the machine is created, before loading."""
     vm_start, load = seen.at(VM_START), seen.at(LOAD)
     loaded = seen.marks.last_before("new", "loaded", "enter", vm_start.ns) if vm_start else None
     return None if loaded and load and loaded.ns < load.ns else loaded
 
 
-def _awaited(seen: _Seen) -> int | None:
-    """From when on the guest waits for new QEMU to load, and no longer for old to save."""
+def _awaited(seen: _Moments) -> int | None:
+    """When the guest starts to wait for new QEMU to load, and no longer for old to save."""
     completed, sections = seen.ns(COMPLETED), seen.marks.new("load_main", "enter")
     if seen.copied_while_running():
-        # By postcopy not all is sent when the guest goes on.
+        # In postcopy the guest resumes before everything is sent.
         sent = completed is not None and (seen.first_entry is None or completed <= seen.first_entry)
         return completed if sent else seen.ns(STOPPED)
-    # Until new reads the first section the guest waits for old, but not once old has sent all.
+    # The guest waits for old until new reads the first section, or until old has sent everything.
     if sections is None or completed is None:
         return sections
     return min(sections, completed)
 
 
-def _addresses_given_up(seen: _Seen) -> int | None:
+def _addresses_given_up(seen: _Moments) -> int | None:
     unmapped, (taken, _) = vfio_bounds(seen.marks)
     return _ns(unmapped or taken)
 
 
-_TURNS: dict[Turn, Callable[[_Seen], Event | int | None]] = {
+_DERIVED: dict[Derived, Callable[[_Moments], Event | int | None]] = {
     "cpr_load_begun": _cpr_load_begun,
     "stop": _stop,
     "paused": _paused,
@@ -201,7 +201,7 @@ def _ns(moment: Event | int | None) -> int | None:
     return moment.ns if isinstance(moment, Event) else moment
 
 
-# The last that claims an instant has it, so those that yield come first.
+# The last phase that claims an instant owns it, so those that yield come first.
 _MEASURED = tuple(sorted(PHASES, key=lambda phase: not phase.yields))
 _BY_NAME = {phase.name: phase for phase in PHASES}
 
@@ -209,11 +209,11 @@ _BY_NAME = {phase.name: phase for phase in PHASES}
 def build_spans(
     marks: Marks, steps: Mapping[str, int], window: tuple[int, int] | None
 ) -> tuple[Span, ...]:
-    """Every phase whose both ends were seen; those that yield first, then in order of time.
+    """Every phase of which both ends were seen; those that yield first, then in order of time.
 
     `window` is the VM blackout (start, end); without it all shares are 0.
     """
-    seen = _Seen(marks, steps, window[1] if window else None)
+    seen = _Moments(marks, steps, window[1] if window else None)
     spans = _spans(seen)
     if window is None:
         return tuple(spans)
@@ -226,13 +226,13 @@ def build_spans(
 def phase_owners(
     marks: Marks, steps: Mapping[str, int], window: tuple[int, int]
 ) -> tuple[tuple[int, int, str], ...]:
-    """The window cut where its owner changes: (start, end, phase), empty where none claims it."""
-    seen = _Seen(marks, steps, window[1])
+    """The window split where its owner changes: (start, end, phase); "" for the residual."""
+    seen = _Moments(marks, steps, window[1])
     return tuple(_owners(_spans(seen), seen, window))
 
 
-def _spans(seen: _Seen) -> list[Span]:
-    """Every phase whose both ends were seen, without its share."""
+def _spans(seen: _Moments) -> list[Span]:
+    """Every phase of which both ends were seen, without its share."""
     spans = []
     for phase in _MEASURED:
         bounds = seen.find(phase.start), seen.find(phase.end)
@@ -243,8 +243,8 @@ def _spans(seen: _Seen) -> list[Span]:
 
 
 def vfio_bounds(marks: Marks) -> tuple[Event | None, tuple[Event | None, Event | None]]:
-    """Where assigned devices change hands: old lets go of its addresses, new gives its own."""
-    # Before the stop QEMU only tries out whether iommufd knows the call.
+    """The handover of assigned devices: old invalidates its addresses, new sets its own."""
+    # Before the stop QEMU only probes whether iommufd supports the call.
     stop = marks.old("vm_stop", "enter") or 0
     unmapped = next(
         (e for e in marks.all("old", "vfio_ioctl", "enter") if e.ns > stop and is_address_call(e)),
@@ -260,16 +260,16 @@ def vfio_bounds(marks: Marks) -> tuple[Event | None, tuple[Event | None, Event |
 
 
 def _spent(start: Event | int | None, end: Event | int | None) -> dict[str, int]:
-    """Counters of the process between two of its events."""
+    """Increase of the process's counters between two of its events."""
     if not isinstance(start, Event) or not isinstance(end, Event) or start.pid != end.pid:
         return {}
     return {k: max(0, v - start.counters.get(k, 0)) for k, v in end.counters.items()}
 
 
 def _owners(
-    spans: Sequence[Span], seen: _Seen, window: tuple[int, int]
+    spans: Sequence[Span], seen: _Moments, window: tuple[int, int]
 ) -> Iterator[tuple[int, int, str]]:
-    """Give each instant of the window to the last phase that claims it."""
+    """Assign each instant of the window to the last phase that claims it."""
     claims: dict[str, tuple[int, int]] = {}
     for span in spans:
         phase = _BY_NAME[span.name]

@@ -16,7 +16,7 @@ from typing import Any
 from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
 
 from results.errors import GuestLost, TransferRefused
-from results.qemu.log import last_words
+from results.qemu.log import last_message
 from results.records.recording import QmpStamp
 from results.records.run import Side
 from runners.system.child import dying_with_us
@@ -96,8 +96,9 @@ class Qemu:
         code = self.process.poll()
         state = "does not answer" if code is None else f"ended with {_describe(code)}"
         tail = self.log_tail()
+        said = last_message(tail) or "it wrote nothing"
         return GuestLost(
-            f"QEMU (pid {self.pid}) {state} while {what}: {last_words(tail) or 'it wrote nothing'}",
+            f"QEMU (pid {self.pid}) {state} while {what}: {said}",
             self.argv,
             tail,
         )

@@ -1,4 +1,4 @@
-"""A driven device: what is lost or repeated is said, its gap is measured, wrapping is harmless."""
+"""A driven device: losses are reported, its gap is measured, counters may wrap."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def recorded(
     return make
 
 
-def test_a_device_that_goes_on_holds(recorded: Callable[..., Recording]) -> None:
+def test_a_device_that_continues_holds(recorded: Callable[..., Recording]) -> None:
     found = device_continuity(recorded((150, 250, 450, 550)), (260, 460))
     assert found is not None
     assert (found.operations, found.during, found.troubles) == (4, 1, ())
@@ -47,13 +47,13 @@ def test_interrupts_before_the_transfer_do_not_count(recorded: Callable[..., Rec
 @pytest.mark.parametrize(
     ("after", "words"),
     [
-        ({"operations": 10}, "ended no operation in new QEMU"),
-        ({"wrong": 2, "wrong_seen": 3, "wrong_expected": 4}, "2 numbers came back as others"),
-        ({"silent": 1}, "1 operations ended without their interrupt"),
+        ({"operations": 10}, "completed no operation in new QEMU"),
+        ({"wrong": 2, "wrong_seen": 3, "wrong_expected": 4}, "2 numbers came back changed"),
+        ({"silent": 1}, "1 operations completed without an interrupt"),
         ({"faults": 3}, "the IOMMU logged 3 faults"),
     ],
 )
-def test_what_must_not_be_breaks_the_proof(
+def test_a_faulty_device_breaks_the_proof(
     recorded: Callable[..., Recording], after: dict[str, Any], words: str
 ) -> None:
     found = device_continuity(recorded(**after), None)
@@ -62,7 +62,9 @@ def test_what_must_not_be_breaks_the_proof(
     assert check_device(found).state == "broken"
 
 
-def test_an_unreadable_kernel_log_leaves_the_proof_open(recorded: Callable[..., Recording]) -> None:
+def test_an_unreadable_kernel_log_leaves_the_proof_unproven(
+    recorded: Callable[..., Recording],
+) -> None:
     found = device_continuity(recorded(faults=None), None)
     assert found is not None
     assert check_device(found).state == "missing"

@@ -1,4 +1,4 @@
-"""The judgement of a transfer: on a made-up one with round numbers, and on two real ones."""
+"""The judgement of a transfer: of a made-up one with round numbers, and of two real ones."""
 
 from __future__ import annotations
 
@@ -236,8 +236,8 @@ def test_kvm_tracepoints_testify_only_when_every_vcpu_was_seen(recording: Record
     assert judge(second(first(recording))).witnesses.kvm_entry == 4_000 * US - 20
 
 
-def test_a_clock_that_freezes_is_told_by_its_step(recording: Recording) -> None:
-    """The same pause, but the guest's clock stood still with the guest for 3.95 ms of it."""
+def test_a_clock_that_freezes_is_recognised_by_its_step(recording: Recording) -> None:
+    """The same pause, but the guest's clock did not run for 3.95 ms of it."""
     frozen = replace(recording, beats=(beats(0, 3_950), beats(1, 3_950)))
     run = judge(frozen)
     assert run.outcome == "completed"
@@ -246,13 +246,13 @@ def test_a_clock_that_freezes_is_told_by_its_step(recording: Recording) -> None:
     assert run.first_progress_ns == 300 * US
 
 
-def test_under_tcg_the_bracket_is_no_kvm_witness(recording: Recording) -> None:
+def test_under_tcg_the_bracket_is_not_a_kvm_witness(recording: Recording) -> None:
     run = judge(replace(recording, scenario=replace(recording.scenario, accel="tcg")))
     assert run.blackout_ns == 4_000 * US
     assert run.witnesses.kvm is None
 
 
-def test_what_no_phase_explains_is_left_as_residual(recording: Recording) -> None:
+def test_time_without_a_phase_is_the_residual(recording: Recording) -> None:
     run = judge(without("setup")(recording))
     assert run.outcome == "completed"
     # save_start (100 µs), ram_setup (400 µs) and the start of state_save (400 µs) hang on it
@@ -299,17 +299,17 @@ def test_a_witness_that_did_not_testify_is_none_and_not_zero(recording: Recordin
         ),
         pytest.param(
             lambda r: replace(r, old=replace(r.old, runstate="finish-migrate")),
-            "old QEMU ended finish-migrate, not postmigrate",
+            "old QEMU ended in state finish-migrate, not postmigrate",
             id="old-runstate",
         ),
         pytest.param(
             lambda r: replace(r, new=replace(r.new, runstate="paused")),
-            "new QEMU ended paused, not running",
+            "new QEMU ended in state paused, not running",
             id="new-runstate",
         ),
         pytest.param(
             lambda r: replace(r, new=replace(r.new, runstate="")),
-            "new QEMU ended unknown, not running",
+            "new QEMU ended in state unknown, not running",
             id="new-runstate-unknown",
         ),
         pytest.param(
@@ -324,11 +324,11 @@ def test_a_witness_that_did_not_testify_is_none_and_not_zero(recording: Recordin
             id="pattern-error",
         ),
         pytest.param(
-            beat(0, beats_after=1_000), "vCPU 0 stands still in new QEMU", id="vcpu-stands"
+            beat(0, beats_after=1_000), "vCPU 0 does not run in new QEMU", id="vcpu-stands"
         ),
         pytest.param(
             lambda r: replace(r, beats=r.beats[:1]),
-            "the guest was not seen to beat on every vCPU",
+            "no beats were seen from some vCPUs",
             id="vcpu-without-beats",
         ),
         pytest.param(
@@ -361,13 +361,13 @@ def test_a_witness_that_did_not_testify_is_none_and_not_zero(recording: Recordin
             "vCPU 0 left the guest for good before old QEMU's vm_stop",
             id="left-before-vm-stop",
         ),
-        pytest.param(observed(late_us=400), "that does not hold its blackout", id="observer-late"),
+        pytest.param(observed(late_us=400), "that does not cover its blackout", id="observer-late"),
         pytest.param(
-            observed(late_us=-400), "that does not hold its blackout", id="observer-early"
+            observed(late_us=-400), "that does not cover its blackout", id="observer-early"
         ),
         pytest.param(
             observed(late_us=50, end_us=-450),
-            "that does not hold its blackout",
+            "that does not cover its blackout",
             id="observer-short",
         ),
         pytest.param(observed(end_us=600), "the guest one of 4210000", id="observer-long"),
@@ -400,7 +400,9 @@ def test_run_fails_with_its_reason(recording: Recording, change: Change, reason:
         pytest.param(lambda r: replace(r, migrate_info={"downtime": 40}), id="qemu-claims-more"),
     ],
 )
-def test_within_the_noise_of_clocks_nobody_disagrees(recording: Recording, change: Change) -> None:
+def test_witnesses_within_the_tolerance_do_not_disagree(
+    recording: Recording, change: Change
+) -> None:
     run = judge(change(recording))
     assert (run.outcome, run.disagreements) == ("completed", ())
 
@@ -429,10 +431,10 @@ def test_observer_without_probes_gives_its_longest_gap(recording: Recording) -> 
     assert judge(observed()(bare)).witnesses.observer == 4_250 * US
 
 
-def test_probe_calls_that_the_kernel_left_out_are_told(recording: Recording) -> None:
+def test_skipped_probe_calls_are_reported(recording: Recording) -> None:
     run = judge(replace(recording, skipped=3))
     assert run.outcome == "completed"
-    assert any("left 3 probe calls out" in warning for warning in run.warnings)
+    assert any("skipped 3 probe calls" in warning for warning in run.warnings)
 
 
 def test_only_contradictions_count_as_disagreements(recording: Recording) -> None:
@@ -443,7 +445,7 @@ def test_only_contradictions_count_as_disagreements(recording: Recording) -> Non
     assert longer.reason == longer.disagreements[0]
 
 
-def test_every_reason_is_told_once(recording: Recording) -> None:
+def test_all_reasons_are_listed(recording: Recording) -> None:
     run = judge(without("recvmsg")(replace(recording, lost=1, ram=None)))
     assert run.reason == (
         "guest RAM was not checked; 1 probe records were lost; "
@@ -456,7 +458,7 @@ def test_every_reason_is_told_once(recording: Recording) -> None:
     ]
 
 
-def test_the_same_reason_twice_is_told_once(recording: Recording) -> None:
+def test_duplicate_reasons_are_listed_once(recording: Recording) -> None:
     unheard = without("recvmsg")(recording)
     again = tuple(replace(e, ns=e.ns + 20 * US) for e in unheard.events if e.mark == "sendmsg")
     run = judge(replace(unheard, events=(*unheard.events, *again)))
@@ -481,7 +483,7 @@ def test_failed_run_keeps_what_could_be_measured(recording: Recording) -> None:
     assert kept == good
 
 
-def test_one_vcpu_that_was_not_seen_takes_only_its_own_number(recording: Recording) -> None:
+def test_a_vcpu_that_was_not_seen_leaves_the_others_known(recording: Recording) -> None:
     run = judge(bracket(1, run_first_entry_ns=None)(recording))
     assert run.vcpu_blackouts_ns == (4_000 * US, None)
     assert run.blackout_ns is None  # it might have been the longest
@@ -489,8 +491,8 @@ def test_one_vcpu_that_was_not_seen_takes_only_its_own_number(recording: Recordi
     assert run.witnesses.uprobe == 3_100 * US
 
 
-def test_failed_transfer_says_only_why_it_failed(recording: Recording) -> None:
-    """It ended in the hold: nothing after it can be missing on top of that."""
+def test_failed_transfer_has_no_other_reasons(recording: Recording) -> None:
+    """It failed during the hold, so missing later evidence is not reported in addition."""
     failed = replace(
         recording,
         failure="QEMU (pid 200) ended with SIGKILL while it was asked to migrate-incoming",
@@ -522,7 +524,7 @@ def test_run_without_probes_has_the_witnesses_that_need_none(recording: Recordin
     assert run.first_progress_ns is None
 
 
-def test_guest_whose_clock_cannot_be_read_is_no_witness(recording: Recording) -> None:
+def test_guest_whose_clock_cannot_be_read_does_not_testify(recording: Recording) -> None:
     run = judge(replace(recording, tick_ns=0.0))
     assert run.outcome == "completed"
     assert run.witnesses.guest is None

@@ -1,4 +1,4 @@
-"""Calls on DMA mappings: what a handover makes, and what it must not make."""
+"""Calls on DMA mappings: those of a handover, and those that must not occur."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_a_transfer_changes_addresses_only() -> None:
     assert check_mappings(TYPE1, GOOD).state == "held"
 
 
-def test_mappings_that_are_remade_break_the_proof() -> None:
+def test_recreated_mappings_break_the_proof() -> None:
     more = (call(150, OLD, UNMAP_DMA, 0, RAM), call(160, NEW, MAP_DMA, 3, RAM))
     calls = vfio_calls((*TRANSFER, *more), OLD, NEW)
     assert (calls.unmapped, calls.mapped) == (1, 1)
     assert check_mappings(TYPE1, calls).state == "broken"
 
 
-def test_a_call_that_fails_leaves_nothing_proven() -> None:
+def test_a_failed_call_leaves_the_run_unproven() -> None:
     minus_one = (1 << 64) - 1  # as a probe sees it
     calls = vfio_calls((*TRANSFER, answer(240, NEW, MAP_DMA, minus_one)), OLD, NEW)
     assert calls.failed == 1
@@ -87,12 +87,12 @@ def test_other_processes_do_not_count() -> None:
     assert vfio_calls((call(1, 99, UNMAP_DMA, 0),), OLD, NEW) == VfioCalls()
 
 
-def test_nothing_seen_is_missing_not_held() -> None:
+def test_without_calls_evidence_is_missing() -> None:
     assert check_mappings(TYPE1, None).state == "missing"
     assert check_mappings(TYPE1, VfioCalls()).state == "missing"
 
 
-def test_silence_counts_only_where_the_functions_are_watched() -> None:
+def test_absence_of_calls_counts_only_if_the_functions_are_traced() -> None:
     seen = PinEvents("kprobes", {"vfio_unpin_pages_remote": 0, "iommu_unmap": 0})
     assert check_paths(TYPE1, seen).state == "held"
     assert check_paths(IOMMUFD, seen).state == "missing"  # needs batch_unpin
@@ -150,7 +150,7 @@ def test_the_proof_of_a_vfio_scenario_needs_its_own_control() -> None:
     assert judge_proof(broken, TYPE1, GOOD).verdict == "broken"
 
 
-def test_the_handover_of_devices_is_a_phase_from_olds_call_to_news_last() -> None:
+def test_handover_of_devices_is_a_phase_from_the_first_call_of_old_to_the_last_of_new() -> None:
     stop = Event(90, OLD, OLD, "vm_stop", "enter")
     tried = (call(10, NEW, CHANGE_PROCESS), answer(11, NEW, CHANGE_PROCESS))  # before the stop
     spans = {
