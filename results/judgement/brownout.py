@@ -86,7 +86,11 @@ def worst(found: Iterable[Brownout | None]) -> Brownout | None:
     known = [b for b in found if b is not None]
     return max(
         known,
-        key=lambda b: (b.length_ns is None, b.length_ns or b.watched_ns, b.beats_lost),
+        key=lambda b: (
+            b.length_ns is None,
+            b.watched_ns if b.length_ns is None else b.length_ns,
+            b.beats_lost,
+        ),
         default=None,
     )
 

@@ -141,12 +141,7 @@ class _Group:
             (self.handovers, run.handover_ns),
             (self.guest_gaps, run.guest_gap_ns),
             (self.first_progress, run.first_progress_ns),
-            # A guest that was not back is counted with what was watched: a median of those that
-            # were would be the shorter, the slower the guest is.
-            (
-                self.brownouts,
-                run.brownout_watched_ns if run.brownout_ns is None else run.brownout_ns,
-            ),
+            (self.brownouts, run.least_brownout_ns),
         ):
             if value is not None:
                 kept.append(value)

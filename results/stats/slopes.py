@@ -18,7 +18,14 @@ from .intervals import median_ns
 
 Dimension = Literal["ram", "vcpus", "devices"]
 UNITS: dict[Dimension, str] = {"ram": "GiB", "vcpus": "vCPU", "devices": "device"}
-METRICS = ("blackout", "handover", "first_progress", "brownout")
+# Metric → the field of a run that holds it.
+_FIELDS = {
+    "blackout": "blackout_ns",
+    "handover": "handover_ns",
+    "first_progress": "first_progress_ns",
+    "brownout": "least_brownout_ns",
+}
+METRICS = tuple(_FIELDS)
 # A slope needs values to be told from one another, and boots at each of them.
 LEAST_VALUES = 3
 
@@ -94,8 +101,8 @@ def boot_of(scenario: str, mode: Mode, value: float, runs: Iterable[Run]) -> Gro
     if not valid:
         return None
     metrics = {}
-    for name in METRICS:
-        found = [v for r in valid if (v := getattr(r, f"{name}_ns")) is not None]
+    for name, field in _FIELDS.items():
+        found = [v for r in valid if (v := getattr(r, field)) is not None]
         if (middle := median_ns(found)) is not None:
             metrics[name] = middle
     names = dict.fromkeys(span.name for r in valid for span in r.spans)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.judgement.brownout import LEAST_WINDOWS, WINDOW, Brownout, follow, interval_of, worst
-from results.records.observations import Ring
+from results.judgement.brownout import (
+    LEAST_WINDOWS,
+    WINDOW,
+    Brownout,
+    follow,
+    interval_of,
+    restoration,
+    worst,
+)
+from results.judgement.guest_clock import GuestView
+from results.records.observations import Ring, VcpuBeats
 
 SHIFT = 12
 STEP = 1 << SHIFT
@@ -95,3 +106,18 @@ def test_the_slowest_vcpu_counts():
     assert worst([quick, None, slow]) == slow
     assert worst([slow, never]) == never
     assert worst([None]) is None
+
+
+def test_a_vcpu_without_brownout_is_not_the_slowest(make_run, make_recording):
+    """One vCPU recovers at once, the other after 5 ms: the VM's brownout is 5 ms."""
+    rings = [ring((USUAL,) * 40), ring((USUAL // 2,) * 12 + (USUAL,) * 28)]
+    beats = tuple(VcpuBeats(v, (), (), (), 0, 1, ring=found[0]) for v, found in enumerate(rings))
+    views = {
+        v: GuestView("runs", 0, 4_000_000, 0, 4_000_000, (last, first))
+        for v, (_, last, first) in enumerate(rings)
+    }
+    recording = replace(make_recording(make_run()), beats=beats, tick_ns=TICK_NS)
+    found = restoration(recording, views)
+    assert found.brownout_ns == pytest.approx(12.75 * STEP_NS, abs=2)  # 5.2 ms
+    assert found.beats_lost == 12 * USUAL // 2
+    assert restoration(replace(recording, beats=beats[::-1]), views) == found

@@ -7,7 +7,10 @@ import random
 import pytest
 
 from results.records.run import Span
+from results.stats.intervals import summarise
 from results.stats.slopes import Grown, boot_of, growth
+from results.store.columns import columns_of
+from results.summary.cells import summarise_columns
 
 
 def boots(
@@ -54,6 +57,21 @@ def test_points_are_medians_over_boots():
         (2.0, 4, 6_000_000),
     ]
     assert found.failed == 2
+
+
+def test_a_brownout_that_did_not_end_counts_with_the_time_watched(make_run):
+    """Brownouts of more than 28, more than 28 and 1 ms have a median of at least 28."""
+    runs = [
+        make_run(1, update, brownout_ns=length, brownout_watched_ns=28_000_000)
+        for update, length in enumerate((None, None, 1_000_000), start=1)
+    ]
+    boot = boot_of("anon", "cpr-transfer", 1.0, runs)
+    assert boot is not None
+    assert boot.metrics["brownout"] == 28_000_000
+    (summary,) = summarise(runs)
+    assert summary.brownout_median_ns == 28_000_000
+    (of_columns,) = summarise_columns(columns_of(runs))
+    assert of_columns.brownout_median_ns == 28_000_000
 
 
 def test_both_modes_stand_side_by_side():
