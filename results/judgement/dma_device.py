@@ -25,11 +25,13 @@ def device_continuity(
     if work is None:
         return None
     since = recording.steps.get("migrate", 0)
-    times = sorted(e.ns for e in recording.events if e.mark == "interrupt" and e.ns >= since)
-    gaps = [later - earlier for earlier, later in pairwise(times)]
-    during = None
+    times = sorted(e.ns for e in recording.events if e.mark == "interrupt")
+    gaps = list(pairwise(times))
+    usual = [later - earlier for earlier, later in gaps if earlier >= since]
+    during = after = None
     if blackout is not None and recording.probed:
         during = sum(blackout[0] <= ns <= blackout[1] for ns in times)
+        after = sum(blackout[1] < ns for ns in times)
     return DeviceContinuity(
         address=work.address,
         operations=_grown(work, "operations"),
@@ -38,9 +40,12 @@ def device_continuity(
         silent=_grown(work, "silent"),
         surplus=_grown(work, "surplus"),
         faults=work.faults,
-        longest_gap_ns=max(gaps, default=None),
-        usual_gap_ns=median_low(gaps) if gaps else None,
-        troubles=tuple(trouble.text for trouble in _troubles(work)),
+        # The gap that was open when `migrate` was sent is part of the transfer.
+        longest_gap_ns=max((end - start for start, end in gaps if end >= since), default=None),
+        usual_gap_ns=median_low(usual) if usual else None,
+        troubles=tuple(
+            trouble.text for trouble in _troubles(work, stopped=bool(times) and after == 0)
+        ),
     )
 
 
@@ -48,10 +53,11 @@ def _grown(work: DeviceWork, name: str) -> int:
     return int(getattr(work.after, name) - getattr(work.before, name)) % _WRAP
 
 
-def _troubles(work: DeviceWork) -> list[Reason]:
+def _troubles(work: DeviceWork, *, stopped: bool) -> list[Reason]:
+    """`stopped`: there were interrupts of the device, but none after the blackout."""
     found = []
     device = work.address
-    if not _grown(work, "operations"):
+    if stopped or not _grown(work, "operations"):
         found.append(because("device-idle", device=device))
     if wrong := _grown(work, "wrong"):
         seen, expected = work.after.wrong_seen, work.after.wrong_expected

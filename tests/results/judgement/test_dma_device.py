@@ -38,10 +38,25 @@ def test_a_device_that_continues_holds(recorded: Callable[..., Recording]) -> No
     assert check_device(found).state == "held"
 
 
-def test_interrupts_before_the_transfer_do_not_count(recorded: Callable[..., Recording]) -> None:
-    found = device_continuity(recorded((1, 150, 250)), None)  # `migrate` was sent at 100
+def test_gaps_before_the_transfer_do_not_count(recorded: Callable[..., Recording]) -> None:
+    found = device_continuity(recorded((1, 90, 150, 210)), None)  # `migrate` was sent at 100
     assert found is not None
-    assert (found.longest_gap_ns, found.during) == (100, None)
+    assert (found.longest_gap_ns, found.during) == (60, None)
+
+
+def test_gap_that_began_before_the_transfer_counts(recorded: Callable[..., Recording]) -> None:
+    """Interrupts 50 before and 350 after `migrate` was sent are 400 apart."""
+    found = device_continuity(recorded((20, 50, 450, 550)), (260, 440))
+    assert found is not None
+    assert (found.longest_gap_ns, found.usual_gap_ns, found.during) == (400, 100, 0)
+
+
+def test_a_device_that_stops_for_good_is_idle(recorded: Callable[..., Recording]) -> None:
+    """It completed operations after the first reading, but none in new QEMU."""
+    found = device_continuity(recorded((150, 200, 250)), (260, 460))
+    assert found is not None
+    assert found.operations == 4
+    assert found.troubles == (f"device {ADDRESS} completed no operation in new QEMU",)
 
 
 @pytest.mark.parametrize(
