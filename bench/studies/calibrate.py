@@ -26,7 +26,7 @@ from results.instrument.calibration import (
 )
 from results.records.run import Run
 from results.records.scenario import Build, Scenario
-from results.timeline.phases import Marks
+from results.timeline.moments import Marks
 from runners.qemu.process import Qemu
 from runners.transfer.delay_proxy import HeldChannel
 

@@ -9,7 +9,9 @@ from itertools import pairwise
 from results.records.reasons import because
 from results.records.recording import Recording
 from results.records.scheduler import Attribution, Cause, Segment
-from results.timeline.phases import Marks, phase_owners
+from results.timeline.moments import Marks
+from results.timeline.order import check_marks
+from results.timeline.phases import phase_owners
 
 from .critical_path import Namer, Piece, time_lines, walk_back
 
@@ -45,11 +47,12 @@ def critical_path(recording: Recording, window: tuple[int, int], tid: int) -> tu
     """
     if recording.scheduling is None:
         return ()
-    marks = Marks(recording.events, recording.old.pid, recording.new.pid)
+    marks = check_marks(recording).trusted
     roles = thread_roles(recording, marks)
     lines = time_lines(recording.scheduling, window[1], _namer(recording, roles))
     pieces = walk_back(lines, tid, *window)
-    return cut(pieces, phase_owners(marks, recording.steps, window), roles)
+    owners = phase_owners(marks, recording.steps, recording.scenario.mode, window)
+    return cut(pieces, owners, roles)
 
 
 def cut(

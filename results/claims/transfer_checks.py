@@ -15,7 +15,7 @@ from results.records.evidence import Accounts, Check, CheckState, Evidence
 from results.records.recording import Event, Recording
 from results.records.run import CarriedFd, Run
 from results.timeline.cpr_channel import MAP_SHARED, carried_descriptors
-from results.timeline.phases import Marks
+from results.timeline.moments import Marks
 
 from .catalogue import Finding, Found
 

@@ -18,7 +18,7 @@ from typing import Literal
 from results.records.run import Run
 from results.stats.intervals import CONFIDENCE, median_ns
 from results.stats.shift import Shift, estimate_shift
-from results.timeline.phases import Marks
+from results.timeline.moments import Marks
 
 # How the pause comes about; see runners.pauses and probes.pause_injector.
 #   new     new QEMU is stopped by a signal when it is about to resume the vCPUs

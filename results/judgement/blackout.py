@@ -10,7 +10,8 @@ from results.records.reasons import Reason, because
 from results.records.recording import Recording, VcpuBracket
 from results.records.run import Span
 from results.records.scheduler import Attribution
-from results.timeline.phases import Marks, build_spans
+from results.timeline.moments import Marks
+from results.timeline.phases import build_spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def find_blackout(recording: Recording, marks: Marks, pauses: Sequence[Pause]) -
     each = tuple(lengths.get(vcpu) for vcpu in range(vcpus))
     worst = max(pauses, key=lambda pause: pause.length_ns, default=None)
     window = (worst.start_ns, worst.end_ns) if worst else None
-    spans = build_spans(marks, recording.steps, window)
+    spans = build_spans(marks, recording.steps, recording.scenario.mode, window)
     if worst is None or window is None or len(pauses) < vcpus:
         return Blackout(each, spans)
     first_entry = min(pause.end_ns for pause in pauses)

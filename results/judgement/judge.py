@@ -14,7 +14,8 @@ from results.records.recording import Recording
 from results.records.run import SCHEMA, CarriedFd, RamMap, Run, Witnesses
 from results.records.scenario import dimensions
 from results.timeline.cpr_channel import carried_descriptors, ram_maps
-from results.timeline.phases import Marks, sided_events
+from results.timeline.moments import Marks, transfer_events
+from results.timeline.order import CheckedMarks, check_marks
 from results.timeline.vfio_calls import vfio_calls
 
 from .blackout import Blackout, Pause, find_blackout, find_pauses
@@ -32,7 +33,7 @@ from .witnesses import contradictions, testify
 class _Traced:
     """Results of the probes' events."""
 
-    marks: Marks
+    marks: CheckedMarks
     fds: tuple[CarriedFd, ...]
     descriptor_doubts: tuple[Reason, ...]
     ram_maps: tuple[RamMap, ...]
@@ -68,7 +69,7 @@ def judge(recording: Recording) -> Run:
     or the guest or its RAM was harmed; everything that could be measured is kept.
     """
     traced = _traced(recording)
-    still = _standstill(recording, traced.marks)
+    still = _standstill(recording, traced.marks.trusted)
     went_on = _continuity(recording, still.blackout.window)
     disagreements = contradictions(
         recording, traced.marks, still.pauses, still.views, still.blackout, still.witnesses
@@ -78,7 +79,7 @@ def judge(recording: Recording) -> Run:
     if reasons:
         vfio = bool(recording.scenario.vfio)
         reasons += known_failure(joined(reasons), log, vfio=vfio)
-    doubts = warnings(recording, traced.marks, clock_read=bool(still.views))
+    doubts = warnings(recording, traced.marks.warnings, clock_read=bool(still.views))
     blackout, guest, restored = still.blackout, still.guest, still.restoration
     return Run(
         schema=SCHEMA,
@@ -137,11 +138,12 @@ def judge(recording: Recording) -> Run:
 
 
 def _traced(recording: Recording) -> _Traced:
-    events, old_pid, new_pid = sided_events(recording)
-    marks = Marks(events, old_pid, new_pid)
+    events, old_pid, new_pid = transfer_events(recording)
+    checked = check_marks(recording)
     fds, doubts = carried_descriptors(events, old_pid, new_pid)
-    position = marks.stop_position() if promise(recording.scenario).descriptors else "unknown"
-    return _Traced(marks, fds, doubts, ram_maps(events, new_pid, fds), position)
+    carries = promise(recording.scenario).descriptors
+    position = checked.trusted.stop_position() if carries else "unknown"
+    return _Traced(checked, fds, doubts, ram_maps(events, new_pid, fds), position)
 
 
 def _standstill(recording: Recording, marks: Marks) -> _Standstill:
@@ -163,7 +165,7 @@ def _continuity(recording: Recording, blackout: tuple[int, int] | None) -> _Cont
     streams = tuple(judge_stream(log, blackout, resumed) for log in logs)
     if recording.evidence is None:
         return _Continuity(device, streams, None)
-    calls = vfio_calls(recording.events, recording.old.pid, recording.new.pid)
+    calls = vfio_calls(*transfer_events(recording))
     proof = judge_proof(recording.evidence, recording.scenario, calls, device)
     return _Continuity(device, streams, proof)
 

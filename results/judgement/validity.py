@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from results.qemu.modes import promise
 from results.records.evidence import Proof
@@ -10,8 +10,6 @@ from results.records.observations import Stream, VcpuBeats
 from results.records.reasons import FAILED, PROOF_BROKEN, Reason, because, read_reason, read_reasons
 from results.records.recording import Recording
 from results.records.run import CarriedFd
-from results.timeline.marks import expected_marks
-from results.timeline.phases import Marks
 
 from .promises import old_must_end
 
@@ -101,20 +99,11 @@ def not_proven(proof: Proof | None) -> tuple[Reason, ...]:
     return read_reasons(PROOF_BROKEN + proof.reason)
 
 
-def warnings(recording: Recording, marks: Marks, *, clock_read: bool) -> list[Reason]:
-    """Missing phases or witnesses, which make no number wrong."""
-    found = _silent_probes(recording, marks)
+def warnings(recording: Recording, of_marks: Iterable[Reason], *, clock_read: bool) -> list[Reason]:
+    """Missing phases or witnesses, which make no number wrong; `of_marks` are those of marks."""
+    found = list(of_marks)
+    if recording.probed and not recording.failure and recording.skipped:
+        found.append(because("probes-skipped", calls=recording.skipped))
     if recording.beats and not clock_read:
         found.append(because("clock-unread"))
-    return found
-
-
-def _silent_probes(recording: Recording, marks: Marks) -> list[Reason]:
-    """Marks that were probed but did not fire, and skipped probe calls."""
-    if recording.failure or not recording.probed:
-        return []
-    expected = expected_marks(recording.scenario.mode)
-    found = [because("mark-silent", mark=name) for name in expected if not marks.fired(name)]
-    if recording.skipped:
-        found.append(because("probes-skipped", calls=recording.skipped))
     return found

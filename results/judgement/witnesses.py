@@ -8,7 +8,8 @@ from results.records.observations import ObservedGap
 from results.records.reasons import Reason, because
 from results.records.recording import Recording
 from results.records.run import Witnesses
-from results.timeline.phases import Marks
+from results.timeline.moments import Marks
+from results.timeline.order import CheckedMarks
 
 from .blackout import Blackout, Pause
 from .guest_clock import GuestView
@@ -81,7 +82,7 @@ def _observed(gaps: tuple[ObservedGap, ...], pause: Pause) -> ObservedGap | None
 
 def contradictions(
     recording: Recording,
-    marks: Marks,
+    marks: CheckedMarks,
     pauses: Sequence[Pause],
     views: Mapping[int, GuestView | None],
     blackout: Blackout,
@@ -104,7 +105,7 @@ def contradictions(
     ]
     for pause in pauses:
         found += _against_observer(recording, pause, views.get(pause.vcpu))
-        found += _against_marks(recording, marks, pause)
+        found += _against_marks(recording, marks.seen, pause)
         if pause.vcpu in views:
             found += _against_guest(recording, pause, views[pause.vcpu])
     return tuple(found)

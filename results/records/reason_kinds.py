@@ -83,6 +83,9 @@ _CONTRADICTIONS = {
 
 _WARNINGS = {
     "mark-silent": Kind("mark {mark} never fired"),
+    "mark-unentered": Kind("the entry of mark {mark} was not seen"),
+    "mark-unreturned": Kind("the return of mark {mark} was not seen"),
+    "marks-disordered": Kind("marks out of order, so their phases are unknown: {marks}"),
     "probes-skipped": Kind(
         "the kernel skipped {calls:d} probe calls, of any process; a missed guest entry or exit "
         "would contradict the guest's own gap"

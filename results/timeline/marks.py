@@ -25,7 +25,12 @@ PHASE_SIDES: tuple[PhaseSide, ...] = get_args(PhaseSide)  # in display order
 # -- marks ----------------------------------------------------------------------------------------
 
 EVERY_MODE: frozenset[Mode] = frozenset(get_args(Mode))
-CPR_CHANNEL: frozenset[Mode] = frozenset({"cpr-transfer"})  # has a cpr channel besides the main one
+# With a cpr channel besides the main one.
+CPR_CHANNEL: frozenset[Mode] = frozenset({"cpr-transfer"})
+# QEMU stops the guest before it sets up RAM (migrate_mode_is_cpr); in all other modes after that.
+STOPS_FIRST: frozenset[Mode] = frozenset({"cpr-transfer", "cpr-reboot", "cpr-exec"})
+# New QEMU starts when old has saved all.
+SUCCEEDS: frozenset[Mode] = frozenset({"cpr-reboot", "cpr-exec", "snapshot"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,52 +38,59 @@ class Mark:
     """A point in QEMU's code: the aliases of one function and whether its return is probed too.
 
     No return is probed in functions that yield as a coroutine: a return probe belongs to a stack,
-    and one left behind on another stack kills the process with SIGILL. A needed mark must fire in
-    all of `modes`.
+    and one left behind on another stack kills the process with SIGILL. A needed mark must fire on
+    its `side` in all of `modes`. One that `repeats` may fire several times in a transfer, and on
+    both sides; all others fire once on their side.
     """
 
     name: str
+    side: QemuSide
     functions: tuple[str, ...]
     returns: bool = False
+    repeats: bool = False
     needed: bool = True
     modes: frozenset[Mode] = EVERY_MODE
 
 
 MARKS: tuple[Mark, ...] = (
-    Mark("cpr_save", ("cpr_state_save",), returns=True, modes=CPR_CHANNEL),
-    Mark("cpr_load", ("cpr_state_load",), returns=True, modes=CPR_CHANNEL),
-    Mark("cpr_close", ("cpr_state_close",), modes=CPR_CHANNEL),
+    Mark("cpr_save", "old", ("cpr_state_save",), returns=True, modes=CPR_CHANNEL),
+    Mark("cpr_load", "new", ("cpr_state_load",), returns=True, modes=CPR_CHANNEL | SUCCEEDS),
+    Mark("cpr_close", "new", ("cpr_state_close",), repeats=True, modes=CPR_CHANNEL),
     Mark(
         "main_listen",
+        "new",
         ("socket_connect_incoming", "socket_start_incoming_migration"),
         returns=True,
         modes=CPR_CHANNEL,
     ),
     Mark(
         "outgoing",
+        "old",
         ("socket_connect_outgoing", "socket_start_outgoing_migration"),
         modes=CPR_CHANNEL,
     ),
     Mark(
         "connected",
+        "old",
         ("migration_start_outgoing", "migration_connect", "migrate_fd_connect"),
     ),
-    Mark("vm_stop", ("vm_stop_force_state",), returns=True),
-    Mark("pause_vcpus", ("pause_all_vcpus",), returns=True),
-    Mark("setup", ("qemu_savevm_state_do_setup", "qemu_savevm_state_setup"), returns=True),
+    Mark("vm_stop", "old", ("vm_stop_force_state",), returns=True),
+    Mark("pause_vcpus", "old", ("pause_all_vcpus",), returns=True),
+    Mark("setup", "old", ("qemu_savevm_state_do_setup", "qemu_savevm_state_setup"), returns=True),
     Mark(
         "complete",
+        "old",
         ("qemu_savevm_state_complete_precopy",),
         returns=True,
         modes=EVERY_MODE - {"postcopy"},  # where another function ends the source
     ),
-    Mark("load", ("qemu_loadvm_state",)),
-    Mark("load_main", ("qemu_loadvm_state_main",)),
-    Mark("loaded", ("cpu_synchronize_all_post_init",)),
-    Mark("vm_start", ("vm_start",)),
-    Mark("resume_vcpus", ("resume_all_vcpus",), returns=True),
-    Mark("runstate", ("runstate_set",)),
-    Mark("tcg_exec", ("cpu_exec",), returns=True, needed=False),
+    Mark("load", "new", ("qemu_loadvm_state",)),
+    Mark("load_main", "new", ("qemu_loadvm_state_main",), repeats=True),
+    Mark("loaded", "new", ("cpu_synchronize_all_post_init",), repeats=True),
+    Mark("vm_start", "new", ("vm_start",)),
+    Mark("resume_vcpus", "new", ("resume_all_vcpus",), returns=True),
+    Mark("runstate", "old", ("runstate_set",), repeats=True),
+    Mark("tcg_exec", "new", ("cpu_exec",), returns=True, repeats=True, needed=False),
 )
 
 MARK_NAMES: tuple[str, ...] = tuple(m.name for m in MARKS)
@@ -101,9 +113,9 @@ def missing_marks(symbols: dict[str, int]) -> tuple[str, ...]:
     return tuple(m.name for m in MARKS if m.needed and choose_function(m, symbols) is None)
 
 
-def expected_marks(mode: Mode) -> tuple[str, ...]:
-    """Names of the marks that must fire in an update by `mode`."""
-    return tuple(m.name for m in MARKS if m.needed and mode in m.modes)
+def expected_marks(mode: Mode) -> tuple[Mark, ...]:
+    """The marks that must fire in an update by `mode`."""
+    return tuple(m for m in MARKS if m.needed and mode in m.modes)
 
 
 # -- phases ---------------------------------------------------------------------------------------
@@ -117,6 +129,10 @@ class At:
     mark: str
     edge: Edge = "enter"
     after: At | None = None
+
+    @property
+    def key(self) -> tuple[QemuSide, str, Edge]:
+        return self.side, self.mark, self.edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +160,25 @@ Derived = Literal[
 Moment = At | Step | Derived
 
 CPR_SAVE = At("old", "cpr_save")
+CPR_SAVED = At("old", "cpr_save", "return")
+CPR_LOAD = At("new", "cpr_load")
 CPR_LOADED = At("new", "cpr_load", "return")
+LISTEN = At("new", "main_listen")
+LISTENING = At("new", "main_listen", "return")
+CPR_CLOSED = At("new", "cpr_close", after=LISTENING)
 OUTGOING = At("old", "outgoing")
+CONNECTED = At("old", "connected")
 VM_STOP = At("old", "vm_stop")
 STOPPED = At("old", "vm_stop", "return")
+PAUSE = At("old", "pause_vcpus")
+PAUSED = At("old", "pause_vcpus", "return")
 SETUP = At("old", "setup")
 SET_UP = At("old", "setup", "return")
+COMPLETE = At("old", "complete")
 COMPLETED = At("old", "complete", "return")
+ENDED = At("old", "runstate", after=COMPLETED)
 LOAD = At("new", "load")
+LOAD_MAIN = At("new", "load_main")
 VM_START = At("new", "vm_start")
 RESUMED = At("new", "resume_vcpus", "return", after=VM_START)
 
@@ -176,17 +203,17 @@ class Phase:
 
 # In the order in which they happen.
 PHASES: tuple[Phase, ...] = (
-    Phase("cpr_save", "old", CPR_SAVE, At("old", "cpr_save", "return")),
+    Phase("cpr_save", "old", CPR_SAVE, CPR_SAVED),
     Phase("cpr_load", "new", "cpr_load_begun", CPR_LOADED),
     Phase("target_init", "new", CPR_LOADED, Step("monitor")),
     Phase("hold", "controller", Step("monitor"), Step("migrate_incoming"), waited_for=False),
     Phase(
         "hang_up",
         "both",
-        At("new", "cpr_close", after=At("new", "main_listen", "return")),
+        CPR_CLOSED,
         OUTGOING,
     ),
-    Phase("main_connect", "old", OUTGOING, At("old", "connected")),
+    Phase("main_connect", "old", OUTGOING, CONNECTED),
     Phase("vcpu_stop", "old", "stop", "paused"),
     Phase("quiesce", "old", "paused", STOPPED),
     Phase("save_start", "old", STOPPED, SETUP),
@@ -203,7 +230,7 @@ PHASES: tuple[Phase, ...] = (
     # The handover of assigned devices spans phases of both sides; new QEMU's part is vfio_remap.
     Phase("vfio_handover", "both", "addresses_given_up", "remap_ended", waited_for=False),
     # After the guest has moved.
-    Phase("source_end", "old", COMPLETED, At("old", "runstate", after=COMPLETED), waited_for=False),
+    Phase("source_end", "old", COMPLETED, ENDED, waited_for=False),
 )
 
 PHASE_NAMES: tuple[str, ...] = tuple(p.name for p in PHASES)

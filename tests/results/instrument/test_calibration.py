@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from results.instrument.calibration import LEAST_SHOTS, Shot, calibrate, inside, stretch
 from results.records.recording import Event
-from results.timeline.phases import Marks
+from results.timeline.moments import Marks
 
 BASE = 80_000
 LEVELS = (500_000, 5_000_000, 100_000_000)

@@ -8,7 +8,7 @@ import pytest
 
 from results.judgement.blackout import Blackout, Pause, find_blackout, find_pauses
 from results.records.recording import VcpuBracket
-from results.timeline.phases import Marks
+from results.timeline.moments import Marks
 
 FIRST = VcpuBracket(0, 11, 21, 1_000, 5_000)
 SECOND = VcpuBracket(1, 12, 22, 1_200, 5_700)

@@ -11,7 +11,8 @@ from results.judgement.vfio import check_locked_moved, check_mappings, check_pat
 from results.records.evidence import Accounts, Control, Evidence, Frames, PinEvents, SameFile
 from results.records.recording import Event
 from results.records.scenario import MIB, Scenario
-from results.timeline.phases import Marks, build_spans
+from results.timeline.moments import Marks
+from results.timeline.phases import build_spans
 from results.timeline.vfio_calls import (
     CHANGE_PROCESS,
     MAP_DMA,
@@ -153,9 +154,8 @@ def test_the_proof_of_a_vfio_scenario_needs_its_own_control() -> None:
 def test_handover_of_devices_is_a_phase_from_the_first_call_of_old_to_the_last_of_new() -> None:
     stop = Event(90, OLD, OLD, "vm_stop", "enter")
     tried = (call(10, NEW, CHANGE_PROCESS), answer(11, NEW, CHANGE_PROCESS))  # before the stop
-    spans = {
-        s.name: s for s in build_spans(Marks((stop, *tried, *TRANSFER), OLD, NEW), {}, (0, 300))
-    }
+    marks = Marks((stop, *tried, *TRANSFER), OLD, NEW)
+    spans = {s.name: s for s in build_spans(marks, {}, "cpr-transfer", (0, 300))}
     whole, remap = spans["vfio_handover"], spans["vfio_remap"]
     assert (whole.start_ns, whole.end_ns, whole.blackout_ns) == (100, 230, 0)
     assert (remap.start_ns, remap.end_ns, remap.blackout_ns) == (200, 230, 30)

@@ -22,7 +22,6 @@ from results.qemu.modes import (
 from results.records.recording import Event, Process, QmpStamp
 from results.records.run import CarriedFd
 from results.records.scenario import MIB, Build, Scenario, dimensions
-from results.timeline.phases import Marks, sided_events
 
 ANON = Scenario("anon", "anon")
 OLD = Build("old", "", "10.0.2", "", "", (), cpr_modes=("cpr-reboot", "cpr-transfer"))
@@ -139,18 +138,3 @@ def test_a_broken_contract(kept, mode, recorded, judged, words):
 def test_final_state_of_old_qemu():
     assert {old_must_end(mode) for mode in MODES if mode != "cpr-exec"} == {"postmigrate"}
     assert old_must_end("cpr-exec") == "exec"
-
-
-def test_one_process_has_two_sides(make_run, make_recording):
-    recording = make_recording(make_run())
-    events = (
-        Event(40, 10, 10, "vm_stop", "enter"),
-        Event(50, 10, 10, "exec", "enter"),
-        Event(60, 10, 10, "vm_start", "enter"),
-    )
-    one = replace(recording, new=replace(recording.new, pid=10), events=events)
-    marks = Marks(*sided_events(one))
-    assert (marks.old("vm_stop", "enter"), marks.new("vm_stop", "enter")) == (40, None)
-    assert (marks.old("vm_start", "enter"), marks.new("vm_start", "enter")) == (None, 60)
-    two = replace(recording, events=events)
-    assert sided_events(two) == (events, 10, 11)
