@@ -120,9 +120,8 @@ def guest_views(
 
     step = on_new_clock(before[1]) - before[0]
     clock = _kind(step, brackets)
-    if clock == "unknown":
-        return {}
-    # One mapping for both ends if the clock runs through: the shift is only noise then.
+    # One mapping for both ends if the clock runs through: the shift is only noise then. Else each
+    # end has the mapping of its own side, which is right whatever the clock did in between.
     end_clock = on_old_clock if clock == "runs" else on_new_clock
     views: dict[int, GuestView | None] = {}
     for vcpu in beats:

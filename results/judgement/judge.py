@@ -26,7 +26,7 @@ from .promises import broken_promises
 from .proof import judge_proof
 from .streams import judge_stream
 from .validity import harm, incomplete, not_proven, stream_troubles, warnings
-from .witnesses import contradictions, testify
+from .witnesses import contradictions, odd_testimony, testify
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ def judge(recording: Recording) -> Run:
         vfio = bool(recording.scenario.vfio)
         reasons += known_failure(joined(reasons), log, vfio=vfio)
     doubts = warnings(recording, traced.marks.warnings, clock_read=bool(still.views))
+    doubts += odd_testimony(still.pauses, still.views)
     blackout, guest, restored = still.blackout, still.guest, still.restoration
     return Run(
         schema=SCHEMA,

@@ -18,6 +18,12 @@ from .guest_clock import GuestView
 # misses up to one logging threshold (200 µs) of the pause in addition to the sampling noise.
 TOLERANCE_NS = 100_000
 FROZEN_TOLERANCE_NS = 350_000
+# From a vCPU's first entry to its first beat: 0.1 to 0.6 ms, and 22 ms on a busy host. Beyond that
+# it takes page faults, some 10 us each and more where they fetch pages, or a wait for a CPU.
+MOST_PROGRESS_NS = 50_000_000
+_FAULT_NS = 100_000
+# Below this it may be longer than the blackout without a warning.
+_SLOW_PROGRESS_NS = 10_000_000
 
 
 def testify(
@@ -105,10 +111,30 @@ def contradictions(
     ]
     for pause in pauses:
         found += _against_observer(recording, pause, views.get(pause.vcpu))
-        found += _against_marks(recording, marks.seen, pause)
+        found += _against_marks(recording, marks, pause)
+        found += _against_entries(recording, pause)
         if pause.vcpu in views:
             found += _against_guest(recording, pause, views[pause.vcpu])
     return tuple(found)
+
+
+def odd_testimony(pauses: Sequence[Pause], views: Mapping[int, GuestView | None]) -> list[Reason]:
+    """What is no contradiction, but hard to believe."""
+    found = []
+    for pause in pauses:
+        view = views.get(pause.vcpu)
+        progress = view.first_beat_ns - pause.end_ns if view else 0
+        if progress > max(_SLOW_PROGRESS_NS, pause.length_ns):
+            found.append(
+                because(
+                    "progress-slow",
+                    vcpu=pause.vcpu,
+                    progress_ns=progress,
+                    blackout_ns=pause.length_ns,
+                )
+            )
+    odd = {view.step_ns for view in views.values() if view and view.clock == "unknown"}
+    return found + [because("clock-odd", step_ns=step) for step in sorted(odd)]
 
 
 def _against_observer(
@@ -123,19 +149,25 @@ def _against_observer(
     seen = {"vcpu": pause.vcpu, "gap_ns": gap.length_ns}
     if early > pause.start_ns + allowed or late < pause.end_ns - allowed:
         yield because("observer-elsewhere", **seen, blackout_ns=pause.length_ns)
-    if view is None or view.clock == "freezes":
+    if view is None or view.clock != "runs":
         return
     if abs(gap.length_ns - view.gap_ns) > allowed + TOLERANCE_NS:
         yield because("observer-disagrees", **seen, guest_ns=view.gap_ns)
 
 
-def _against_marks(recording: Recording, marks: Marks, pause: Pause) -> Iterator[Reason]:
+def _against_marks(recording: Recording, marks: CheckedMarks, pause: Pause) -> Iterator[Reason]:
     """No vCPU runs between old QEMU's stop and new QEMU's start."""
-    vm_start, vm_stop = marks.new("vm_start", "enter"), marks.old("vm_stop", "enter")
+    vm_start, vm_stop = marks.seen.new("vm_start", "enter"), marks.seen.old("vm_stop", "enter")
     if recording.scenario.mode == "snapshot":  # `stop` does not call vm_stop_force_state
-        vm_stop = marks.old("pause_vcpus", "enter")
+        vm_stop = marks.seen.old("pause_vcpus", "enter")
+    paused = marks.trusted.old("pause_vcpus", "return")
+    resumed = marks.trusted.new("resume_vcpus", "enter")
     if vm_start is not None and pause.end_ns < vm_start:
         yield because("entered-before-start", vcpu=pause.vcpu)
+    elif resumed is not None and pause.end_ns < resumed:
+        yield because("entered-before-resume", vcpu=pause.vcpu)
+    if paused is not None and pause.start_ns > paused:
+        yield because("left-after-stop", vcpu=pause.vcpu)
     # A guest that drives devices under TCG leaves cpu_exec for each access, and may then wait for
     # the BQL until it is stopped: that is part of the blackout.
     waits = recording.streams is not None and recording.scenario.accel == "tcg"
@@ -143,13 +175,28 @@ def _against_marks(recording: Recording, marks: Marks, pause: Pause) -> Iterator
         yield because("left-before-stop", vcpu=pause.vcpu)
 
 
+def _against_entries(recording: Recording, pause: Pause) -> Iterator[Reason]:
+    """KVM enters the guest within KVM_RUN, so its own pause lies around the blackout."""
+    for bracket in recording.brackets:
+        left, entered = bracket.entry_last_exit_ns, bracket.entry_first_entry_ns
+        if bracket.index != pause.vcpu or left is None or entered is None:
+            continue
+        if left > pause.start_ns + TOLERANCE_NS or entered < pause.end_ns - TOLERANCE_NS:
+            yield because(
+                "entry-inside",
+                vcpu=pause.vcpu,
+                pause_ns=entered - left,
+                blackout_ns=pause.length_ns,
+            )
+
+
 def _against_guest(recording: Recording, pause: Pause, view: GuestView | None) -> Iterator[Reason]:
-    """The guest's own gap is no shorter than the blackout."""
+    """The guest's own gap is no shorter than the blackout, nor longer than can be explained."""
     if view is None:
         overflowed = any(b.gaps_overflowed for b in recording.beats if b.index == pause.vcpu)
         yield because("no-gap-logged" if overflowed else "no-gap", vcpu=pause.vcpu)
         return
-    allowed = FROZEN_TOLERANCE_NS if view.clock == "freezes" else TOLERANCE_NS
+    allowed = TOLERANCE_NS if view.clock == "runs" else FROZEN_TOLERANCE_NS
     if view.gap_ns < pause.length_ns - allowed:
         yield because(
             "gap-too-short",
@@ -157,3 +204,15 @@ def _against_guest(recording: Recording, pause: Pause, view: GuestView | None) -
             gap_ns=view.gap_ns,
             blackout_ns=pause.length_ns,
         )
+    progress, explained = view.first_beat_ns - pause.end_ns, _explained_ns(recording, pause)
+    if progress > explained:
+        yield because(
+            "progress-unexplained", vcpu=pause.vcpu, progress_ns=progress, explained_ns=explained
+        )
+
+
+def _explained_ns(recording: Recording, pause: Pause) -> int:
+    """The longest first progress that what was recorded of the host can explain."""
+    faults = sum(b.host_faults or 0 for b in recording.brackets if b.index == pause.vcpu)
+    waits = (recording.host.waiting_ns or 0) + recording.host.steal_ns
+    return MOST_PROGRESS_NS + faults * _FAULT_NS + waits

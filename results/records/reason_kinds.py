@@ -63,6 +63,18 @@ _CONTRADICTIONS = {
         "{witness} saw a pause of {pause_ns:d} ns, longer than the blackout of {blackout_ns:d}"
     ),
     "entered-before-start": Kind("vCPU {vcpu:d} entered the guest before new QEMU's vm_start"),
+    "entered-before-resume": Kind(
+        "vCPU {vcpu:d} entered the guest before new QEMU resumed its vCPUs"
+    ),
+    "left-after-stop": Kind("vCPU {vcpu:d} left the guest after old QEMU had stopped all vCPUs"),
+    "entry-inside": Kind(
+        "vCPU {vcpu:d}: kvm_entry and kvm_exit saw a pause of {pause_ns:d} ns, shorter than its "
+        "blackout of {blackout_ns:d}"
+    ),
+    "progress-unexplained": Kind(
+        "vCPU {vcpu:d}: its first beat came {progress_ns:d} ns after its first entry, of which no "
+        "more than {explained_ns:d} are explained by page faults and waits for a CPU"
+    ),
     "left-before-stop": Kind("vCPU {vcpu:d} left the guest for good before old QEMU's vm_stop"),
     "no-gap": Kind("vCPU {vcpu:d}: no gap between beats covers its blackout"),
     "no-gap-logged": Kind(
@@ -91,6 +103,13 @@ _WARNINGS = {
         "would contradict the guest's own gap"
     ),
     "clock-unread": Kind("the guest's clock could not be read: the guest does not testify"),
+    "clock-odd": Kind(
+        "the guest's clock missed {step_ns:d} ns of the pause, neither nothing nor most of it"
+    ),
+    "progress-slow": Kind(
+        "vCPU {vcpu:d}: its first beat came {progress_ns:d} ns after its first entry, longer than "
+        "its blackout of {blackout_ns:d}: one of the two may be wrong"
+    ),
     "scheduler-lost": Kind("{records:d} records of the scheduler were lost"),
     "scheduler-late": Kind("scheduler tracing started after the blackout had begun"),
 }

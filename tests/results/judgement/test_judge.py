@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from results.judgement.judge import judge
-from results.records.observations import Gap, ObservedGap, RamCheck, VcpuBeats
+from results.records.observations import Gap, HostState, ObservedGap, RamCheck, VcpuBeats
 from results.records.recording import Event, Process, QmpStamp, Recording, VcpuBracket
 from results.records.run import SCHEMA, Run, Witnesses
 from results.records.scenario import Scenario
@@ -157,6 +157,21 @@ def resumed_late(us: int) -> Change:
     return lambda r: returned(entered(r))
 
 
+def first_beats_late(late_us: int) -> Change:
+    """The guest's first beats in new QEMU come later; all other witnesses saw the same pause."""
+
+    def late(seen: VcpuBeats) -> VcpuBeats:
+        ticks = round(late_us * US / TICK_NS)
+        before, pause = seen.gaps
+        return replace(
+            seen,
+            after=tuple((ns + late_us * US, tick + ticks) for ns, tick in seen.after),
+            gaps=(before, replace(pause, end_tick=pause.end_tick + ticks)),
+        )
+
+    return lambda r: replace(r, beats=tuple(map(late, r.beats)))
+
+
 def stamped(name: str, wall_us: int) -> Change:
     return lambda r: replace(
         r, qmp=tuple(replace(q, wall_us=wall_us) if q.name == name else q for q in r.qmp)
@@ -266,6 +281,68 @@ def test_time_without_a_phase_is_the_residual(recording: Recording) -> None:
     assert run.warnings == ("mark setup never fired",)
 
 
+@pytest.mark.parametrize(
+    ("step_us", "clock"), [(3_950, "unknown"), (500, "unknown"), (-300, "unknown"), (0, "runs")]
+)
+def test_entry_seen_too_late_contradicts_the_guest(
+    recording: Recording, step_us: int, clock: str
+) -> None:
+    """The guest beats long before its entry was seen, whatever its clock did meanwhile."""
+    late = recording
+    for vcpu in (0, 1):
+        late = bracket(vcpu, run_first_entry_ns=at(ENTERED[vcpu] + 500_000))(late)
+    late = replace(late, beats=(beats(0, step_us), beats(1, step_us)))
+    run = judge(replace(late, scenario=replace(late.scenario, accel="tcg")))
+    assert (run.outcome, run.guest_clock) == ("failed", clock if step_us else "unknown")
+    assert "vCPU 0: no gap between beats covers its blackout" in run.reason
+    good = judge(replace(recording, beats=(beats(0, step_us), beats(1, step_us))))
+    assert good.outcome == "completed"
+    assert good.guest_gap_ns == 4_250 * US
+
+
+def test_first_entry_seen_too_early_contradicts_the_start(recording: Recording) -> None:
+    """The guest's gap is 103.5 ms, and all of it but 3 ms would be its first progress."""
+    late = {("load_main", "enter"), ("loaded", "enter"), ("vm_start", "enter")} | {
+        ("resume_vcpus", edge) for edge in ("enter", "return")
+    }
+    events = tuple(
+        replace(e, ns=e.ns + 100 * MS) if (e.mark, e.edge) in late else e for e in recording.events
+    )
+    run = judge(first_beats_late(100_000)(replace(recording, events=events)))
+    assert run.outcome == "failed"
+    assert "vCPU 0 entered the guest before new QEMU's vm_start" in run.reason
+
+
+@pytest.mark.parametrize(
+    ("late_us", "fields", "warned"),
+    [
+        (45_000, {}, True),
+        (100_000, {"host": HostState(waiting_ns=60 * MS)}, True),
+        (100_000, {"host": HostState(steal_ns=60 * MS)}, True),
+        (9_000, {}, False),
+    ],
+)
+def test_slow_first_progress_is_a_warning_where_it_can_be_explained(
+    recording: Recording, late_us: int, fields: dict[str, Any], warned: bool
+) -> None:
+    run = judge(first_beats_late(late_us)(replace(recording, **fields)))
+    assert (run.outcome, run.reason) == ("completed", "")
+    assert [w for w in run.warnings if "after its first entry" in w] == [
+        f"vCPU {vcpu}: its first beat came {late_us * US + progress * US} ns after its first "
+        f"entry, longer than its blackout of {length * US}: one of the two may be wrong"
+        for vcpu, progress, length in ((0, 200, 4_000), (1, 300, 3_900))
+        if warned
+    ]
+
+
+def test_a_clock_with_an_odd_step_is_reported(recording: Recording) -> None:
+    run = judge(replace(recording, beats=(beats(0, 500), beats(1, 500))))
+    assert (run.guest_clock, run.clock_step_ns) == ("unknown", 500 * US)
+    assert run.warnings == (
+        "the guest's clock missed 500000 ns of the pause, neither nothing nor most of it",
+    )
+
+
 def test_a_witness_that_did_not_testify_is_none_and_not_zero(recording: Recording) -> None:
     run = judge(replace(recording, qmp=(), migrate_info={}))
     assert run.outcome == "completed"
@@ -367,6 +444,28 @@ def test_a_witness_that_did_not_testify_is_none_and_not_zero(recording: Recordin
             "vCPU 0 left the guest for good before old QEMU's vm_stop",
             id="left-before-vm-stop",
         ),
+        pytest.param(
+            resumed_late(25_150),
+            "vCPU 0 entered the guest before new QEMU resumed its vCPUs",
+            id="entry-before-resume",
+        ),
+        pytest.param(
+            moved("pause_vcpus", "return", 21_250),
+            "vCPU 1 left the guest after old QEMU had stopped all vCPUs",
+            id="left-after-stop",
+        ),
+        pytest.param(
+            first_beats_late(100_000),
+            "vCPU 0: its first beat came 100200000 ns after its first entry, of which no more than "
+            "50000000 are explained by page faults and waits for a CPU",
+            id="first-progress",
+        ),
+        pytest.param(
+            bracket(1, entry_last_exit_ns=at(LEFT[1]), entry_first_entry_ns=at(ENTERED[1] - 200)),
+            "vCPU 1: kvm_entry and kvm_exit saw a pause of 3700000 ns, shorter than its blackout "
+            "of 3900000",
+            id="entry-tracepoint",
+        ),
         pytest.param(observed(late_us=400), "that does not cover its blackout", id="observer-late"),
         pytest.param(
             observed(late_us=-400), "that does not cover its blackout", id="observer-early"
@@ -399,7 +498,7 @@ def test_run_fails_with_its_reason(recording: Recording, change: Change, reason:
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(resumed_late(25_499), id="uprobe"),
+        pytest.param(resumed_late(25_099), id="uprobe"),
         pytest.param(stamped("RESUME", 7_000_000_025_750), id="qmp"),
         pytest.param(moved("vm_stop", "enter", 21_200), id="vm-stop"),
         pytest.param(beat(0, gaps=(Gap(211_500, 250_600),)), id="gap"),
