@@ -24,6 +24,7 @@ from .dma_device import device_continuity
 from .guest_clock import GuestPause, GuestView, guest_pause, guest_views
 from .promises import broken_promises
 from .proof import judge_proof
+from .qmp_pause import qmp_pause
 from .streams import judge_stream
 from .validity import harm, incomplete, not_proven, stream_troubles, warnings
 from .witnesses import contradictions, odd_testimony, testify
@@ -51,6 +52,7 @@ class _Standstill:
     guest: GuestPause
     restoration: Restoration
     witnesses: Witnesses
+    qmp_warnings: tuple[Reason, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def judge(recording: Recording) -> Run:
         vfio = bool(recording.scenario.vfio)
         reasons += known_failure(joined(reasons), log, vfio=vfio)
     doubts = warnings(recording, traced.marks.warnings, clock_read=bool(still.views))
-    doubts += odd_testimony(still.pauses, still.views)
+    doubts += [*odd_testimony(still.pauses, still.views), *still.qmp_warnings]
     blackout, guest, restored = still.blackout, still.guest, still.restoration
     return Run(
         schema=SCHEMA,
@@ -154,9 +156,10 @@ def _standstill(recording: Recording, marks: Marks) -> _Standstill:
     brackets = {pause.vcpu: (pause.start_ns, pause.end_ns) for pause in pauses}
     views = guest_views(recording.beats, recording.tick_ns, brackets)
     guest = guest_pause(views, brackets, vcpus, recording.steps.get("migrate"))
-    witnesses = testify(recording, marks, pauses, blackout, guest.gap_ns)
+    qmp = qmp_pause(recording, marks)
+    witnesses = testify(recording, marks, pauses, blackout, qmp.length_ns, guest.gap_ns)
     restored = restoration(recording, views)
-    return _Standstill(pauses, gone, blackout, views, guest, restored, witnesses)
+    return _Standstill(pauses, gone, blackout, views, guest, restored, witnesses, qmp.warnings)
 
 
 def _continuity(recording: Recording, blackout: tuple[int, int] | None) -> _Continuity:

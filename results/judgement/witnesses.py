@@ -31,25 +31,22 @@ def testify(
     marks: Marks,
     pauses: Sequence[Pause],
     blackout: Blackout,
+    qmp_ns: int | None,
     guest_gap_ns: int | None,
 ) -> Witnesses:
-    """What each witness saw; `guest_gap_ns` is the guest's own testimony."""
+    """What each witness saw; `qmp_ns` and `guest_gap_ns` are what QMP and the guest say."""
     entries = [
         bracket.entry_first_entry_ns - bracket.entry_last_exit_ns
         for bracket in recording.brackets
         if bracket.entry_first_entry_ns is not None and bracket.entry_last_exit_ns is not None
     ]
     stopped, resumed = marks.old("pause_vcpus", "return"), marks.new("resume_vcpus", "enter")
-    stop = next((q.wall_us for q in recording.qmp if q.side == "old" and q.name == "STOP"), None)
-    resume = next(
-        (q.wall_us for q in recording.qmp if q.side == "new" and q.name == "RESUME"), None
-    )
     downtime = recording.migrate_info.get("downtime")
     return Witnesses(
         kvm=blackout.length_ns if recording.scenario.accel == "kvm" else None,
         kvm_entry=max(entries) if entries and len(entries) == len(recording.brackets) else None,
         uprobe=resumed - stopped if stopped is not None and resumed is not None else None,
-        qmp=(resume - stop) * 1000 if stop is not None and resume is not None else None,
+        qmp=qmp_ns,
         qemu=downtime * 1_000_000 if downtime is not None else None,
         guest=guest_gap_ns,
         observer=_observer(recording, pauses),

@@ -103,6 +103,9 @@ _WARNINGS = {
         "would contradict the guest's own gap"
     ),
     "clock-unread": Kind("the guest's clock could not be read: the guest does not testify"),
+    "wall-clock-moved": Kind(
+        "the wall clock moved by {moved_ns:d} ns or more during the transfer: QMP does not testify"
+    ),
     "clock-odd": Kind(
         "the guest's clock missed {step_ns:d} ns of the pause, neither nothing nor most of it"
     ),

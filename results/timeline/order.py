@@ -52,13 +52,14 @@ _REPEATED = {at.mark: at for at in (CPR_CLOSED, LOAD_MAIN, _LOADED, ENDED)}
 
 Chain = tuple[At, ...]  # each happens after all those before it
 
+_RESUME, _RUNSTATE = At("new", "resume_vcpus"), At("new", "runstate")
 _CONNECT: Chain = (CPR_SAVE, CPR_SAVED, OUTGOING, CONNECTED, SETUP)
 _SET_UP: Chain = (SETUP, SET_UP)
 _STOP: Chain = (VM_STOP, PAUSE, PAUSED, STOPPED)
 _SAVE: Chain = (COMPLETE, COMPLETED)
 _INCOMING: Chain = (
     *(CPR_LOAD, CPR_LOADED, LISTEN, LISTENING, CPR_CLOSED, LOAD, LOAD_MAIN, _LOADED),
-    *(VM_START, At("new", "resume_vcpus"), At("new", "resume_vcpus", "return")),
+    *(VM_START, _RESUME, At("new", "resume_vcpus", "return")),
 )
 _FIRST_CLOSED, _MACHINE_MADE = At("new", "cpr_close"), At("new", "loaded")
 _STARTED: tuple[Chain, ...] = ((CPR_LOADED, _FIRST_CLOSED, LOAD), (CPR_LOADED, _MACHINE_MADE))
@@ -123,7 +124,11 @@ def _missing(marks: Marks, mark: Mark, mode: Mode) -> Iterator[Reason]:
 
 
 def _disordered(marks: Marks, mode: Mode) -> frozenset[Key]:
-    found = {key for keys in (*_simultaneous(marks), *_unfinished(marks)) for key in keys}
+    found = {
+        key
+        for keys in (*_simultaneous(marks), *_unfinished(marks), *_not_run(marks))
+        for key in keys
+    }
     for chain in _chains(mode):
         seen = [(at, event.ns) for at in chain if (event := _seen(marks, at)) is not None]
         for (one, earlier), (other, later) in combinations(seen, 2):
@@ -154,3 +159,13 @@ def _unfinished(marks: Marks) -> Iterator[set[Key]]:
     reading = marks.last_before(*LOAD_MAIN.key, started.ns)
     if reading is not None and reading.ns > loaded.ns:
         yield {LOAD_MAIN.key, _LOADED.key}
+
+
+def _not_run(marks: Marks) -> Iterator[set[Key]]:
+    """vCPUs that are resumed although the run state was not set since vm_start."""
+    started, resumed = marks.at(VM_START), marks.at(_RESUME)
+    states = marks.all(*_RUNSTATE.key)
+    if started is None or resumed is None or not states:
+        return
+    if not any(started.ns < state.ns < resumed.ns for state in states):
+        yield {VM_START.key, _RUNSTATE.key}
