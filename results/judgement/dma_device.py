@@ -6,6 +6,7 @@ interrupt after each operation. A number that comes back changed was lost or tra
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from statistics import median_low
 
@@ -15,6 +16,7 @@ from results.records.reasons import Figure, Reason, because
 from results.records.recording import Recording
 
 _WRAP = 1 << 32
+_COUNTERS = ("operations", "wrong", "interrupts", "silent", "surplus")
 
 
 def device_continuity(
@@ -53,10 +55,22 @@ def _grown(work: DeviceWork, name: str) -> int:
     return int(getattr(work.after, name) - getattr(work.before, name)) % _WRAP
 
 
+def _reset(work: DeviceWork) -> Iterator[Reason]:
+    """Counters that went back, from which nothing can be told."""
+    for counter in _COUNTERS:
+        before, after = getattr(work.before, counter), getattr(work.after, counter)
+        if _grown(work, counter) >= _WRAP // 2:
+            yield because(
+                "device-reset", device=work.address, counter=counter, before=before, after=after
+            )
+
+
 def _troubles(work: DeviceWork, *, stopped: bool) -> list[Reason]:
     """`stopped`: there were interrupts of the device, but none after the blackout."""
-    found = []
     device = work.address
+    if reset := list(_reset(work)):
+        return reset
+    found = []
     if stopped or not _grown(work, "operations"):
         found.append(because("device-idle", device=device))
     if wrong := _grown(work, "wrong"):

@@ -20,6 +20,7 @@ from results.timeline.vfio_calls import vfio_calls
 
 from .blackout import Blackout, Pause, find_blackout, find_pauses
 from .brownout import Restoration, restoration
+from .consistency import inconsistencies
 from .dma_device import device_continuity
 from .guest_clock import GuestPause, GuestView, guest_pause, guest_views
 from .promises import broken_promises
@@ -186,6 +187,7 @@ def _reasons(
     pause_seen = still.guest.gap_ns is not None or window is not None
     found = harm(recording)
     if not recording.failure:
+        found += inconsistencies(recording, still.blackout.handover_ns)
         found += still.gone if recording.probed else ()
         found += broken_promises(recording, traced.fds, window)
         found += incomplete(recording, traced.fds, traced.descriptor_doubts, pause_seen=pause_seen)

@@ -287,6 +287,8 @@ def check_pin_events(events: PinEvents) -> Check:
         return check_line("missing", "pin-events-hidden", why=events.missing)
     if events.lost:
         return check_line("missing", "pin-events-lost", events=events.lost)
+    if not events.counts:
+        return check_line("missing", "pin-events-untraced")
     fired = {k: v for k, v in events.counts.items() if v}
     if fired:
         counts = ", ".join(f"{k} {v} times" for k, v in fired.items())

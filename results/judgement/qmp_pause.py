@@ -48,7 +48,10 @@ def qmp_pause(recording: Recording, marks: Marks) -> QmpPause:
     resume = next((q for q in stamps if (q.side, q.name) == ("new", "RESUME")), None)
     if stop is None or resume is None:
         return QmpPause()
-    return QmpPause((resume.wall_us - stop.wall_us) * 1000)
+    length = (resume.wall_us - stop.wall_us) * 1000
+    if length <= 0:
+        return QmpPause(warnings=(because("wall-clock-moved", moved_ns=-length),))
+    return QmpPause(length)
 
 
 def _offset(stamp: QmpStamp, marks: Marks, sent_ns: int) -> _Offset:

@@ -73,6 +73,8 @@ def _troubles(found: Stream, log: StreamLog, blackout: tuple[int, int] | None) -
         )
     if found.repeated:
         reasons.append(because("stream-repeated", stream=name, repeated=found.repeated))
+    if any(later < earlier for (earlier, _), (later, _) in pairwise(log.arrivals)):
+        reasons.append(because("stream-disordered", stream=name))
     if log.wrong:
         reasons.append(because("stream-wrong", stream=name, blocks=log.wrong))
     if log.torn:

@@ -11,6 +11,7 @@ from results.records.reasons import FAILED, PROOF_BROKEN, Reason, because, read_
 from results.records.recording import Recording
 from results.records.run import CarriedFd
 
+from .guest_clock import tick_difference
 from .promises import old_must_end
 
 
@@ -33,11 +34,13 @@ def harm(recording: Recording) -> list[Reason]:
 
 def _harm_to_the_guest(recording: Recording) -> list[Reason]:
     found = [reason for beats in recording.beats for reason in _harm_to_a_vcpu(beats)]
-    if len(recording.beats) != recording.scenario.vcpus:
+    if {beats.index for beats in recording.beats} != set(range(recording.scenario.vcpus)):
         found.append(because("beats-missing"))
     ram = recording.ram
     if ram is None:
         found.append(because("ram-unchecked"))
+    elif ram.pages <= 0:
+        found.append(because("ram-empty"))
     elif ram.bad_pages:
         found.append(
             because("ram-changed", bad=ram.bad_pages, pages=ram.pages, first=ram.first_bad)
@@ -47,8 +50,11 @@ def _harm_to_the_guest(recording: Recording) -> list[Reason]:
 
 def _harm_to_a_vcpu(beats: VcpuBeats) -> list[Reason]:
     found = []
-    if beats.beats_after == beats.beats_before:
+    before, after = beats.beats_before, beats.beats_after
+    if after == before:
         found.append(because("vcpu-still", vcpu=beats.index))
+    elif tick_difference(after, before) < 0:
+        found.append(because("vcpu-reset", vcpu=beats.index, before=before, after=after))
     if beats.pattern_errors:
         found.append(
             because(

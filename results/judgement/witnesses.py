@@ -110,6 +110,7 @@ def contradictions(
         found += _against_observer(recording, pause, views.get(pause.vcpu))
         found += _against_marks(recording, marks, pause)
         found += _against_entries(recording, pause)
+        found += _against_steps(recording, pause)
         if pause.vcpu in views:
             found += _against_guest(recording, pause, views[pause.vcpu])
     return tuple(found)
@@ -185,6 +186,15 @@ def _against_entries(recording: Recording, pause: Pause) -> Iterator[Reason]:
                 pause_ns=entered - left,
                 blackout_ns=pause.length_ns,
             )
+
+
+def _against_steps(recording: Recording, pause: Pause) -> Iterator[Reason]:
+    """The guest runs in old QEMU until `migrate` is sent, and in new before all is done."""
+    sent, done = recording.steps.get("migrate"), recording.steps.get("done")
+    if sent is not None and pause.start_ns < sent:
+        yield because("left-before-migrate", vcpu=pause.vcpu)
+    if done is not None and pause.end_ns > done:
+        yield because("entered-after-end", vcpu=pause.vcpu)
 
 
 def _against_guest(recording: Recording, pause: Pause, view: GuestView | None) -> Iterator[Reason]:

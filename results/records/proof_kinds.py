@@ -6,6 +6,10 @@ from .kind import Kind
 
 _DEVICE = {
     "device-idle": Kind("device {device} completed no operation in new QEMU", "device DMA"),
+    "device-reset": Kind(
+        "device {device}: its count of {counter} went back from {before:d} to {after:d}",
+        "device DMA",
+    ),
     "device-numbers": Kind(
         "device {device}: {wrong:d} numbers came back changed (the first ever: {seen:d} instead of "
         "{expected:d}): lost or transferred twice",
@@ -119,6 +123,7 @@ _PINS = {
     "locks-short": Kind("{side} QEMU locks only {mib:d} MiB at `{point}`", "mem-lock"),
     "locks-held": Kind("VmLck {sizes}", "mem-lock"),
     "pin-events-hidden": Kind("{why!s}", "pin events"),
+    "pin-events-untraced": Kind("no pin function was traced", "pin events"),
     "pin-events-lost": Kind("{events:d} events were lost", "pin events"),
     "pin-events-fired": Kind("between migrate and old's exit: {counts}", "pin events"),
     "pin-events-none": Kind("none on {paths} ({tier})", "pin events"),

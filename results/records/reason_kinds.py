@@ -27,6 +27,10 @@ _HARM = {
     "words-changed": Kind(
         "vCPU {vcpu:d} found {words:d} changed words in its RAM, first {first!s}"
     ),
+    "vcpu-reset": Kind(
+        "vCPU {vcpu:d}: its beats went back from {before:d} to {after:d}: the guest was reset"
+    ),
+    "ram-empty": Kind("no page of guest RAM was checked"),
     "beats-missing": Kind("no beats were seen from some vCPUs"),
     "ram-unchecked": Kind("guest RAM was not checked"),
     "ram-changed": Kind("{bad:d} of {pages:d} checked pages of guest RAM changed, first {first!s}"),
@@ -93,6 +97,30 @@ _CONTRADICTIONS = {
     ),
 }
 
+_INCONSISTENT = {
+    "bracket-unknown": Kind("vCPU {vcpu:d} was recorded, but the guest has {vcpus:d}"),
+    "bracket-repeated": Kind("vCPU {vcpu:d} was recorded more than once"),
+    "bracket-copied": Kind(
+        "vCPU {vcpu:d} left and entered the guest at the very times of vCPU {other:d}"
+    ),
+    "thread-unknown": Kind(
+        "vCPU {vcpu:d} was recorded by thread {tid:d}, which is not its thread in {side} QEMU"
+    ),
+    "threads-shared": Kind("vCPU threads of both QEMUs: {tids}"),
+    "samples-disordered": Kind(
+        "vCPU {vcpu:d}: its beats in new QEMU were sampled before those in old QEMU"
+    ),
+    "steps-disordered": Kind("step {later} was taken before step {earlier}"),
+    "entered-before-migrate": Kind(
+        "the guest entered new QEMU {early_ns:d} ns before `migrate` was sent"
+    ),
+    "left-before-migrate": Kind("vCPU {vcpu:d} left the guest for good before `migrate` was sent"),
+    "entered-after-end": Kind(
+        "vCPU {vcpu:d} entered the guest after it had been seen to run in new QEMU"
+    ),
+    "value-impossible": Kind("impossible value of {field}: {value:d}"),
+}
+
 _WARNINGS = {
     "mark-silent": Kind("mark {mark} never fired"),
     "mark-unentered": Kind("the entry of mark {mark} was not seen"),
@@ -123,6 +151,7 @@ _STREAMS = {
     "stream-wrong": Kind(
         "stream {stream}: {blocks:d} blocks came back with other contents, or failed"
     ),
+    "stream-disordered": Kind("stream {stream}: its arrivals are not in order of time"),
     "stream-torn": Kind("stream {stream}: {bytes:d} bytes were cut off when a connection ended"),
     "stream-ended": Kind(
         "stream {stream} does not continue in new QEMU: {after:d} numbers arrived after the "
@@ -138,7 +167,8 @@ _STREAMS = {
 }
 
 _PRESENT = {
-    **_FREE, **_HARM, **_INCOMPLETE, **_PROMISES, **_CONTRADICTIONS, **_WARNINGS, **_STREAMS,
+    **_FREE, **_HARM, **_INCOMPLETE, **_PROMISES, **_CONTRADICTIONS, **_INCONSISTENT, **_WARNINGS,
+    **_STREAMS,
     **PROOF_KINDS,
 }  # fmt: skip
 

@@ -67,6 +67,7 @@ _STARTED: tuple[Chain, ...] = ((CPR_LOADED, _FIRST_CLOSED, LOAD), (CPR_LOADED, _
 _ACROSS: tuple[Chain, ...] = (
     (OUTGOING, LOAD),
     (CONNECTED, LOAD_MAIN),
+    (PAUSED, _LOADED),
     (STOPPED, _LOADED),
     (COMPLETE, _LOADED),
 )

@@ -379,8 +379,9 @@ def test_an_unpin_in_the_window_breaks_with_function_and_count() -> None:
     [
         (PinEvents("none", missing="needs CONFIG_KPROBES"), "needs CONFIG_KPROBES"),
         (PinEvents("kprobes", {"unpin_user_pages": 0}, lost=4), "4 events were lost"),
+        (PinEvents("kprobes"), "no pin function was traced"),
     ],
-    ids=["no probe", "lost"],
+    ids=["no probe", "lost", "nothing traced"],
 )
 def test_pin_events_that_were_not_traced_are_missing(events: PinEvents, words: str) -> None:
     check = check_pin_events(events)
