@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from reports.claim_groups import other_failures
 from reports.claim_groups import summary_line as claims_summary
 from reports.wording import cell_name, figure, median_text, ms, shift_text
 from results.claims.document import ClaimsDocument
 from results.comparison import compare as judged
 from results.comparison.verdict import INVALID, REGRESSED, SAME, UNDECIDED
+from results.summary.caveats import Figures
 from results.summary.report_data import Cell, Material
 
 Word = Literal[
@@ -25,6 +27,21 @@ Word = Literal[
     "improved",
     "same",
     "measured",
+]
+# What a sentence says, whatever its words.
+Code = Literal[
+    "claim-refuted",
+    "claims-tested",
+    "proof-broken",
+    "fails-more-often",
+    "not-compared",
+    "runs-failed",
+    "over-budget",
+    "measured",
+    "regressed",
+    "undecided",
+    "improved",
+    "same",
 ]
 # Whether a word is bad news (red), needs a look (amber) or is fine (green).
 TONES: dict[Word, Literal["bad", "doubt", "good"]] = {
@@ -44,11 +61,16 @@ TONES: dict[Word, Literal["bad", "doubt", "good"]] = {
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """The verdict over all cells; `cell` names the worst of them."""
+    """The verdict over all cells; `cell` names the worst of them.
+
+    `code` and `figures` are the sentence for programs: its words may change, they stay.
+    """
 
     word: Word
     cell: str
     sentence: str
+    code: Code
+    figures: Figures
     exit_code: int
 
     @property
@@ -62,6 +84,8 @@ class _Finding:
     size: float  # of two findings with one word the larger is the worse
     cell: str
     sentence: str
+    code: Code
+    figures: Figures
 
 
 def headline(material: Material, *, strict: bool = False) -> Headline:
@@ -90,7 +114,7 @@ def headline(material: Material, *, strict: bool = False) -> Headline:
         material,
         strict=strict,
     )
-    return Headline(worst.word, worst.cell, worst.sentence, code)
+    return Headline(worst.word, worst.cell, worst.sentence, worst.code, worst.figures, code)
 
 
 def _of_claims(claims: ClaimsDocument) -> Headline:
@@ -99,10 +123,20 @@ def _of_claims(claims: ClaimsDocument) -> Headline:
     if wrong:
         row = wrong[0]
         text = f"claim {row.claim.number} is refuted on {row.build}: {row.claim.title}"
-        return Headline("refuted", f"claim {row.claim.number} on {row.build}", text, INVALID)
+        cell = f"claim {row.claim.number} on {row.build}"
+        which: Figures = {"claim": row.claim.number, "build": row.build}
+        return Headline("refuted", cell, text, "claim-refuted", which, INVALID)
     text = f"claims made for cpr-transfer: {claims_summary(claims)}"
-    whole = all(row.found == "shown" for row in claims.rows)
-    return Headline("shown" if whole else "partly shown", "claims", text, SAME)
+    found = [row.found for row in claims.rows]
+    counts: Figures = {
+        "claims": len(found),
+        "shown": found.count("shown"),
+        "refuted": found.count("refuted"),
+        "not_testable": found.count("not testable"),
+        "wrong_beside": other_failures(claims),
+    }
+    word: Word = "shown" if counts["shown"] == len(found) else "partly shown"
+    return Headline(word, "claims", text, "claims-tested", counts, SAME)
 
 
 def exit_code(words: Iterable[Word], material: Material, *, strict: bool) -> int:
@@ -119,13 +153,17 @@ def exit_code(words: Iterable[Word], material: Material, *, strict: bool) -> int
 
 def _of_cell(cell: Cell) -> list[_Finding]:
     summary, name = cell.summary, cell_name(cell)
+    which: Figures = {"scenario": summary.scenario, "build": cell.builds}
+    runs = summary.valid + summary.failed
     found = []
     if broken := summary.proofs.get("broken", 0):
-        text = f"the proof is broken in {broken} of {summary.valid + summary.failed} runs of {name}"
-        found.append(_Finding("broken", broken, name, text))
+        text = f"the proof is broken in {broken} of {runs} runs of {name}"
+        counts = which | {"broken": broken, "runs": runs}
+        found.append(_Finding("broken", broken, name, text, "proof-broken", counts))
     if summary.failed:
-        text = f"{summary.failed} of {summary.valid + summary.failed} runs failed: {name}"
-        found.append(_Finding("failed", summary.failed, name, text))
+        text = f"{summary.failed} of {runs} runs failed: {name}"
+        counts = which | {"failed": summary.failed, "runs": runs}
+        found.append(_Finding("failed", summary.failed, name, text, "runs-failed", counts))
     if cell.over_budget and cell.budget is not None and cell.limit is not None:
         budget = cell.budget
         text = (
@@ -133,24 +171,48 @@ def _of_cell(cell: Cell) -> list[_Finding]:
             f"ms, asked were {cell.limit.share * 100:g} %"
         )
         missed = 1.0 - budget.within / budget.total if budget.total else 1.0
-        found.append(_Finding("over budget", missed, name, text))
+        counts = which | {
+            "within": budget.within,
+            "total": budget.total,
+            "limit_ns": budget.limit_ns,
+            "asked_percent": cell.limit.share * 100,
+        }
+        found.append(_Finding("over budget", missed, name, text, "over-budget", counts))
     text = f"{name}: median blackout {median_text(cell)}, longest {ms(summary.max_ns)}"
-    found.append(_Finding("measured", summary.median_ns or 0, name, text))
+    times = which | _known(summary, ("median_ns", "low_ns", "high_ns", "max_ns"))
+    found.append(_Finding("measured", summary.median_ns or 0, name, text, "measured", times))
     return found
 
 
 def _of_shift(comparison: judged.Comparison, cell: judged.Cell) -> _Finding:
     name = f"{cell.scenario} on {comparison.label_b}"
-    word: Word = cell.verdict
+    which: Figures = {
+        "scenario": cell.scenario,
+        "build": comparison.label_b,
+        "against": comparison.label_a,
+    }
     text = f"{name}: {cell.verdict} against {comparison.label_a}, {shift_text(cell)}"
-    size = abs(cell.shift_percent or 0.0)
     if cell.more_failures:
-        word = "regressed"
         text = (
             f"{name}: {cell.failures_b.boots} of {cell.failures_b.total_boots} boots failed, "
             f"{cell.failures_a.boots} of {cell.failures_a.total_boots} on {comparison.label_a}"
         )
-        size = 1e9  # a handover that fails is worse than one that is slower
-    elif word == "undecided" and not cell.valid:
-        word, text, size = "failed", f"{name}: {cell.reason}", 1e9
-    return _Finding(word, size, name, text)
+        counts = which | {
+            "failed_boots": cell.failures_b.boots,
+            "boots": cell.failures_b.total_boots,
+            "failed_boots_against": cell.failures_a.boots,
+            "boots_against": cell.failures_a.total_boots,
+        }
+        # A handover that fails is worse than one that is slower.
+        return _Finding("regressed", 1e9, name, text, "fails-more-often", counts)
+    if cell.verdict == "undecided" and not cell.valid:
+        return _Finding("failed", 1e9, name, f"{name}: {cell.reason}", "not-compared", which)
+    names = ("median_a_ns", "median_b_ns", "shift_ns", "low_ns", "high_ns", "shift_percent")
+    times = which | _known(cell, names)
+    return _Finding(cell.verdict, abs(cell.shift_percent or 0.0), name, text, cell.verdict, times)
+
+
+def _known(record: object, names: Iterable[str]) -> Figures:
+    """The fields of a record that are not None."""
+    found = {name: getattr(record, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from results.comparison import compare as judged
+from results.records.run import Summary
 from results.summary.history import Point
 from results.summary.report_data import Cell
 
@@ -21,6 +22,18 @@ def budget_text(cell: Cell) -> str:
     budget = cell.budget
     text = f"{budget.within} of {budget.total} under {figure(budget.limit_ns)} ms"
     return f"{text} (missed: {cell.limit.share * 100:g} % asked)" if cell.over_budget else text
+
+
+def device_text(summary: Summary) -> str:
+    """What became of the device that the payload drives; empty where it drives none."""
+    if not summary.device_operations and not summary.device_troubles:
+        return ""
+    trouble = f"in trouble in {summary.device_troubles} runs"
+    state = trouble if summary.device_troubles else "none lost or repeated"
+    text = f"device: {summary.device_operations} DMA operations, {state}"
+    if summary.device_gap_ns is not None:
+        text += f", longest gap {ms(summary.device_gap_ns)}"
+    return text
 
 
 # States of a thread on the critical path, in words.

@@ -21,7 +21,7 @@ from bench.measurement.session import LiveSession
 from results.records.scenario import Scenario
 from runners.qemu.command_line import Sockets, channel
 from runners.qemu.guest import Guest, start_qemu, vcpu_tids
-from runners.qemu.migration import listens
+from runners.qemu.migration import is_listening
 
 PAIRS = int(os.environ.get("PAUSEBENCH_PAIRS", "15"))
 
@@ -37,7 +37,7 @@ async def bare_update(guest: Guest) -> None:
         "migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}]
     )
     await old.execute("migrate-set-parameters", mode="cpr-transfer")
-    while not listens(sockets.cpr):
+    while not is_listening(sockets.cpr):
         await asyncio.sleep(0.001)
     await old.execute(
         "migrate", channels=[channel("main", sockets.main), channel("cpr", sockets.cpr)]

@@ -47,15 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="compare although the sessions differ")
     parser.add_argument(
-        "--boots", type=positive, default=6, help="boots of each side at the least (default 6)"
+        "--boots", type=positive, help="boots of each side at the least (default 24; 8 with --aa)"
     )
-    parser.add_argument("--updates", type=positive, default=5, help="transfers a boot (default 5)")
+    parser.add_argument("--updates", type=positive, default=4, help="transfers a boot (default 4)")
     parser.add_argument(
         "--precision", type=float, metavar="PERCENT",
-        help="go on until every interval is at most ± PERCENT of A's median wide",
+        help="go on until every interval is about ± PERCENT of the median wide",
     )  # fmt: skip
     parser.add_argument(
-        "--limit", type=positive, default=40, help="boots of each side at the most (default 40)"
+        "--limit", type=positive, default=80, help="boots of each side at the most (default 80)"
     )
     parser.add_argument("--upgrade", action="store_true", help="measure A → B as well")
     parser.add_argument("--backward", action="store_true", help="measure B → A as well")

@@ -87,8 +87,8 @@ def add_budget_option(parser: argparse.ArgumentParser, then: str) -> None:
 def add_threshold_options(parser: argparse.ArgumentParser) -> None:
     """What a change between builds must clear, and what becomes of one that is undecided."""
     for name, unit, default, text in (
-        ("--relative", "PERCENT", 5.0, "5"),
-        ("--absolute", "MS", 0.2, "0.2 ms"),
+        ("--relative", "PERCENT", 3.0, "3"),
+        ("--absolute", "MS", 0.05, "0.05 ms"),
     ):
         parser.add_argument(
             name, type=float, default=default, metavar=unit,

@@ -5,20 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from reports.formats.registry import FORMATS
+from reports.formats.registry import DEFAULT, FORMATS
 
 from .options import add_budget_option, add_store_option, add_threshold_options
 
-_EPILOG = """\
+_FORMATS = "\n".join(
+    f"  {name:<12} {form.help}{' (default)' if name == DEFAULT else ''}"
+    for name, form in FORMATS.items()
+)
+_EPILOG = f"""\
 formats:
-  html         one self-contained file to read and forward (default)
-  markdown     for a CI step summary; details folded
-  junit        JUnit XML, a case per scenario and build
-  json         one document; its JSON Schema: pausebench report --schema
-  openmetrics  for a textfile collector
-  csv          a directory of histories with otava.yaml, for Apache Otava
-  parquet      a row per handover
-  perfetto     the worst and the median handover (or one --run) for ui.perfetto.dev
+{_FORMATS}
 
 examples:
   pausebench report                                   out/reports/SESSION.html
@@ -34,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a session, a unique beginning of its id, or 'last' (default); several are shown as "
         "one, as those of a night that was resumed",
     )  # fmt: skip
-    parser.add_argument("--format", choices=tuple(FORMATS), default="html", help="default html")
+    parser.add_argument(
+        "--format", choices=tuple(FORMATS), default=DEFAULT, help="default: %(default)s"
+    )
     parser.add_argument(
         "-o", "--output", metavar="PATH", type=Path,
         help="file to write (csv: a directory), or - for standard output; default: in the store "

@@ -15,9 +15,9 @@ from runners.builds.catalogue import (
     Entry,
     add,
     cache_directory,
+    discover_entry,
     find,
     list_builds,
-    look_into,
     remove,
 )
 from runners.builds.discover import default_build
@@ -96,7 +96,7 @@ def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
 
 def _show(label: str, as_json: bool) -> None:
     entry = None if label == "system" else find(label)
-    build = default_build() if entry is None else look_into(entry)
+    build = default_build() if entry is None else discover_entry(entry)
     machines = known_machines(build)
     if as_json:
         row = _system_row(build) if entry is None else _row(entry)

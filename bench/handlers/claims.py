@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from bench.claims.campaign import Campaign, carry_out, oldest_first
+from bench.claims.campaign import Campaign, oldest_first, run_campaign
 from reports.terminal.claims import claims_page
 from reports.terminal.session import closing_lines
 from reports.terminal.style import look_for, write
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         need_root()
         with open_store(args.store) as store:
-            document = carry_out(_campaign(args), store, command_line())
+            document = run_campaign(_campaign(args), store, command_line())
     _show(args, document)
     return document.exit_code
 

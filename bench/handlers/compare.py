@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from platform import node
 
 from bench.commands.compare import DEFAULT_SCENARIOS
 from bench.measurement.budgets import (
@@ -30,12 +29,15 @@ from reports.terminal.session import failures, summary_table
 from reports.terminal.style import look_for, write
 from results.comparison.compare import Comparison, blocks_by_boot, compare
 from results.comparison.compatibility import differences
-from results.comparison.noise_floor import false_alarms, noise_floor, noise_floors
+from results.comparison.host_noise import known_nights, noise_floors
+from results.comparison.noise_floor import LEAST_NIGHTS, aa_floor, false_alarms
+from results.comparison.plan import COMPARE_BOOTS, planned_boots, planned_self_check
 from results.errors import UsageError
 from results.records.run import Run
 from results.records.scenario import Build, Session
-from results.stats.intervals import summarise
+from results.store.columns import columns_of
 from results.store.store import Store, open_store
+from results.summary.cells import summarise
 from runners.builds.catalogue import resolve_build
 
 from .chosen import (
@@ -77,7 +79,7 @@ def _check(args: argparse.Namespace) -> None:
     thresholds_of(args)
     if args.precision is not None and not 0 <= args.precision < 1e6:
         raise UsageError(f"--precision {args.precision:g}: must be a number from 0")
-    if args.limit < args.boots:
+    if args.boots is not None and args.limit < args.boots:
         raise UsageError(f"--limit {args.limit} is below --boots {args.boots}")
 
 
@@ -87,7 +89,7 @@ def _check(args: argparse.Namespace) -> None:
 def _judge(
     args: argparse.Namespace,
     store: Store,
-    host: str,
+    session: Session,
     runs_a: Sequence[Run],
     runs_b: Sequence[Run],
     forced: Sequence[str] = (),
@@ -100,17 +102,12 @@ def _judge(
         thresholds_of(args),
         block_of=blocks_by_boot(BOOTS_PER_BLOCK) if in_blocks else None,
         # A build is not compared against its own noise when that is what is being measured.
-        noise_ns={} if args.aa else _noise(store, host, runs_a),
+        noise={} if args.aa else noise_floors(store, session, runs_a),
         budgets_ns=budgets_ns(args.budget),
         strict=args.strict or args.bisect,
         forced=forced,
     )
     return with_own_budgets(comparison, args.budget)
-
-
-def _noise(store: Store, host: str, runs: Sequence[Run]) -> dict[str, int]:
-    """The host's A/A noise floor of each scenario, from comparisons with no more boots."""
-    return noise_floors(runs, lambda d: ((e.boots, e.shift_ns) for e in store.aa(host, d)))
 
 
 # -- measured now ---------------------------------------------------------------------------------
@@ -123,7 +120,8 @@ def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[
     check_measured(args.budget, chosen)
     scenarios, machine = on_common_machine(chosen, (pair.a, pair.b), args.machine)
     seed = seed_of(args)
-    plan = Plan(scenarios, pair, args.boots, args.updates, seed, args.precision, args.limit)
+    boots = _boots(args, len(scenarios))
+    plan = Plan(scenarios, pair, boots, args.updates, seed, args.precision, args.limit)
     extra = {"seed": str(seed), "machine": machine, "order": "blocks of A B B A or B A A B"}
     builds = [pair.a, pair.b]
     with (
@@ -136,11 +134,18 @@ def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[
             if args.aa:
                 remember_aa(store, live.session.id, host, comparison, runs)
 
-        judge = partial(_judge, args, store, host, in_blocks=True)
+        judge = partial(_judge, args, store, live.session, in_blocks=True)
         measured = measure_pair(live.experiment, plan, judge, args.repeat, compared)
         comparison, runs = asyncio.run(measured)
         live.status = comparison.exit_code
     return comparison, sides(runs, pair)[2]
+
+
+def _boots(args: argparse.Namespace, scenarios: int) -> int:
+    """Boots of each side. Raises UsageError when those asked for could call no change."""
+    if args.aa:
+        return planned_self_check(args.boots)
+    return planned_boots(args.boots, COMPARE_BOOTS, scenarios)
 
 
 def _pair(args: argparse.Namespace) -> Pair:
@@ -156,15 +161,23 @@ def _pair(args: argparse.Namespace) -> Pair:
 
 
 def _tell_aa(store: Store) -> None:
-    """What all stored A/A comparisons on this host say."""
-    entries = store.aa(node())
+    """What all stored A/A comparisons on this host say, those of this kernel of its noise."""
+    session = store.session(store.latest_session_id())
+    entries = store.aa(session.environment.get("host", ""))
     wrong, total = false_alarms(entry.verdict for entry in entries)  # type: ignore[misc]
     print(f"\nA/A on this host so far: {wrong} of {total} verdicts claimed a change")
     for dimensions in dict.fromkeys(entry.dimensions for entry in entries):
-        shifts = [entry.shift_ns for entry in entries if entry.dimensions == dimensions]
-        floor = noise_floor(shifts)
+        nights = known_nights(store, session, dimensions)
+        floor = aa_floor(nights.values())
         name = next((w[3:] for w in dimensions.split() if w.startswith("id=")), dimensions)
-        print(f"  {name}: noise floor {(floor or 0) / 1e6:.2f} ms from {len(shifts)} comparisons")
+        if floor is None:
+            print(f"  {name}: no noise floor from {len(nights)} nights, it takes {LEAST_NIGHTS}")
+            continue
+        size = floor.at(COMPARE_BOOTS) / 1e6
+        print(
+            f"  {name}: noise floor {size:.3f} ms at {COMPARE_BOOTS} boots, "
+            f"from {floor.nights} nights"
+        )
 
 
 # -- stored ---------------------------------------------------------------------------------------
@@ -178,9 +191,8 @@ def _stored(args: argparse.Namespace, store: Store) -> Comparison:
             f"{args.a} and {args.b} cannot be compared: {'; '.join(found)} "
             "(--force does it all the same and says so)"
         )
-    host = session_a.environment.get("host", "")
     together = session_a.id == session_b.id
-    return _judge(args, store, host, runs_a, runs_b, found, in_blocks=together)
+    return _judge(args, store, session_b, runs_a, runs_b, found, in_blocks=together)
 
 
 def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
@@ -217,7 +229,7 @@ def _finish(args: argparse.Namespace, comparison: Comparison, upgrades: Sequence
         print(look.say(line))
     if upgrades:
         print()
-        write(summary_table(summarise(upgrades), look), sys.stdout, look)
+        write(summary_table(summarise(columns_of(upgrades)), look), sys.stdout, look)
         failed = failures(upgrades, look, args.store)
         if failed:
             write(failed, sys.stdout, look)

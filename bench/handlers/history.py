@@ -15,7 +15,7 @@ from reports.html.history_page import history_html
 from reports.terminal.history import history_page
 from reports.terminal.style import look_for, write
 from results.errors import UsageError
-from results.store.documents import replace_file
+from results.files import write_whole
 from results.store.store import open_store
 from results.summary.history import read_history
 
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
             )
     if args.output is not None:
         page = history_html(args.scenario, lines)
-        replace_file(args.output, lambda part: part.write_text(page, "utf-8"))
+        write_whole(args.output, page)
     if args.json:
         print(json.dumps(history_document(args.scenario, lines)))
         return 0

@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         print(f"{args.config}: {config.name} measures {', '.join(s.id for s in scenarios)}")
         print(f"  baseline {config.builds.baseline}, candidate {config.builds.candidate}")
+        print(f"  {config.boots} boots of each, {config.measure.updates} updates a boot")
         print(f"  store {place.store}, reports {place.reports}")
         return 0
     need_root()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
-from importlib import import_module
 
-from reports.formats.registry import write_report
+from reports.formats.registry import find_format, write_report
 from reports.formats.report_json import schema_text
+from reports.request import Request
 from results.errors import UsageError
 from results.store.store import Store, open_store
 from results.summary.report_data import gather
@@ -24,22 +24,16 @@ def run(args: argparse.Namespace) -> int:
     if args.run and args.format != "perfetto":
         raise UsageError("--run goes with --format perfetto; `pausebench show RUN` shows one run")
     asked = asked_of(args)
-    if args.format == "html":
-        _load_meanwhile("reports.html.page")
+    # What may take most of a second, while runs are read by processes of their own.
+    threading.Thread(target=find_format(args.format).load, daemon=True).start()
     with open_store(args.store, create=False) as store:
         sessions = _sessions(args, store)
         material = gather(store, sessions, asked)
-        path = write_report(
-            args.format, material, store, args.output, strict=args.strict, run=args.run
-        )
+        request = Request(material, store, args.strict, args.run)
+        path = write_report(args.format, request, args.output)
     if path is not None:
         print(path)
     return 0
-
-
-def _load_meanwhile(module: str) -> None:
-    """Import what takes most of a second while runs are read by processes of their own."""
-    threading.Thread(target=import_module, args=(module,), daemon=True).start()
 
 
 def _sessions(args: argparse.Namespace, store: Store) -> list[str]:

@@ -22,9 +22,10 @@ from reports.terminal.style import look_for, write
 from reports.terminal.why import BudgetReport, budget_notes
 from results.instrument.certificates import certificate_lines
 from results.records.scenario import Build, Scenario
-from results.stats.intervals import belongs, summarise
+from results.store.columns import columns_of
 from results.store.store import open_store
 from results.summary.caveats import doubts_of
+from results.summary.cells import summarise_cell
 from runners.builds.discover import default_build, discover, parse_build_option
 
 from .chosen import chosen_scenarios, command_line, labelled, need_root, seed_of
@@ -71,8 +72,10 @@ def show_outcome(
     certificates = certificate_lines(args.store, outcome.session, outcome.session.builds)
     order = {scenario.id: number for number, scenario in enumerate(scenarios)}
     runs = sorted(outcome.runs, key=lambda run: order[run.scenario])
-    summaries = summarise(runs)
-    doubts = [doubts_of(run for run in runs if belongs(run, summary)) for summary in summaries]
+    columns = columns_of(runs)
+    cells = columns.cells()
+    summaries = [summarise_cell(key, columns.where(at)) for key, at in cells]
+    doubts = [doubts_of(runs[i] for i in at.tolist()) for _, at in cells]
     kept = budget_reports(budgets, runs)
     if args.json:
         found = document(outcome.session, outcome.runs, summaries)

@@ -10,8 +10,9 @@ import sys
 from reports.formats.session_json import document
 from reports.terminal.session import waterfall
 from reports.terminal.style import look_for, write
-from results.stats.intervals import summarise
+from results.store.columns import columns_of
 from results.store.store import open_store
+from results.summary.cells import summarise
 
 
 def run(args: argparse.Namespace) -> int:
@@ -20,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
         found = store.run(store.resolve_run(args.run))
         session = store.session(found.session)
     if args.json:
-        json.dump(document(session, [found], summarise([found])), sys.stdout)
+        json.dump(document(session, [found], summarise(columns_of([found]))), sys.stdout)
         sys.stdout.write("\n")
         return 0
     look = look_for(sys.stdout, os.environ)

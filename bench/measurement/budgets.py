@@ -37,7 +37,7 @@ def budget_reports(
     """How each was kept by the runs it is meant for; the last of a scenario counts."""
     found = {budget.scenario: budget for budget in budgets}
     meant = {name: [run for run in runs if _meant(run.scenario, found) == name] for name in found}
-    return [(b, budget_of(meant[name], b.limit_ns)) for name, b in found.items()]
+    return [(b, budget_of(meant[name], b.limit_ns)) for name, b in found.items() if meant[name]]
 
 
 def _meant(scenario: str, budgets: Container[str]) -> str:
@@ -86,5 +86,6 @@ def missed_lines(comparison: Comparison, budgets: Sequence[TimeBudget]) -> list[
         for budget, in_a, in_b in zip(mine, cell.budgets_a, cell.budgets_b, strict=True):
             for side, line in (("A", in_a), ("B", in_b)):
                 if words := missed(budget, line.within, line.total):
-                    lines.append(f"{cell.scenario}: {side} missed {ms(line.limit_ns)} ({words})")
+                    limit = ms(line.limit_ns)
+                    lines.append(f"{cell.scenario}: {side} missed its budget of {limit} ({words})")
     return lines

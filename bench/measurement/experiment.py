@@ -19,10 +19,10 @@ from results.store.recordings import new_run_id
 from results.store.store import Store
 from runners.host.load import host_state, load_snapshot
 from runners.pins.holder import PinHolder
-from runners.qemu.command_line import AS_IT_IS, Variation
+from runners.qemu.command_line import NO_VARIATION, Variation
 from runners.qemu.guest import Guest, GuestPlace
 from runners.system.process_memory import ram_descriptor
-from runners.transfer.handover import Transferred, hand_over
+from runners.transfer.handover import Transferred, update_guest
 
 from .instruments import Instruments, Update
 from .observation import Observation
@@ -76,7 +76,7 @@ class Experiment:
         self.store.sync()
         return runs
 
-    async def boot(self, trial: Trial, variation: Variation = AS_IT_IS) -> Booted:
+    async def boot(self, trial: Trial, variation: Variation = NO_VARIATION) -> Booted:
         """Start the guest of a trial; raises GuestLost when it does not come to life."""
         await self.instruments.before_boot(trial.scenario, trial.old_build, self.place)
         guest = await Guest.boot(trial.scenario, trial.old_build, self.place, variation)
@@ -206,7 +206,7 @@ class Booted:
         observation = Observation(instruments.at(watched))
         before = load_snapshot((self.guest.qemu.pid,))
         with observation:
-            seen = await hand_over(
+            seen = await update_guest(
                 self.guest,
                 trial.new_build,
                 observation.hooks(),

@@ -21,10 +21,10 @@ from results.records.scenario import Build, Scenario, Session
 from results.store.store import Store, new_session_id
 from runners.host import vfio_pci as devices
 from runners.host.facts import environment
-from runners.host.hugepages import give_back_of_the_dead, mounted_hugetlbfs, reserve
+from runners.host.hugepages import mounted_hugetlbfs, reclaim_from_dead_sessions, reserve
 from runners.payload.build import build_payload
 from runners.qemu.guest import GuestPlace
-from runners.system.child import start_time
+from runners.system.child import owner_name, still_runs
 
 from .controls import Controls
 from .experiment import Experiment, Progress
@@ -32,7 +32,6 @@ from .instruments import Instruments
 from .loading import DEFAULT_WATCH, Watch, load_instruments
 from .schedule import Trial
 
-_PREFIX = "pausebench-"
 HUGE_BACKENDS = ("hugetlb-memfd", "hugetlbfs")
 
 
@@ -47,8 +46,7 @@ class Outcome:
 @contextmanager
 def private_place(scenarios: Sequence[Scenario]) -> Iterator[GuestPlace]:
     """A private directory with the payload, huge pages and a hugetlbfs where they are needed."""
-    prefix = f"{_PREFIX}{os.getpid()}-{start_time(os.getpid())}-"
-    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    directory = Path(tempfile.mkdtemp(prefix=f"{owner_name()}-"))
     try:
         if len(str(directory)) > 80:  # a unix socket's path has at most 107 bytes
             raise UsageError(f"{directory} is too long for sockets: set TMPDIR to a shorter path")
@@ -72,18 +70,18 @@ def _devices(scenarios: Sequence[Scenario]) -> AbstractContextManager[object]:
     """The assigned devices of all scenarios, lent for the session."""
     addresses = [address for s in scenarios for address in s.devices.split(",") if address]
     kinds = [s.vfio for s in scenarios if s.vfio]
-    return devices.lent(list(dict.fromkeys(addresses)), dict.fromkeys(kinds))
+    return devices.bound_to_vfio_pci(list(dict.fromkeys(addresses)), dict.fromkeys(kinds))
 
 
 def clear_leftovers() -> None:
     """Take away what killed sessions left: huge pages, mounts, devices, private directories."""
-    give_back_of_the_dead()
-    devices.give_back_of_the_dead()
-    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        match = re.fullmatch(rf"{_PREFIX}(\d+)-(\d+)-\w+", directory.name)
+    reclaim_from_dead_sessions()
+    devices.reclaim_from_dead_sessions()
+    for directory in Path(tempfile.gettempdir()).glob("pausebench-*"):
+        match = re.fullmatch(r"pausebench-(\d+)-(\d+)-\w+", directory.name)
         if match is None or directory.stat(follow_symlinks=False).st_uid != os.getuid():
             continue
-        if start_time(int(match[1])) != int(match[2]):  # gone, or its pid was given anew
+        if not still_runs(int(match[1]), int(match[2])):
             shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -7,7 +7,6 @@ says at any moment which units are done and in which sessions their runs lie.
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import secrets
 from collections.abc import Sequence
@@ -18,9 +17,8 @@ import msgspec
 
 from bench.measurement.schedule import Trial
 from bench.studies.ab_blocks import Pair, plan_block
-from results.errors import UsageError
+from results.files import write_whole
 from results.records.scenario import Build, Scenario
-from results.store.documents import replace_file
 
 _SCHEMA = 1
 # A night that is older than this is not gone on with: the host has become another.
@@ -97,18 +95,7 @@ def begin(path: Path, name: str, plan: str, now_unix_ns: int) -> tuple[Night, bo
 
 def keep(path: Path, night: Night) -> None:
     """Replace the state: whole, and on disk before anything rests on it."""
-
-    def write(part: Path) -> None:
-        with part.open("xb") as file:
-            file.write(msgspec.json.encode(night))
-            file.flush()
-            os.fsync(file.fileno())
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    replace_file(path, write)
+    write_whole(path, msgspec.json.encode(night), synced=True, parents=True)
 
 
 def _read(path: Path) -> Night | None:

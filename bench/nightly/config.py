@@ -10,7 +10,14 @@ import msgspec
 
 from bench.arguments import EVERY, parse_budget
 from bench.measurement.budgets import limit_of
-from reports.formats.registry import FORMATS
+from reports.formats.registry import find_format
+from results.comparison.plan import (
+    NIGHTLY_BOOTS,
+    NIGHTLY_COMPARISONS,
+    NIGHTLY_UPDATES,
+    planned_boots,
+    planned_self_check,
+)
 from results.comparison.verdict import Thresholds
 from results.errors import UsageError
 from results.summary.report_data import Asked, Limit
@@ -31,11 +38,11 @@ class Builds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Scenarios, boots of each build, updates of each boot."""
+    """Scenarios, boots of each build (as many as the table of rates says), updates of each boot."""
 
     scenarios: Annotated[list[str], msgspec.Meta(min_length=1)]
-    boots: Count = 6
-    updates: Count = 5
+    boots: Count | None = None
+    updates: Count = NIGHTLY_UPDATES
     scenario_file: str = ""
 
 
@@ -43,14 +50,14 @@ class SelfCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Scenarios in which the baseline is compared with itself; they feed the noise floor."""
 
     scenarios: tuple[str, ...] = ()
-    boots: Count = 4
+    boots: Count | None = None
 
 
 class Judge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a change must clear to count, and whether undecided fails."""
 
-    relative_percent: Percent = 5.0
-    absolute_ms: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.2
+    relative_percent: Percent = Thresholds().relative * 100.0
+    absolute_ms: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = Thresholds().absolute_ns / 1e6
     strict: bool = False
 
 
@@ -105,6 +112,17 @@ class NightlyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Asked(limits, thresholds, judge.strict)
 
     @property
+    def boots(self) -> int:
+        """Boots of each build and scenario. Raises UsageError for too few to call any change."""
+        cells = len(dict.fromkeys(self.measure.scenarios))
+        return planned_boots(self.measure.boots, NIGHTLY_BOOTS, cells, NIGHTLY_COMPARISONS)
+
+    @property
+    def self_check_boots(self) -> int:
+        """Boots of each side of the self-check. Raises UsageError for too few to be used."""
+        return planned_self_check(self.self_check.boots)
+
+    @property
     def wait_seconds(self) -> int:
         match = _DURATION.fullmatch(self.quiet.wait)
         return int(match[1]) * _SECONDS[match[2]] if match else 0
@@ -133,10 +151,16 @@ def _check(path: Path, config: NightlyConfig) -> None:
         raise UsageError(f"{path}: name: is lower-case letters, digits, dots and dashes")
     if not _DURATION.fullmatch(config.quiet.wait):
         raise UsageError(f"{path}: quiet.wait: is a number of s, m or h, like 30m")
+    for key, planned in (("measure", "boots"), ("self_check", "self_check_boots")):
+        try:
+            getattr(config, planned)
+        except UsageError as error:
+            raise UsageError(f"{path}: {key}.boots: {error}") from None
     for name in config.outputs.formats:
-        if name not in FORMATS:
-            known = ", ".join(FORMATS)
-            raise UsageError(f"{path}: outputs.formats: `{name}` is none of {known}")
+        try:
+            find_format(name)
+        except UsageError as error:
+            raise UsageError(f"{path}: outputs.formats: {error}") from None
     for scenario, text in config.budgets.items():
         try:
             _limit(scenario, text)

@@ -17,18 +17,19 @@ from bench.measurement.scenarios import on_common_machine
 from bench.measurement.session import open_session
 from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair, remember_aa
 from reports.formats.mail import Letter, night_mail, noisy_mail
-from reports.formats.registry import FORMATS, write_report
+from reports.formats.registry import find_format, write_report
 from reports.headline import Headline, headline
+from reports.request import Request
 from results.comparison.compare import Comparison, blocks_by_boot, compare
-from results.errors import HostUnfit, UsageError
+from results.errors import HostUnfit
+from results.files import make_directory, write_whole
 from results.records.scenario import Scenario
-from results.store.documents import replace_file
 from results.store.recordings import SESSION_PATTERN
 from results.store.store import Store
 from results.summary.history import read_history
 from results.summary.report_data import Material, gather
-from runners.builds.nightly import build_of_tonight
-from runners.host.idle import wait_until_quiet
+from runners.builds.nightly import resolve_nightly_build
+from runners.host.idle import wait_until_idle
 
 from .checkpoint import Night, WorkUnit, begin, boot_id, digest, identity, keep, trials, units
 from .config import NightlyConfig
@@ -102,7 +103,7 @@ def _pair(config: NightlyConfig, place: JobPaths, tell: Tell) -> Pair:
     base = place.config_path.resolve().parent
     day = time.strftime("%Y%m%d", time.gmtime())
     a, b = (
-        build_of_tonight(spec, label, day, base, tell)
+        resolve_nightly_build(spec, label, day, base, tell)
         for label, spec in (
             ("baseline", config.builds.baseline),
             ("candidate", config.builds.candidate),
@@ -113,11 +114,10 @@ def _pair(config: NightlyConfig, place: JobPaths, tell: Tell) -> Pair:
 
 def _left(config: NightlyConfig, chosen: Sequence[Scenario], night: Night) -> list[WorkUnit]:
     """Units of the night that are not done, the main ones first."""
-    measure, check = config.measure, config.self_check
-    aa = [scenario for scenario in chosen if scenario.id in check.scenarios]
-    main = [scenario for scenario in chosen if scenario.id in measure.scenarios]
-    planned = units("main", main, _blocks(measure.boots), night.seed)
-    planned += units("self-check", aa, _blocks(check.boots), night.seed)
+    aa = [scenario for scenario in chosen if scenario.id in config.self_check.scenarios]
+    main = [scenario for scenario in chosen if scenario.id in config.measure.scenarios]
+    planned = units("main", main, _blocks(config.boots), night.seed)
+    planned += units("self-check", aa, _blocks(config.self_check_boots), night.seed)
     return [unit for unit in planned if unit.name not in night.done]
 
 
@@ -126,14 +126,14 @@ def _blocks(boots: int) -> int:
 
 
 def _need_quiet(config: NightlyConfig, place: JobPaths, tell: Tell) -> None:
-    busy = wait_until_quiet(config.quiet.busy_percent, config.wait_seconds, tell)
+    busy = wait_until_idle(config.quiet.busy_percent, config.wait_seconds, tell)
     if busy is None:
         return
     directory = _directory(place, time.strftime("%Y%m%d-%H%M%S-noisy", time.gmtime()))
-    mail = noisy_mail(busy.told(), config.quiet.wait, _letter(config, place), node())
-    replace_file(directory / MAIL_NAME, lambda part: part.write_bytes(mail))
+    mail = noisy_mail(busy.describe(), config.quiet.wait, _letter(config, place), node())
+    write_whole(directory / MAIL_NAME, mail)
     raise Noisy(
-        f"noisy: {busy.told()} after waiting {config.quiet.wait}; nothing was measured, "
+        f"noisy: {busy.describe()} after waiting {config.quiet.wait}; nothing was measured, "
         f"{directory / MAIL_NAME} says so"
     )
 
@@ -198,7 +198,7 @@ def _report(
         self_checks=checks,
     )
     mail = night_mail(material, lines, letter, strict=asked.strict)
-    replace_file(directory / MAIL_NAME, lambda part: part.write_bytes(mail))
+    write_whole(directory / MAIL_NAME, mail)
     top = headline(material, strict=asked.strict)
     for session in (*night.sessions, *night.self_check_sessions):
         if store.session_end(session).ended_unix_ns is not None:
@@ -209,9 +209,9 @@ def _report(
 def _written(
     kind: str, material: Material, store: Store, directory: Path, config: NightlyConfig
 ) -> Path:
-    path = directory / f"report{FORMATS[kind] or '.otava'}"
-    written = write_report(kind, material, store, path, strict=config.judge.strict)
-    return written or path
+    path = directory / f"report{find_format(kind).suffix}"
+    write_report(kind, Request(material, store, config.judge.strict), path)
+    return path
 
 
 def _self_checks(store: Store, night: Night) -> tuple[Comparison, ...]:
@@ -244,12 +244,7 @@ def _command(place: JobPaths) -> list[str]:
 
 
 def _directory(place: JobPaths, name: str) -> Path:
-    directory = place.reports / name
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make {directory}: {error.strerror or error}") from error
-    return directory
+    return make_directory(place.reports / name)
 
 
 def _stamp(night: Night) -> str:

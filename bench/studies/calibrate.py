@@ -28,7 +28,7 @@ from results.records.run import Run
 from results.records.scenario import Build, Scenario
 from results.timeline.moments import Marks
 from runners.qemu.process import Qemu
-from runners.transfer.delay_proxy import HeldChannel
+from runners.transfer.delay_proxy import DelayProxy
 
 LEVELS_NS = (500_000, 1_000_000, 5_000_000, 20_000_000, 100_000_000)
 # A guest that was lost is booted anew, but not for ever.
@@ -89,7 +89,7 @@ class _Injection(Instrument):
     asked_ns: int
     injector: PauseInjector | None
     channel: ExitStack = field(default_factory=ExitStack)  # the caller's to close
-    _held: HeldChannel | None = None
+    _held: DelayProxy | None = None
     _pid: int = 0
 
     def hold(
@@ -103,14 +103,14 @@ class _Injection(Instrument):
         if self.injector is not None:
             return path
         held = path.with_suffix(".held")
-        self._held = self.channel.enter_context(HeldChannel(held, path, self.asked_ns))
+        self._held = self.channel.enter_context(DelayProxy(held, path, self.asked_ns))
         return held
 
     def pause(self) -> InjectedPause | None:
         """What came of it, once the guest has arrived; None where it did not come about."""
         try:
             if self._held is not None:
-                back = self._held.held()
+                back = self._held.delay()
                 return InjectedPause(back.start_ns, back.end_ns)
             if self.injector is None or not self._pid:
                 return None

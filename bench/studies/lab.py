@@ -19,7 +19,7 @@ from results.store.store import Store, open_store
 from runners.builds.discover import default_build
 from runners.host.facts import environment
 from runners.lab import recipe
-from runners.lab.boot import Finished, Job, interactive, lab_run
+from runners.lab.boot import Finished, Job, lab_run, run_shell
 from runners.lab.modules import add_iommufd, has_iommufd
 from runners.lab.root import LabRoot, build_root, current_root, describe, in_use
 from runners.system.timeouts import LAB_VARIABLE
@@ -172,4 +172,4 @@ def shell(assigned: Sequence[str]) -> int:
     root = ensure_root(fresh=False, iommufd=False)
     with in_use(root):
         tell("a shell in the lab: pausebench lies in /lab/code, `poweroff -f` or Ctrl-D ends it")
-        return interactive(root, devices)
+        return run_shell(root, devices)

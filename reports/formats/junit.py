@@ -6,6 +6,7 @@ import re
 import time
 from xml.etree import ElementTree as ET
 
+from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from reports.wording import budget_text, cell_name, median_text, shift_text
 from results.comparison import compare as judged
@@ -13,6 +14,10 @@ from results.summary.report_data import Cell, Material
 
 # What XML 1.0 cannot hold, not even escaped. https://www.w3.org/TR/xml/#charsets
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def report(request: Request) -> str:
+    return junit(request.material, strict=request.strict)
 
 
 def junit(material: Material, *, strict: bool = False) -> str:

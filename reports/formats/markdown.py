@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 
 from reports.headline import Headline, headline
+from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from reports.wording import (
     budget_text,
     cell_name,
+    device_text,
     interval_text,
     median_text,
     ms,
@@ -27,6 +29,10 @@ _MOST_FAILURES = 10
 _LOG_LINES = 20
 
 
+def report(request: Request) -> str:
+    return markdown(request.material, strict=request.strict)
+
+
 def markdown(material: Material, *, strict: bool = False) -> str:
     """The whole document, ending in a newline; nothing a record holds becomes markup."""
     top = headline(material, strict=strict)
@@ -36,6 +42,7 @@ def markdown(material: Material, *, strict: bool = False) -> str:
         say(top.sentence),
         f"{valid} valid and {failed} failed handovers, session `{material.session.id}`",
         _cells(material.cells),
+        _devices(material.cells),
         *(_comparison(comparison) for comparison in material.comparisons),
         *(say(note) for note in material.notes),
         _failures(material),
@@ -79,6 +86,11 @@ def _cells(cells: Sequence[Cell]) -> str:
         ]
         rows.append([*row, budget_text(cell)] if budgets else row)
     return table(header, rows, (2, 3, 4, 5))
+
+
+def _devices(cells: Sequence[Cell]) -> str:
+    told = [(cell_name(cell), device_text(cell.summary)) for cell in cells]
+    return "\n".join(f"- {say(f'{name}, {text}')}" for name, text in told if text)
 
 
 def _comparison(comparison: Comparison) -> str:

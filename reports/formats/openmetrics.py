@@ -11,10 +11,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from reports.headline import headline
+from reports.request import Request
 from results.summary.report_data import Cell, Material
 
 Sample = tuple[dict[str, str], float]
 _VERDICTS = ("regressed", "undecided", "improved", "same")
+
+
+def report(request: Request) -> str:
+    return openmetrics(request.material, strict=request.strict)
 
 
 def openmetrics(material: Material, *, strict: bool = False) -> str:

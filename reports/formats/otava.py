@@ -12,10 +12,19 @@ import re
 import time
 from collections.abc import Sequence
 
-from results.summary.history import Line, Point
+from reports.request import Request
+from results.summary.history import Line, Point, read_history
 
 CONFIG_NAME = "otava.yaml"
 _ATTRIBUTES = ("session", "version", "build_id", "kernel", "valid", "failed")
+
+
+def report(request: Request) -> dict[str, str]:
+    """The nights up to the session's of what it measured."""
+    material = request.material
+    measured = {(c.summary.scenario, c.summary.dimensions) for c in material.cells}
+    lines = read_history(request.store, until_unix_ns=material.session.started_unix_ns)
+    return otava_files([each for each in lines if (each.scenario, each.dimensions) in measured])
 
 
 def otava_files(lines: Sequence[Line]) -> dict[str, str]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from reports.request import Request
 from results.store.columns import MISSING, Columns, Integers
 from results.summary.report_data import Material
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
+
+
+def report(request: Request) -> Callable[[BinaryIO], None]:
+    return partial(write_parquet, request.material)
 
 
 def parquet_table(columns: Columns, about: dict[str, str] | None = None) -> pa.Table:
@@ -35,13 +40,13 @@ def parquet_table(columns: Columns, about: dict[str, str] | None = None) -> pa.T
     return pa.table(arrays, metadata=about or {})
 
 
-def write_parquet(material: Material, path: Path) -> None:
+def write_parquet(material: Material, file: BinaryIO) -> None:
     """Write the table, compressed; the session's id and command are in the file's metadata."""
     import pyarrow.parquet as pq
 
     session = material.session
     about = {"pausebench.session": session.id, "pausebench.command": " ".join(session.command)}
-    pq.write_table(parquet_table(material.columns, about), path, compression="zstd")
+    pq.write_table(parquet_table(material.columns, about), file, compression="zstd")
 
 
 def _numbers(values: Integers) -> Any:

@@ -11,16 +11,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
+from reports.request import Request
+from results.errors import UsageError
 from results.records.recording import Event, Process, Recording
 from results.records.run import Run
+from results.summary.report_data import Material
 from results.timeline.marks import MARK_NAMES, PHASE_SIDES, SYSTEM_CALLS
+
+from .trace_packets import TracePackets
 
 # An arrow starts and ends on slices, which need a length: that of a short system call.
 _CALL_NS = 1_000
-_SEQUENCE = 1
+
+
+def report(request: Request) -> bytes:
+    """Of the run that is asked for, or of the session's longest and its median one."""
+    store = request.store
+    chosen = [request.run] if request.run else _worst_and_median(request.material)
+    ids = [store.resolve_run(each) for each in chosen]
+    return trace([(store.run(i), store.recording(i)) for i in ids])
+
+
+def _worst_and_median(material: Material) -> list[str]:
+    """The session's longest handover and the median one of the same cell."""
+    cells = [cell for cell in material.cells if cell.worst and cell.median]
+    if not cells:
+        raise UsageError(f"session {material.session.id} has no valid run to trace")
+    cell = max(cells, key=lambda cell: (cell.worst and cell.worst.blackout_ns) or 0)
+    return list(dict.fromkeys(run.id for run in (cell.worst, cell.median) if run))
 
 
 def trace(handovers: Sequence[tuple[Run, Recording]]) -> bytes:
@@ -29,7 +49,7 @@ def trace(handovers: Sequence[tuple[Run, Recording]]) -> bytes:
     Several lie over each other: each begins with its own `migrate` at one second, so that they can
     be compared; the time of the host is then in their names.
     """
-    out = _Trace()
+    out = TracePackets()
     for run, recording in handovers:
         shift = 0
         prefix = ""
@@ -40,103 +60,11 @@ def trace(handovers: Sequence[tuple[Run, Recording]]) -> bytes:
     return out.serialised()
 
 
-class _Trace:
-    """Packets in the making; every name is written out, so that a reader needs no state."""
-
-    def __init__(self) -> None:
-        # 0.2 s to import, and no other report needs it.
-        from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
-
-        self._trace = Trace()
-        self._types = TrackEvent
-        self._uuids = count(1)
-        self.flows = count(1)
-        first = self._packet()
-        first.sequence_flags = 1  # SEQ_INCREMENTAL_STATE_CLEARED
-
-    def serialised(self) -> bytes:
-        return bytes(self._trace.SerializeToString())
-
-    def track(self, name: str, parent: int = 0, order: int = 0) -> int:
-        """A track of its own below `parent`, children in the order of `order`."""
-        uuid = next(self._uuids)
-        descriptor = self._packet().track_descriptor
-        descriptor.uuid = uuid
-        descriptor.name = name
-        descriptor.child_ordering = descriptor.EXPLICIT
-        descriptor.sibling_order_rank = order
-        if parent:
-            descriptor.parent_uuid = parent
-        return uuid
-
-    def process(self, pid: int, name: str) -> int:
-        uuid = next(self._uuids)
-        descriptor = self._packet().track_descriptor
-        descriptor.uuid = uuid
-        descriptor.process.pid = pid
-        descriptor.process.process_name = name
-        return uuid
-
-    def thread(self, parent: int, pid: int, tid: int, name: str) -> int:
-        uuid = next(self._uuids)
-        descriptor = self._packet().track_descriptor
-        descriptor.uuid = uuid
-        descriptor.parent_uuid = parent
-        descriptor.thread.pid = pid
-        descriptor.thread.tid = tid
-        descriptor.thread.thread_name = name
-        return uuid
-
-    def slice(
-        self,
-        track: int,
-        name: str,
-        start: int,
-        end: int,
-        notes: dict[str, Any] | None = None,
-        *,
-        sends: Sequence[int] = (),
-        receives: Sequence[int] = (),
-    ) -> None:
-        """A stretch on a track; `sends` are arrows that start here, `receives` those that end."""
-        event = self._event(track, start, self._types.TYPE_SLICE_BEGIN, name, notes)
-        event.flow_ids.extend(sends)
-        event.terminating_flow_ids.extend(receives)
-        self._event(track, end, self._types.TYPE_SLICE_END)
-
-    def instant(self, track: int, name: str, at: int, notes: dict[str, Any] | None = None) -> None:
-        self._event(track, at, self._types.TYPE_INSTANT, name, notes)
-
-    def _event(
-        self, track: int, at: int, kind: int, name: str = "", notes: dict[str, Any] | None = None
-    ) -> Any:
-        packet = self._packet()
-        packet.timestamp = max(0, at)
-        event = packet.track_event
-        event.type = kind
-        event.track_uuid = track
-        if name:
-            event.name = name
-        for key, value in (notes or {}).items():
-            note = event.debug_annotations.add()
-            note.name = key
-            if isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
-                note.int_value = value
-            else:
-                note.string_value = str(value)
-        return event
-
-    def _packet(self) -> Any:
-        packet = self._trace.packet.add()
-        packet.trusted_packet_sequence_id = _SEQUENCE
-        return packet
-
-
 @dataclass(slots=True)
 class _Handover:
     """One run being drawn; times of the host are moved by `shift_ns`."""
 
-    out: _Trace
+    out: TracePackets
     run: Run
     recording: Recording
     shift_ns: int

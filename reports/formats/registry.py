@@ -1,132 +1,97 @@
-"""Writing reports: which format is written by what, how it is judged, and where it goes."""
+"""All formats of a session's report, and how one is written.
+
+A format is a module with `report(request: Request) -> Written` and an entry here, which says all
+that is asked before the module is imported: that may take most of a second.
+"""
 
 from __future__ import annotations
 
 import sys
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results.errors import UsageError
-from results.store.documents import _attempt, replace_file
+from results.files import encoded, make_directory, write_whole
 
 if TYPE_CHECKING:
-    from results.store.store import Store
-    from results.summary.report_data import Material
+    from reports.request import Request, Written
 
-# Format → the end of a file's name; csv makes a directory.
-FORMATS = {
-    "html": ".html",
-    "markdown": ".md",
-    "junit": ".xml",
-    "json": ".json",
-    "openmetrics": ".prom",
-    "csv": "",
-    "parquet": ".parquet",
-    "perfetto": ".perfetto-trace",
-}
 STDOUT = Path("-")
 
 
-def write_report(
-    kind: str,
-    material: Material,
-    store: Store,
-    output: Path | None = None,
-    *,
-    strict: bool = False,
-    run: str | None = None,
-) -> Path | None:
+@dataclass(frozen=True, slots=True)
+class Format:
+    """The end of the file's name, the module that makes the report, and a line of help."""
+
+    suffix: str
+    module: str
+    help: str
+
+    def load(self) -> None:
+        """Import the module ahead of its use."""
+        import_module(self.module)
+
+    def report(self, request: Request) -> Written:
+        """The report's content. Raises UsageError where the session has nothing to show in it."""
+        written: Written = import_module(self.module).report(request)
+        return written
+
+
+FORMATS = {
+    "html": Format(".html", "reports.html.page", "one self-contained file to read and forward"),
+    "markdown": Format(".md", "reports.formats.markdown", "for a CI step summary; details folded"),
+    "junit": Format(".xml", "reports.formats.junit", "JUnit XML, a case per scenario and build"),
+    "json": Format(
+        ".json", "reports.formats.report_json",
+        "one document; its JSON Schema: pausebench report --schema",
+    ),
+    "openmetrics": Format(".prom", "reports.formats.openmetrics", "for a textfile collector"),
+    "csv": Format(
+        ".otava", "reports.formats.otava",
+        "a directory of histories with otava.yaml, for Apache Otava",
+    ),
+    "parquet": Format(".parquet", "reports.formats.parquet", "a row per handover"),
+    "perfetto": Format(
+        ".perfetto-trace", "reports.formats.perfetto",
+        "the worst and the median handover (or one --run) for ui.perfetto.dev",
+    ),
+}  # fmt: skip
+DEFAULT = "html"
+
+
+def find_format(kind: str) -> Format:
+    """The format of that name. Raises UsageError, naming all, where there is none."""
+    if kind not in FORMATS:
+        raise UsageError(f"`{kind}` is none of {', '.join(FORMATS)}")
+    return FORMATS[kind]
+
+
+def write_report(kind: str, request: Request, output: Path | None = None) -> Path | None:
     """Write one format to `output`, or below the store; None when it went to standard output.
 
-    A file is whole or it is not there. Raises UsageError for a place that cannot be written.
+    A file is whole or it is not there. Raises UsageError for a format that is none and for a place
+    that cannot be written.
     """
+    form = find_format(kind)
     if output is None:
-        output = store.path / "reports" / f"{material.session.id}{FORMATS[kind] or '.otava'}"
         # Only the store's own directory is made; a directory that was named must be there.
-        _attempt(output, lambda: output.parent.mkdir(parents=True, exist_ok=True))
-    if kind == "csv":
-        return _write_csv(material, store, output)
-    if kind == "parquet":
-        return _write_parquet(material, output)
-    payload = _payload(kind, material, store, strict=strict, run=run)
-    if output == STDOUT:
-        sys.stdout.buffer.write(payload)
-        sys.stdout.buffer.flush()
-        return None
-    replace_file(output, lambda part: part.write_bytes(payload))
-    return output
-
-
-def _payload(
-    kind: str, material: Material, store: Store, *, strict: bool, run: str | None
-) -> bytes:
-    if kind == "perfetto":
-        from .perfetto import trace
-
-        chosen = [run] if run else _worst_and_median(material)
-        ids = [store.resolve_run(each) for each in chosen]
-        return trace([(store.run(i), store.recording(i)) for i in ids])
-    return _text(kind, material, strict=strict).encode("utf-8", "replace")
-
-
-def _text(kind: str, material: Material, *, strict: bool) -> str:
-    match kind:
-        case "html":
-            from reports.html.page import html_report
-
-            return html_report(material, strict=strict)
-        case "markdown":
-            from .markdown import markdown
-
-            return markdown(material, strict=strict)
-        case "junit":
-            from .junit import junit
-
-            return junit(material, strict=strict)
-        case "json":
-            from .report_json import report_json
-
-            return report_json(material, strict=strict)
-        case _:
-            from .openmetrics import openmetrics
-
-            return openmetrics(material, strict=strict)
-
-
-def _worst_and_median(material: Material) -> list[str]:
-    """The session's longest handover and the median one of the same cell."""
-    cells = [cell for cell in material.cells if cell.worst and cell.median]
-    if not cells:
-        raise UsageError(f"session {material.session.id} has no valid run to trace")
-    cell = max(cells, key=lambda cell: (cell.worst and cell.worst.blackout_ns) or 0)
-    return list(dict.fromkeys(run.id for run in (cell.worst, cell.median) if run))
-
-
-def _write_csv(material: Material, store: Store, output: Path) -> Path:
-    from results.summary.history import read_history
-
-    from .otava import otava_files
-
-    if output == STDOUT:
-        raise UsageError("csv writes a directory: name one with -o DIR")
-    _attempt(output, lambda: output.mkdir(exist_ok=True))
-    measured = {(c.summary.scenario, c.summary.dimensions) for c in material.cells}
-    lines = read_history(store, until_unix_ns=material.session.started_unix_ns)
-    here = [line for line in lines if (line.scenario, line.dimensions) in measured]
-    for name, text in otava_files(here).items():
-        replace_file(output / name, partial(_fill, text))
-    return output
-
-
-def _fill(text: str, part: Path) -> None:
-    part.write_text(text, "utf-8")
-
-
-def _write_parquet(material: Material, output: Path) -> Path | None:
-    from .parquet import write_parquet
-
-    if output == STDOUT:
-        raise UsageError("parquet goes to a file: name one with -o FILE")
-    replace_file(output, lambda part: write_parquet(material, part))
-    return output
+        directory = make_directory(request.store.path / "reports")
+        output = directory / f"{request.material.session.id}{form.suffix}"
+    written = form.report(request)
+    if isinstance(written, Mapping):
+        if output == STDOUT:
+            raise UsageError(f"{kind} writes a directory: name one with -o DIR")
+        make_directory(output, parents=False)
+        for name, content in written.items():
+            write_whole(output / name, content)
+        return output
+    if output != STDOUT:
+        return write_whole(output, written)
+    if callable(written):
+        raise UsageError(f"{kind} goes to a file: name one with -o FILE")
+    sys.stdout.buffer.write(encoded(written))
+    sys.stdout.buffer.flush()
+    return None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from reports.headline import headline
+from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from results.records.run import reasons_of
 from results.records.scenario import Session
@@ -28,6 +29,10 @@ SCHEMA_FILE = "report.schema.json"
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
+def report(request: Request) -> str:
+    return report_json(request.material, strict=request.strict)
+
+
 def report_document(material: Material, *, strict: bool = False) -> dict[str, Any]:
     """Values that JSON has; durations in integer ns, null where a value is not known."""
     top = headline(material, strict=strict)
@@ -37,6 +42,7 @@ def report_document(material: Material, *, strict: bool = False) -> dict[str, An
         "verdict": top.word,
         "worst_cell": top.cell,
         "sentence": top.sentence,
+        "sentence_key": {"code": top.code, "figures": top.figures},
         "exit_code": top.exit_code,
         "sessions": [_session(session) for session in material.sessions],
         "ended_unix_ns": end.ended_unix_ns,

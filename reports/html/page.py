@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from reports import claim_groups as told
 from reports.headline import headline
+from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from reports.wording import (
     about_dimensions,
     budget_text,
+    device_text,
     interval_text,
     median_text,
     ms,
@@ -53,6 +55,10 @@ class Section:
     cells: tuple[Cell, ...]
     charts: tuple[Chart, ...]
     handovers: tuple[Handover, ...]
+
+
+def report(request: Request) -> str:
+    return html_report(request.material, strict=request.strict)
 
 
 def html_report(material: Material, *, strict: bool = False) -> str:
@@ -93,6 +99,7 @@ def html_report(material: Material, *, strict: bool = False) -> str:
         ms=ms,
         percent=percent,
         median_text=median_text,
+        device_text=device_text,
     )
 
 
@@ -127,10 +134,10 @@ def _claims(material: Material) -> dict[str, Any] | None:
     return {
         "document": document,
         "summary": told.summary_line(document),
-        "short": told.letters(document),
+        "short": told.short_names(document),
         "groups": [[row for row in rows if row.claim.number == n] for n in numbers],
         "topics": [
-            (title, told.alike(document.others((topic,))))
+            (title, told.merge_findings(document.others((topic,))))
             for topic, title in told.TOPICS
             if document.others((topic,))
         ],

@@ -48,6 +48,8 @@ def matrix_table(cells: Sequence[MatrixCell], versions: Mapping[str, str], look:
 
 def _word(cell: MatrixCell, reasons: Sequence[str]) -> str:
     mark = f"[{reasons.index(cell.reason) + 1}]" if cell.reason else ""
+    if not cell.runs:
+        return f"– {mark}"
     if cell.blackout_ns is None:
         return f"fails {mark}"
     of = "" if cell.valid == cell.runs else f" ({cell.valid} of {cell.runs}) {mark}"

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.wording import figure, ms, percent
+from reports.wording import device_text, figure, ms, percent
 from results.qemu.modes import mode_of
 from results.records.run import Run, Summary
-from results.stats.intervals import locking_costs
+from results.stats.intervals import TOO_FEW_BOOTS
+from results.summary.locking_costs import locking_costs
 
 from .style import Look, Page, look_for, write
 from .waterfall import waterfall
@@ -101,8 +102,8 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
             page.paragraph(cost, indent=4 if stacked else widths[0] + _GAP, style="dim")
         if after:
             page.paragraph(after, indent=4 if stacked else widths[0] + _GAP, style="dim")
-        if device := _device(summary, look):
-            page.paragraph(device, indent=4 if stacked else widths[0] + _GAP, style="dim")
+        if device := device_text(summary):
+            page.paragraph(look.say(device), indent=4 if stacked else widths[0] + _GAP, style="dim")
     _footnotes(page, summaries)
     return page.text()
 
@@ -161,18 +162,6 @@ def _after(summary: Summary, look: Look) -> str:
     return look.say(f"then {' · '.join(parts)}") if parts else ""
 
 
-def _device(summary: Summary, look: Look) -> str:
-    """What became of a driven device, where there is one; its gap beside the blackout."""
-    if not summary.device_operations and not summary.device_troubles:
-        return ""
-    trouble = f"in trouble in {summary.device_troubles} runs"
-    state = trouble if summary.device_troubles else "none lost or repeated"
-    text = f"device: {summary.device_operations} DMA operations, {state}"
-    if summary.device_gap_ns is not None:
-        text += f", longest gap {ms(summary.device_gap_ns)}"
-    return look.say(text)
-
-
 def _proofs(summary: Summary) -> str:
     """The verdict on RAM, descriptors and pins; with numbers where the runs differ in it."""
     found = [v for v in ("broken", "unproven", "held") if v in summary.proofs]
@@ -225,7 +214,7 @@ def _footnotes(page: Page, summaries: Sequence[Summary]) -> None:
     if any(s.interval == "t" for s in summaries):
         notes.append("with fewer than 6 boots the interval is by t on logarithms")
     if any(s.interval == "none" and s.median_ns is not None for s in summaries):
-        notes.append("an interval takes 2 boots, an exact one 6")
+        notes.append(f"{TOO_FEW_BOOTS} have no interval, 6 an exact one")
     for cost in locking_costs(summaries):
         handover = "" if cost.handover_ns is None else f", {_signed(cost.handover_ns)} handover"
         notes.append(

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
-from results.records.run import Run, Summary
+from results.records.run import Run
 
 CONFIDENCE = 0.95
+# With fewer boots no interval is given: of 2 boots one by t reached from 0 to 15,000 s.
+LEAST_BOOTS = 4
+TOO_FEW_BOOTS = f"fewer than {LEAST_BOOTS} boots"
 
 
 def median_ns(values: Iterable[int]) -> int | None:
@@ -37,11 +39,6 @@ def boot_medians(runs: Iterable[Run]) -> tuple[int, ...]:
         if run.outcome == "completed" and run.blackout_ns is not None:
             boots.setdefault((run.session, run.boot), []).append(run.blackout_ns)
     return tuple(m for values in boots.values() if (m := median_ns(values)) is not None)
-
-
-def median_of_boots(runs: Iterable[Run]) -> int | None:
-    """Median over boots of each boot's median blackout, ns; None without a valid run."""
-    return median_ns(boot_medians(runs))
 
 
 def order_statistic_interval(
@@ -83,187 +80,19 @@ def t_interval_log(values: Sequence[int], confidence: float = CONFIDENCE) -> tup
     reach = float(stdtrit(n - 1, (1.0 + confidence) / 2.0)) * deviation / math.sqrt(n)
     try:
         return math.floor(math.exp(mean - reach)), math.ceil(math.exp(mean + reach))
-    except OverflowError:  # two boots that differ by orders of magnitude bound nothing
+    except OverflowError:  # values that differ by orders of magnitude bound nothing
         return None
 
 
 def interval_over_boots(medians: Sequence[int]) -> tuple[tuple[int, int] | None, str]:
-    """95 % interval for the median over boots, ns, and the method: order, t or none."""
+    """95 % interval for the median over boots, ns, and the method: order, t or none.
+
+    None below LEAST_BOOTS, and for values that bound nothing.
+    """
+    if len(medians) < LEAST_BOOTS:
+        return None, "none"
     exact = order_statistic_interval(medians)
     if exact is not None:
         return exact, "order"
     by_t = t_interval_log(medians)
     return (by_t, "t") if by_t is not None else (None, "none")
-
-
-@dataclass(slots=True)
-class _Group:
-    """What is kept of the runs of one summary line: numbers only, so that many runs fit."""
-
-    scenario: str
-    dimensions: str
-    old_build: str
-    new_build: str
-    counts: dict[tuple[str, int], int] = field(default_factory=dict)  # boot → runs, failed too
-    boots: dict[tuple[str, int], list[int]] = field(default_factory=dict)  # boot → blackouts
-    valid: int = 0
-    failed: int = 0
-    qemu: list[int] = field(default_factory=list)
-    qemu_errors: list[float] = field(default_factory=list)
-    explained: int = 0  # runs with a blackout, the base of every phase's median
-    phases: dict[str, list[int]] = field(default_factory=dict)
-    handovers: list[int] = field(default_factory=list)
-    guest_gaps: list[int] = field(default_factory=list)
-    first_progress: list[int] = field(default_factory=list)
-    brownouts: list[int] = field(default_factory=list)
-    proofs: dict[str, int] = field(default_factory=dict)
-    operations: int = 0
-    troubles: int = 0
-    device_gaps: list[int] = field(default_factory=list)
-
-    def add(self, run: Run) -> None:
-        boot = (run.session, run.boot)
-        self.counts[boot] = self.counts.get(boot, 0) + 1
-        if run.proof is not None:
-            self.proofs[run.proof.verdict] = self.proofs.get(run.proof.verdict, 0) + 1
-        if run.device is not None:
-            self.operations += run.device.operations
-            self.troubles += bool(run.device.troubles)
-        if run.outcome != "completed":
-            self.failed += 1
-            return
-        if run.device is not None and run.device.longest_gap_ns is not None:
-            self.device_gaps.append(run.device.longest_gap_ns)
-        self.valid += 1
-        if run.blackout_ns is not None:
-            self._add_blackout(run, boot, run.blackout_ns)
-        for kept, value in (
-            (self.handovers, run.handover_ns),
-            (self.guest_gaps, run.guest_gap_ns),
-            (self.first_progress, run.first_progress_ns),
-            (self.brownouts, run.least_brownout_ns),
-        ):
-            if value is not None:
-                kept.append(value)
-
-    def _add_blackout(self, run: Run, boot: tuple[str, int], blackout: int) -> None:
-        self.boots.setdefault(boot, []).append(blackout)
-        self.explained += 1
-        for name, share in run.phases.items():
-            self.phases.setdefault(name, []).append(share)
-        if run.witnesses.qemu is not None:
-            self.qemu.append(run.witnesses.qemu)
-            if blackout > 0:
-                self.qemu_errors.append((run.witnesses.qemu - blackout) / blackout * 100.0)
-
-    def summary(self) -> Summary:
-        medians = [m for values in self.boots.values() if (m := median_ns(values)) is not None]
-        bounds, method = interval_over_boots(medians)
-        return Summary(
-            scenario=self.scenario,
-            old_build=self.old_build,
-            new_build=self.new_build,
-            boots=len(self.counts),
-            updates=max(self.counts.values(), default=0),
-            valid=self.valid,
-            failed=self.failed,
-            median_ns=median_ns(medians),
-            low_ns=bounds[0] if bounds else None,
-            high_ns=bounds[1] if bounds else None,
-            max_ns=max((max(values) for values in self.boots.values()), default=None),
-            interval=method,
-            qemu_median_ns=median_ns(self.qemu),
-            qemu_error_percent=_median_percent(self.qemu_errors),
-            phases=self._phase_medians(),
-            handover_median_ns=median_ns(self.handovers),
-            guest_gap_median_ns=median_ns(self.guest_gaps),
-            first_progress_median_ns=median_ns(self.first_progress),
-            brownout_median_ns=median_ns(self.brownouts),
-            dimensions=self.dimensions,
-            proofs=dict(self.proofs),
-            device_operations=self.operations,
-            device_troubles=self.troubles,
-            device_gap_ns=max(self.device_gaps, default=None),
-        )
-
-    def _phase_medians(self) -> dict[str, int]:
-        """Median share over all runs; a run in which a phase had no share counts as 0 for it."""
-        shares = {
-            name: median_ns([*values, *[0] * (self.explained - len(values))])
-            for name, values in self.phases.items()
-        }
-        return {name: share for name, share in shares.items() if share}
-
-
-def _median_percent(values: Sequence[float]) -> float | None:
-    ordered = sorted(values)
-    if not ordered:
-        return None
-    middle = len(ordered) // 2
-    if len(ordered) % 2:
-        return ordered[middle]
-    return (ordered[middle - 1] + ordered[middle]) / 2.0
-
-
-def summarise(runs: Iterable[Run]) -> tuple[Summary, ...]:
-    """One Summary per (scenario, dimensions, old build, new build), in first-seen order.
-
-    `updates` is the largest number of runs that a boot has, failed ones included; the phases and
-    the medians of QEMU's claim are taken over all valid runs of the group.
-    """
-    groups: dict[tuple[str, str, str, str], _Group] = {}
-    for run in runs:
-        key = (run.scenario, run.dimensions, run.old_build, run.new_build)
-        if key not in groups:
-            groups[key] = _Group(*key)
-        groups[key].add(run)
-    return tuple(group.summary() for group in groups.values())
-
-
-def belongs(run: Run, summary: Summary) -> bool:
-    """Whether `run` is one of those that `summary` sums up, within one call of `summarise`."""
-    return (run.scenario, run.dimensions, run.old_build, run.new_build) == (
-        summary.scenario,
-        summary.dimensions,
-        summary.old_build,
-        summary.new_build,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LockingCost:
-    """What locking guest RAM adds, by the medians of two otherwise equal scenarios, ns."""
-
-    locked: str
-    unlocked: str
-    blackout_ns: int
-    handover_ns: int | None
-
-
-def locking_costs(summaries: Iterable[Summary]) -> tuple[LockingCost, ...]:
-    """Pairs that differ in mem_lock alone, on the same builds."""
-    found = list(summaries)
-    by_key = {(s.dimensions_but_id, s.old_build, s.new_build): s for s in found}
-    costs = []
-    for summary in found:
-        if "mem_lock=True" not in summary.dimensions:
-            continue
-        twin = by_key.get(
-            (
-                summary.dimensions_but_id.replace("mem_lock=True", "mem_lock=False"),
-                summary.old_build,
-                summary.new_build,
-            )
-        )
-        if twin is None or summary.median_ns is None or twin.median_ns is None:
-            continue
-        ours, theirs = summary.handover_median_ns, twin.handover_median_ns
-        costs.append(
-            LockingCost(
-                summary.scenario,
-                twin.scenario,
-                summary.median_ns - twin.median_ns,
-                None if ours is None or theirs is None else ours - theirs,
-            )
-        )
-    return tuple(costs)

@@ -14,7 +14,7 @@ from warnings import catch_warnings, simplefilter
 from results.records.run import Run
 from results.records.scenario import Mode
 
-from .intervals import median_ns
+from .intervals import LEAST_BOOTS, median_ns
 
 Dimension = Literal["ram", "vcpus", "devices"]
 UNITS: dict[Dimension, str] = {"ram": "GiB", "vcpus": "vCPU", "devices": "device"}
@@ -140,7 +140,9 @@ def _slope(boots: Sequence[Grown], name: str, *, is_phase: bool) -> list[Slope]:
         for b in boots
         if name in (b.phases if is_phase else b.metrics)
     ]
-    if len({x for x, _ in pairs}) < LEAST_VALUES or not any(y for _, y in pairs):
+    if len({x for x, _ in pairs}) < LEAST_VALUES or len(pairs) < LEAST_BOOTS:
+        return []
+    if not any(y for _, y in pairs):
         return []
     import numpy as np
     from scipy.stats import theilslopes

@@ -1,36 +1,25 @@
 """Many runs as columns: what reports count, sort and draw, without a record in memory.
 
 A run is one position in every array. Times are int64 ns, `MISSING` where a value is not known. Of
-a million runs the columns take some 200 MB; their records would take ten times that.
+a million runs the columns take some 250 MB; their records would take ten times that.
 """
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import os
-import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from results.errors import RecordInvalid
 from results.records.run import SCHEMA, Run, Span, Witnesses
 
-from .schema import UNIT_SEPARATOR, number_column, text_columns
-
-if TYPE_CHECKING:
-    from .store import Store
+from .rows import figures_of, shares_of
 
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Coded = tuple[NDArray[np.int32], tuple[str, ...]]  # texts: the word of run i is words[codes[i]]
 
 MISSING = int(np.iinfo(np.int64).min)
 
@@ -58,27 +47,19 @@ TIMES = (
     "brownout_watched_ns",
 )
 WITNESSES = ("kvm_entry_ns", "uprobe_ns", "qmp_ns", "qemu_ns", "guest_ns")
-NUMBERS = ("seq", "boot", "update", *TIMES, *WITNESSES)
-_LISTS = ("vcpu_blackouts", "shares")
-
-_CHUNK = 20_000
-_DIGITS = b"0123456789"
-_DIGITS_ONLY = bytes(byte if byte in _DIGITS else ord(" ") for byte in range(256))
-_NAME = re.compile(rb'"([a-z_]+)":')
-_PLAIN = re.compile(rb'\{"[a-z_]+":(?:,"[a-z_]+":)*\}')  # digits taken away
-_RUNS_FOR_WORKERS = 150_000  # below, starting a process takes as long as it saves
-_MOST_WORKERS = 4
+DEVICE = ("device_operations", "device_troubles", "device_gap_ns")
+NUMBERS = ("seq", "boot", "update", *TIMES, *WITNESSES, *DEVICE)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Runs in the order in which they were stored.
 
-    `texts` are (codes, words): the word of run i is words[codes[i]]. `shares` is each phase's
-    share of the blackout, MISSING where the phase was not seen; `vcpus` each vCPU's blackout.
+    `shares` is each phase's share of the blackout, MISSING where the phase was not seen; `vcpus`
+    each vCPU's blackout.
     """
 
-    texts: dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]
+    texts: dict[str, Coded]
     numbers: dict[str, Integers]
     shares: dict[str, Integers]
     vcpus: tuple[Integers, ...]
@@ -177,65 +158,46 @@ def median_of(values: Integers) -> int | None:
     return (int(low) + int(high)) // 2
 
 
-# -- from the store, and from records -------------------------------------------------------
+# -- from records, and as records again ------------------------------------------------------
 
 
-def read_columns(store: Store, sessions: Sequence[str], scenario: str | None = None) -> Columns:
-    """The columns of all runs of `sessions`, or of one scenario in them.
-
-    Raises RecordInvalid for a row that is none.
-    """
-    count, first, last = store.count_runs(sessions)
-    workers = min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
-    if count < _RUNS_FOR_WORKERS or workers < 2:
-        return _read(store, sessions, scenario, None)
-    # Rows become arrays in Python, which takes one core; others have a share of the rows each.
-    edges = [first + (last + 1 - first) * i // workers for i in range(workers + 1)]
-    context = multiprocessing.get_context("fork")  # nothing is imported again
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        shares = [
-            pool.submit(_read_at, store.path, sessions, scenario, (low, high - 1))
-            for low, high in pairwise(edges)
-        ]
-        return merged([share.result() for share in shares])
+def columns_of(runs: Iterable[Run]) -> Columns:
+    """The columns of records in memory, as the store would give them."""
+    known = list(runs)
+    rows = [{"seq": seq, **figures_of(run)} for seq, run in enumerate(known, 1)]
+    shares = [shares_of(run) for run in known]
+    phases = dict.fromkeys(name for each in shares for name in each)
+    vcpus = [run.vcpu_blackouts_ns for run in known]
+    return Columns(
+        {name: coded([row[name] or "" for row in rows]) for name in TEXTS},
+        {name: integers([row[name] for row in rows]) for name in NUMBERS},
+        {name: integers([each.get(name) for each in shares]) for name in phases},
+        tuple(
+            integers([each[i] if i < len(each) else None for each in vcpus])
+            for i in range(max(map(len, vcpus), default=0))
+        ),
+    )
 
 
-def _read_at(
-    path: Path, sessions: Sequence[str], scenario: str | None, within: tuple[int, int]
-) -> Columns:
-    """In another process, which needs a connection of its own."""
-    # Millions of tuples that hold no reference to each other: collecting them is all loss.
-    gc.disable()
-    from .store import open_store
-
-    with open_store(path, create=False) as store:
-        return _read(store, sessions, scenario, within)
+def coded(texts: Sequence[str]) -> Coded:
+    """The texts as codes, and the word of each code in first-seen order."""
+    words: dict[str, int] = {}
+    codes = [words.setdefault(text, len(words)) for text in texts]
+    return np.array(codes, dtype=np.int32), tuple(words)
 
 
-def _read(
-    store: Store, sessions: Sequence[str], scenario: str | None, within: tuple[int, int] | None
-) -> Columns:
-    numbers = [number_column(name, MISSING) for name in NUMBERS]
-    wanted = (text_columns(TEXTS), *numbers, *_LISTS)
-    return _collect(store.columns(wanted, sessions, scenario, within), str(store.file))
+def integers(values: Sequence[int | None]) -> Integers:
+    """An array of the values, MISSING for None."""
+    return np.array([MISSING if value is None else value for value in values], dtype=np.int64)
 
 
 def merged(parts: Sequence[Columns]) -> Columns:
     """All runs of `parts`, one part after the other."""
-    texts = {}
-    for name in TEXTS:
-        words: dict[str, int] = {}
-        codes = []
-        for part in parts:
-            own, known = part.texts[name]
-            new = [words.setdefault(word, len(words)) for word in known]
-            codes.append(np.array(new, dtype=np.int32)[own] if new else own)
-        texts[name] = (_joined(codes, np.int32), tuple(words))
     nothing = [np.full(len(part), MISSING, dtype=np.int64) for part in parts]
     phases = dict.fromkeys(name for part in parts for name in part.shares)
     vcpus = max((len(part.vcpus) for part in parts), default=0)
     return Columns(
-        texts,
+        {name: _merged_texts([part.texts[name] for part in parts]) for name in TEXTS},
         {name: _joined([part.numbers[name] for part in parts]) for name in NUMBERS},
         {
             name: _joined([p.shares.get(name, n) for p, n in zip(parts, nothing, strict=True)])
@@ -249,123 +211,17 @@ def merged(parts: Sequence[Columns]) -> Columns:
     )  # fmt: skip
 
 
-def columns_of(runs: Iterable[Run]) -> Columns:
-    """The columns of records in memory."""
-    return _collect((_row(number, run) for number, run in enumerate(runs, 1)), "runs")
-
-
-def _row(seq: int, run: Run) -> tuple[Any, ...]:
-    """As the store gives it."""
-    own: dict[str, Any] = {
-        "seq": seq,
-        "proof": run.proof.verdict if run.proof is not None else "",
-        **{name: getattr(run.witnesses, name.removesuffix("_ns")) for name in WITNESSES},
-    }
-    texts = [own[n] if n in own else getattr(run, n) for n in TEXTS]
-    numbers = [own[n] if n in own else getattr(run, n) for n in NUMBERS]
-    return (
-        UNIT_SEPARATOR.join(texts),
-        *(MISSING if number is None else number for number in numbers),
-        msgspec.json.encode(run.vcpu_blackouts_ns).decode(),
-        msgspec.json.encode({s.name: s.blackout_ns for s in run.spans}).decode(),
-    )
-
-
-def _collect(rows: Iterable[Sequence[Any]], where: str) -> Columns:
-    """Chunk by chunk: what Python holds at a time does not grow with the number of runs."""
-    parts: list[Columns] = []
-    source = iter(rows)
-    while chunk := list(islice(source, _CHUNK)):
-        try:
-            parts.append(_part(chunk))
-        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
-            raise RecordInvalid(where, f"a row of the runs' table is none: {error}") from error
-    return merged(parts)
-
-
-def _texts(
-    codes: NDArray[np.int32], combinations: Iterable[str]
-) -> dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]:
-    """From one number per combination of texts to one per text."""
-    split = [text.split(UNIT_SEPARATOR, len(TEXTS) - 1) for text in combinations]
-    found = {}
-    for i, name in enumerate(TEXTS):
-        words: dict[str, int] = {}
-        each = [words.setdefault(texts[i], len(words)) for texts in split]
-        found[name] = (np.array(each, dtype=np.int32)[codes], tuple(words))
-    return found
-
-
-def _part(chunk: Sequence[Sequence[Any]]) -> Columns:
-    texts, *numbers, vcpu_texts, share_texts = zip(*chunk, strict=True)
-    known: dict[str, int] = {}
-    codes = np.array([known.setdefault(t, len(known)) for t in texts], dtype=np.int32)
-    vcpus = _decoded(vcpu_texts, "[]", list[list[int | None]])
-    most = max(map(len, vcpus), default=0)
-    return Columns(
-        _texts(codes, known),
-        {n: np.array(v, dtype=np.int64) for n, v in zip(NUMBERS, numbers, strict=True)},
-        _shares([(text or "{}").encode() for text in share_texts]),
-        tuple(
-            _integers([each[i] if i < len(each) else None for each in vcpus]) for i in range(most)
-        ),
-    )
-
-
-def _shares(texts: Sequence[bytes]) -> dict[str, Integers]:
-    """Shares of the phases by name, from JSON objects of whole numbers.
-
-    A session's runs have a few sets of phases. Objects of one set differ in digits alone, so their
-    digits are read as one stream, five times as fast as object by object.
-    """
-    layouts: dict[bytes, list[int]] = {}
-    for i, text in enumerate(texts):
-        layouts.setdefault(text.translate(None, _DIGITS), []).append(i)
-    found: dict[str, Integers] = {}
-    for layout, rows in layouts.items():
-        mine = [texts[i] for i in rows]
-        joined = b" ".join(mine)
-        names = [name.decode() for name in _NAME.findall(layout)]
-        if _PLAIN.fullmatch(layout) and _has_numbers(joined, len(rows) * len(names)):
-            values = np.fromstring(joined.translate(_DIGITS_ONLY), dtype=np.int64, sep=" ")
-            columns = list(values.reshape(len(rows), -1).T)
-        else:
-            decoded = msgspec.json.decode(b"[" + b",".join(mine) + b"]", type=list[dict[str, int]])
-            names = list(dict.fromkeys(chain.from_iterable(decoded)))
-            columns = [_integers([share.get(name) for share in decoded]) for name in names]
-        at = np.array(rows)
-        for name, column in zip(names, columns, strict=True):
-            whole = found.setdefault(name, np.full(len(texts), MISSING, dtype=np.int64))
-            whole[at] = column
-    return found
-
-
-def _has_numbers(text: bytes, count: int) -> bool:
-    """Whether all digits are `count` numbers that fit, each behind a colon and before , or }."""
-    letters = np.frombuffer(text, dtype=np.uint8)
-    digit = (letters >= ord("0")) & (letters <= ord("9"))
-    edges = np.flatnonzero(np.diff(digit))  # the text begins and ends with a brace
-    before, last = edges[::2], edges[1::2]
-    if len(before) != count or not len(before):
-        return False
-    after = letters[last + 1]
-    closed = (after == ord(",")) | (after == ord("}"))
-    return bool((letters[before] == ord(":")).all() and closed.all() and (last - before).max() < 19)
-
-
-def _decoded(texts: Sequence[str | None], empty: str, kind: Any) -> Any:
-    return msgspec.json.decode(f"[{','.join([text or empty for text in texts])}]", type=kind)
-
-
-def _integers(values: Sequence[int | None]) -> Integers:
-    return np.array([MISSING if value is None else value for value in values], dtype=np.int64)
+def _merged_texts(parts: Sequence[Coded]) -> Coded:
+    words: dict[str, int] = {}
+    codes = []
+    for own, known in parts:
+        new = [words.setdefault(word, len(words)) for word in known]
+        codes.append(np.array(new, dtype=np.int32)[own] if new else own)
+    return _joined(codes, np.int32), tuple(words)
 
 
 def _joined(parts: list[Any], kind: Any = np.int64) -> Any:
     return np.concatenate(parts) if parts else np.empty(0, dtype=kind)
-
-
-# -- as records again, for what judges records ----------------------------------------------
 
 
 def lean_runs(columns: Columns) -> list[Run]:

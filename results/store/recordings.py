@@ -20,11 +20,10 @@ from typing import TypeVar
 import msgspec
 
 from results.errors import RecordInvalid, UsageError
+from results.files import write_whole
 from results.records.recording import Recording
 from results.records.run import SCHEMA, Run
 from results.records.scenario import Session
-
-from .documents import write_whole
 
 # The raw evidence of one transfer is some 100 KiB of JSON; this is what a reader will hold at most.
 MAX_BYTES = 64 << 20
@@ -134,7 +133,7 @@ def write_recording(directory: Path, recording: Recording) -> Path:
     path = raw_path(directory, recording.id)
     # Level 1: a transfer lasts some 100 ms, and level 9 halves the file again at 10 x the time.
     payload = gzip.compress(encode(recording, str(path)), compresslevel=1, mtime=0)
-    return write_whole(path, payload, synced=False)
+    return write_whole(path, payload, parents=True)
 
 
 def sync(path: Path) -> None:

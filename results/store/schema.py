@@ -34,7 +34,8 @@ from .recordings import MAX_BYTES
 #   2  columns of runs that reports read instead of a million records: all witnesses, blackouts per
 #      vCPU, shares of all phases (0 too), the proof's verdict
 #   3  the brownout
-VERSION = 3
+#   4  the device that the payload drives: operations, troubles, longest gap
+VERSION = 4
 # PRAGMA application_id: tells the store from any other program's SQLite file ("pbst").
 APPLICATION = 0x70627374
 
@@ -95,6 +96,10 @@ RUNS = Table(
     # Since version 3.
     Column("brownout_ns", BigInteger),
     Column("brownout_watched_ns", BigInteger),
+    # Since version 4: of Run.device, NULL where the payload drives none.
+    Column("device_operations", BigInteger),
+    Column("device_troubles", Integer),  # how many are named
+    Column("device_gap_ns", BigInteger),  # longest_gap_ns
     Index("runs_by_scenario", "scenario", "new_build", "started_unix_ns"),
     Index("runs_by_session", "session"),
 )
@@ -114,6 +119,11 @@ ADDED = {
     3: {
         "brownout_ns": "json_extract(record, '$.brownout_ns')",
         "brownout_watched_ns": "json_extract(record, '$.brownout_watched_ns')",
+    },
+    4: {
+        "device_operations": "json_extract(record, '$.device.operations')",
+        "device_troubles": "json_array_length(record, '$.device.troubles')",
+        "device_gap_ns": "json_extract(record, '$.device.longest_gap_ns')",
     },
 }
 

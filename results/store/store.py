@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
 from sqlalchemy import Select, and_, desc, false, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 
@@ -40,18 +39,13 @@ from .recordings import (
     session_of,
     write_recording,
 )
+from .rows import row_of
 from .schema import AA, RECORDS, RUNS, SESSIONS
 
 __all__ = ["FILE_NAME", "Store", "new_run_id", "new_session_id", "open_store"]
 
 FILE_NAME = "pausebench.sqlite"
 DEFAULT_DIRECTORY = Path("out")
-
-# Columns of RUNS that are a field of Run by the same name.
-_RUN_FIELDS = tuple(
-    c.name for c in RUNS.columns if c.name in {f.name for f in fields(Run)} and c.name != "proof"
-)
-_WITNESSES = ("qemu", "kvm_entry", "uprobe", "qmp", "guest")
 
 
 def open_store(path: Path = DEFAULT_DIRECTORY, *, create: bool = True) -> Store:
@@ -163,6 +157,28 @@ class Store:
             query = query.where(AA.c.dimensions == dimensions)
         return [AaEntry(*row) for row in self._rows(query)]
 
+    def aa_until(
+        self, until_unix_ns: int, *, host: str, kernel: str, dimensions: str
+    ) -> list[tuple[str, AaEntry]]:
+        """A/A comparisons of one cell with their sessions, of one host and kernel, oldest first.
+
+        Of the sessions that started by `until_unix_ns`; the kernel is what their record says.
+        """
+        columns = [AA.c[field.name] for field in fields(AaEntry)]
+        query = (
+            select(SESSIONS.c.id, SESSIONS.c.record, *columns)
+            .select_from(AA)
+            .join(SESSIONS, SESSIONS.c.id == AA.c.session)
+            .where(AA.c.host == host, AA.c.dimensions == dimensions)
+            .where(SESSIONS.c.started_unix_ns <= until_unix_ns)
+            .order_by(SESSIONS.c.started_unix_ns, AA.c.seq)
+        )
+        return [
+            (session, AaEntry(*row))
+            for session, record, *row in self._rows(query)
+            if self._session(session, record).environment.get("kernel", "") == kernel
+        ]
+
     def aa_of(self, session: str) -> list[AaEntry]:
         """What comparisons of a build with itself are kept of one session."""
         columns = [AA.c[field.name] for field in fields(AaEntry)]
@@ -180,18 +196,12 @@ class Store:
             raise UsageError(f"run {run.id!r} does not belong to recording {recording.id!r}")
         if session_of(run.id) != run.session:
             raise UsageError(f"run {run.id!r} does not belong to session {run.session!r}")
-        row: dict[str, Any] = {name: getattr(run, name) for name in _RUN_FIELDS}
-        row |= {f"{name}_ns": getattr(run.witnesses, name) for name in _WITNESSES}
-        row["phases"] = msgspec.json.encode(run.phases).decode()
-        row["shares"] = msgspec.json.encode({s.name: s.blackout_ns for s in run.spans}).decode()
-        row["vcpu_blackouts"] = msgspec.json.encode(run.vcpu_blackouts_ns).decode()
-        row["proof"] = run.proof.verdict if run.proof is not None else None
         record = encode(run, f"run {run.id}").decode()
         with self._named(f"run {run.id}"), self._engine.begin() as connection:
             if connection.execute(select(RUNS.c.seq).where(RUNS.c.id == run.id)).first():
                 raise UsageError(f"run {run.id} is already stored; a run is never overwritten")
             self._unsynced.append(write_recording(self.path, recording))
-            seq = connection.execute(insert(RUNS), row).inserted_primary_key
+            seq = connection.execute(insert(RUNS), row_of(run)).inserted_primary_key
             connection.execute(insert(RECORDS), {"seq": seq[0] if seq else None, "record": record})
 
     def sync(self) -> None:

@@ -10,10 +10,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from results.comparison.plan import MOST_BOOTS
 from results.judgement.witnesses import TOLERANCE_NS
 from results.records.observations import HostState
 from results.records.run import Run
-from results.stats.intervals import interval_over_boots, median_ns
+from results.stats.intervals import (
+    LEAST_BOOTS,
+    TOO_FEW_BOOTS,
+    boot_medians,
+    interval_over_boots,
+    median_ns,
+)
+
+Figures = dict[str, int | float | str]
 
 # Boots that the exact interval of a median takes.
 _EXACT_BOOTS = 6
@@ -30,11 +39,16 @@ _STOLEN = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """One reason, and what would settle it."""
+    """One reason, and what would settle it.
+
+    Words may change; `kind` and `figures`, the numbers in them, are for programs. A name says its
+    unit, times are in ns.
+    """
 
     kind: str
     text: str
     settle: str
+    figures: Figures
 
     @property
     def line(self) -> str:
@@ -45,11 +59,7 @@ def doubts_of(runs: Iterable[Run]) -> tuple[Doubt, ...]:
     """Doubts about the runs of one scenario on one pair of builds, in the order of measuring."""
     known = list(runs)
     valid = [run for run in known if run.outcome == "completed" and run.blackout_ns is not None]
-    boots: dict[tuple[str, int], list[int]] = {}
-    for run in valid:
-        assert run.blackout_ns is not None
-        boots.setdefault((run.session, run.boot), []).append(run.blackout_ns)
-    medians = [m for values in boots.values() if (m := median_ns(values)) is not None]
+    medians = boot_medians(valid)
     found = (
         _failed(known),
         _few(medians),
@@ -70,19 +80,25 @@ def _failed(runs: Sequence[Run]) -> Doubt | None:
         "failed",
         f"{failed} of {len(runs)} runs failed and are left out, which may leave out the slow ones",
         "see why: `pausebench show` names each reason",
+        {"failed": failed, "runs": len(runs)},
     )
 
 
 def _few(medians: Sequence[int]) -> Doubt | None:
     if not medians or len(medians) >= _EXACT_BOOTS:
         return None
+    if len(medians) < LEAST_BOOTS:
+        return Doubt(
+            "few-boots",
+            f"{TOO_FEW_BOOTS} have no interval",
+            f"--boots {_EXACT_BOOTS} give one that assumes no distribution",
+            {"boots": len(medians), "boots_needed": _EXACT_BOOTS},
+        )
     return Doubt(
         "few-boots",
-        f"{len(medians)} boot{'s' if len(medians) > 1 else ''}, the interval rests on an assumed "
-        "distribution"
-        if len(medians) > 1
-        else "one boot has no interval",
+        f"{len(medians)} boots, the interval rests on an assumed distribution",
         f"--boots {_EXACT_BOOTS} needs none",
+        {"boots": len(medians), "boots_needed": _EXACT_BOOTS},
     )
 
 
@@ -95,11 +111,14 @@ def _wide(medians: Sequence[int]) -> Doubt | None:
     if reach <= _WIDE:
         return None
     # The width falls with the root of the number of boots.
-    boots = min(1_000, max(_EXACT_BOOTS, math.ceil(len(medians) * (reach / _WIDE) ** 2)))
+    boots = max(_EXACT_BOOTS, math.ceil(len(medians) * (reach / _WIDE) ** 2))
     return Doubt(
         "wide",
         f"the interval reaches {reach * 100:.0f} % to each side, smaller changes cannot be seen",
-        f"about --boots {boots} would do for {_WIDE * 100:.0f} %",
+        f"about --boots {boots} would do for {_WIDE * 100:.0f} %"
+        if boots <= MOST_BOOTS
+        else f"{_WIDE * 100:.0f} % cannot be resolved on this host as it is",
+        {"reach_percent": reach * 100, "boots_needed": boots, "wanted_percent": _WIDE * 100},
     )
 
 
@@ -120,6 +139,7 @@ def _drift(medians: Sequence[int]) -> Doubt | None:
         "drift",
         f"from the first boot to the last the blackout drifted by {grown * 100:+.0f} %",
         "let the host settle and measure again; compare builds only in turns (`compare`)",
+        {"drift_percent": grown * 100},
     )
 
 
@@ -137,6 +157,7 @@ def _two_kinds(blackouts: Sequence[int]) -> Doubt | None:
         "two-kinds",
         f"the blackouts fall into two groups or more (dip test, p {p:.2g})",
         "look at one of each: `pausebench show`, and at the report's run order",
+        {"p": float(p)},
     )
 
 
@@ -155,7 +176,12 @@ def _noisy(hosts: Sequence[HostState]) -> Doubt | None:
         parts.append(f"other programs used {foreign * 100:.0f} % of the CPUs meanwhile")
     if stolen > _STOLEN:
         parts.append(f"the hypervisor took {stolen * 100:.1f} % of them away")
-    return Doubt("noisy-host", " and ".join(parts), "measure on a quiet host")
+    return Doubt(
+        "noisy-host",
+        " and ".join(parts),
+        "measure on a quiet host",
+        {"foreign_percent": foreign * 100, "stolen_percent": stolen * 100},
+    )
 
 
 def _close(runs: Sequence[Run]) -> Doubt | None:
@@ -177,4 +203,5 @@ def _close(runs: Sequence[Run]) -> Doubt | None:
         f"in {used} of {len(runs)} runs a witness agreed only within the last half of its "
         f"tolerance ({TOLERANCE_NS // 1000} µs)",
         "`pausebench calibrate` shows whether the probes are right here",
+        {"close": used, "runs": len(runs), "tolerance_ns": TOLERANCE_NS},
     )

@@ -1,6 +1,7 @@
 """Summaries, witnesses and failures of many runs, from columns.
 
-`summarise_columns` and `results.stats.intervals.summarise` give the same numbers; tests hold it.
+The unit of analysis is the guest boot, as in results.stats.intervals. Failed runs are counted and
+never averaged. What cannot be computed is None, never 0.
 """
 
 from __future__ import annotations
@@ -39,19 +40,23 @@ class FailureGroup:
     first: tuple[int, ...]
 
 
-def summarise_columns(columns: Columns) -> tuple[Summary, ...]:
+def summarise(columns: Columns) -> tuple[Summary, ...]:
     """One Summary per (scenario, dimensions, old build, new build), in first-seen order."""
     return tuple(summarise_cell(key, columns.where(at)) for key, at in columns.cells())
 
 
 def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
-    """The Summary of one cell: `key` and its runs, as Columns.cells gives them."""
+    """The Summary of one cell: `key` and its runs, as Columns.cells gives them.
+
+    `updates` is the largest number of runs that a boot has, failed ones included; the phases and
+    the medians of QEMU's claim are taken over all valid runs of the cell.
+    """
     scenario, dimensions, old, new = key
     completed = cell.completed
     _, medians = cell.boot_medians()
     bounds, method = interval_over_boots(medians.tolist())
     _, counts = np.unique(cell.boots(), return_counts=True)
-    blackouts = cell.known("blackout_ns")
+    operations = cell.numbers["device_operations"]
     claimed = _beside_blackout(cell, "qemu_ns")
     return Summary(
         scenario=scenario,
@@ -64,7 +69,7 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
         median_ns=median_of(medians),
         low_ns=bounds[0] if bounds else None,
         high_ns=bounds[1] if bounds else None,
-        max_ns=int(blackouts.max()) if len(blackouts) else None,
+        max_ns=_largest(cell.known("blackout_ns")),
         interval=method,
         qemu_median_ns=median_of(claimed[0]),
         qemu_error_percent=_error_percent(*claimed),
@@ -75,15 +80,25 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
         dimensions=dimensions,
         proofs=_proofs(cell),
         brownout_median_ns=median_of(_brownouts(cell)),
+        device_operations=int(operations[operations != MISSING].sum()),
+        device_troubles=int((cell.numbers["device_troubles"] > 0).sum()),
+        device_gap_ns=_largest(cell.known("device_gap_ns")),
     )
 
 
 def _brownouts(cell: Columns) -> Integers:
-    """A guest that was not back counts with what was watched of it."""
+    """A guest that was not back counts with what was watched of it.
+
+    A median of those that were back would be the shorter, the slower the guest is.
+    """
     lengths, watched = cell.numbers["brownout_ns"], cell.numbers["brownout_watched_ns"]
     found = np.where(lengths == MISSING, watched, lengths)[cell.completed]
     known: Integers = found[found != MISSING]
     return known
+
+
+def _largest(values: Integers) -> int | None:
+    return int(values.max()) if len(values) else None
 
 
 def phase_medians(cell: Columns) -> dict[str, int]:
@@ -172,16 +187,3 @@ def worst_and_median(cell: Columns) -> tuple[int, int] | None:
     middle = median_of(blackouts[valid]) or 0
     nearest = valid[np.argmin(np.abs(blackouts[valid] - middle))]
     return int(valid[np.argmax(blackouts[valid])]), int(nearest)
-
-
-__all__ = [
-    "FailureGroup",
-    "Testimony",
-    "budget_of",
-    "failure_groups",
-    "hear_witnesses",
-    "phase_medians",
-    "summarise_cell",
-    "summarise_columns",
-    "worst_and_median",
-]

@@ -10,7 +10,8 @@ import numpy as np
 from results.records.scenario import Session
 from results.stats.change_points import Change, change_points
 from results.stats.intervals import interval_over_boots
-from results.store.columns import Columns, median_of, read_columns
+from results.store.column_reader import read_columns
+from results.store.columns import Columns, median_of
 from results.store.store import Store
 
 from .cells import phase_medians

@@ -11,14 +11,16 @@ from results.claims.catalogue import SET_ASIDE
 from results.claims.document import ClaimsDocument, read_claims
 from results.comparison.compare import Comparison, blocks_by_boot, compare
 from results.comparison.compatibility import doubts
-from results.comparison.noise_floor import noise_floors
+from results.comparison.host_noise import noise_floors
+from results.comparison.plan import NIGHTLY_COMPARISONS
 from results.comparison.verdict import Thresholds
 from results.errors import UsageError
 from results.instrument.certificates import certificate_lines
 from results.records.run import Run, Summary
 from results.records.scenario import Session
 from results.stats.proportions import Budget
-from results.store.columns import Columns, Integers, lean_runs, read_columns
+from results.store.column_reader import read_columns
+from results.store.columns import Columns, Integers, lean_runs
 from results.store.store import SessionEnd, Store
 
 from .caveats import Doubt, doubts_of
@@ -231,7 +233,8 @@ def _comparisons(
     in_blocks = sessions[-1].environment.get("order", "").startswith("blocks")
     sides = {label: _side(columns, label) for label in labels}
     present = [label for label in labels if len(sides[label])]
-    host = sessions[-1].environment.get("host", "")
+    # What a night says of a cell against its anchors counts among the night's comparisons.
+    at_night = "night" in sessions[-1].environment
     found = []
     for label in present[1:]:
         runs_a, runs_b = (
@@ -243,9 +246,8 @@ def _comparisons(
                 runs_b,
                 asked.thresholds,
                 block_of=blocks_by_boot() if in_blocks else None,
-                noise_ns=noise_floors(
-                    runs_a, lambda d: ((e.boots, e.shift_ns) for e in store.aa(host, d))
-                ),
+                noise=noise_floors(store, sessions[-1], runs_a),
+                comparisons=NIGHTLY_COMPARISONS if at_night else 1,
                 strict=asked.strict,
             )
         )

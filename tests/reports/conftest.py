@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from results.claims.catalogue import Finding
+from results.claims.document import SCHEMA as SCHEMA_OF_CLAIMS
+from results.claims.document import ClaimsDocument
 from results.records.evidence import Check, Proof
-from results.records.observations import HostState, RamCheck
+from results.records.observations import DeviceContinuity, HostState, RamCheck
 from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, CarriedFd, RamMap, Run, Span, Summary, Witnesses
 from results.records.scenario import GIB, MIB, Build, Scenario, Session
@@ -194,7 +197,7 @@ def summaries() -> tuple[Summary, ...]:
 NASTY = '<script>alert(1)</script> & "quotes" | `ticks` \x1b[31m'
 
 
-def fill(store: Store, good_run: Run, session: Session, failing: bool = True) -> Session:
+def fill(store: Store, good_run: Run, session: Session) -> Session:
     """anon: B is 1 ms slower, one of its boots lost; memfd: the same on both."""
     builds = tuple(
         Build(label, f"/opt/{label}/qemu", version, f"id-{label}", "cd34", (f"/opt/{label}/qemu",))
@@ -211,7 +214,7 @@ def fill(store: Store, good_run: Run, session: Session, failing: bool = True) ->
         for boot in range(1, 7):
             for build in ("old", "new"):
                 for update in (1, 2):
-                    lost = failing and (scenario, boot, build, update) == ("anon", 6, "new", 2)
+                    lost = (scenario, boot, build, update) == ("anon", 6, "new", 2)
                     slower = 1_000_000 if (scenario, build) == ("anon", "new") else 0
                     run = _run(good_run, session, scenario, build, boot, update, slower, lost=lost)
                     store.add_run(run, _recording(run))
@@ -272,3 +275,43 @@ def stored(tmp_path, good_run, session):
 def material(stored):
     found = gather(stored, [SESSION], Asked({"*": Limit(5_000_000)}))
     return replace(found, store="out")  # as in the default store: golden files name no directory
+
+
+@pytest.fixture
+def driven(tmp_path, good_run, session):
+    """As `material`, of a payload that drives a device: ten operations in each of twelve runs."""
+    device = DeviceContinuity("0000:00:04.0", 10, 3, 0, 0, 0, 0, 158_000_000, 1_000_000)
+    with open_store(tmp_path / "driven") as store:
+        fill(store, replace(good_run, device=device), session)
+        return gather(store, [SESSION])
+
+
+@pytest.fixture
+def finding():
+    """A finding on one build, with a run as evidence."""
+
+    def make(found, build, detail, topic="claim", claim=2, test="test", quote=""):
+        run = f"20261127-105547-d544.{test}+{build.split()[0]}.b01.u01"
+        return Finding(topic, claim, build, test, found, detail, (run,), quote)
+
+    return make
+
+
+@pytest.fixture
+def claims_document():
+    """A document on claims 2 and 7 for two builds and the upgrade between them."""
+
+    def make(*findings):
+        return ClaimsDocument(
+            schema=SCHEMA_OF_CLAIMS,
+            session="20261127-105547-d544",
+            made_unix_ns=0,
+            took_s=61,
+            builds={"old": "10.0.2", "new": "11.1.3"},
+            columns=("old", "new", "old -> new"),
+            findings=findings,
+            claims=(2, 7),
+            notes=("no time was left for devices on new",),
+        )
+
+    return make

@@ -9,7 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import strategies as st
 
+from results.records.evidence import Proof
+from results.records.observations import DeviceContinuity
 from results.records.recording import Event, Process, Recording, VcpuBracket
 from results.records.run import SCHEMA, CarriedFd, Run, Span, Witnesses
 from results.records.scenario import Scenario, Session
@@ -109,3 +112,44 @@ def make_session() -> Callable[..., Session]:
         return Session(session_id, started, ("pausebench", "run"), (), {"kernel": "6.12"}, "uprobe")
 
     return make
+
+
+MAYBE = st.none() | st.integers(1, 10**9)
+
+
+@pytest.fixture(scope="session")
+def any_runs() -> st.SearchStrategy[list[Run]]:
+    """Up to 24 runs of two scenarios and builds, any figure known or not; some with a device."""
+    return _runs()
+
+
+@st.composite
+def _runs(draw):
+    made = []
+    for number in range(draw(st.integers(0, 24))):
+        failed = draw(st.booleans()) and draw(st.booleans())
+        phases = draw(
+            st.dictionaries(st.sampled_from(["quiesce", "load", "start"]), st.integers(0, 99))
+        )
+        verdict = draw(st.sampled_from(["held", "broken", None]))
+        device = DeviceContinuity(
+            "0000:00:04.0", draw(st.integers(0, 10**9)), None, 0, 0, 0, None, draw(MAYBE), None,
+            tuple(draw(st.lists(st.just("lost"), max_size=2))),
+        )  # fmt: skip
+        made.append(
+            Run(
+                schema=1, id=f"r{number}", session=draw(st.sampled_from(["s1", "s2"])),
+                scenario=draw(st.sampled_from(["anon", "shm"])), dimensions="d",
+                boot=draw(st.integers(1, 4)), update=number, started_unix_ns=number,
+                outcome="failed" if failed else "completed", reason="r 1" if failed else "",
+                old_build="a", new_build=draw(st.sampled_from("ab")), old_pid=1, new_pid=2,
+                blackout_ns=draw(MAYBE), vcpu_blackouts_ns=tuple(draw(st.lists(MAYBE, max_size=3))),
+                handover_ns=draw(MAYBE), guest_gap_ns=draw(MAYBE), first_progress_ns=draw(MAYBE),
+                residual_ns=draw(MAYBE), brownout_ns=draw(MAYBE), brownout_watched_ns=draw(MAYBE),
+                witnesses=Witnesses(qemu=draw(MAYBE), guest=draw(MAYBE)),
+                spans=tuple(Span(n, "old", 0, 1, v) for n, v in phases.items()),
+                proof=None if verdict is None else Proof(verdict, ""),
+                device=draw(st.sampled_from([device, None])),
+            )
+        )  # fmt: skip
+    return made

@@ -35,7 +35,7 @@ def host(tmp_path, monkeypatch):
 
     def discover(path, label=""):
         if not str(path).endswith("mine"):
-            raise BuildUnfit(f"{path}: there is nothing")
+            raise BuildUnfit(f"{path}: no such file or directory")
         version = "11.1.50"
         return replace(SYSTEM, label=label or f"qemu-{version}", version=version, binary=str(path))
 
@@ -117,7 +117,7 @@ def test_remove(host, capsys):
     capsys.readouterr()
     assert main(["build", "remove", "night"]) == 2
     assert capsys.readouterr().err == (
-        "pausebench: there is no build `night`; none was added yet (`pausebench build add`)\n"
+        "pausebench: unknown build `night`; none was added yet (`pausebench build add`)\n"
     )
     assert (host / "mine").exists()
 
@@ -127,9 +127,9 @@ def test_remove(host, capsys):
     [
         (["build"], "required: ACTION"),
         (["build", "add"], "required: SPEC"),
-        (["build", "add", "debian:"], "write it debian:SUITE"),
-        (["build", "add", "/nonexistent"], "/nonexistent: there is nothing"),
-        (["build", "show", "nosuch"], "there is no build `nosuch`"),
+        (["build", "add", "debian:"], "expected debian:SUITE"),
+        (["build", "add", "/nonexistent"], "/nonexistent: no such file"),
+        (["build", "show", "nosuch"], "unknown build `nosuch`"),
     ],
 )
 def test_bad_requests_end_in_one_line_and_status_2(words, said, capsys):

@@ -50,6 +50,24 @@ def test_bad_requests_are_one_line(words, told):
     assert done.stdout == ""
 
 
+@pytest.mark.qemu
+@pytest.mark.kvm
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("anon", "memfd", "--boots", "4"), "4 boots of each side cannot call any change"),
+        (("anon", "memfd", "--boots", "4"), "6 boots would do"),
+        (("--boots", "2"), "6 boots would do"),
+    ],
+)
+def test_a_plan_that_cannot_decide_is_refused_before_it_is_measured(words, told, tmp_path):
+    pair = ("compare", "one=/usr/bin/qemu-system-x86_64", "two=/usr/bin/qemu-system-x86_64")
+    done = pausebench(*pair, *words, "--store", str(tmp_path / "out"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert not list((tmp_path / "out").glob("raw/*"))
+
+
 # -- for real ---------------------------------------------------------------------------------
 
 

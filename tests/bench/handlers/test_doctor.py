@@ -19,7 +19,7 @@ def host(monkeypatch):
     """A host as described, so that the status does not hang on where the tests run."""
 
     def make(facts=FIT, found=SUPPORT):
-        monkeypatch.setattr(needs, "look", lambda: facts)
+        monkeypatch.setattr(needs, "collect_facts", lambda: facts)
         monkeypatch.setattr(bench.handlers.doctor, "probe_support", lambda: found)
 
     return make

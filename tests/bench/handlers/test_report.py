@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from bench.cli import main
 from reports.formats.registry import FORMATS
-from results.errors import UsageError
 from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, Run, Span
 from results.records.scenario import Scenario, Session
-from results.store.documents import replace_file
 from results.store.store import open_store
 
 SESSION = "20261123-221500-3f2a"
@@ -58,7 +56,7 @@ def test_every_format_is_written_below_the_store(store, capsys, kind):
     assert report(store, "--format", kind) == 0
     said = capsys.readouterr()
     assert said.err == ""
-    path = store / "reports" / (SESSION + (FORMATS[kind] or ".otava"))
+    path = store / "reports" / (SESSION + FORMATS[kind].suffix)
     assert said.out == f"{path}\n"
     assert path.exists()
     assert list(path.parent.glob(".*")) == []
@@ -76,6 +74,14 @@ def test_to_standard_output_and_to_a_file(store, tmp_path, capfdbinary):
 def test_budgets_reach_the_report(store, capsys):
     report(store, "--format", "markdown", "-o", "-", "--budget", "anon=4001.5us:90")
     assert "2 of 3 under 4.00 ms (missed: 90 % asked)" in capsys.readouterr().out
+
+
+def test_the_help_names_every_format(capsys):
+    with pytest.raises(SystemExit):
+        main(["report", "--help"])
+    said = capsys.readouterr().out
+    for name, form in FORMATS.items():
+        assert re.search(rf"^  {name} +{re.escape(form.help)}", said, re.MULTILINE)
 
 
 def test_one_run_as_a_trace(store, capsys):
@@ -97,7 +103,7 @@ def test_the_schema_is_printed(store, capsys):
         (["--format", "csv", "-o", "-"], "csv writes a directory"),
         (["--format", "parquet", "-o", "-"], "parquet goes to a file"),
         (["-o", "/nowhere/at/all.html"], "cannot write /nowhere/at/all.html"),
-        (["--format", "csv", "-o", "/nowhere/at/all"], "cannot write /nowhere/at/all"),
+        (["--format", "csv", "-o", "/nowhere/at/all"], "cannot make /nowhere/at/all"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(store, capsys, words, complaint):
@@ -113,17 +119,3 @@ def test_a_session_without_runs(store, capsys):
         opened.add_session(Session("20261124-221500-aaaa", 1_795_558_500_000_000_000, (), (), {}))
     assert report(store) == 2
     assert "holds no run yet" in capsys.readouterr().err
-
-
-def test_a_file_is_whole_or_as_it_was(tmp_path):
-    path = tmp_path / "report"
-    path.write_text("old")
-
-    def breaks(part):
-        part.write_text("half")
-        raise OSError(28, os.strerror(28))
-
-    with pytest.raises(UsageError, match="No space left"):
-        replace_file(path, breaks)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]

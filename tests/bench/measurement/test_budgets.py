@@ -80,7 +80,7 @@ def test_every_cell_of_a_comparison_has_the_budgets_that_are_meant_for_it() -> N
 def test_a_comparison_tells_who_missed_a_share() -> None:
     _, lines = compared("8:60", "memfd=10:60")
     assert lines == [
-        "anon: A missed 8.00 ms (60 % asked)",
-        "anon: B missed 8.00 ms (60 % asked)",
-        "memfd: B missed 10.0 ms (60 % asked)",
+        "anon: A missed its budget of 8.00 ms (60 % asked)",
+        "anon: B missed its budget of 8.00 ms (60 % asked)",
+        "memfd: B missed its budget of 10.0 ms (60 % asked)",
     ]

@@ -25,6 +25,7 @@ from bench.nightly.checkpoint import Night, begin, keep, trials, units
 from bench.nightly.config import load_config
 from bench.nightly.job import JobPaths, _left
 from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair
+from results.comparison.verdict import Thresholds
 from results.errors import UsageError
 from results.records.scenario import Build
 from results.store.store import open_store
@@ -65,7 +66,8 @@ def test_the_example_says_all_there_is():
 
 def test_a_small_one_has_sound_defaults(config):
     loaded = load_config(config())
-    assert (loaded.measure.boots, loaded.wait_seconds) == (6, 1800)
+    assert (loaded.boots, loaded.measure.updates, loaded.self_check_boots) == (72, 4, 8)
+    assert (loaded.wait_seconds, loaded.asked().thresholds) == (1800, Thresholds())
     place = JobPaths.of(loaded, config())
     assert place.store == config().parent / "out"
     assert place.reports == place.store / "nights"
@@ -77,6 +79,8 @@ def test_a_small_one_has_sound_defaults(config):
         ("", "missing required field `name`"),
         (LEAST + "bootz = 3", "unknown field `bootz` - at `$.measure`"),
         (LEAST + "boots = 0", "`int` >= 1 - at `$.measure.boots`"),
+        (LEAST + "boots = 4", "measure.boots: 4 boots of each side cannot call any change"),
+        (LEAST + "[self_check]\nboots = 2", "self_check.boots: 2 boots of each side tell nothing"),
         (LEAST.replace('["anon"]', "[]"), "length >= 1 - at `$.measure.scenarios`"),
         (LEAST.replace('name = "n"', 'name = "../n"'), "name: is lower-case letters"),
         (LEAST + '[quiet]\nwait = "soon"', "quiet.wait: is a number of s, m or h"),
@@ -96,7 +100,10 @@ def test_what_is_wrong_is_one_line_with_the_key(config, capsys, text, complaint)
 
 
 def test_check_says_what_is_planned(config, capsys):
-    assert main(["nightly", str(config()), "--check"]) in (0, 4)  # 4: a host without KVM
+    status = main(["nightly", str(config()), "--check"])
+    assert status in (0, 4)  # 4: a host without KVM
+    if status == 0:
+        assert "72 boots of each, 4 updates a boot" in capsys.readouterr().out
     assert main(["nightly", "/nowhere.toml"]) == 2
     assert "cannot read /nowhere.toml" in capsys.readouterr().err
 
@@ -187,12 +194,16 @@ def test_a_night_is_gone_on_with_only_when_nothing_changed(tmp_path):
 
 
 def test_done_units_are_not_left(config):
-    loaded = load_config(config(LEAST + "boots = 4"))
+    loaded = load_config(config(LEAST + "boots = 6"))
     anon = next(s for s in BUILTIN if s.id == "anon")
     night = Night(1, "n", "p", 7, 0)
-    assert [u.name for u in _left(loaded, [anon], night)] == ["main.anon.0", "main.anon.1"]
+    assert [u.name for u in _left(loaded, [anon], night)] == [
+        "main.anon.0",
+        "main.anon.1",
+        "main.anon.2",
+    ]
     night = replace(night, done=("main.anon.0",))
-    assert [u.name for u in _left(loaded, [anon], night)] == ["main.anon.1"]
+    assert [u.name for u in _left(loaded, [anon], night)] == ["main.anon.1", "main.anon.2"]
 
 
 def test_a_state_that_cannot_be_written(tmp_path):
@@ -215,7 +226,7 @@ boots = 6
 updates = 1
 [self_check]
 scenarios = ["anon"]
-boots = 2
+boots = 4
 [budgets]
 "*" = "100000"
 [quiet]

@@ -15,6 +15,7 @@ from bench.measurement.session import open_session
 from bench.studies.ab_blocks import Pair, measure_blocks, narrow, plan_block, sides
 from probes.pause_injector import PauseInjector
 from results.comparison.compare import blocks_by_boot, compare
+from results.records.run import SCHEMA, Run
 from results.records.scenario import Build
 from results.store.store import open_store
 from runners.builds.discover import default_build
@@ -92,6 +93,32 @@ def test_it_goes_on_until_narrow_or_the_limit():
     assert blocks_until(lambda runs: len(runs) >= 3) == 3
 
 
+# -- when it is precise enough, by a width that does not know which boots are A's -------------
+
+
+def boots_of(build, values, scenario="anon"):
+    return [
+        Run(
+            SCHEMA, f"s.{scenario}+{build}.b{boot:02d}.u01", "s", scenario, f"id={scenario}",
+            boot, 1, boot, "completed", "", build, build, 10, 11, blackout_ns=value,
+        )
+        for boot, value in enumerate(values, 1)
+    ]  # fmt: skip
+
+
+def test_every_cell_has_to_be_narrow():
+    near = [2_400_000 + 1_000 * i for i in range(8)]
+    far = [2_400_000 + 300_000 * i for i in range(8)]
+    assert narrow(boots_of("a", near), boots_of("b", near), 2)
+    assert not narrow(boots_of("a", far), boots_of("b", far), 2)
+    # Each cell has to be, and a change does not count as scatter of one side alone.
+    both = [*boots_of("a", near), *boots_of("a", far, "memfd")]
+    assert not narrow(both, [*boots_of("b", near), *boots_of("b", far, "memfd")], 2)
+    moved = [value + 900_000 for value in near]
+    assert not narrow(boots_of("a", near), boots_of("b", moved), 2)
+    assert not narrow(boots_of("a", near[:3]), boots_of("b", near[:3]), 50)
+
+
 # -- for real ---------------------------------------------------------------------------------
 
 
@@ -140,7 +167,7 @@ class TestReal:
         (cell,) = comparison.cells
         assert cell.verdict == "regressed", cell
         assert comparison.exit_code == 1
-        assert not narrow(comparison, 0.0)
+        assert not narrow(runs_a, runs_b, 0.0)
         injected = statistics.median(given)
         # A stopped QEMU also has to be woken: the pause that it is given is longer, never shorter.
         assert cell.high_ns >= injected

@@ -15,7 +15,8 @@ from bench.claims.vfio_devices import judged
 from bench.cli import main
 from bench.studies import lab
 from results.claims.hotplug import ANSWER
-from results.claims.transfer_checks import VFIO_IDS, VFIO_PINS, see
+from results.claims.transfer_checks import VFIO_IDS, VFIO_PINS
+from results.claims.transfer_verdict import Transfer
 from results.store.store import open_store
 from runners.lab import recipe
 from runners.lab.root import current_root
@@ -90,7 +91,7 @@ def test_claims_about_devices_are_shown(document: dict[str, Any]) -> None:
         for run in runs:
             for check in (VFIO_PINS, VFIO_IDS):
                 broken = check.breaking(store.recording(run.id))
-                assert check.look(see(broken)).state == "broken"
+                assert check.examine(Transfer.of(broken)).state == "broken"
 
 
 @pytest.mark.lab
@@ -152,9 +153,9 @@ def test_the_session_is_kept_as_the_labs(
         (["lab", "run", "vfio-typo"], "unknown scenario `vfio-typo`"),
         (["lab", "run", "vfio-iommufd", "--legacy-only"], "--legacy-only leaves out"),
         (["lab", "run", "--assign", "gpu"], "the lab has no device `gpu`"),
-        (["run", "vfio-type1", "--accel", "tcg"], "name the PCI device to assign"),
+        (["run", "vfio-type1", "--accel", "tcg"], "choose the PCI device to assign"),
         (["run", "anon", "--device", "01:00.0"], "--device is for scenarios that assign devices"),
-        (["run", "vfio-type1", "--device", "x"], "`x` is no PCI address"),
+        (["run", "vfio-type1", "--device", "x"], "invalid PCI address `x`"),
     ],
 )
 def test_bad_input_is_one_line(

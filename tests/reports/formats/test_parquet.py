@@ -10,7 +10,8 @@ from results.stats.boots import measure
 
 def test_every_run_and_number_comes_back(material, stored, tmp_path):
     path = tmp_path / "runs.parquet"
-    write_parquet(material, path)
+    with path.open("wb") as file:
+        write_parquet(material, file)
     frame = pd.read_parquet(path)
     runs = stored.runs()
     assert len(frame) == len(runs)

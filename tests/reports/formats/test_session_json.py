@@ -8,12 +8,13 @@ from dataclasses import replace
 import msgspec
 
 from reports.formats.session_json import document
-from results.stats.intervals import summarise
+from results.store.columns import columns_of
+from results.summary.cells import summarise
 
 
 def test_the_promised_names(session, good_run, failed_run):
     runs = [good_run, failed_run]
-    made = document(session, runs, summarise(runs))
+    made = document(session, runs, summarise(columns_of(runs)))
     assert made["session"] == session.id
     run = made["runs"][0]
     promised = {
@@ -47,7 +48,7 @@ def test_the_promised_names(session, good_run, failed_run):
 
 
 def test_the_promised_summary(session, good_run, failed_run):
-    made = document(session, [], summarise([good_run, failed_run]))
+    made = document(session, [], summarise(columns_of([good_run, failed_run])))
     assert made["runs"] == []
     assert (
         made["summary"][0].items()

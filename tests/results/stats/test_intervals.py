@@ -11,16 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from results.records.run import Span, Summary, Witnesses
 from results.stats.intervals import (
-    LockingCost,
     boot_medians,
     interval_over_boots,
-    locking_costs,
     median_ns,
-    median_of_boots,
     order_statistic_interval,
-    summarise,
     t_interval_log,
 )
 
@@ -89,18 +84,23 @@ def test_t_interval_says_none_where_it_cannot_be_computed(values):
 
 
 @pytest.mark.parametrize(
-    ("n", "method"), [(0, "none"), (1, "none"), (2, "t"), (5, "t"), (6, "order"), (40, "order")]
+    ("n", "method"), [(0, "none"), (3, "none"), (4, "t"), (5, "t"), (6, "order"), (40, "order")]
 )
 def test_the_method_follows_the_number_of_boots(n, method):
     bounds, found = interval_over_boots([1000 + i for i in range(n)])
     assert found == method
-    assert (bounds is None) == (method == "none")
+    assert (bounds is None) == (n < 4)
+
+
+def test_two_boots_far_apart_have_no_interval():
+    """130 ms [0, 14804863590384] was a headline."""
+    assert interval_over_boots([1_000_000, 260_000_000]) == (None, "none")
 
 
 # Simulated boots: the interval must hold the true median in 95 % of all sessions
 
 
-@pytest.mark.parametrize("n", [3, 5, 6, 12])
+@pytest.mark.parametrize("n", [4, 5, 6, 12])
 @pytest.mark.parametrize("shape", ["normal", "lognormal"])
 def test_coverage(n, shape):
     random = np.random.default_rng(20261123 + n)
@@ -116,19 +116,6 @@ def test_coverage(n, shape):
     assert held / sessions >= 0.93
     # An interval that always holds it would be as useless; ranks are discrete: 97.9 % at most.
     assert held / sessions <= 0.985
-
-
-def test_pooling_updates_would_have_been_wrong(make_run):
-    """Boots that differ by 5 % and updates by 0.1 %: boots decide the width, not updates."""
-    random = np.random.default_rng(7)
-    runs = [
-        make_run(boot=b, update=u, blackout_ns=int(level * random.normal(1, 0.001)))
-        for b, level in enumerate(random.normal(4_420_000, 221_000, 6))
-        for u in range(1, 41)
-    ]
-    (summary,) = summarise(runs)
-    low, high = order_statistic_interval([r.blackout_ns for r in runs])
-    assert summary.high_ns - summary.low_ns > 1.5 * (high - low)
 
 
 # Properties
@@ -186,7 +173,7 @@ def test_median_is_that_of_the_standard_library(values):
     )
 
 
-# Summaries
+# Boots
 
 
 def test_the_unit_is_the_boot(make_run):
@@ -197,117 +184,5 @@ def test_the_unit_is_the_boot(make_run):
         make_run(boot=3, update=2, blackout_ns=900, outcome="failed", reason="lost"),
     ]
     assert boot_medians(runs) == (100, 300, 200)
-    assert median_of_boots(runs) == 200  # pooled, it would be 100
-    assert median_of_boots([]) is None
-
-
-def test_boots_of_different_sessions_are_different_boots(make_run):
-    runs = [
-        make_run(boot=1, blackout_ns=100),
-        make_run(boot=1, blackout_ns=300, session="20261124-221500-0b1c"),
-    ]
-    assert boot_medians(runs) == (100, 300)
-    assert summarise(runs)[0].boots == 2
-
-
-def test_failed_runs_are_counted_and_never_averaged(make_run):
-    runs = [
-        make_run(boot=1, update=1, blackout_ns=100),
-        make_run(boot=1, update=2, blackout_ns=900_000, outcome="failed", reason="lost"),
-        make_run(boot=2, update=1, blackout_ns=None, outcome="failed", reason="lost"),
-        make_run(boot=3, update=1, blackout_ns=120),
-    ]
-    (summary,) = summarise(runs)
-    assert (summary.boots, summary.updates, summary.valid, summary.failed) == (3, 2, 2, 2)
-    assert (summary.median_ns, summary.max_ns) == (110, 120)
-    assert summary.interval == "t"
-
-
-def test_nothing_but_failures_is_no_zero(make_run):
-    failed = make_run(blackout_ns=None, outcome="failed", reason="lost")
-    (summary,) = summarise([failed])
-    assert (summary.valid, summary.failed, summary.interval) == (0, 1, "none")
-    for name in ("median_ns", "low_ns", "high_ns", "max_ns", "qemu_median_ns"):
-        assert getattr(summary, name) is None, name
-    assert summary.qemu_error_percent is None
-    assert summary.phases == {}
-    assert summarise([]) == ()
-
-
-def test_groups_are_kept_apart_in_first_seen_order(make_run):
-    runs = [
-        make_run(scenario="memfd"),
-        make_run(),
-        make_run(new_build="11.1.3"),
-        make_run(old_build="11.1.3"),
-        make_run(dimensions="vcpus=4"),
-        make_run(scenario="memfd", update=2),
-    ]
-    found = summarise(iter(runs))
-    assert [(s.scenario, s.old_build, s.new_build, s.valid) for s in found] == [
-        ("memfd", "system", "system", 2),
-        ("anon", "system", "system", 1),
-        ("anon", "system", "11.1.3", 1),
-        ("anon", "11.1.3", "system", 1),
-        ("anon", "system", "system", 1),
-    ]
-
-
-def test_what_qemu_claimed_and_by_how_much_it_is_off(make_run):
-    claims = [(2_000_000, 4_000_000), (3_000_000, 4_000_000), (None, 4_000_000), (3, 4)]
-    runs = [
-        make_run(update=i, blackout_ns=real, witnesses=Witnesses(qemu=claim))
-        for i, (claim, real) in enumerate(claims)
-    ]
-    (summary,) = summarise(runs)
-    assert summary.qemu_median_ns == 2_000_000
-    assert summary.qemu_error_percent == -25.0  # median of -50, -25, -25
-
-
-def test_phases_are_medians_over_all_runs(make_run):
-    def spans(**shares):
-        return tuple(Span(n, "old", 0, 9, share) for n, share in shares.items())
-
-    runs = [
-        make_run(update=1, spans=spans(quiesce=10, rare=5, none=0)),
-        make_run(update=2, spans=spans(quiesce=30)),
-        make_run(update=3, spans=spans(quiesce=20, often=4)),
-        make_run(update=4, spans=spans(quiesce=20, often=8), outcome="failed", reason="x"),
-        make_run(update=5, spans=spans(quiesce=20, often=8)),
-        make_run(update=6, spans=spans(quiesce=20, often=9)),
-    ]
-    assert summarise(runs)[0].phases == {"quiesce": 20, "often": 4}
-
-
-def test_the_other_medians(make_run):
-    runs = [
-        make_run(update=i, handover_ns=h, guest_gap_ns=h + 1, first_progress_ns=None)
-        for i, h in enumerate((5, 9, 6))
-    ]
-    (summary,) = summarise(runs)
-    assert summary.handover_median_ns == 6
-    assert summary.guest_gap_median_ns == 7
-    assert summary.first_progress_median_ns is None
-
-
-def test_a_blackout_of_zero_makes_no_interval_of_zero(make_run):
-    (summary,) = summarise(make_run(boot=b, blackout_ns=0) for b in (1, 2))
-    assert (summary.interval, summary.low_ns, summary.qemu_error_percent) == ("none", None, None)
-
-
-def _summary(scenario, dimensions, median, handover):
-    return Summary(
-        scenario, "a", "a", 3, 5, 15, 0, median, None, None, median,
-        handover_median_ns=handover, dimensions=dimensions,
-    )  # fmt: skip
-
-
-def test_what_locking_costs_is_told_of_scenarios_that_differ_in_nothing_else():
-    locked = _summary("anon-locked", "id=anon-locked mem_lock=True vcpus=1", 5_000, 90_000)
-    plain = _summary("anon", "id=anon mem_lock=False vcpus=1", 4_000, 70_000)
-    other = _summary("two", "id=two mem_lock=False vcpus=2", 1_000, 10_000)
-    assert locking_costs([other, plain, locked]) == (
-        LockingCost("anon-locked", "anon", 1_000, 20_000),
-    )
-    assert locking_costs([other, locked]) == ()
-    assert locking_costs([other, plain]) == ()
+    assert median_ns(boot_medians(runs)) == 200  # pooled, it would be 100
+    assert boot_medians([]) == ()

@@ -7,10 +7,9 @@ import random
 import pytest
 
 from results.records.run import Span
-from results.stats.intervals import summarise
 from results.stats.slopes import Grown, boot_of, growth
 from results.store.columns import columns_of
-from results.summary.cells import summarise_columns
+from results.summary.cells import summarise
 
 
 def boots(
@@ -68,10 +67,8 @@ def test_a_brownout_that_did_not_end_counts_with_the_time_watched(make_run):
     boot = boot_of("anon", "cpr-transfer", 1.0, runs)
     assert boot is not None
     assert boot.metrics["brownout"] == 28_000_000
-    (summary,) = summarise(runs)
+    (summary,) = summarise(columns_of(runs))
     assert summary.brownout_median_ns == 28_000_000
-    (of_columns,) = summarise_columns(columns_of(runs))
-    assert of_columns.brownout_median_ns == 28_000_000
 
 
 def test_both_modes_stand_side_by_side():
@@ -110,3 +107,8 @@ def test_a_boot_is_the_median_of_its_valid_runs(make_run):
     assert seen.phases == {"quiesce": 20}
     assert boot_of("anon", "precopy", 1.0, runs).phases == {}
     assert boot_of("anon", "precopy", 1.0, runs[3:]) is None
+
+
+def test_fewer_than_four_boots_have_no_slope():
+    assert growth("ram", boots(300_000, values=(0.25, 0.5, 1.0), count=1)).slopes == ()
+    assert growth("ram", boots(300_000, values=(0.25, 0.5, 1.0, 2.0), count=1)).slopes

@@ -20,6 +20,7 @@ import msgspec
 import pytest
 
 from results.errors import RecordInvalid, UsageError
+from results.records.observations import DeviceContinuity
 from results.records.run import SCHEMA, Run
 from results.store import recordings as raw
 from results.store import schema as tables
@@ -577,6 +578,11 @@ def test_an_empty_store_says_so(tmp_path, make_session):
 # --- stores of earlier versions ------------------------------------------------------------
 
 
+DEVICE = DeviceContinuity(
+    "0000:00:04.0", 1204, 3, 0, 0, 0, 0, 158_000_000, 1_000_000, ("2 lost", "1 repeated")
+)
+
+
 def as_version(path, version):
     """Take away what later versions added."""
     with closing(sqlite3.connect(path / FILE_NAME)) as database:
@@ -596,13 +602,14 @@ def test_an_older_store_is_upgraded(
     with open_store(tmp_path) as store:
         store.add_session(make_session())
         for update, fields in (
-            (1, {"brownout_ns": 7, "brownout_watched_ns": 9}),
+            (1, {"brownout_ns": 7, "brownout_watched_ns": 9, "device": DEVICE}),
             (2, {"spans": (), "vcpu_blackouts_ns": ()}),
         ):
             run = make_run(update=update, **fields)
             store.add_run(run, make_recording(run))
         before = list(store.columns(names, [SESSION]))
-    assert before[0][-2:] == (7, 9)
+    assert before[0][-5:] == (7, 9, 1204, 2, 158_000_000)
+    assert before[1][-5:] == (None, None, None, None, None)
     as_version(tmp_path, version)
     with open_store(tmp_path, create=create) as store:
         assert list(store.columns(names, [SESSION])) == before

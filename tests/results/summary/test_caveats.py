@@ -57,6 +57,7 @@ def test_failed_runs(series):
     runs[3] = replace(runs[3], outcome="failed", reason="gone")
     (doubt,) = doubts_of(runs)
     assert "1 of 40 runs failed" in doubt.text
+    assert doubt.figures == {"failed": 1, "runs": 40}
 
 
 @pytest.mark.parametrize("boots", [1, 3, 5])
@@ -64,6 +65,8 @@ def test_few_boots(series, boots):
     found = [d for d in doubts_of(series(noise(), boots=boots)) if d.kind == "few-boots"]
     assert len(found) == 1
     assert "--boots 6" in found[0].settle
+    assert ("no interval" in found[0].text) == (boots < 4)
+    assert found[0].figures == {"boots": boots, "boots_needed": 6}
 
 
 def test_wide_interval_and_the_boots_that_would_do(series):
@@ -71,12 +74,27 @@ def test_wide_interval_and_the_boots_that_would_do(series):
         return 4_000_000 * (1 + 0.5 * (boot % 3))
 
     (doubt,) = [d for d in doubts_of(series(spread)) if d.kind == "wide"]
-    assert "--boots" in doubt.settle
+    assert f"reaches {doubt.figures['reach_percent']:.0f} %" in doubt.text
+    assert doubt.settle == "about --boots 89 would do for 10 %"
+    assert (doubt.figures["boots_needed"], doubt.figures["wanted_percent"]) == (89, 10.0)
+
+
+def test_what_no_number_of_boots_resolves_is_said_so(series):
+    """`about --boots 1000 would do` was advice for a night per cell."""
+
+    def spread(boot, update):
+        return 4_000_000 * (1 + 1.5 * (boot % 3))
+
+    (doubt,) = [d for d in doubts_of(series(spread)) if d.kind == "wide"]
+    assert doubt.settle == "10 % cannot be resolved on this host as it is"
 
 
 def test_drift(series):
     flat = noise()
-    assert "drift" in kinds(series(lambda b, u: flat(b, u) + 60_000 * b))
+    (doubt,) = doubts_of(series(lambda b, u: flat(b, u) + 60_000 * b))
+    assert doubt.kind == "drift"
+    assert f"drifted by {doubt.figures['drift_percent']:+.0f} %" in doubt.text
+    assert doubt.figures["drift_percent"] == pytest.approx(10, abs=2)
     assert "drift" not in kinds(series(lambda b, u: flat(b, u) + 60_000 * (b % 2)))
     # as steady, but too small to matter
     assert "drift" not in kinds(series(lambda b, u: 4_000_000 + 3_000 * b + u))
@@ -84,21 +102,26 @@ def test_drift(series):
 
 def test_two_kinds_of_handover(series):
     flat = noise()
-    assert "two-kinds" in kinds(series(lambda b, u: flat(b, u) + 2_000_000 * (u % 2)))
+    (doubt,) = doubts_of(series(lambda b, u: flat(b, u) + 2_000_000 * (u % 2)))
+    assert doubt.kind == "two-kinds"
+    assert f"p {doubt.figures['p']:.2g})" in doubt.text
     assert "two-kinds" not in kinds(series(lambda b, u: flat(b, u) + 2_000_000 * (u % 2), boots=3))
 
 
 @pytest.mark.parametrize(
-    ("host", "word"),
+    ("host", "word", "figures"),
     [
-        (replace(QUIET, foreign_ns=40_000_000), "other programs used 20 %"),
-        (replace(QUIET, steal_ns=10_000_000), "took 5.0 %"),
+        (replace(QUIET, foreign_ns=40_000_000), "other programs used 20 %",
+         {"foreign_percent": 20.0, "stolen_percent": 0.0}),
+        (replace(QUIET, steal_ns=10_000_000), "took 5.0 %",
+         {"foreign_percent": 0.5, "stolen_percent": 5.0}),
     ],
-)
-def test_noisy_host(series, host, word):
+)  # fmt: skip
+def test_noisy_host(series, host, word, figures):
     (doubt,) = doubts_of(series(noise(), host=host))
     assert doubt.kind == "noisy-host"
     assert word in doubt.text
+    assert doubt.figures == pytest.approx(figures)
 
 
 def test_a_host_that_was_not_looked_at_is_not_called_noisy(series):
@@ -118,6 +141,7 @@ def test_witnesses_that_only_just_agree(series, change):
     (doubt,) = doubts_of(runs)
     assert doubt.kind == "close-witnesses"
     assert "40 of 40" in doubt.text
+    assert doubt.figures == {"close": 40, "runs": 40, "tolerance_ns": 100_000}
 
 
 def test_a_frozen_clock_cannot_testify_so_closely(series):

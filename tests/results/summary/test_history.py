@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from results.records.scenario import Build
-from results.stats.intervals import median_of_boots
+from results.stats.intervals import boot_medians, median_ns
 from results.store.store import open_store
 from results.summary.history import read_history
 
@@ -49,7 +49,7 @@ def test_a_point_per_night_with_the_medians_of_its_boots(store):
     ]
     for point in line.points:
         runs = store.runs(session=point.session, scenario="anon")
-        assert point.median_ns == median_of_boots(runs)
+        assert point.median_ns == median_ns(boot_medians(runs))
         assert point.boots == 3
     assert line.empty == ("20261112-221500-3f2a",)
     assert (line.name, line.host) == ("anon on next", "h")

@@ -1,0 +1,103 @@
+"""Columns from a store on disk: by one process or several, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from unittest.mock import patch
+
+import pytest
+
+from results.errors import RecordInvalid
+from results.records.observations import DeviceContinuity
+from results.records.run import Span
+from results.store import column_reader
+from results.store.column_reader import read_columns
+from results.store.columns import MISSING, columns_of, lean_runs
+from results.store.store import FILE_NAME, open_store
+
+DEVICE = DeviceContinuity("0000:00:04.0", 10, 3, 0, 0, 0, 0, 158_000_000, 1_000_000, ("1 lost",))
+
+
+def test_a_row_that_is_none_is_refused(tmp_path, make_run, make_recording, make_session):
+    with open_store(tmp_path) as store:
+        store.add_session(make_session())
+        run = make_run()
+        store.add_run(run, make_recording(run))
+    for column, value in (("shares", "{"), ("boot", "many"), ("vcpu_blackouts", '["x"]')):
+        with sqlite3.connect(tmp_path / FILE_NAME) as database:
+            (before,) = database.execute(f"SELECT {column} FROM runs").fetchone()
+            database.execute(f"UPDATE runs SET {column} = ?", (value,))
+        with open_store(tmp_path) as store, pytest.raises(RecordInvalid, match="runs' table"):
+            read_columns(store, [run.session])
+        with sqlite3.connect(tmp_path / FILE_NAME) as database:
+            database.execute(f"UPDATE runs SET {column} = ?", (before,))
+        database.close()
+
+
+def test_shares_of_the_rows_are_put_together(tmp_path, make_run, make_recording, make_session):
+    """As several processes read a large store, each a part of it."""
+    made = [
+        make_run(
+            update=number, scenario="anon" if number < 5 else "shm",
+            reason=f"r{number}\x1f\n" if number % 3 == 0 else "",
+            vcpu_blackouts_ns=(number,) * (number % 4),
+            spans=(Span("idle" if number < 4 else "load", "old", 0, 9, number),),
+            device=DEVICE if number % 2 else None,
+        )
+        for number in range(1, 10)
+    ]  # fmt: skip
+    with open_store(tmp_path) as store:
+        store.add_session(make_session())
+        for run in made:
+            store.add_run(run, make_recording(run))
+        assert store.count_runs([make_session().id]) == (9, 1, 9)
+        whole = read_columns(store, [make_session().id])
+    with patch.object(column_reader, "_RUNS_FOR_WORKERS", 1), open_store(tmp_path) as store:
+        shared = read_columns(store, [make_session().id])
+    for columns in (whole, shared):
+        assert columns.words("reason") == [run.reason for run in made]
+        assert columns.words("scenario") == [run.scenario for run in made]
+        assert lean_runs(columns) == lean_runs(columns_of(made))
+        assert {name: values.tolist() for name, values in columns.numbers.items()} == {
+            name: values.tolist() for name, values in columns_of(made).numbers.items()
+        }
+        assert columns.known("device_gap_ns").tolist() == [158_000_000] * 5
+        for i in range(3):
+            assert columns.vcpus[i].tolist() == [n if n % 4 > i else MISSING for n in range(1, 10)]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ['{"a":1,"b":20}', '{"b":3,"a":4}', "{}", None, '{"a":9223372036854775807}'],
+        ['{"a":-5}', '{ "a" : 6 }', '{"p1":7}', '{"p2":8,"p1":9}', '{"a":0}'],
+        ['{"\\u0061":1}', '{"a b":2}', '{"ä":3}'],
+    ],
+)
+def test_shares_are_read_as_json_is(texts):
+    found = column_reader._shares(column_reader._decoded([None] * len(texts), texts))
+    for i, text in enumerate(texts):
+        told = {name: values[i] for name, values in found.items() if values[i] != MISSING}
+        assert told == json.loads(text or "{}")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":1', '{"a":}', '{"a":1.5}', '{"a":"1"}', '{"a":[1]}', '{"a":1,}',
+             '{"a":1 2}', '{"a":99999999999999999999}', "[]", '{1"a":}', '{"a1":}', '{"a":1}2',
+             "null", '{"a":{"b":1}}',
+             pytest.param('{"a":' * 300_000 + "1" + "}" * 300_000, id="deep")],
+)  # fmt: skip
+def test_what_is_no_share_is_refused(text):
+    with pytest.raises(ValueError, match=r"JSON|share"):
+        column_reader._shares(column_reader._decoded(["[1]", "[2]"], ['{"a":1}', text]))
+
+
+def test_a_vcpu_has_a_blackout_where_its_run_knows_one():
+    texts = ["[1,null]", "[]", None, "[2,3,4]"]
+    found = column_reader._vcpus(column_reader._decoded(texts, [None] * len(texts)))
+    assert [values.tolist() for values in found] == [
+        [1, MISSING, MISSING, 2],
+        [MISSING, MISSING, MISSING, 3],
+        [MISSING, MISSING, MISSING, 4],
+    ]
