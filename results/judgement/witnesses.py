@@ -23,7 +23,7 @@ FROZEN_TOLERANCE_NS = 350_000
 MOST_PROGRESS_NS = 50_000_000
 _FAULT_NS = 100_000
 # Below this it may be longer than the blackout without a warning.
-_SLOW_PROGRESS_NS = 10_000_000
+SLOW_PROGRESS_NS = 10_000_000
 
 
 def testify(
@@ -122,7 +122,7 @@ def odd_testimony(pauses: Sequence[Pause], views: Mapping[int, GuestView | None]
     for pause in pauses:
         view = views.get(pause.vcpu)
         progress = view.first_beat_ns - pause.end_ns if view else 0
-        if progress > max(_SLOW_PROGRESS_NS, pause.length_ns):
+        if progress > max(SLOW_PROGRESS_NS, pause.length_ns):
             found.append(
                 because(
                     "progress-slow",
