@@ -85,7 +85,7 @@ def ram_maps(events: Iterable[Event], new_pid: int, fds: Iterable[CarriedFd]) ->
     names = {f.new_fd: (f.name, f.received_ns or 0) for f in fds if f.new_fd is not None}
     found = []
     for event in events:
-        if event.mark != "mmap" or event.pid != new_pid:
+        if (event.mark, event.edge) != ("mmap", "return") or event.pid != new_pid:
             continue
         fd, address = event.values["fd"], event.values["address"]
         name, since = names.get(fd, ("", 0))
