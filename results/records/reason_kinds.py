@@ -135,7 +135,8 @@ _WARNINGS = {
         "the wall clock moved by {moved_ns:d} ns or more during the transfer: QMP does not testify"
     ),
     "clock-odd": Kind(
-        "the guest's clock missed {step_ns:d} ns of the pause, neither nothing nor most of it"
+        "the guest's clock missed {step_ns:d} ns of the pause, neither nothing nor a large part "
+        "of it"
     ),
     "progress-slow": Kind(
         "vCPU {vcpu:d}: its first beat came {progress_ns:d} ns after its first entry, longer than "

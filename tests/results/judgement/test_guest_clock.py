@@ -163,7 +163,7 @@ def test_shift_within_the_noise_is_not_a_step() -> None:
     assert view.gap_ns == 4_210 * US - (STEP_NOISE_NS - 1_000)
 
 
-@pytest.mark.parametrize("step_us", [1_000, -3_000])
+@pytest.mark.parametrize("step_us", [300, -3_000])
 def test_an_odd_step_does_not_silence_the_guest(step_us: int) -> None:
     """Neither noise nor most of the pause: each end still has the mapping of its own side."""
     clock = GuestClock(step_ns=step_us * US)
