@@ -68,7 +68,7 @@ def run_campaign(campaign: Campaign, store: Store, command: Sequence[str]) -> Cl
     base = [resolve(find_scenario("anon", BUILTIN))]
     (scenario,), machine = on_common_machine(base, campaign.builds, None)
     extra = {"seed": str(campaign.seed), "machine": machine, "purpose": "claims"}
-    with SessionProgress(None, tell_boots=False) as progress:
+    with SessionProgress(None, boot_lines=False) as progress:
         assigned = _assigned_devices(campaign, store, progress, command, extra, deadline)
         collected = Collected(assigned.findings, assigned.notes)
         if campaign.assigned_only:

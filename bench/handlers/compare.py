@@ -1,4 +1,4 @@
-"""`pausebench compare`: is build B worse than build A, by how much, how sure, which phase moved."""
+"""`pausebench compare`: measure two builds in turns and judge B against A."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from results.summary.cells import summarise
 from runners.builds.catalogue import resolve_build
 
 from .chosen import (
+    check_labels,
     chosen_scenarios,
     command_line,
-    labelled,
-    need_root,
+    require_root,
     seed_of,
     thresholds_of,
 )
@@ -58,27 +58,27 @@ def run(args: argparse.Namespace) -> int:
         with open_store(args.store, create=False) as store:
             comparison = _stored(args, store)
         return _finish(args, comparison, [])
-    need_root()
+    require_root()
     with open_store(args.store) as store:
         comparison, upgrades = _measured(args, store)
         status = _finish(args, comparison, upgrades)
         if args.aa and not args.json:
-            _tell_aa(store)
+            _print_aa(store)
     return status
 
 
 def _check(args: argparse.Namespace) -> None:
     if args.aa:
-        # With --aa there is no B: what stands in its place is the first scenario.
+        # With --aa there is no B: the word in its place is the first scenario.
         args.scenario = [*([args.b] if args.b else []), *args.scenario]
         args.b = None
     elif args.repeat > 1:
-        raise UsageError("--repeat goes with --aa")
+        raise UsageError("--repeat needs --aa")
     elif args.b is None:
-        raise UsageError("compare takes two builds, A and B (or --aa and one)")
+        raise UsageError("compare needs two builds, A and B (or --aa and one)")
     thresholds_of(args)
     if args.precision is not None and not 0 <= args.precision < 1e6:
-        raise UsageError(f"--precision {args.precision:g}: must be a number from 0")
+        raise UsageError(f"--precision {args.precision:g}: expected a number from 0")
     if args.boots is not None and args.limit < args.boots:
         raise UsageError(f"--limit {args.limit} is below --boots {args.boots}")
 
@@ -101,7 +101,7 @@ def _judge(
         runs_b,
         thresholds_of(args),
         block_of=blocks_by_boot(BOOTS_PER_BLOCK) if in_blocks else None,
-        # A build is not compared against its own noise when that is what is being measured.
+        # An A/A measures that noise, so it is not judged by it.
         noise={} if args.aa else noise_floors(store, session, runs_a),
         budgets_ns=budgets_ns(args.budget),
         strict=args.strict or args.bisect,
@@ -114,7 +114,7 @@ def _judge(
 
 
 def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[Run]]:
-    """The comparison, and the runs of upgrades beside it."""
+    """The comparison, and the runs of upgrades."""
     pair = _pair(args)
     chosen = chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS)
     check_measured(args.budget, chosen)
@@ -151,7 +151,7 @@ def _boots(args: argparse.Namespace, scenarios: int) -> int:
 def _pair(args: argparse.Namespace) -> Pair:
     a = resolve_build(args.a)
     b = replace(a, label=f"{a.label}-again") if args.aa else resolve_build(args.b)
-    labelled([a, b])
+    check_labels([a, b])
     upgrades: list[tuple[Build, Build]] = []
     if args.upgrade:
         upgrades.append((a, b))
@@ -160,8 +160,8 @@ def _pair(args: argparse.Namespace) -> Pair:
     return Pair(a, b, tuple(upgrades))
 
 
-def _tell_aa(store: Store) -> None:
-    """What all stored A/A comparisons on this host say, those of this kernel of its noise."""
+def _print_aa(store: Store) -> None:
+    """Summarise all stored A/A comparisons on this host, and the noise floor of this kernel."""
     session = store.session(store.latest_session_id())
     entries = store.aa(session.environment.get("host", ""))
     wrong, total = false_alarms(entry.verdict for entry in entries)  # type: ignore[misc]
@@ -189,14 +189,14 @@ def _stored(args: argparse.Namespace, store: Store) -> Comparison:
     if found and not args.force:
         raise UsageError(
             f"{args.a} and {args.b} cannot be compared: {'; '.join(found)} "
-            "(--force does it all the same and says so)"
+            "(--force compares them nevertheless, and the report notes it)"
         )
     together = session_a.id == session_b.id
     return _judge(args, store, session_b, runs_a, runs_b, found, in_blocks=together)
 
 
 def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
-    """`SESSION` or `SESSION:LABEL` → the session and its runs of a build handed to itself."""
+    """`SESSION` or `SESSION:LABEL` → the session and its runs of one build updated to itself."""
     name, _, label = text.partition(":")
     session = store.session(store.resolve_session(name))
     runs = [run for run in store.runs(session=session.id) if run.old_build == run.new_build]
@@ -204,9 +204,9 @@ def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
     if label:
         runs = [run for run in runs if run.new_build == label]
     if not runs:
-        raise UsageError(f"{text}: no runs; session {session.id} has builds {', '.join(labels)}")
+        raise UsageError(f"{text}: no runs; builds of {session.id}: {', '.join(labels)}")
     if not label and len(labels) > 1:
-        raise UsageError(f"{text}: has several builds, name one: {session.id}:{labels[0]}")
+        raise UsageError(f"{text}: several builds; name one, e.g. {session.id}:{labels[0]}")
     return session, runs
 
 
@@ -214,7 +214,7 @@ def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
 
 
 def _finish(args: argparse.Namespace, comparison: Comparison, upgrades: Sequence[Run]) -> int:
-    """Print it; the exit status."""
+    """Print the comparison and return the exit status."""
     status = comparison.exit_code
     if args.bisect and status not in (0, 1):
         status = _BISECT_SKIP

@@ -1,4 +1,4 @@
-"""`pausebench replay`: judge stored evidence again and compare with what was stored."""
+"""`pausebench replay`: judge stored evidence again and compare with the stored result."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from results.records.recording import Recording
 from results.records.run import Run, reasons_of
 from results.store.store import Store, open_store
 
-DIFFERENT = 3  # exit code of an invalid measurement
+DIFFERENT = 3  # exit status, as for an invalid measurement
 _SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One field of a run that came out otherwise."""
+    """One field of a run that came out differently."""
 
     field: str
     stored: Any
@@ -34,9 +34,9 @@ class Difference:
 def differences(stored: Run, judged: Run) -> tuple[Difference, ...]:
     """Fields in which two judgements of one transfer differ, in the order of the record.
 
-    A sentence differs where it says something else, not where it says it in other words.
+    A sentence differs if it means something else, not if it is only worded differently.
     """
-    # Of a run that was stored without its reasons they are read from the text.
+    # The reasons of a run that was stored without any are read from its text.
     same_text = stored.reason == judged.reason and not stored.reasons
     stored = replace(stored, reasons=judged.reasons if same_text else reasons_of(stored))
     failed_alike = says_the_same(stored.reasons, judged.reasons)
@@ -49,10 +49,10 @@ def differences(stored: Run, judged: Run) -> tuple[Difference, ...]:
 
 
 def chosen_runs(store: Store, what: str | None) -> list[str]:
-    """Ids of the runs that `what` means: those of a session, or the one run."""
+    """Ids of the runs that `what` names: those of a session, or one run."""
     if what is None:
         session = store.latest_session_id()
-    elif what in ("last", "worst"):  # these mean runs, as in show
+    elif what in ("last", "worst"):  # these name runs, as in `show`
         return [store.resolve_run(what)]
     else:
         try:
@@ -65,14 +65,14 @@ def chosen_runs(store: Store, what: str | None) -> list[str]:
 def replay(
     store: Store, run_ids: list[str], judge: Callable[[Recording], Run]
 ) -> dict[str, tuple[Difference, ...]]:
-    """Judge each recording again: run id → what differs. Raises RecordInvalid for a bad file."""
+    """Judge each recording again: run id → what differs. Raises RecordInvalid."""
     return {
         run_id: differences(store.run(run_id), judge(store.recording(run_id))) for run_id in run_ids
     }
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what differs. Returns 0 when nothing does, else 3."""
+    """Print what differs. Returns 0 if nothing does, else 3."""
     with open_store(args.store, create=False) as store:
         found = replay(store, chosen_runs(store, args.what), judge)
     different = sum(map(bool, found.values()))

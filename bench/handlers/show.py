@@ -1,4 +1,4 @@
-"""`pausebench show`: one handover as a waterfall, or as JSON."""
+"""`pausebench show`: show one update as a waterfall, with its evidence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from results.summary.cells import summarise
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one stored run to standard output. Returns 0; see `open_store` for the errors."""
+    """Print one stored run. Returns 0; see `open_store` for the errors."""
     with open_store(args.store, create=False) as store:
         found = store.run(store.resolve_run(args.run))
         session = store.session(found.session)

@@ -22,7 +22,7 @@ BOOTS_PER_BLOCK = 2  # of each side: A B B A
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two builds under comparison; `upgrades` are measured beside them, one update a boot."""
+    """Two builds to compare; `upgrades` are measured as well, one update per boot."""
 
     a: Build
     b: Build
@@ -31,9 +31,9 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a pair is compared: on what, by how many boots of each side, how precisely.
+    """How a pair is compared: scenarios, boots of each side and precision.
 
-    `boots` at the least, and with `precision`, in percent of A's median, at the most `limit`.
+    At least `boots`; with `precision`, in percent of A's median, at most `limit`.
     """
 
     scenarios: Sequence[Scenario]
@@ -46,19 +46,19 @@ class Plan:
 
     @property
     def least(self) -> int:
-        """Blocks that are measured at all events."""
+        """Blocks that are measured in any case."""
         return -(-self.boots // BOOTS_PER_BLOCK)
 
     @property
     def most(self) -> int:
-        """Blocks after which there is an end."""
+        """Blocks after which measuring stops."""
         if self.precision is None:
             return self.least
         return max(self.least, self.limit // BOOTS_PER_BLOCK)
 
     @property
     def least_updates(self) -> int:
-        """Updates in the blocks that are measured at all events."""
+        """Updates in the blocks that are measured in any case."""
         order = random.Random(self.seed)  # noqa: S311 - a schedule, stored to be repeated
         trials = plan_block(self.scenarios, self.pair, 0, self.updates, order)
         return self.least * sum(trial.updates for trial in trials)
@@ -69,7 +69,7 @@ def plan_block(
 ) -> tuple[Trial, ...]:
     """Trials of block number `block` (from 0), scenarios in a fresh order, A B B A or B A A B.
 
-    A boot's number tells its block: both sides count alike, two boots a block.
+    A boot's number gives its block: both sides count alike, two boots per block.
     """
     trials: list[Trial] = []
     for scenario in order.sample(list(scenarios), len(scenarios)):
@@ -132,7 +132,7 @@ async def measure_pair(
 ) -> tuple[Comparison, list[Run]]:
     """Measure and compare `repeat` times; the last comparison, with its runs.
 
-    `judge` compares runs of A with those of B; `compared` is told of every comparison.
+    `judge` compares runs of A with those of B; `compared` is called with every comparison.
     """
     order = random.Random(plan.seed)  # noqa: S311 - a schedule, stored to be repeated
 
@@ -144,7 +144,7 @@ async def measure_pair(
         return plan_block(plan.scenarios, plan.pair, first + number, plan.updates, order)
 
     for number in range(repeat):
-        # Every comparison has blocks of its own, so that boots keep their own numbers.
+        # Every comparison has its own blocks, so that boot numbers differ.
         blocks = partial(block, number * plan.most)
         runs = await measure_blocks(experiment, blocks, plan.least, plan.most, enough)
         runs_a, runs_b, _ = sides(runs, plan.pair)
@@ -177,7 +177,7 @@ async def measure_blocks(
 def remember_aa(
     store: Store, session: str, host: str, comparison: Comparison, runs: Sequence[Run]
 ) -> None:
-    """Keep the shift and verdict of every cell of an A/A, for this host's noise floor."""
+    """Store the shift and verdict of every cell of an A/A, for this host's noise floor."""
     dimensions = {run.scenario: run.dimensions for run in runs}
     for cell in comparison.cells:
         if cell.shift_ns is not None:

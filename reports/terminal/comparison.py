@@ -157,7 +157,10 @@ def _kept(budget: Budget) -> str:
         return "nothing measured"
     # Rounded down: a bound may not be promised higher than it is.
     low = int(budget.low_share * 100)
-    return f"{budget.within} of {budget.total}{f' (at least {low} %)' if low else ''}"
+    notes = [f"{budget.failed} failed"] if budget.failed else []
+    notes += [f"at least {low} %"] if low else []
+    more = f" ({', '.join(notes)})" if notes else ""
+    return f"{budget.within} of {budget.total}{more}"
 
 
 def _closing(page: Page, comparison: Comparison) -> None:

@@ -20,6 +20,7 @@ from results.stats.boots import (
     medians,
     phase_names,
     strata,
+    values_or_failures,
 )
 from results.stats.intervals import median_ns
 from results.stats.proportions import Budget, Failures, budget_line, more_failures_p
@@ -164,10 +165,15 @@ def _counted(
         failures_a=failures_a,
         failures_b=failures_b,
         failures_p=more_failures_p(failures_a, failures_b),
-        budgets_a=tuple(budget_line(boots_a.values(), limit) for limit in budgets_ns),
-        budgets_b=tuple(budget_line(boots_b.values(), limit) for limit in budgets_ns),
+        budgets_a=_budgets(runs_a, metric, budgets_ns),
+        budgets_b=_budgets(runs_b, metric, budgets_ns),
         phases=tuple(_phase_shift(name, runs_a, runs_b, block_of) for name in names),
     )
+
+
+def _budgets(runs: Sequence[Run], metric: str, budgets_ns: Sequence[int]) -> tuple[Budget, ...]:
+    boots = values_or_failures(runs, metric).values()
+    return tuple(budget_line(boots, limit) for limit in budgets_ns)
 
 
 def _strata(

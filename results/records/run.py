@@ -143,14 +143,6 @@ class Run:
         """Phase name → its share of the VM blackout in ns, for phases that have one."""
         return {s.name: s.blackout_ns for s in self.spans if s.blackout_ns > 0}
 
-    @property
-    def least_brownout_ns(self) -> int | None:
-        """The brownout, or how long it was watched if the rate had not recovered by then.
-
-        What a statistic takes: to leave out guests that did not recover would leave out the slow.
-        """
-        return self.brownout_watched_ns if self.brownout_ns is None else self.brownout_ns
-
 
 @dataclass(frozen=True, slots=True)
 class Summary:

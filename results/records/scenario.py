@@ -103,6 +103,13 @@ class Build:
     symbols: dict[str, int] = field(default_factory=dict)  # probed function → file offset
     # Marks of results.timeline.marks for which this build has no symbol.
     missing_marks: tuple[str, ...] = ()
+    # Over binary, libraries, modules and firmware of a tree of its own; empty: it has none.
+    tree_sha256: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Hash of the files that run: it distinguishes builds, with or without a build id."""
+        return self.tree_sha256 or self.sha256
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,16 @@ def boot_values(runs: Iterable[Run], metric: str) -> dict[BootKey, list[int]]:
     return boots
 
 
+def values_or_failures(runs: Iterable[Run], metric: str) -> dict[BootKey, list[int | None]]:
+    """As `boot_values`, with None for every failed run; boots that only failed are there too."""
+    boots: dict[BootKey, list[int | None]] = {}
+    for run in runs:
+        value = measure(run, metric)
+        if value is not None or run.outcome != "completed":
+            boots.setdefault((run.session, run.boot), []).append(value)
+    return boots
+
+
 def _phases_known(run: Run) -> bool:
     return run.outcome == "completed" and run.blackout_ns is not None and bool(run.spans)
 

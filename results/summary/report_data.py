@@ -45,14 +45,15 @@ _NOT_SETTINGS = frozenset({"seed", "order"})
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A budget: at least `share` of a scenario's valid runs are to stay under `limit_ns`."""
+    """A budget: at least `share` of a scenario's runs are to stay under `limit_ns`."""
 
     limit_ns: int
     share: float = 0.95
 
     def kept(self, budget: Budget) -> bool:
-        """Whether it was; a budget of nothing measured is not kept."""
-        return budget.total > 0 and budget.within >= self.share * budget.total
+        """Whether it was; failed runs did not keep it, and without any run it is not kept."""
+        # 0.07 * 100 is more than 7 by its last bit.
+        return budget.total > 0 and budget.within >= self.share * budget.total - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,14 @@ class Material:
         """The latest of the sessions."""
         return self.sessions[-1]
 
+    def is_baseline(self, cell: Cell) -> bool:
+        """Whether other builds are compared with the cell's: its budget is noted, not judged."""
+        return _is_baseline(cell, self.comparisons)
+
+
+def _is_baseline(cell: Cell, comparisons: Sequence[Comparison]) -> bool:
+    return any(comparison.label_a == cell.builds for comparison in comparisons)
+
 
 def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) -> Material:
     """Read what a report of `sessions` (full ids) takes. Raises UsageError without a run."""
@@ -134,15 +143,16 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
         columns = _statistical(columns)
     found = failure_groups(columns)
     reference = _reference(store, records, columns)
+    cells = _cells(store, columns, asked, _labels(records), notes)
+    # Claims are tried with few boots: enough for their verdicts, not to compare builds.
+    comparisons = () if claims is not None else _comparisons(store, records, columns, asked, notes)
+    notes += _baselines_over_budget(cells, comparisons)
     return Material(
         sessions=records,
         end=store.session_end(sessions[-1]),
         columns=columns,
-        cells=_cells(store, columns, asked, _labels(records), notes),
-        # Claims are tried with few boots: enough for their verdicts, not to compare builds.
-        comparisons=()
-        if claims is not None
-        else _comparisons(store, records, columns, asked, notes),
+        cells=cells,
+        comparisons=comparisons,
         failures=tuple((group, _records(store, columns, group.first)) for group in found),
         reference=reference,
         changed=environment_changes(reference, records[-1]) if reference else (),
@@ -151,6 +161,16 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
         claims=claims,
         store=str(store.path),
     )
+
+
+def _baselines_over_budget(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> list[str]:
+    return [
+        f"{cell.summary.scenario} on {cell.builds} missed its budget, {cell.budget.within} of "
+        f"{cell.budget.total} under {cell.budget.limit_ns / 1e6:g} ms: noted only, as other builds "
+        "are compared with it"
+        for cell in cells
+        if cell.over_budget and cell.budget is not None and _is_baseline(cell, comparisons)
+    ]
 
 
 def _statistical(columns: Columns) -> Columns:

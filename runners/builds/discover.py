@@ -22,6 +22,7 @@ from results.records.scenario import Build
 from results.timeline.marks import FUNCTIONS, missing_marks
 from runners.system.timeouts import scaled_timeout
 
+from .contents import contents_hash
 from .elf import read_elf
 
 _MACHINE = platform.machine()
@@ -52,11 +53,12 @@ _SINCE = f"cpr-transfer needs QEMU {_FIRST_MAJOR}.0 or newer"
 
 @dataclass(frozen=True, slots=True)
 class _Installation:
-    """A build's binary, the argv prefix that starts it, and its firmware directories."""
+    """A build's binary, the argv prefix that starts it, its firmware and library directories."""
 
     binary: Path
     launcher: tuple[str, ...]
     firmware: tuple[Path, ...] = ()
+    libraries: tuple[Path, ...] = ()  # directories, with those of modules; empty: the host's
 
 
 def default_build() -> Build:
@@ -105,8 +107,13 @@ def discover(path: str | Path, label: str = "") -> Build:
         raise BuildUnfit(
             f"{path}: cannot be probed: {error}; give the binary itself, not a wrapper script"
         ) from error
-    with found.binary.open("rb") as handle:
-        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+    own = (*found.libraries, *found.firmware)
+    try:
+        with found.binary.open("rb") as handle:
+            sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+        tree_sha256 = contents_hash(found.binary, own) if own else ""
+    except OSError as error:
+        raise BuildUnfit(f"{path}: cannot be read: {error}") from error
     return Build(
         label=label or f"qemu-{version.split()[0]}",
         binary=str(found.binary),
@@ -118,6 +125,7 @@ def discover(path: str | Path, label: str = "") -> Build:
         cpr_modes=modes,
         symbols=elf.functions,
         missing_marks=missing_marks(elf.functions),
+        tree_sha256=tree_sha256,
     )
 
 
@@ -156,12 +164,14 @@ def _tree(root: Path, binary: Path) -> _Installation:
     if loader is None:
         raise BuildUnfit(f"{root}: has a QEMU but no dynamic loader; unpack its libc there as well")
     firmware = tuple(d for part in _FIRMWARE_PLACES if (d := root / part).is_dir())
-    search = ":".join(map(str, _library_dirs(root, loader, binary)))
+    libraries = _library_dirs(root, loader, binary)
+    search = ":".join(map(str, libraries))
     modules = [d for part in _LIBRARY_PLACES if (d := root / part / "qemu").is_dir()]
     env = shutil.which("env") if modules else None
     prefix = (env, f"QEMU_MODULE_DIR={modules[0]}") if env else ()
     start = (str(loader), "--library-path", search, str(binary))
-    return _Installation(binary, (*prefix, *start, *_firmware_options(firmware)), firmware)
+    launcher = (*prefix, *start, *_firmware_options(firmware))
+    return _Installation(binary, launcher, firmware, (*libraries, *modules))
 
 
 def _loader(root: Path) -> Path | None:

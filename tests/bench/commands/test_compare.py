@@ -16,6 +16,6 @@ def test_the_help_names_the_defaults():
     add_arguments(parser)
     args, text = parser.parse_args(["system", "next"]), " ".join(parser.format_help().split())
     assert (args.boots, args.updates) == (None, COMPARE_UPDATES)
-    assert f"(default {COMPARE_BOOTS}; {SELF_CHECK_BOOTS} with --aa)" in text
+    assert f"(default: {COMPARE_BOOTS}; {SELF_CHECK_BOOTS} with --aa)" in text
     assert args.relative / 100 == pytest.approx(Thresholds().relative)
     assert args.absolute * 1e6 == pytest.approx(Thresholds().absolute_ns)

@@ -40,10 +40,10 @@ def test_list_prints_all_claims(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "said"),
     [
         (["--claim", "13"], "there are 12 claims"),
-        (["--claim", "0"], "no whole number from 1"),
+        (["--claim", "0"], "not an integer from 1"),
         (["--build", "nowhere"], "nowhere"),
         (["--assigned-only"], "--assigned-only needs devices"),
-        (["--assigned-only", "--device", "0000:01:00.0", "--claim", "1"], "leave --claim out"),
+        (["--assigned-only", "--device", "0000:01:00.0", "--claim", "1"], "leave out --claim"),
         (["--device", "0000:ff:1f.7", "--build", "system"], "no PCI device 0000:ff:1f.7"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Blocks of A B B A: their plan, and a build for real that is slower by a known amount."""
+"""Blocks of A B B A: their plan, and a real build that is slower by a known amount."""
 
 import asyncio
 import random
@@ -53,27 +53,27 @@ def test_a_block_is_abba_or_baab_and_boots_number_it():
     assert seen == {"ABBA", "BAAB"}
 
 
-def test_runs_of_a_block_have_names_of_their_own():
+def test_runs_of_a_block_have_unique_names():
     a, b = builds()
     trials = plan_block(BUILTIN[:2], Pair(a, b, ((a, b), (b, a))), 0, 1, random.Random(2))
     names = [(trial.cell, trial.boot) for trial in trials]
     assert len(set(names)) == len(names) == 12
 
 
-def test_upgrades_are_one_update_a_boot():
+def test_upgrades_are_one_update_per_boot():
     a, b = builds()
     trials = plan_block(BUILTIN[:1], Pair(a, b, ((a, b),)), 3, 9, random.Random(3))
     (upgrade,) = [t for t in trials if t.old_build is not t.new_build]
     assert (upgrade.updates, upgrade.boot) == (1, 4)
 
 
-def test_a_forced_machine_is_left_alone():
+def test_a_forced_machine_type_is_used():
     a, b = builds()
     scenario = changed(BUILTIN[0], {"machine": "pc"})
     assert on_common_machine([scenario], (a, b), "pc") == ([scenario], "pc")
 
 
-def test_it_goes_on_until_narrow_or_the_limit():
+def test_it_measures_until_narrow_or_the_limit():
     class Counting:
         def __init__(self):
             self.blocks = 0

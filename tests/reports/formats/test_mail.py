@@ -55,7 +55,7 @@ def test_the_body_says_what_since_when_why_and_how_to_repeat(material, lines, le
         "moved: quiesce +1.00 [+1.00, +1.00] ms",
         "since: not known: 1 nights are stored, it takes six",
         "1 × vCPU 1 stands still",
-        "anon on new: 0 of 11 under 5.00 ms (missed: 95 % asked)",
+        "anon on new: 0 of 12 under 5.00 ms, 1 failed (missed: 95 % asked)",
         "    pausebench nightly night.toml",
         "nights/x/report.html",
         "exit status 1",

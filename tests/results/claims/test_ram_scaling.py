@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from results.claims.ram_scaling import ram_growth
-from results.stats.slopes import Grown, growth
+from results.stats.slopes import SizedBoot, growth
 
 MS = 1_000_000
 
 
-def boots(per_gib_ms: float, scatter_ms: float = 0.01) -> list[Grown]:
+def boots(per_gib_ms: float, scatter_ms: float = 0.01) -> list[SizedBoot]:
     return [
-        Grown(
+        SizedBoot(
             "anon",
             "cpr-transfer",
             gib,

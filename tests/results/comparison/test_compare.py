@@ -238,6 +238,13 @@ def test_budgets_of_both_sides(make_side):
     assert [(b.within, b.total) for b in cell.budgets_b] == [(0, 6), (6, 6)]
 
 
+def test_failed_runs_keep_no_budget_in_a_comparison(make_side):
+    b = make_side([[v, None] for v in A6[:5]] + [[None, None]])
+    (cell,) = compare(make_side(one_each(A6)), b, budgets_ns=(9 * MS,)).cells
+    (kept,) = cell.budgets_b
+    assert (kept.within, kept.total, kept.failed) == (5, 12, 7)
+
+
 def test_scenarios_of_one_side_are_named_and_not_judged(make_side):
     a = [*make_side(one_each(A6)), *make_side(one_each(A6), scenario="memfd")]
     b = [*make_side(one_each(A6), scenario="shm"), *make_side(one_each(A6))]

@@ -263,7 +263,10 @@ def test_testimonies_and_budgets_are_those_of_the_records(any_runs, data, limit)
     assert by_name["guest"].runs == len(seen)
     assert by_name["guest"].median_ns == median_ns(r.witnesses.guest for r in seen)
     budget = budget_of(columns, limit)
-    assert (budget.within, budget.total) == (sum(r.blackout_ns < limit for r in valid), len(valid))
+    failed = sum(r.outcome == "failed" for r in made)
+    within = sum(r.blackout_ns < limit for r in valid)
+    assert (budget.within, budget.total) == (within, len(valid) + failed)
+    assert budget.failed == failed
     picked = worst_and_median(columns)
     if valid:
         worst, median = picked

@@ -248,6 +248,8 @@ def test_an_unpacked_tree_runs_with_its_own_loader(tree, build):
     assert words[-2:] == ["-L", str(tree / "usr/share/qemu")]
     assert found.binary == str(tree / "usr/bin" / builds._NAME)
     assert (found.sha256, found.symbols) == (build.sha256, build.symbols)
+    assert build.identity == build.sha256  # it runs on the host's libraries
+    assert found.identity != build.identity
     assert discover(tree / "usr/bin" / builds._NAME, "tree") == found
 
 
