@@ -289,7 +289,7 @@ def test_scale_and_offset(strata, factor, offset):
 
 @given(st.lists(st.tuples(values, values), min_size=1, max_size=4))
 def test_the_interval_and_p_say_the_same(strata):
-    """Without ties the interval excludes 0 exactly when p is at most 5 %, from 4 boots a side on."""
+    """From 4 boots a side on, and without ties, it excludes 0 exactly when p is at most 5 %."""
     every = [v for a, b in strata for v in (*a, *b)]
     found = estimate_shift(strata)
     enough = all(sum(map(len, side)) >= LEAST_BOOTS for side in zip(*strata, strict=True))
