@@ -13,7 +13,6 @@ from statistics import median
 from results.comparison.plan import MOST_BOOTS
 from results.judgement.witnesses import TOLERANCE_NS
 from results.records.observations import HostState
-from results.records.reasons import read_reason
 from results.records.run import Run
 from results.stats.intervals import (
     LEAST_BOOTS,
@@ -21,6 +20,8 @@ from results.stats.intervals import (
     interval_over_boots,
     median_ns,
 )
+
+from .testimony import silent_guests, skipped_calls, slow_starts
 
 Figures = dict[str, int | float | str]
 
@@ -32,11 +33,11 @@ _SIGNIFICANT = 0.01
 _DRIFT = 0.05
 # The dip test has little power with fewer values.
 _LEAST_FOR_DIP = 20
+# A share of runs with a weak witness that is no reason to doubt the others.
+_FEW_RUNS = 0.10
 # Shares of all CPU time.
 _FOREIGN = 0.05
 _STOLEN = 0.01
-# Skipped probe calls in one run; on a busy host other processes cause a few.
-_MANY_SKIPPED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ def doubts_of(runs: Iterable[Run]) -> tuple[Doubt, ...]:
         _noisy([run.host for run in valid]),
         _close(valid),
         _silent(valid),
-        _skipping(valid),
+        _skipped(valid),
+        _slow_start(valid),
     )
     return tuple(doubt for doubt in found if doubt is not None)
 
@@ -237,37 +239,47 @@ def _close(runs: Sequence[Run]) -> Doubt | None:
 
 
 def _silent(runs: Sequence[Run]) -> Doubt | None:
-    """Most runs rest on the probes alone: nothing checks them where the guest measured no gap."""
-    silent = sum(run.guest_gap_ns is None for run in runs)
-    if silent * 2 <= len(runs):
+    silent = silent_guests(runs)
+    if silent <= _FEW_RUNS * len(runs):
         return None
     return Doubt(
-        "no-guest-testimony",
-        f"in {silent} of {len(runs)} runs the guest did not measure its pause: nothing checks "
-        "the probes",
+        "guest-silent",
+        f"in {silent} of {len(runs)} runs the guest did not testify: nothing checks their "
+        "blackouts from inside",
         "`pausebench show` prints the warnings of a run",
         {"silent": silent, "runs": len(runs)},
     )
 
 
-def _skipping(runs: Sequence[Run]) -> Doubt | None:
-    """In most runs the kernel skipped many probe calls, so an entry or an exit may be missing."""
-    skipped = [_skipped_calls(run) for run in runs]
-    many = [calls for calls in skipped if calls >= _MANY_SKIPPED]
-    if len(many) * 2 <= len(runs):
+def _skipped(runs: Sequence[Run]) -> Doubt | None:
+    calls = skipped_calls(runs)
+    if len(calls) <= _FEW_RUNS * len(runs):
         return None
-    calls = round(median(many))
     return Doubt(
-        "skipped-probes",
-        f"in {len(many)} of {len(runs)} runs the kernel skipped probe calls, {calls:,} in the "
-        "median: an entry or an exit may be missing",
-        "measure while no other process runs a KVM guest or traces this host",
-        {"skipping": len(many), "runs": len(runs), "calls": calls},
+        "probes-skipped",
+        f"in {len(calls)} of {len(runs)} runs the kernel skipped probe calls, up to "
+        f"{max(calls):,} in one: entries and exits of the guest may be among them",
+        "stop other tracing on the host; `pausebench calibrate` shows whether the probes are right",
+        {"skipped": len(calls), "runs": len(runs), "most_calls": max(calls)},
     )
 
 
-def _skipped_calls(run: Run) -> int:
-    """Probe calls of all programs that the kernel skipped in one run."""
-    found = [read_reason(text) for text in run.warnings]
-    warned = sum(int(r.figures["calls"]) for r in found if r.code == "probes-skipped")
-    return warned + (run.attribution.skipped if run.attribution is not None else 0)
+def _slow_start(runs: Sequence[Run]) -> Doubt | None:
+    """First progress far above the usual, by the longest one."""
+    slow = slow_starts(runs)
+    if not slow:
+        return None
+    worst = max(slow, key=lambda start: start.progress_ns)
+    return Doubt(
+        "slow-start",
+        f"in {len(slow)} of {len(runs)} runs the guest's first beat came late after its first "
+        f"entry, up to {worst.progress_ns / 1e6:.2f} ms where {worst.usual_ns / 1e6:.2f} ms are "
+        "usual: their blackouts may be too short by as much",
+        "see the worst of them with `pausebench show`, and measure on a quiet host",
+        {
+            "slow": len(slow),
+            "runs": len(runs),
+            "longest_ns": worst.progress_ns,
+            "usual_ns": worst.usual_ns,
+        },
+    )
