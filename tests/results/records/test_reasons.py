@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.records import reason_kinds
 from results.records.evidence import Check, Proof
 from results.records.observations import DeviceContinuity, Stream
 from results.records.reasons import (
@@ -27,6 +26,7 @@ from results.records.reasons import (
     says_the_same,
 )
 from results.records.run import reasons_of
+from results.records.sentences import reason_kinds
 from results.records.sentences.reason_kinds import KINDS, Kind
 
 ROOT = Path(__file__).parents[3]
