@@ -16,10 +16,10 @@ from results.errors import RecordInvalid, UsageError
 from results.judgement.judge import judge
 from results.records.evidence import Evidence, Frames
 from results.records.observations import RamCheck
-from results.records.reason_kinds import KINDS
 from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, Run
 from results.records.scenario import Scenario, Session
+from results.records.sentences.reason_kinds import KINDS
 from results.store.store import new_run_id, open_store
 
 SESSION = "20261123-221500-3f2a"
