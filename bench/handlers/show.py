@@ -8,17 +8,18 @@ import os
 import sys
 
 from reports.formats.session_json import document
-from reports.terminal.session import waterfall
 from reports.terminal.style import look_for, write
+from reports.terminal.waterfall import waterfall
 from results.store.columns import columns_of
 from results.store.store import open_store
 from results.summary.cells import summarise
+from results.summary.selection import resolve_run
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one stored run. Returns 0; see `open_store` for the errors."""
     with open_store(args.store, create=False) as store:
-        found = store.run(store.resolve_run(args.run))
+        found = store.run(resolve_run(store, args.run))
         session = store.session(found.session)
     if args.json:
         json.dump(document(session, [found], summarise(columns_of([found]))), sys.stdout)

@@ -16,12 +16,13 @@ from results.records.recording import Recording
 from results.records.run import Run
 from results.records.scheduler import Segment
 from results.store.store import open_store
+from results.summary.selection import resolve_run
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the causes. Returns 0; raises UsageError for a run without a scheduler trace."""
     with open_store(args.store, create=False) as store:
-        found = store.run(store.resolve_run(args.run))
+        found = store.run(resolve_run(store, args.run))
         check_attributed(found)
         explanation = explain(found, store.iter_runs(session=found.session))
         path = path_of(found, store.recording(found.id)) if args.path or args.json else ()
