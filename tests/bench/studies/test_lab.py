@@ -111,7 +111,7 @@ def test_names_hold_when_assigned_devices_are_plugged_and_unplugged(
             (second,) = (
                 f
                 for f in found.findings
-                if f"by {way}: two plugged" in f.test and "alone" in f.test
+                if f"by {way}: two plugged" in f.test and "only the second" in f.test
             )
             seen = store.run(second.evidence[0]).plugging
             assert seen is not None
