@@ -16,7 +16,7 @@ from bench.cli import main
 from bench.studies import lab
 from results.claims.hotplug import ANSWER
 from results.claims.transfer_checks import VFIO_IDS, VFIO_PINS
-from results.claims.transfer_verdict import Transfer
+from results.claims.transfer_verdict import JudgedTransfer
 from results.store.store import open_store
 from runners.lab import recipe
 from runners.lab.root import current_root
@@ -91,7 +91,7 @@ def test_claims_about_devices_are_shown(document: dict[str, Any]) -> None:
         for run in runs:
             for check in (VFIO_PINS, VFIO_IDS):
                 broken = check.breaking(store.recording(run.id))
-                assert check.examine(Transfer.of(broken)).state == "broken"
+                assert check.examine(JudgedTransfer.of(broken)).state == "broken"
 
 
 @pytest.mark.lab
