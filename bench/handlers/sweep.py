@@ -24,6 +24,7 @@ from results.records.scenario import Scenario
 from results.stats.slopes import LEAST_VALUES, Dimension, Growth, boots_needed
 from results.store.store import open_store
 from runners.qemu.command_line import check_scenario
+from runners.qemu.headroom import check_room
 
 from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
 
@@ -87,6 +88,7 @@ def _sizes(
         found += [replace(size, ram_bytes=2 * size.ram_bytes) for size in found]
     for size in found:
         check_scenario(size, memory, cpus)
+        check_room(size)
     return found
 
 

@@ -25,6 +25,7 @@ from runners.builds.machine_types import common_machine
 from runners.doctor.capabilities import kvm
 from runners.host.vfio_pci import chosen_addresses
 from runners.qemu.command_line import check_scenario
+from runners.qemu.headroom import check_room
 
 BUILTIN: tuple[Scenario, ...] = (
     Scenario("anon", "anon", "anonymous RAM (memory-backend-ram, a memfd behind the scenes)"),
@@ -183,17 +184,16 @@ def on_common_machine(
 def resolve(scenario: Scenario) -> Scenario:
     """Choose the accelerator and refuse what this host cannot run, before anything starts.
 
-    Raises HostUnfit without KVM when it was asked for, UsageError for impossible sizes.
+    Raises HostUnfit without KVM when it was asked for or when a limit of the host is too low,
+    UsageError for impossible sizes.
     """
     if scenario.accel != "tcg":
         refused = kvm()
         if scenario.accel == "kvm" and refused:
-            raise HostUnfit(
-                f"no usable KVM ({refused}): load the kvm module or run as root, "
-                "or measure with --accel tcg"
-            )
+            raise HostUnfit(f"no usable KVM: {refused}; or measure with --accel tcg")
         scenario = replace(scenario, accel="tcg" if refused else "kvm")
     check_scenario(scenario, psutil.virtual_memory().available, os.cpu_count() or 1)
+    check_room(scenario)
     return scenario
 
 

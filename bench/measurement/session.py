@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from results.errors import UsageError
-from results.qemu.modes import check_builds, promise
+from results.qemu.modes import check_builds
 from results.records.run import Run
 from results.records.scenario import Build, Scenario, Session
 from results.store.store import Store, new_session_id
@@ -24,6 +24,7 @@ from runners.host.facts import environment
 from runners.host.hugepages import mounted_hugetlbfs, reclaim_from_dead_sessions, reserve
 from runners.payload.build import build_payload
 from runners.qemu.guest import GuestPlace
+from runners.qemu.headroom import HUGE_BACKENDS, copies
 from runners.system.child import owner_name, still_runs
 
 from .controls import Controls
@@ -31,8 +32,6 @@ from .experiment import Experiment, Progress
 from .instruments import Instruments
 from .loading import DEFAULT_WATCH, Watch, load_instruments
 from .schedule import Trial
-
-HUGE_BACKENDS = ("hugetlb-memfd", "hugetlbfs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,7 @@ def private_place(scenarios: Sequence[Scenario]) -> Iterator[GuestPlace]:
         if len(str(directory)) > 80:  # the path of a unix socket has at most 107 bytes
             raise UsageError(f"{directory} is too long for sockets: set TMPDIR to a shorter path")
         firmware = build_payload(directory)
-        huge = [
-            s.ram_bytes * (2 if promise(s).ram != "stays" else 1)  # old and new each have their own
-            for s in scenarios
-            if s.backend in HUGE_BACKENDS
-        ]
+        huge = [s.ram_bytes * copies(s) for s in scenarios if s.backend in HUGE_BACKENDS]
         with ExitStack() as stack:
             stack.enter_context(reserve(max(huge, default=0)))
             mounted = None

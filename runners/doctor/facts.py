@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from results.denial import Denial, Privileges, privileges
 from results.errors import HostUnfit
 from runners.host import hugepages
 from runners.host.facts import (
@@ -25,6 +26,9 @@ from runners.host.facts import (
     selected,
 )
 from runners.lab import recipe
+from runners.qemu.headroom import SHM, free_bytes
+from runners.system import limits
+from runners.system.limits import Room
 from runners.system.timeouts import LAB_VARIABLE
 
 from . import capabilities
@@ -51,19 +55,25 @@ def _kernel_config() -> str:
 class HostFacts:
     """The input of `runners.doctor.requirements`.
 
-    `capabilities` maps the name of a check to why it failed, or to an empty string.
+    `capabilities` maps the name of a check to why it failed, or to a false denial.
     """
 
     root: bool = True
+    privileges: Privileges = field(default_factory=Privileges)
     cpus: int = 1
     hypervisor: bool = False
     kvm_modules: tuple[str, ...] = ()
-    capabilities: dict[str, str] = field(default_factory=dict)
+    capabilities: dict[str, Denial] = field(default_factory=dict)
     tracefs: bool = True
     isolated: str = ""
     governor: str = ""
     load1: float = 0.0
-    available_bytes: int = 0
+    memory: Room = field(default_factory=lambda: Room(0, "the host's available memory", ""))
+    shm_bytes: int | None = None  # free in /dev/shm; None without it
+    open_files: int | None = None  # limits of this process; None: unlimited
+    address_space: int | None = None
+    tasks: Room | None = None
+    huge_limit: Room | None = None  # of a control group
     swap_bytes: int = 0
     swap_used_bytes: int = 0
     ksm: str = ""
@@ -83,7 +93,7 @@ class HostFacts:
 def collect_facts() -> HostFacts:
     """The current facts. Takes some 30 ms; returns huge pages that killed sessions left."""
     returned, refusal = _try_huge_pages()
-    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    swap = psutil.swap_memory()
     flags = cpu_facts(read_text(PROC / "cpuinfo")).get("flags", "").split()
     tried = (
         capabilities.kvm,
@@ -94,6 +104,7 @@ def collect_facts() -> HostFacts:
     )
     return HostFacts(
         root=os.geteuid() == 0,
+        privileges=privileges(),
         cpus=len(os.sched_getaffinity(0)),
         hypervisor="hypervisor" in flags,
         kvm_modules=tuple(sorted(m.name for m in (SYS / "module").glob("kvm_*"))),
@@ -105,7 +116,12 @@ def collect_facts() -> HostFacts:
         isolated=read_text(CPUS / "isolated"),
         governor=governor(),
         load1=psutil.getloadavg()[0],
-        available_bytes=memory.available,
+        memory=limits.memory_room(),
+        shm_bytes=free_bytes(SHM),
+        open_files=limits.open_files(),
+        address_space=limits.address_space(),
+        tasks=limits.task_room(),
+        huge_limit=limits.huge_page_room(),
         swap_bytes=swap.total,
         swap_used_bytes=swap.used,
         ksm=read_text(SYS / "kernel/mm/ksm/run"),
@@ -139,7 +155,7 @@ def _lab_refusal() -> str:
         return f"the lab runs on x86_64 only, not on {platform.machine()}"
     if shutil.which("apt-get") is None:
         return "apt-get, which downloads its packages, is missing"
-    free = psutil.virtual_memory().available >> 20
+    free = limits.memory_room().free >> 20
     return "" if free >= recipe.FREE_MIB else f"only {free} MiB of memory are free"
 
 
