@@ -21,6 +21,7 @@ from runners.host.load import host_state, load_snapshot
 from runners.pins.holder import PinHolder
 from runners.qemu.command_line import NO_VARIATION, Variation
 from runners.qemu.guest import Guest, GuestPlace
+from runners.qemu.shortage import Shortage
 from runners.system.process_memory import ram_descriptor
 from runners.transfer.handover import Transferred, update_guest
 
@@ -59,10 +60,11 @@ class Experiment:
         where = f"{trial.scenario.id} on {trial.new_build.label}, boot {trial.boot}"
         self.progress.doing(f"{where}: starting the guest")
         started = time.time_ns()
+        shortage = Shortage(trial.scenario)
         try:
             booted = await self.boot(trial)
         except PausebenchError as error:
-            run = self.keep(self._never_started(trial, started, error))
+            run = self.keep(self._never_started(trial, started, error, shortage))
             self.progress.skipped(trial.updates - 1)
             return [run]
         runs = []
@@ -86,13 +88,15 @@ class Experiment:
             guest.close()
             raise
 
-    def _never_started(self, trial: Trial, started: int, error: PausebenchError) -> Recording:
+    def _never_started(
+        self, trial: Trial, started: int, error: PausebenchError, shortage: Shortage
+    ) -> Recording:
         tail = getattr(error, "log_tail", "")
         argv = getattr(error, "argv", ())
         return replace(
             self.blank(trial, 1, started),
             old=Process(0, argv, (), "gone", tail),
-            failure=f"the guest did not start: {error}",
+            failure=f"the guest did not start: {shortage.explained(str(error))}",
         )
 
     def blank(self, trial: Trial, update: int, started: int) -> Recording:
@@ -203,7 +207,7 @@ class Booted:
         about = self._experiment.blank(trial, update, time.time_ns())
         watched = Update(about.id, scenario, self.guest, self._holder, self._pins_missing)
         observation = Observation(instruments.at(watched))
-        before = load_snapshot((self.guest.qemu.pid,))
+        before, shortage = load_snapshot((self.guest.qemu.pid,)), Shortage(scenario)
         with observation:
             seen = await update_guest(
                 self.guest,
@@ -212,6 +216,8 @@ class Booted:
                 mode=scenario.mode,
                 variation=variation,
             )
+        if seen.failure:
+            seen.failure = shortage.explained(seen.failure)
         return replace(
             observation.recorded(about, seen),
             beats=seen.beats,

@@ -73,7 +73,7 @@ class HostFacts:
     open_files: int | None = None  # limits of this process; None: unlimited
     address_space: int | None = None
     tasks: Room | None = None
-    huge_limit: Room | None = None  # of a control group
+    huge_limits: tuple[Room, ...] = ()  # of control groups
     swap_bytes: int = 0
     swap_used_bytes: int = 0
     ksm: str = ""
@@ -121,7 +121,7 @@ def collect_facts() -> HostFacts:
         open_files=limits.open_files(),
         address_space=limits.address_space(),
         tasks=limits.task_room(),
-        huge_limit=limits.huge_page_room(),
+        huge_limits=limits.huge_page_rooms(),
         swap_bytes=swap.total,
         swap_used_bytes=swap.used,
         ksm=read_text(SYS / "kernel/mm/ksm/run"),

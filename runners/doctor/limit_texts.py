@@ -11,9 +11,11 @@ from runners.qemu.headroom import (
     OPEN_FILES_FIX,
     OVERHEAD_BYTES,
     SHM,
+    huge_bytes,
     tasks_needed,
     touched_bytes,
 )
+from runners.system.limits import Room
 
 from .facts import HostFacts
 
@@ -25,15 +27,21 @@ LEAST_MEMORY_BYTES = OVERHEAD_BYTES + SHM_BYTES
 def no_huge_pages(facts: HostFacts) -> str:
     if facts.huge_refusal:
         return facts.huge_refusal
-    limit = facts.huge_limit
-    if limit is None or limit.free >= DEFAULT_RAM_BYTES:
-        return ""
-    return f"{limit.free // MIB} MiB are left of {limit.bound}"
+    limit = _low_huge_limit(facts)
+    return "" if limit is None else f"{limit.free // MIB} MiB are left of {limit.bound}"
+
+
+def _low_huge_limit(facts: HostFacts) -> Room | None:
+    """A control group's limit that is too low for the usual guest."""
+    usual = Scenario("hugetlb-2m", "hugetlb-memfd")
+    low = (r for r in facts.huge_limits if r.free < huge_bytes(usual, reserved=r.reserved))
+    return next(low, None)
 
 
 def huge_pages_fix(facts: HostFacts) -> str:
-    if not facts.huge_refusal and facts.huge_limit is not None:
-        return facts.huge_limit.fix
+    limit = _low_huge_limit(facts)
+    if not facts.huge_refusal and limit is not None:
+        return limit.fix
     return (
         "as root: sysctl vm.nr_hugepages=512 (1 GiB), or boot with hugepages=512 on the kernel "
         "command line"

@@ -16,11 +16,14 @@ from results.records.scenario import MIB, Scenario
 from runners.payload import layout
 from runners.system import limits
 
+from .command_line import HUGE_PAGE_BYTES
+
 SHM = Path("/dev/shm")  # noqa: S108 - where shm_open makes its files
 
 HUGE_BACKENDS = ("hugetlb-memfd", "hugetlbfs")
-# This process with compiled BPF programs and two QEMUs took 140 MiB besides guest RAM (10.0, 6.18).
-OVERHEAD_BYTES = 140 * MIB
+# Two QEMUs and this process with its BPF programs took 92 MiB more than at the time of the check,
+# besides guest RAM (QEMU 10.0, Linux 6.18).
+OVERHEAD_BYTES = 96 * MIB
 # QEMU under TCG reserves 1 GiB of address space for code; its libraries take the rest.
 ADDRESS_SPACE_BYTES = 1408 * MIB
 # Two QEMUs of one vCPU and this process had up to 14 tasks at once.
@@ -29,6 +32,10 @@ _TASKS = 14
 OPEN_FILES = 256
 
 ADDRESS_SPACE_FIX = "ulimit -v unlimited (systemd: LimitAS=infinity)"
+LOCKED_MEMORY_FIX = (
+    "ulimit -l unlimited (docker and podman: --cap-add=IPC_LOCK or --ulimit memlock=-1; systemd: "
+    "LimitMEMLOCK=infinity)"
+)
 OPEN_FILES_FIX = (
     "ulimit -n 4096 (docker and podman: --ulimit nofile=4096; systemd: LimitNOFILE=4096)"
 )
@@ -40,9 +47,10 @@ def check_room(scenario: Scenario) -> None:
     _check_process(scenario, where)
     needed = OVERHEAD_BYTES
     if scenario.backend in HUGE_BACKENDS:
-        # Reserved at once. The pool is grown, or found too small, by the session.
-        huge = scenario.ram_bytes * copies(scenario)
-        _check(limits.huge_page_room(), huge, f"{where}: {_mib(huge)} of huge pages")
+        # The pool itself is grown, or found too small, by the session.
+        for limit in limits.huge_page_rooms():
+            huge = huge_bytes(scenario, reserved=limit.reserved)
+            _check(limit, huge, f"{where}: {_mib(huge)} of huge pages")
     else:
         touched = touched_bytes(scenario)
         needed += touched * ram_needed(scenario) // scenario.ram_bytes
@@ -72,9 +80,7 @@ def _check_process(scenario: Scenario, where: str) -> None:
     if locks and locked is not None and locked < scenario.ram_bytes:
         raise HostUnfit(
             f"{where}: {_mib(scenario.ram_bytes)} of guest RAM are locked, the limit is "
-            f"{_mib(locked)} (ulimit -l) and CAP_IPC_LOCK is missing: ulimit -l unlimited "
-            "(docker and podman: --cap-add=IPC_LOCK or --ulimit memlock=-1; systemd: "
-            "LimitMEMLOCK=infinity)"
+            f"{_mib(locked)} (ulimit -l) and CAP_IPC_LOCK is missing: {LOCKED_MEMORY_FIX}"
         )
 
 
@@ -126,6 +132,14 @@ def touched_bytes(scenario: Scenario) -> int:
     # The control block and a slot for each vCPU lie below the working set.
     low = layout.SLOTS + (scenario.vcpus << layout.SLOT_SHIFT)
     return min(low + int(scenario.ram_bytes * scenario.touched), scenario.ram_bytes)
+
+
+def huge_bytes(scenario: Scenario, *, reserved: bool) -> int:
+    """Huge pages of all copies in bytes: those filled, or those `reserved` for the mappings."""
+    if reserved:
+        return scenario.ram_bytes * copies(scenario)
+    pages = -(-touched_bytes(scenario) // HUGE_PAGE_BYTES) + 1  # the working set has its own first
+    return min(pages * HUGE_PAGE_BYTES, scenario.ram_bytes) * copies(scenario)
 
 
 def free_bytes(directory: Path) -> int | None:

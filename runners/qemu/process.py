@@ -20,6 +20,7 @@ from results.qemu.log import last_message
 from results.records.recording import QmpStamp
 from results.records.run import Side
 from runners.system.child import die_with_parent
+from runners.system.limits import offer_to_oom_killer
 from runners.system.timeouts import scaled_timeout
 
 LOG_TAIL_BYTES = 4096
@@ -71,6 +72,7 @@ class Qemu:
             raise
         finally:
             theirs.close()
+        offer_to_oom_killer(process.pid)
         qemu = cls(process, argv, log)
         qemu._monitor = ours
         return qemu

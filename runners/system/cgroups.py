@@ -76,6 +76,7 @@ class GroupLimit:
     file: Path
     limit: int
     free: int
+    reserved: bool = False  # of huge pages: what is promised to mappings, not what is in use
 
 
 def group_limits(resource: Resource, proc: Path = PROC) -> tuple[GroupLimit, ...]:
@@ -90,7 +91,8 @@ def group_limits(resource: Resource, proc: Path = PROC) -> tuple[GroupLimit, ...
                 continue
             if resource == "memory":
                 used -= _reclaimable(group)
-            found.append(GroupLimit(group.directory / limit_name, limit, max(0, limit - used)))
+            file, reserved = group.directory / limit_name, limit_name == files.reserved[0]
+            found.append(GroupLimit(file, limit, max(0, limit - used), reserved))
     return tuple(sorted(found, key=lambda limit: limit.free))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from . import cgroups
 
 MIB = 1 << 20
 _CAP_IPC_LOCK = 14
+_OOM_MOST = 1000  # killed before all else, whatever its size
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Room:
     free: int
     bound: str
     fix: str
+    reserved: bool = False  # counts what mappings may use, not what they do
 
 
 def memory_room() -> Room:
@@ -29,9 +32,9 @@ def memory_room() -> Room:
     return min((host, *_group_rooms("memory")), key=lambda room: room.free)
 
 
-def huge_page_room() -> Room | None:
-    """Bytes of huge pages that control groups still allow; None without a limit."""
-    return min(_group_rooms("hugetlb"), key=lambda room: room.free, default=None)
+def huge_page_rooms() -> tuple[Room, ...]:
+    """Bytes of huge pages that each control group with a limit still allows, the least first."""
+    return tuple(_group_rooms("hugetlb"))
 
 
 def task_room() -> Room | None:
@@ -46,7 +49,8 @@ def _group_rooms(name: cgroups.Resource) -> list[Room]:
 def _group_room(name: cgroups.Resource, limit: cgroups.GroupLimit) -> Room:
     what, fix = _GROUP_LIMITS[name]
     number = f"{limit.limit}" if name == "pids" else f"{limit.limit // MIB} MiB"
-    return Room(limit.free, f"the {what} limit of a control group, {number} ({limit.file})", fix)
+    bound = f"the {what} limit of a control group, {number} ({limit.file})"
+    return Room(limit.free, bound, fix, limit.reserved)
 
 
 _FREE_MEMORY = "stop other programs, or use less --ram"
@@ -95,6 +99,18 @@ def _has_ipc_lock(status: Path = Path("/proc/self/status")) -> bool:
     return False
 
 
+# --- who is killed first --------------------------------------------------------------------------
+
+
+def offer_to_oom_killer(pid: int) -> None:
+    """Make the kernel kill child `pid` rather than this process where memory runs out.
+
+    A lost guest is a failed run; a lost session is reported by nobody.
+    """
+    with suppress(OSError):  # it may have exited already
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(_OOM_MOST))
+
+
 # --- what stopped a child -----------------------------------------------------------------------
 
 
@@ -117,7 +133,7 @@ class Refusals:
 
 def _limit_behind(name: cgroups.Resource) -> Room | None:
     if name == "hugetlb":
-        return huge_page_room()
+        return next(iter(huge_page_rooms()), None)
     if name == "pids":
         return task_room()
     # A kill by the host's own shortage is counted in the group too. Room was made by the kill, so

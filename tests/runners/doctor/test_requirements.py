@@ -73,7 +73,7 @@ LIMITED = [
     ("free memory", replace(GOOD, memory=Room(500 * MIB, "a limit", "raise it"))),
     ("shared memory", replace(GOOD, shm_bytes=64 * MIB)),
     ("shared memory", replace(GOOD, shm_bytes=None)),
-    ("huge pages, 2 MiB", replace(GOOD, huge_limit=Room(64 * MIB, "the limit", "raise it"))),
+    ("huge pages, 2 MiB", replace(GOOD, huge_limits=(Room(64 * MIB, "the limit", "raise it"),))),
     ("capabilities", replace(GOOD, privileges=Privileges(frozenset({"BPF"})))),
     (
         "kcmp",
