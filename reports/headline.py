@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from results.comparison import compare as judged
 from results.comparison.verdict import INVALID, REGRESSED, SAME, UNDECIDED
+from results.summary.accelerator import tcg_note
 from results.summary.caveats import Figures
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
@@ -53,6 +54,7 @@ def headline(data: ReportData, *, strict: bool = False) -> Headline:
         # Their cells are evidence, not results.
         invalid = own.word in ("refuted", "not calibrated")
         return _headline(own, INVALID if invalid else SAME)
+    prefix = _prefix(data)
     findings = [
         *(
             found
@@ -69,11 +71,17 @@ def headline(data: ReportData, *, strict: bool = False) -> Headline:
     ]
     code = exit_code((found.word for found in findings), data, strict=strict)
     if own is not None:
-        return _headline(_worst([own, *_worse_than_measured(findings)]), code)
+        return _headline(_worst([own, *_worse_than_measured(findings)]), code, prefix)
     # That a cell was measured is no news where cells were compared.
     if data.comparisons:
         findings = [found for found in findings if found.word != "measured"] or findings
-    return _headline(_worst(findings), code, _PREFIXES.get(data.kind, ""))
+    return _headline(_worst(findings), code, _PREFIXES.get(data.kind, "") + prefix)
+
+
+def _prefix(data: ReportData) -> str:
+    """Figures of TCG must not be read as those of KVM, wherever the sentence stands alone."""
+    note = tcg_note(data.session, (cell.summary.dimensions for cell in data.cells))
+    return f"{note}: " if note else ""
 
 
 def _headline(found: ReportFinding, code: int, prefix: str = "") -> Headline:

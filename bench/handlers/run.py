@@ -24,6 +24,7 @@ from results.instrument.certificates import certificate_lines
 from results.records.scenario import Build, Scenario
 from results.store.columns import columns_of
 from results.store.store import open_store
+from results.summary.accelerator import tcg_note
 from results.summary.caveats import doubts_of
 from results.summary.cells import summarise_cell
 from runners.builds.discover import default_build, discover, parse_build_option
@@ -84,7 +85,9 @@ def show_outcome(
         print(json.dumps(found | {"certificates": certificates} | _budget_entries(kept)))
         return
     look = look_for(sys.stdout, os.environ)
+    note = tcg_note(outcome.session, (summary.dimensions for summary in summaries))
     notes = [
+        *([note] if note else []),
         *certificates,
         *(
             f"{summary.scenario}: {doubt.line}"

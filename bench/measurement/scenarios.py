@@ -181,16 +181,20 @@ def on_common_machine(
     )
 
 
-def resolve(scenario: Scenario) -> Scenario:
+def resolve(scenario: Scenario, *, falls_back: bool = True) -> Scenario:
     """Choose the accelerator and refuse what this host cannot run, before anything starts.
 
-    Raises HostUnfit without KVM when it was asked for or when a limit of the host is too low,
-    UsageError for impossible sizes.
+    Without `falls_back` TCG is used only where the scenario asks for it: a verdict on builds is
+    about KVM. Raises HostUnfit without KVM when it is needed, or when a limit of the host is too
+    low, UsageError for impossible sizes.
     """
     if scenario.accel != "tcg":
         refused = kvm()
-        if scenario.accel == "kvm" and refused:
-            raise HostUnfit(f"no usable KVM: {refused}; or measure with --accel tcg")
+        if refused and (scenario.accel == "kvm" or not falls_back):
+            raise HostUnfit(
+                f'no usable KVM: {refused}; or measure under TCG (--accel tcg, or accel = "tcg" in '
+                "a file of scenarios)"
+            )
         scenario = replace(scenario, accel="tcg" if refused else "kvm")
     check_scenario(scenario, psutil.virtual_memory().available, os.cpu_count() or 1)
     check_room(scenario)

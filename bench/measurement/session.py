@@ -19,6 +19,8 @@ from results.qemu.modes import check_builds
 from results.records.run import Run
 from results.records.scenario import Build, Scenario, Session
 from results.store.store import Store, new_session_id
+from results.summary.accelerator import tcg_facts
+from runners.doctor.capabilities import kvm
 from runners.host import vfio_pci as devices
 from runners.host.facts import environment
 from runners.host.hugepages import mounted_hugetlbfs, reclaim_from_dead_sessions, reserve
@@ -111,7 +113,7 @@ def open_session(
         started_unix_ns=started,
         command=tuple(command),
         builds=tuple(builds),
-        environment=environment() | extra,
+        environment=environment() | tcg_facts(scenarios, kvm().reason) | extra,
         probe_tier=watch.tier if watch is not None else "none",
     )
     clean_up_after_killed()
