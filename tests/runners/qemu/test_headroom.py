@@ -51,7 +51,7 @@ def test_a_host_without_limits_has_room(host, monkeypatch, scenario):
 
 LIMITED = [
     (ANON, {"memory_room": group(150 * MIB)}, "161 MiB of memory .* 150 MiB are left of the limit"),
-    (ANON, {"task_room": group(17)}, "18 processes and threads, but 17 are left of the limit"),
+    (ANON, {"task_room": group(11)}, "12 processes and threads, but 11 are left of the limit"),
     (ANON, {"address_space": GIB}, r"1664 MiB of address space, the limit is 1024 MiB \(ulimit -v"),
     (ANON, {"open_files": 64}, r"256 open files, the limit is 64 \(ulimit -n\)"),
     (replace(ANON, mem_lock=True), {"lockable_memory": 8 * MIB}, r"CAP_IPC_LOCK .* ulimit -l"),

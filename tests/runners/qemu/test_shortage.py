@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_a_limit_of_address_space_and_of_locked_memory(unlimited, monkeypatch):
     monkeypatch.setattr(limits, "address_space", lambda: 1500 * MIB)
     monkeypatch.setattr(limits, "lockable_memory", lambda: 8 * MIB)
     assert "1500 MiB (ulimit -v)" in Shortage(ANON).explained(NO_MEMORY)
-    locked = Shortage(ANON).explained("locking memory failed: Cannot allocate memory")
+    locked = Shortage(ANON).explained("QEMU (pid 7) ended: locking memory failed")
     assert "8 MiB (ulimit -l)" in locked
     assert "ulimit -v" not in locked
 
@@ -101,6 +102,11 @@ def huge_page_group(limit_bytes):
         finally:
             group.rmdir()
             subprocess.run(["umount", name], check=True)
+            # While the kernel still frees the group, the unmounted hierarchy stays: once more.
+            while "hugetlb\t0\t" not in Path("/proc/cgroups").read_text():
+                time.sleep(0.1)
+                subprocess.run(mounted, check=True)
+                subprocess.run(["umount", name], check=True)
 
 
 FILL = """
