@@ -26,7 +26,7 @@ from reports.formats.comparison_json import comparison_document
 from reports.formats.session_json import run_entry
 from reports.terminal.comparison import comparison_table
 from reports.terminal.session import failures, summary_table
-from reports.terminal.style import look_for, write
+from reports.terminal.style import look_for, say, write
 from results.comparison.compare import Comparison, blocks_by_boot, compare
 from results.comparison.compatibility import differences
 from results.comparison.host_noise import known_nights, noise_floors
@@ -181,10 +181,10 @@ def _print_aa(store: Store) -> None:
         floor = aa_floor(nights.values())
         name = next((w[3:] for w in dimensions.split() if w.startswith("id=")), dimensions)
         if floor is None:
-            print(f"  {name}: no noise floor from {len(nights)} nights, it takes {LEAST_NIGHTS}")
+            say(f"  {name}: no noise floor from {len(nights)} nights, it takes {LEAST_NIGHTS}")
             continue
         size = floor.at(COMPARE_BOOTS) / 1e6
-        print(
+        say(
             f"  {name}: noise floor {size:.3f} ms at {COMPARE_BOOTS} boots, "
             f"from {floor.nights} nights"
         )
@@ -239,7 +239,7 @@ def _finish(args: argparse.Namespace, found: PairRuns) -> int:
     look = look_for(sys.stdout, os.environ)
     write(comparison_table(comparison, look, doubts), sys.stdout, look)
     for line in missed_lines(comparison, args.budget):
-        print(look.printable(line))
+        say(line)
     if upgrades:
         print()
         write(summary_table(summarise(columns_of(upgrades)), look), sys.stdout, look)

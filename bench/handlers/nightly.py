@@ -10,6 +10,7 @@ from bench.measurement.scenarios import find_scenario, known_scenarios, resolve
 from bench.nightly.config import NightlyConfig, load_config
 from bench.nightly.job import JobPaths, run_night
 from probes.support import probe_support
+from reports.terminal.style import say
 from results.errors import HostUnfit
 from results.records.scenario import Scenario
 from results.store.store import open_store
@@ -25,17 +26,17 @@ def run(args: argparse.Namespace) -> int:
     place = JobPaths.of(config, args.config)
     scenarios = _scenarios(config, args.config.resolve().parent)
     if args.check:
-        print(f"{args.config}: {config.name} measures {', '.join(s.id for s in scenarios)}")
-        print(f"  baseline {config.builds.baseline}, candidate {config.builds.candidate}")
-        print(f"  {config.boots} boots of each, {config.measure.updates} updates a boot")
-        print(f"  store {place.store}, reports {place.reports}")
+        say(f"{args.config}: {config.name} measures {', '.join(s.id for s in scenarios)}")
+        say(f"  baseline {config.builds.baseline}, candidate {config.builds.candidate}")
+        say(f"  {config.boots} boots of each, {config.measure.updates} updates a boot")
+        say(f"  store {place.store}, reports {place.reports}")
         return 0
     require_root()
     _require_fit_host()
     with host_lock(), open_store(place.store) as store:
         done = run_night(config, place, store, scenarios, _log)
-    print(f"{done.top.word}: {done.top.sentence}")
-    print(f"reports: {done.directory}")
+    say(f"{done.top.word}: {done.top.sentence}")
+    say(f"reports: {done.directory}")
     return done.top.exit_code
 
 
@@ -48,7 +49,7 @@ def _scenarios(config: NightlyConfig, base: Path) -> list[Scenario]:
 
 
 def _log(text: str) -> None:
-    print(f"nightly: {text}", file=sys.stderr)
+    say(f"nightly: {text}", sys.stderr)
 
 
 def _require_fit_host() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.measurement.scenarios import BUILTIN, find_scenario, load_scenarios
 from results.claims.document import ClaimsDocument, read_claims
 from results.errors import HostUnfit, UsageError
+from results.printable import printable
 from results.records.run import Run
 from results.records.scenario import Scenario, Session
 from results.store.merge import merge
@@ -47,7 +48,7 @@ _STARTED = time.monotonic()
 def log(line: str) -> None:
     """Progress of the lab, on standard error, with the seconds since the command began."""
     spent = time.monotonic() - _STARTED
-    print(f"lab {spent:4.0f} s  {line}", file=sys.stderr, flush=True)
+    print(f"lab {spent:4.0f} s  {printable(line)}", file=sys.stderr, flush=True)
 
 
 def select_scenarios(

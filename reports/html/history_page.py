@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from reports.html.page import style, template
+from reports.html.page import render
 from reports.html.svg import BAD, SERIES, Chart, Key, drawing, svg
 from reports.wording import about_dimensions, day, figure, ms, percent
 from results.summary.history import Line, Point
@@ -16,10 +16,14 @@ _MOST_DRAWN = 400
 def history_html(scenario: str, lines: Sequence[Line]) -> str:
     """One self-contained page with a chart per line of the history."""
     drawn = [(line, history_chart(line, f"h{i}")) for i, line in enumerate(lines) if line.points]
-    return template("history.html.j2").render(
-        scenario=scenario, drawn=drawn, style=style(), about=about_dimensions, day=day,
+    return render(
+        "history.html.j2",
+        scenario=scenario,
+        drawn=drawn,
+        about=about_dimensions,
+        day=day,
         percent=percent,
-    )  # fmt: skip
+    )
 
 
 def history_chart(line: Line, name: str) -> Chart:
