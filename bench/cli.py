@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from results.errors import HostUnfit, PausebenchError
+from results.printable import one_line
+
+from .streams import forgiving_streams
 
 # Command → one line of help. Its arguments are in bench/commands, its body in bench/handlers, each
 # in a module of its name; they are imported only for the command that was given.
@@ -34,6 +37,11 @@ COMMANDS: dict[str, str] = {
     "overhead": "measure how much the probes themselves lengthen the blackout",
     "doctor": "check what this host can measure, and how to fix what it cannot",
 }
+
+# Their sessions are stored, so that their status counts even if nothing could be printed.
+_MEASURING = frozenset(
+    {"run", "compare", "claims", "matrix", "lab", "nightly", "calibrate", "sweep", "overhead"}
+)
 
 _DESCRIPTION = (
     "Measure how long a KVM guest really stands still when QEMU is replaced under it by "
@@ -58,7 +66,7 @@ class _Parser(argparse.ArgumentParser):
     """Reports an error in one line, as all of pausebench does."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"pausebench: {message} (see `{self.prog} --help`)\n")
+        self.exit(2, f"pausebench: {one_line(message)} (see `{self.prog} --help`)\n")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -110,10 +118,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(error, 4)
     except PausebenchError as error:
         return _report(error, 2)
-    except BrokenPipeError:
-        # The reader of our output has gone (| head).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         return _report(PausebenchError("interrupted; finished runs are stored"), 130)
     except Exception as error:
@@ -129,10 +133,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(error: PausebenchError, status: int) -> int:
-    print(f"pausebench: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"pausebench: {one_line(str(error))}", file=sys.stderr)
     return status
 
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main())
+    streams = forgiving_streams()
+    try:
+        status = main()
+    except SystemExit as ended:  # argparse: --help, or a malformed command line
+        status = ended.code if isinstance(ended.code, int) else 0
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    prints_only = not words or words[0] not in _MEASURING
+    sys.exit(streams.status(status, prints_only=prints_only))
