@@ -9,9 +9,10 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from results.errors import HostUnfit, PausebenchError
+from results.errors import NO_SPACE, HostUnfit, PausebenchError, UsageError, WriteFailed
 from results.printable import one_line
 
 from .streams import forgiving_streams
@@ -65,8 +66,26 @@ examples:
 class _Parser(argparse.ArgumentParser):
     """Reports an error in one line, as all of pausebench does."""
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        # For every option and argument there is or will be: an empty one is a variable of a script
+        # that was not set, and to take it for the default would measure something else.
+        if not arg_string:
+            raise argparse.ArgumentError(action, "a value is missing: it is empty")
+        # Only a path may be of bytes that are not text.
+        if action.type is not Path and not arg_string.isascii() and not _is_text(arg_string):
+            raise argparse.ArgumentError(action, f"`{arg_string}` is not UTF-8")
+        return super()._get_value(action, arg_string)
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"pausebench: {one_line(message)} (see `{self.prog} --help`)\n")
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -116,8 +135,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(importlib.import_module(f"bench.handlers.{args.command}").run(args))
     except HostUnfit as error:
         return _report(error, 4)
+    except WriteFailed as error:
+        return _report(error, 3)
     except PausebenchError as error:
         return _report(error, 2)
+    except OSError as error:
+        if os.environ.get("PAUSEBENCH_DEBUG"):
+            raise
+        return _report(*_of_system(error))
+    except MemoryError:
+        return _report(HostUnfit("out of memory: see `ulimit -v` and the limits of the cgroup"), 4)
     except KeyboardInterrupt:
         return _report(PausebenchError("interrupted; finished runs are stored"), 130)
     except Exception as error:
@@ -130,6 +157,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             ),
             70,
         )
+
+
+def _of_system(error: OSError) -> tuple[PausebenchError, int]:
+    """What the kernel refused, and the exit status: 2 for a file's name, 4 for a limit."""
+    reason = error.strerror or str(error)
+    if error.errno in NO_SPACE:
+        return WriteFailed(f"{error.filename or 'a file'} cannot be written: {reason}"), 3
+    if error.filename is not None:
+        return UsageError(f"{os.fsdecode(error.filename)}: {reason}"), 2
+    return HostUnfit(f"the kernel refused a request: {reason} (see `ulimit -a` and the cgroup)"), 4
 
 
 def _report(error: PausebenchError, status: int) -> int:

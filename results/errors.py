@@ -2,6 +2,7 @@
 
 PausebenchError
 ├── UsageError         the caller: a wrong name, number or file (exit 2)
+├── WriteFailed        the host's administrator: the disk is full or fails (exit 3)
 ├── HostUnfit          the host's administrator: something is missing or denied here (exit 4)
 ├── BuildUnfit         whoever supplies the QEMU build (exit 2)
 ├── GuestLost          fails the run: QEMU died or stopped answering
@@ -11,6 +12,8 @@ PausebenchError
 """
 
 from __future__ import annotations
+
+import errno
 
 
 class PausebenchError(Exception):
@@ -22,6 +25,20 @@ class PausebenchError(Exception):
 
 class UsageError(PausebenchError):
     """The request itself is invalid: a name, a number or a file."""
+
+
+# A file could be written but for these: the disk, a quota or a limit of file sizes, or its device.
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+class WriteFailed(PausebenchError):
+    """What was measured or made could not be kept: the request was valid, the disk was not."""
+
+
+def cannot_write(path: object, error: OSError) -> PausebenchError:
+    """The error for a file that could not be written: the disk's fault, or that of its name."""
+    kind = WriteFailed if error.errno in NO_SPACE else UsageError
+    return kind(f"cannot write {path}: {error.strerror or error}")
 
 
 class HostUnfit(PausebenchError):

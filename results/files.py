@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from results.errors import UsageError
+from results.errors import UsageError, cannot_write
 
 Content = bytes | str | Callable[[BinaryIO], object]
 
@@ -23,7 +23,7 @@ def write_whole(
     that holds for a power cut too. Text is `encoded`; a callable gets the open file. With `parents`
     missing directories are made.
 
-    Raises UsageError when it cannot be written.
+    Raises UsageError when it cannot be written, WriteFailed when the disk is full.
     """
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
@@ -42,7 +42,7 @@ def write_whole(
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.arguments import BUDGET, budget, positive
+from bench.arguments import BUDGET, budget, positive, seed
 from results.records.modes import PROMISES
 
 
@@ -75,7 +75,7 @@ def add_build_option(parser: argparse.ArgumentParser) -> None:
 def add_session_options(parser: argparse.ArgumentParser) -> None:
     add_store_option(parser)
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="seed of the order of boots (default: random)"
+        "--seed", type=seed, metavar="N", help="seed of the order of boots (default: random)"
     )
     add_json_option(parser)
 

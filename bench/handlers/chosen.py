@@ -22,6 +22,7 @@ from bench.measurement.scenarios import (
 )
 from results.comparison.verdict import Thresholds
 from results.errors import HostUnfit, UsageError
+from results.files import encoded
 from results.records.scenario import Build, Scenario
 from results.summary.report_data import ReportOptions
 from runners.builds.catalogue import resolve_build
@@ -30,7 +31,7 @@ from runners.builds.discover import default_build
 
 def command_line() -> list[str]:
     """The command line as a session stores it."""
-    return ["pausebench", *sys.argv[1:]]
+    return ["pausebench", *(encoded(word).decode() for word in sys.argv[1:])]
 
 
 def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Scenario]:
@@ -40,7 +41,7 @@ def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Sce
     """
     known = known_scenarios(args.scenarios)
     changes: dict[str, Any] = {
-        "ram_bytes": parse_size(args.ram) if args.ram else None,
+        "ram_bytes": None if args.ram is None else parse_size(args.ram),
         "touched": args.touched,
         "vcpus": args.vcpus,
         "accel": args.accel,

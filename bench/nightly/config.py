@@ -137,6 +137,8 @@ def load_config(path: Path) -> NightlyConfig:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from error
+    except RecursionError:
+        raise UsageError(f"{path}: it is nested too deeply") from None
     _check(path, config)
     return config
 
