@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from results.errors import NO_SPACE, HostUnfit, PausebenchError, UsageError, WriteFailed
+from results.errors import HostUnfit, PausebenchError, WriteFailed
 from results.printable import one_line
 
 from .streams import forgiving_streams
+from .system_errors import of_system
 
 # Command → one line of help. Its arguments are in bench/commands, its body in bench/handlers, each
 # in a module of its name; they are imported only for the command that was given.
@@ -43,6 +44,8 @@ COMMANDS: dict[str, str] = {
 _MEASURING = frozenset(
     {"run", "compare", "claims", "matrix", "lab", "nightly", "calibrate", "sweep", "overhead"}
 )
+
+_STATUS: dict[type[PausebenchError], int] = {HostUnfit: 4, WriteFailed: 3}
 
 _DESCRIPTION = (
     "Measure how long a KVM guest really stands still when QEMU is replaced under it by "
@@ -133,23 +136,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(chosen if chosen in COMMANDS else None).parse_args(words)
     try:
         return int(importlib.import_module(f"bench.handlers.{args.command}").run(args))
-    except HostUnfit as error:
-        return _report(error, 4)
-    except WriteFailed as error:
-        return _report(error, 3)
     except PausebenchError as error:
-        return _report(error, 2)
-    except OSError as error:
-        if os.environ.get("PAUSEBENCH_DEBUG"):
-            raise
-        return _report(*_of_system(error))
-    except MemoryError:
-        return _report(HostUnfit("out of memory: see `ulimit -v` and the limits of the cgroup"), 4)
+        return _report(error)
     except KeyboardInterrupt:
         return _report(PausebenchError("interrupted; finished runs are stored"), 130)
     except Exception as error:
         if os.environ.get("PAUSEBENCH_DEBUG"):
             raise
+        if (refused := of_system(error)) is not None:
+            return _report(refused)
         return _report(
             PausebenchError(
                 f"internal error: {type(error).__name__}: {error} "
@@ -159,24 +154,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
 
-def _of_system(error: OSError) -> tuple[PausebenchError, int]:
-    """What the kernel refused, and the exit status: 2 for a file's name, 4 for a limit."""
-    reason = error.strerror or str(error)
-    if error.errno in NO_SPACE:
-        return WriteFailed(f"{error.filename or 'a file'} cannot be written: {reason}"), 3
-    if error.filename is not None:
-        return UsageError(f"{os.fsdecode(error.filename)}: {reason}"), 2
-    return HostUnfit(f"the kernel refused a request: {reason} (see `ulimit -a` and the cgroup)"), 4
-
-
-def _report(error: PausebenchError, status: int) -> int:
+def _report(error: PausebenchError, status: int | None = None) -> int:
+    """Print an error in one line. Returns `status`, by default that of the error's kind."""
     print(f"pausebench: {one_line(str(error))}", file=sys.stderr)
+    if status is None:
+        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 2)
     return status
 
 
 def entry() -> None:
     """The console script."""
     streams = forgiving_streams()
+    # numpy's BLAS starts a thread per CPU as it is imported, and raises SIGINT in us if it cannot
+    # (a low pids.max). None of our arrays is large enough to use one.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         status = main()
     except SystemExit as ended:  # argparse: --help, or a malformed command line

@@ -127,7 +127,7 @@ def _judge(
 def _measured(args: argparse.Namespace, store: Store) -> PairRuns:
     pair = _pair(args)
     chosen = chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS)
-    check_measured(args.budget, chosen)
+    check_measured(args.budget, [scenario.id for scenario in chosen])
     scenarios, machine = on_common_machine(chosen, (pair.a, pair.b), args.machine)
     seed = seed_of(args)
     boots = _boots(args, len(scenarios))
@@ -195,13 +195,19 @@ def _print_aa(store: Store) -> None:
 
 def _stored(args: argparse.Namespace, store: Store) -> PairRuns:
     (session_a, runs_a), (session_b, runs_b) = (_side(store, text) for text in (args.a, args.b))
+    together = session_a.id == session_b.id
+    if together and {run.id for run in runs_a} & {run.id for run in runs_b}:
+        raise UsageError(
+            f"{args.a} and {args.b} are the same runs: name two sessions, or two builds of one, "
+            f"e.g. {session_a.id}:LABEL"
+        )
+    check_measured(args.budget, {run.scenario for run in (*runs_a, *runs_b)})
     found = differences(session_a, session_b, runs_a, runs_b)
     if found and not args.force:
         raise UsageError(
             f"{args.a} and {args.b} cannot be compared: {'; '.join(found)} "
             "(--force compares them nevertheless, and the report notes it)"
         )
-    together = session_a.id == session_b.id
     comparison = _judge(args, store, session_b, runs_a, runs_b, found, in_blocks=together)
     return PairRuns(comparison, runs_a, runs_b)
 

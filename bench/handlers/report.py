@@ -6,6 +6,7 @@ import argparse
 import sys
 import threading
 
+from bench.measurement.budgets import check_measured
 from reports.formats.registry import find_format, write_report
 from reports.formats.report_json import schema_text
 from reports.request import Request
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
             args.run = resolve_run(store, args.run)
         sessions = _sessions(args, store)
         data = read_report_data(store, sessions, options)
+        check_measured(args.budget, {cell.summary.scenario for cell in data.cells})
         request = Request(data, store, args.strict, args.run)
         path = write_report(args.format, request, args.output)
     if path is not None:

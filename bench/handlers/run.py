@@ -33,7 +33,7 @@ from .chosen import check_labels, chosen_scenarios, command_line, require_root, 
 
 def run(args: argparse.Namespace) -> int:
     scenarios = chosen_scenarios(args, args.scenario)
-    check_measured(args.budget, scenarios)
+    check_measured(args.budget, [scenario.id for scenario in scenarios])
     builds = _builds(args)
     require_root()
     with open_store(args.store) as store:

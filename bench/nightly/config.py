@@ -165,6 +165,9 @@ def _check(path: Path, config: NightlyConfig) -> None:
         except UsageError as error:
             raise UsageError(f"{path}: outputs.formats: {error}") from None
     for scenario, text in config.budgets.items():
+        if scenario not in (EVERY, *config.measure.scenarios):
+            named = ", ".join(config.measure.scenarios)
+            raise UsageError(f"{path}: budgets.{scenario}: not measured, only {named}")
         try:
             _limit(scenario, text)
         except UsageError:
