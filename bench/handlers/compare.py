@@ -47,6 +47,7 @@ from .chosen import (
     seed_of,
     thresholds_of,
 )
+from .stored import RUNS_LOST, exit_code, stored
 
 _BISECT_SKIP = 125
 
@@ -54,9 +55,10 @@ _BISECT_SKIP = 125
 def run(args: argparse.Namespace) -> int:
     _check(args)
     if args.stored:
-        with open_store(args.store, create=False) as store:
+        with stored(args.store) as store:
             comparison = _stored(args, store)
-        return _finish(args, comparison, [])
+        lost = _BISECT_SKIP if args.bisect else RUNS_LOST
+        return exit_code(store, _finish(args, comparison, []), lost)
     need_root()
     with open_store(args.store) as store:
         comparison, upgrades = _measured(args, store)

@@ -11,20 +11,23 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from reports.terminal.style import look_for
-from results.errors import UsageError
+from results.errors import RecordInvalid, UsageError
 from results.judgement.judge import judge
 from results.records.reasons import same_field, says_the_same
 from results.records.recording import Recording
 from results.records.run import Run, reasons_of
-from results.store.store import Store, open_store
+from results.store.store import Store
+
+from .stored import exit_code, stored
 
 DIFFERENT = 3  # exit code of an invalid measurement
 _SHOWN = 60
+_MOST_UNREADABLE = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One field of a run that came out otherwise."""
+    """One field of a run whose values differ."""
 
     field: str
     stored: Any
@@ -34,9 +37,9 @@ class Difference:
 def differences(stored: Run, judged: Run) -> tuple[Difference, ...]:
     """Fields in which two judgements of one transfer differ, in the order of the record.
 
-    A sentence differs where it says something else, not where it says it in other words.
+    A sentence differs when its meaning does, not when it is only worded differently.
     """
-    # Of a run that was stored without its reasons they are read from the text.
+    # For a run that was stored without its reasons they are parsed from the text.
     same_text = stored.reason == judged.reason and not stored.reasons
     stored = replace(stored, reasons=judged.reasons if same_text else reasons_of(stored))
     failed_alike = says_the_same(stored.reasons, judged.reasons)
@@ -59,26 +62,42 @@ def chosen_runs(store: Store, what: str | None) -> list[str]:
             session = store.resolve_session(what)
         except UsageError:
             return [store.resolve_run(what)]
-    return [run.id for run in store.iter_runs(session=session)]
+    return store.run_ids(session)
 
 
-def replay(
-    store: Store, run_ids: list[str], judge: Callable[[Recording], Run]
-) -> dict[str, tuple[Difference, ...]]:
-    """Judge each recording again: run id → what differs. Raises RecordInvalid for a bad file."""
-    return {
-        run_id: differences(store.run(run_id), judge(store.recording(run_id))) for run_id in run_ids
-    }
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """By run id: what differs, and why a run could not be judged again."""
+
+    judged: dict[str, tuple[Difference, ...]]
+    unreadable: dict[str, RecordInvalid]
+
+
+def replay(store: Store, run_ids: list[str], judge: Callable[[Recording], Run]) -> Replayed:
+    """Judge each recording again. Raises RecordInvalid when none of them can be read."""
+    found = Replayed({}, {})
+    for run_id in run_ids:
+        try:
+            again = judge(store.recording(run_id))
+            found.judged[run_id] = differences(store.run(run_id), again)
+        except RecordInvalid as error:
+            found.unreadable[run_id] = error
+    if found.unreadable and not found.judged:
+        raise next(iter(found.unreadable.values()))
+    return found
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what differs. Returns 0 when nothing does, else 3."""
-    with open_store(args.store, create=False) as store:
-        found = replay(store, chosen_runs(store, args.what), judge)
+    """Print what differs. Returns 0 when nothing does and all is readable, else 3."""
+    with stored(args.store) as store:
+        replayed = replay(store, chosen_runs(store, args.what), judge)
+    found = replayed.judged
+    for line in _unreadable_lines(replayed):
+        print(f"pausebench: {line}", file=sys.stderr)
     different = sum(map(bool, found.values()))
-    code = DIFFERENT if different else 0
+    code = exit_code(store, DIFFERENT if different or replayed.unreadable else 0)
     if args.json:
-        json.dump(_document(found, code), sys.stdout)
+        json.dump(_document(replayed, code), sys.stdout)
         sys.stdout.write("\n")
         return code
     say = look_for(sys.stdout, os.environ).say
@@ -87,16 +106,25 @@ def run(args: argparse.Namespace) -> int:
         for change in changes:
             print(f"    {change.field}: stored {say(_short(change.stored))}")
             print(f"    {' ' * len(change.field)}  judged {say(_short(change.judged))}")
-    print(f"{len(found)} judged again, {len(found) - different} same, {different} different")
+    left_out = f", {len(replayed.unreadable)} unreadable" if replayed.unreadable else ""
+    same = len(found) - different
+    print(f"{len(found)} judged again, {same} same, {different} different{left_out}")
     return code
 
 
-def _document(found: dict[str, tuple[Difference, ...]], code: int) -> dict[str, Any]:
+def _unreadable_lines(replayed: Replayed) -> list[str]:
+    lines = [str(error) for error in replayed.unreadable.values()]
+    more = len(lines) - _MOST_UNREADABLE
+    return lines[:_MOST_UNREADABLE] + ([f"{more} more runs are unreadable"] if more > 0 else [])
+
+
+def _document(replayed: Replayed, code: int) -> dict[str, Any]:
     runs = [
         {"id": run_id, "same": not changes, "different": [asdict(c) for c in changes]}
-        for run_id, changes in found.items()
+        for run_id, changes in replayed.judged.items()
     ]
-    return {"runs": runs, "exit_code": code}
+    unreadable = [{"id": i, "error": str(error)} for i, error in replayed.unreadable.items()]
+    return {"runs": runs, "unreadable": unreadable, "exit_code": code}
 
 
 def _short(value: Any) -> str:

@@ -8,12 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.measurement.scenarios import BUILTIN, find_scenario, load_scenarios
+from results.claims import document as claims_document
 from results.claims.document import ClaimsDocument, read_claims
 from results.errors import HostUnfit, UsageError
+from results.instrument import certificates
 from results.records.run import Run
 from results.records.scenario import Scenario, Session
+from results.store.documents import Documents
 from results.store.merge import merge
 from results.store.store import Store, open_store
 from runners.builds.discover import default_build
@@ -102,7 +106,7 @@ def claims(
     for place in range(len(devices)):
         arguments += ["--device", recipe.address_of(place)]
     with _carried_out(root, arguments, devices, limit_s, {}) as finished:
-        session, _ = _taken_over(finished, store, command)
+        session, _ = _taken_over(finished, store, command, (certificates.DOCUMENTS,))
         document = read_claims(finished.store, session.id)
     if document is None:
         raise HostUnfit("the lab was cut off before it could say what it had found")
@@ -156,14 +160,17 @@ def _identity() -> str:
 
 
 def _taken_over(
-    finished: Finished, store: Store, command: Sequence[str]
+    finished: Finished,
+    store: Store,
+    command: Sequence[str],
+    documents: Sequence[Documents[Any]] = (certificates.DOCUMENTS, claims_document.DOCUMENTS),
 ) -> tuple[Session, list[Run]]:
     if not (finished.store / "pausebench.sqlite").exists():
         words = finished.progress.strip().splitlines() or ["it said nothing"]
         raise HostUnfit(f"the lab measured nothing: {words[-1]}")
     with open_store(finished.store, create=False) as brought:
-        taken = merge(brought, store, command)
-    return taken[-1]
+        last = merge(brought, store, documents, command)[-1]
+    return store.session(last), store.runs(session=last)
 
 
 def shell(assigned: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from results.errors import RecordInvalid
-from results.store.documents import read_beside, write_beside
+from results.store.documents import Documents, equal, read_beside, write_beside
 from results.store.recordings import SESSION_PATTERN
 
 from .catalogue import Finding, Row, refuted, rows
@@ -70,15 +70,22 @@ def read_claims(directory: Path, session: str) -> ClaimsDocument | None:
     """The claims of a session, None where it tried none. Raises RecordInvalid."""
     if not re.fullmatch(SESSION_PATTERN, session):
         return None
-    path = claims_path(directory, session)
+    return _read(claims_path(directory, session))
+
+
+def _read(path: Path) -> ClaimsDocument | None:
     found = read_beside(path, ClaimsDocument, "document of claims", _MAX_BYTES)
     if found is None:
         return None
     if found.schema != SCHEMA:
         raise RecordInvalid(str(path), f"has schema {found.schema}; this pausebench reads {SCHEMA}")
-    if found.session != session:
-        raise RecordInvalid(str(path), f"belongs to session {found.session}")
+    if found.session != path.stem:
+        raise RecordInvalid(str(path), f"belongs to session {found.session!r}")
     return found
+
+
+# How stores are merged; a session's claims never change.
+DOCUMENTS = Documents(_DIRECTORY, _read, equal)
 
 
 def latest_claims(directory: Path) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from results.errors import RecordInvalid
 from results.records.scenario import Build, Session
-from results.store.documents import read_beside, write_beside
+from results.store.documents import Documents, read_beside, write_beside
 
 from .calibration import Calibration
 from .overhead import ObserverEffect
@@ -102,15 +102,34 @@ def write_certificate(directory: Path, certificate: Certificate) -> Path:
 
 def read_certificate(directory: Path, host: str, kernel: str, build_id: str) -> Certificate | None:
     """The certificate of a build on a host; None where there is none. Raises RecordInvalid."""
-    path = certificate_path(directory, host, kernel, build_id)
+    return _read(certificate_path(directory, host, kernel, build_id))
+
+
+def _read(path: Path) -> Certificate | None:
     found = read_beside(path, Certificate, "certificate", _MAX_BYTES)
     if found is None:
         return None
     if found.schema != SCHEMA:
         raise RecordInvalid(str(path), f"has schema {found.schema}; this pausebench reads {SCHEMA}")
-    if (found.host, found.kernel, found.build_id) != (host, kernel, build_id):
+    own = certificate_path(path.parent.parent, found.host, found.kernel, found.build_id)
+    if own.name != path.name:
         raise RecordInvalid(str(path), "belongs to another host or build")
     return found
+
+
+def newest(one: Certificate, other: Certificate) -> Certificate:
+    """What is known last of each kind, of two certificates of one host, kernel and build."""
+    calibrated = max(other, one, key=lambda each: each.made_unix_ns)
+    watched = max(other, one, key=lambda each: each.watched_unix_ns)
+    return replace(
+        calibrated,
+        watched_unix_ns=watched.watched_unix_ns,
+        watched_session=watched.watched_session,
+        effect=watched.effect,
+    )
+
+
+DOCUMENTS = Documents(_DIRECTORY, _read, newest)  # how stores are merged
 
 
 def known_so_far(directory: Path, session: Session, build: Build) -> Certificate:

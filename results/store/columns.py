@@ -16,39 +16,13 @@ from numpy.typing import NDArray
 from results.records.run import SCHEMA, Run, Span, Witnesses
 
 from .rows import figures_of, shares_of
+from .schema import MISSING as MISSING
+from .schema import NUMBERS, TEXTS, TIMES
+from .schema import WITNESSES as WITNESSES
 
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Coded = tuple[NDArray[np.int32], tuple[str, ...]]  # texts: the word of run i is words[codes[i]]
-
-MISSING = int(np.iinfo(np.int64).min)
-
-TEXTS = (
-    "session",
-    "scenario",
-    "dimensions",
-    "outcome",
-    "old_build",
-    "new_build",
-    "proof",
-    "reason",  # the last: it may hold anything, the separator too
-)
-TIMES = (
-    "started_unix_ns",
-    "blackout_ns",
-    "first_progress_ns",
-    "guest_gap_ns",
-    "clock_step_ns",
-    "skew_ns",
-    "dark_ns",
-    "handover_ns",
-    "residual_ns",
-    "brownout_ns",
-    "brownout_watched_ns",
-)
-WITNESSES = ("kvm_entry_ns", "uprobe_ns", "qmp_ns", "qemu_ns", "guest_ns")
-DEVICE = ("device_operations", "device_troubles", "device_gap_ns")
-NUMBERS = ("seq", "boot", "update", *TIMES, *WITNESSES, *DEVICE)
 
 
 @dataclass(frozen=True, slots=True)

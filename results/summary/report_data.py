@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from results.comparison.compare import Comparison, blocks_by_boot, compare
 from results.comparison.compatibility import doubts
 from results.comparison.noise_floor import noise_floors
 from results.comparison.verdict import Thresholds
-from results.errors import UsageError
+from results.errors import RecordInvalid, UsageError
 from results.instrument.certificates import certificate_lines
 from results.records.run import Run, Summary
 from results.records.scenario import Session
@@ -131,21 +131,22 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
     claims = read_claims(store.path, sessions[-1])
     if claims is not None:
         columns = _statistical(columns)
-    found = failure_groups(columns)
+    failures = [(g, tuple(_records(store, columns, g.first))) for g in failure_groups(columns)]
     reference = _reference(store, records, columns)
+    cells = _cells(store, columns, asked, _labels(records), notes)
+    comparisons: tuple[Comparison, ...] = ()
+    if claims is None:  # claims are tried with few boots: not enough to compare builds
+        comparisons = _comparisons(store, records, columns, asked, notes)
     return Material(
         sessions=records,
         end=store.session_end(sessions[-1]),
         columns=columns,
-        cells=_cells(store, columns, asked, _labels(records), notes),
-        # Claims are tried with few boots: enough for their verdicts, not to compare builds.
-        comparisons=()
-        if claims is not None
-        else _comparisons(store, records, columns, asked, notes),
-        failures=tuple((group, _records(store, columns, group.first)) for group in found),
+        cells=cells,
+        comparisons=comparisons,
+        failures=tuple(failures),
         reference=reference,
         changed=environment_changes(reference, records[-1]) if reference else (),
-        notes=tuple(notes),
+        notes=(*notes, *(damage.text for damage in store.damages)),
         certificates=tuple(certificate_lines(store.path, records[-1], records[-1].builds)),
         claims=claims,
         store=str(store.path),
@@ -173,7 +174,7 @@ def _cells(
         cell = columns.where(at)
         limit = asked.limit(key[0])
         picked = worst_and_median(cell) if number < MOST_PICKED else None
-        runs = _records(store, cell, picked or ())
+        worst, median = (_record(store, cell, i) for i in picked) if picked else (None, None)
         cells.append(
             Cell(
                 summarise_cell(key, cell),
@@ -181,9 +182,9 @@ def _cells(
                 hear_witnesses(cell),
                 budget_of(cell, limit.limit_ns) if limit else None,
                 limit,
-                worst=runs[0] if runs else None,
-                median=runs[1] if runs else None,
-                doubts=doubts_of(map(store.run_by_seq, cell.numbers["seq"].tolist()))
+                worst=worst,
+                median=median,
+                doubts=doubts_of(_records(store, cell, range(len(cell))))
                 if len(columns) <= MOST_DOUBTED
                 else (),
             )
@@ -216,8 +217,20 @@ def _ordered(
     )
 
 
-def _records(store: Store, columns: Columns, at: Sequence[int]) -> tuple[Run, ...]:
-    return tuple(store.run_by_seq(int(columns.numbers["seq"][i])) for i in at)
+def _records(store: Store, columns: Columns, at: Iterable[int]) -> Iterator[Run]:
+    """Without those whose records are damaged."""
+    found = (_record(store, columns, i) for i in at)
+    return (run for run in found if run is not None)
+
+
+def _record(store: Store, columns: Columns, at: int) -> Run | None:
+    """None where the record is damaged; the store names it."""
+    try:
+        return store.run_by_seq(int(columns.numbers["seq"][at]))
+    except RecordInvalid:
+        if not store.damages:
+            raise
+        return None
 
 
 def _comparisons(

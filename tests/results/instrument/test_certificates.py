@@ -70,10 +70,10 @@ def test_a_name_cannot_lead_out_of_the_store(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
-        (lambda text: text[:-20], "no certificate"),
+        (lambda text: text[:-20], "not a valid certificate"),
         (lambda text: text.replace('"schema": 1', '"schema": 9'), "schema 9"),
         (lambda text: text.replace('"box"', '"fox"'), "another host"),
-        (lambda _text: "[]", "no certificate"),
+        (lambda _text: "[]", "not a valid certificate"),
     ],
 )
 def test_a_spoilt_file_is_refused_with_its_name(tmp_path, certificate, spoil, word):
@@ -101,7 +101,7 @@ def test_reports_quote_it_or_say_that_there_is_none(tmp_path, certificate, make_
     assert named[0].startswith("QEMU system: calibration of")
     assert named[1].startswith("QEMU next: not calibrated")
     certificate_path(tmp_path, "box", "6.12", "abc123").write_text("{")
-    assert "no certificate" in certificate_lines(tmp_path, session, [BUILD])[0]
+    assert "not a valid certificate" in certificate_lines(tmp_path, session, [BUILD])[0]
 
 
 def test_what_watching_costs_is_quoted_beside_it(tmp_path, certificate, make_session):
