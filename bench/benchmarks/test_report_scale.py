@@ -26,9 +26,9 @@ from sqlalchemy import Table
 
 from results.records.run import SCHEMA, Run, Span, Witnesses
 from results.records.scenario import Build, Session
-from results.store.checksums import checksum
+from results.store.checksums import sealed
 from results.store.migration import count_rows
-from results.store.schema import RECORDS, RUNS
+from results.store.schema import CHECKSUMS, RECORDS, RUNS
 from results.store.store import FILE_NAME, open_store
 
 RUNS_WANTED = int(os.environ.get("PAUSEBENCH_SCALE_RUNS", "1000000"))
@@ -87,7 +87,7 @@ def _row(run: Run) -> dict[str, object]:
     row: dict[str, object] = {
         column.name: getattr(run, column.name, None)
         for column in RUNS.columns
-        if column.name not in ("seq", "proof", "checksum")
+        if column.name not in ("seq", "proof", *CHECKSUMS)
     }
     row |= {f"{w}_ns": getattr(run.witnesses, w) for w in ("qemu", "uprobe", "qmp", "guest")}
     shares = {span.name: span.blackout_ns for span in run.spans}
@@ -117,7 +117,7 @@ def fill(path: Path, count: int) -> None:
 def _insert(database: sqlite3.Connection, table: Table, row: dict[str, object]) -> None:
     names = table.c.keys()
     quoted = ", ".join(f'"{name}"' for name in names)
-    values = {**row, "checksum": checksum(table, row)}
+    values = sealed(table, row)
     database.execute(
         f"INSERT INTO {table.name} ({quoted}) VALUES ({', '.join('?' * len(names))})",  # noqa: S608
         [values[name] for name in names],

@@ -12,16 +12,16 @@ from zlib import crc32
 
 from sqlalchemy import Table, Text
 
-from .schema import LISTS, MISSING, NUMBERS, OTHERS, RUNS, TEXTS, UNIT_SEPARATOR
+from .schema import CHECKSUMS, LISTS, MISSING, NUMBERS, OTHERS, RUNS, TEXTS, UNIT_SEPARATOR
 
 # Golden ratio of 2^64: odd, so that no step loses a bit of what came before.
 MULTIPLIER = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
 
-def text_word(text: str | bytes) -> int:
-    """CRC-32 of a text or its UTF-8."""
-    return crc32(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+def text_word(text: str) -> int:
+    """CRC-32 of a text."""
+    return crc32(text.encode("utf-8", "surrogatepass"))
 
 
 def fold(words: Iterable[int]) -> int:
@@ -38,18 +38,26 @@ def lists_text(vcpu_blackouts: str | None, shares: str | None) -> str:
     return f'{{"vcpus":{vcpu_blackouts or "[]"},"shares":{shares or "{}"}}}'
 
 
-def checksum(table: Table, row: Mapping[str, Any]) -> int:
-    """Of a row by the names of its columns, `seq` included.
+def checksums(table: Table, row: Mapping[str, Any]) -> dict[str, int]:
+    """The columns of a row that are derived from its others, `seq` included.
 
     Raises TypeError for a value that its column never holds.
     """
-    return fold(_words_of_run(row) if table is RUNS else _words(table, row))
+    if table is not RUNS:
+        return {"checksum": fold(_words(table, row))}
+    others = text_word(UNIT_SEPARATOR.join(_as_sql_text(row[name]) for name in OTHERS))
+    return {"others_crc": others, "checksum": fold((*_words_of_run(row), others))}
+
+
+def sealed(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its checksums. Raises TypeError as `checksums` does."""
+    return {**row, **checksums(table, row)}
 
 
 def is_sound(table: Table, row: Mapping[str, Any]) -> bool:
     """Whether a row is as it was written."""
     try:
-        return bool(row["checksum"] == checksum(table, row))
+        return all(row[name] == value for name, value in checksums(table, row).items())
     except TypeError:
         return False
 
@@ -57,7 +65,7 @@ def is_sound(table: Table, row: Mapping[str, Any]) -> bool:
 def _words(table: Table, row: Mapping[str, Any]) -> Iterable[int]:
     yield text_word(table.name)
     for column in table.columns:
-        if column.name != "checksum":
+        if column.name not in CHECKSUMS:
             value = row[column.name]
             if isinstance(column.type, Text):
                 yield text_word(_text(value))
@@ -66,12 +74,11 @@ def _words(table: Table, row: Mapping[str, Any]) -> Iterable[int]:
 
 
 def _words_of_run(row: Mapping[str, Any]) -> Iterable[int]:
-    """Texts are joined as reports read them: the checksums of many rows are computed at once."""
+    """As reports read them: results.store.column_reader computes those of many rows at once."""
     yield text_word(UNIT_SEPARATOR.join(_text(row[name]) for name in TEXTS))
     for name in NUMBERS:
         yield _number(row[name])
     yield text_word(lists_text(*(_text(row[name]) for name in LISTS)))
-    yield text_word(UNIT_SEPARATOR.join(_as_sql_text(row[name]) for name in OTHERS))
 
 
 def _text(value: object) -> str:

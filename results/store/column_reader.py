@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,10 @@ from .columns import Coded, Columns, Integers, coded, merged
 from .damage import StoreDamaged
 from .reader import StoreReader
 from .schema import (
+    CHECKSUMS,
     LISTS,
     MISSING,
     NUMBERS,
-    OTHERS,
     TEXTS,
     UNIT_SEPARATOR,
     number_column,
@@ -105,7 +106,7 @@ def _read(
     Raises StoreDamaged when a row is not sound.
     """
     numbers = [number_column(name, MISSING) for name in NUMBERS]
-    wanted = (text_columns(TEXTS), *numbers, *LISTS, text_columns(OTHERS), "checksum")
+    wanted = (text_columns(TEXTS), *numbers, *LISTS, *CHECKSUMS)
     source = iter(database.columns(wanted, sessions, scenario, within))
     parts: list[Columns] = []
     while chunk := list(islice(source, _CHUNK)):
@@ -117,25 +118,20 @@ def _read(
 
 
 def _part(chunk: Sequence[Sequence[Any]]) -> Columns:
-    texts, *columns, vcpus, shares, others, checksums = zip(*chunk, strict=True)
+    texts, *columns, vcpus, shares, others, sums = zip(*chunk, strict=True)
     numbers = {n: np.array(v, dtype=np.int64) for n, v in zip(NUMBERS, columns, strict=True)}
     codes, known = coded(list(texts))
     lines = [lists_text(*pair).encode() for pair in zip(vcpus, shares, strict=True)]
     words = [
-        _words(known)[codes],
+        np.fromiter(map(text_word, known), dtype=np.int64)[codes],
         *numbers.values(),
-        _words(lines),
-        _words(others),
+        np.fromiter(map(crc32, lines), dtype=np.int64, count=len(lines)),
+        np.array(others, dtype=np.int64),
     ]
-    if not np.array_equal(_fold(words), np.array(checksums, dtype=np.int64)):
+    if not np.array_equal(_fold(words), np.array(sums, dtype=np.int64)):
         raise StoreDamaged("a row of runs does not match its checksum")
     table = _decoded(lines)
     return Columns(_split(codes, known), numbers, _shares(table), _vcpus(table))
-
-
-def _words(texts: Iterable[str | bytes]) -> Integers:
-    """CRC-32 of each text."""
-    return np.fromiter(map(text_word, texts), dtype=np.int64)
 
 
 def _fold(words: Sequence[Integers]) -> Integers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from results.errors import RecordInvalid
 
-from .checksums import checksum
+from .checksums import checksums
 from .schema import (
     AA,
     APPLICATION,
     CHECKED,
+    CHECKSUMS,
     METADATA,
     RECORDS,
     RUNS,
@@ -102,7 +104,8 @@ def _add_checksums(database: sqlite3.Connection) -> None:
         _create(database, table)
     for table in CHECKED:
         if table is not TALLIES:
-            _add_column(database, table, "checksum")
+            for name in _checksums_of(table):
+                _add_column(database, table, name)
             _fill_checksums(database, table)
     count_rows(database)
 
@@ -121,19 +124,28 @@ def count_rows(database: sqlite3.Connection) -> None:
 
 
 def _fill_checksums(database: sqlite3.Connection, table: Table) -> None:
-    names = [column.name for column in table.columns if column.name != "checksum"]
+    names = [column.name for column in table.columns if column.name not in CHECKSUMS]
 
-    def of_row(*values: Any) -> int | None:
+    @lru_cache(maxsize=1)  # asked for each checksum of a row in turn
+    def of_values(*values: Any) -> dict[str, int]:
         try:
-            return checksum(table, dict(zip(names, values, strict=True)))
+            return checksums(table, dict(zip(names, values, strict=True)))
         except TypeError:
-            return None
+            return {}
 
-    database.create_function("row_checksum", len(names), of_row, deterministic=True)
+    def of_row(which: str, *values: Any) -> int | None:
+        return of_values(*values).get(which)
+
+    database.create_function("row_checksum", len(names) + 1, of_row, deterministic=True)
     columns = ", ".join(f'"{name}"' for name in names)
-    database.execute(
-        f"UPDATE {table.name} SET checksum = row_checksum({columns}) WHERE {_SOUND[table]}"  # noqa: S608 - constants
+    filled = ", ".join(
+        f"{name} = row_checksum('{name}', {columns})" for name in _checksums_of(table)
     )
+    database.execute(f"UPDATE {table.name} SET {filled} WHERE {_SOUND[table]}")  # noqa: S608 - constants
+
+
+def _checksums_of(table: Table) -> list[str]:
+    return [name for name in CHECKSUMS if name in table.c]
 
 
 def _create(database: sqlite3.Connection, table: Table) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import Table
 from results.errors import RecordInvalid
 from results.records.run import Run
 
-from .checksums import checksum, is_sound
+from .checksums import is_sound, sealed
 from .damage import Damage
 from .database import connect
 from .losses import Found, Rows, losses
@@ -114,8 +114,7 @@ def _rebuild_runs(found: Found) -> None:
         with suppress(RecordInvalid):
             run = decode(found.records[seq]["record"], Run, "run")
             if run.id not in known:
-                row = {**row_of(run), "seq": seq}
-                found.runs[seq] = {**row, "checksum": checksum(RUNS, row)}
+                found.runs[seq] = sealed(RUNS, {**row_of(run), "seq": seq})
 
 
 def _copy(found: Found) -> sqlite3.Connection:

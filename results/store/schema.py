@@ -88,6 +88,7 @@ RUNS = Table(
     Column("device_troubles", Integer),  # number of them
     Column("device_gap_ns", BigInteger),  # longest_gap_ns
     # Since version 5.
+    Column("others_crc", BigInteger),  # CRC-32 of the columns that reports do not read
     Column("checksum", BigInteger),
     Index("runs_by_scenario", "scenario", "new_build", "started_unix_ns"),
     Index("runs_by_session", "session"),
@@ -141,6 +142,7 @@ STAGED = Table(
     Column("directory", Text, nullable=False, unique=True),
 )
 
+CHECKSUMS = ("others_crc", "checksum")  # columns that are derived from the others of their row
 CHECKED = (SESSIONS, RUNS, RECORDS, AA, TALLIES)
 
 # What a row of RUNS holds, by how it is read.
@@ -171,7 +173,7 @@ WITNESSES = ("kvm_entry_ns", "uprobe_ns", "qmp_ns", "qemu_ns", "guest_ns")
 DEVICE = ("device_operations", "device_troubles", "device_gap_ns")
 NUMBERS = ("seq", "boot", "update", *TIMES, *WITNESSES, *DEVICE)
 LISTS = ("vcpu_blackouts", "shares")
-# Not read by reports.
+# Not read by reports, which verify their CRC instead.
 OTHERS = ("id", "old_pid", "new_pid", "guest_clock", "phases")
 
 MISSING = -(1 << 63)  # stands for NULL among integers

@@ -14,7 +14,7 @@ from results.errors import UsageError
 from results.records.run import Run
 from results.records.scenario import Session
 
-from .checksums import checksum, is_sound
+from .checksums import is_sound, sealed
 from .damage import StoreDamaged
 from .recordings import check_session_id, encode
 from .rows import AaEntry, SessionEnd, aa_row, row_of
@@ -44,8 +44,8 @@ def update_end(connection: Connection, session: str, end: SessionEnd) -> None:
         raise UsageError(f"no session {session!r} to end")
     if not is_sound(SESSIONS, found):
         raise StoreDamaged(f"the row of session {session} is not as it was written")
-    row = {**found, "ended_unix_ns": end.ended_unix_ns, "exit_code": end.exit_code}
-    row["checksum"] = checksum(SESSIONS, row)
+    ended = {"ended_unix_ns": end.ended_unix_ns, "exit_code": end.exit_code}
+    row = sealed(SESSIONS, {**found, **ended})
     connection.execute(update(SESSIONS).where(SESSIONS.c.seq == found["seq"]).values(row))
 
 
@@ -54,8 +54,7 @@ def insert_run(connection: Connection, run: Run) -> None:
     _need_session(connection, run.session, f"run {run.id}")
     record = encode(run, f"run {run.id}").decode()
     seq = _insert(connection, RUNS, row_of(run))
-    row = {"seq": seq, "record": record}
-    connection.execute(insert(RECORDS), {**row, "checksum": checksum(RECORDS, row)})
+    connection.execute(insert(RECORDS), sealed(RECORDS, {"seq": seq, "record": record}))
     _count(connection, "runs", seq)
     _count(connection, "runs", seq, run.session, run.scenario)
 
@@ -84,8 +83,7 @@ def _need_session(connection: Connection, session: str, what: str) -> None:
 def _insert(connection: Connection, table: Table, row: Mapping[str, Any]) -> int:
     """Append a row; returns its `seq`, which the caller's write lock keeps free."""
     last = connection.execute(select(func.max(table.c.seq))).scalar() or 0
-    numbered = {**row, "seq": last + 1}
-    connection.execute(insert(table), {**numbered, "checksum": checksum(table, numbered)})
+    connection.execute(insert(table), sealed(table, {**row, "seq": last + 1}))
     return last + 1
 
 
@@ -101,7 +99,6 @@ def _count(
         return
     if not is_sound(TALLIES, found):
         raise StoreDamaged(f"the number of {kind} stored so far is not known")
-    row = {**found, "count": found["count"] + 1, "last": seq}
-    row["first"] = found["first"] or seq
-    row["checksum"] = checksum(TALLIES, row)
+    more = {"count": found["count"] + 1, "first": found["first"] or seq, "last": seq}
+    row = sealed(TALLIES, {**found, **more})
     connection.execute(update(TALLIES).where(TALLIES.c.seq == found["seq"]).values(row))

@@ -21,7 +21,7 @@ from results.records.reason_kinds import KINDS
 from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, Run
 from results.records.scenario import Scenario, Session
-from results.store.checksums import checksum
+from results.store.checksums import sealed
 from results.store.schema import RECORDS
 from results.store.store import new_run_id, open_store
 
@@ -69,8 +69,7 @@ def forge(store, run: Run) -> None:
 def replace_record(store, run_id: str, record: str) -> None:
     with closing(sqlite3.connect(store.file)) as database:
         (seq,) = database.execute("SELECT seq FROM runs WHERE id = ?", (run_id,)).fetchone()
-        row = {"seq": seq, "record": record}
-        row["checksum"] = checksum(RECORDS, row)
+        row = sealed(RECORDS, {"seq": seq, "record": record})
         database.execute(
             "UPDATE records SET record = :record, checksum = :checksum WHERE seq = :seq", row
         )

@@ -15,7 +15,7 @@ from bench.cli import main
 from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, Run, Span
 from results.records.scenario import Scenario, Session
-from results.store.checksums import checksum
+from results.store.checksums import sealed
 from results.store.schema import SESSIONS
 from results.store.store import FILE_NAME, open_store
 
@@ -111,8 +111,8 @@ def test_a_malformed_session_id_is_one_line_and_writes_nothing(
         record = Session(session, 5, (), (), {})
         row |= {"id": session, "record": msgspec.json.encode(record).decode()}
         database.execute(
-            "UPDATE sessions SET id = ?, record = ?, checksum = ? WHERE seq = 2",
-            (row["id"], row["record"], checksum(SESSIONS, row)),
+            "UPDATE sessions SET id = :id, record = :record, checksum = :checksum WHERE seq = 2",
+            sealed(SESSIONS, row),
         )
         database.commit()
     before = sorted(store.parent.parent.glob("*"))

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from results.store import schema
-from results.store.checksums import checksum
+from results.store.checksums import sealed
 from results.store.store import open_store
 
 
@@ -50,7 +50,7 @@ def forge() -> Callable[..., None]:
             row = dict(database.execute(f"SELECT * FROM {table} WHERE seq = ?", (seq,)).fetchone())
             row |= values
             if sound:
-                row["checksum"] = checksum(schema.METADATA.tables[table], row)
+                row = sealed(schema.METADATA.tables[table], row)
             columns = ", ".join(f'"{name}" = ?' for name in row)
             database.execute(f"UPDATE {table} SET {columns} WHERE seq = ?", (*row.values(), seq))
             database.commit()

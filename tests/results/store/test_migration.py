@@ -28,6 +28,7 @@ def as_version(path, version):
             old.execute(f"DROP TABLE {name}")
         for name in ("sessions", "runs", "records", "aa"):
             old.execute(f"ALTER TABLE {name} DROP COLUMN checksum")
+        old.execute("ALTER TABLE runs DROP COLUMN others_crc")
         for later, columns in migration.ADDED.items():
             for name in columns if later > version else ():
                 old.execute(f"ALTER TABLE runs DROP COLUMN {name}")
