@@ -7,6 +7,7 @@ write a checksum too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 from zlib import crc32
 
@@ -64,13 +65,15 @@ def is_sound(table: Table, row: Mapping[str, Any]) -> bool:
 
 def _words(table: Table, row: Mapping[str, Any]) -> Iterable[int]:
     yield text_word(table.name)
-    for column in table.columns:
-        if column.name not in CHECKSUMS:
-            value = row[column.name]
-            if isinstance(column.type, Text):
-                yield text_word(_text(value))
-            else:
-                yield _number(value)
+    for name, is_text in _layout(table):
+        yield text_word(_text(row[name])) if is_text else _number(row[name])
+
+
+@cache
+def _layout(table: Table) -> tuple[tuple[str, bool], ...]:
+    """Names of the columns that are covered, and whether each holds texts."""
+    covered = (column for column in table.columns if column.name not in CHECKSUMS)
+    return tuple((column.name, isinstance(column.type, Text)) for column in covered)
 
 
 def _words_of_run(row: Mapping[str, Any]) -> Iterable[int]:

@@ -8,35 +8,24 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zlib import crc32
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .checksums import MULTIPLIER, lists_text, text_word
 from .columns import Coded, Columns, Integers, coded, merged
 from .damage import StoreDamaged
 from .reader import StoreReader
-from .schema import (
-    CHECKSUMS,
-    LISTS,
-    MISSING,
-    NUMBERS,
-    TEXTS,
-    UNIT_SEPARATOR,
-    number_column,
-    text_columns,
-)
+from .schema import MISSING, TEXTS, UNIT_SEPARATOR
 from .tallies import Tally
+from .verification import FIGURES, Figures, sound_figures
 from .verified import VerifiedDatabase
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CHUNK = 20_000
 _RUNS_FOR_WORKERS = 150_000  # below, starting a process takes as long as it saves
 _MOST_WORKERS = 4
 
@@ -63,10 +52,9 @@ def read_columns(
 
 def _check_complete(columns: Columns, tally: Tally) -> None:
     """Raises StoreDamaged unless each run that is counted is there, once."""
-    seq = columns.numbers["seq"]
-    found = len(seq) if np.all(np.diff(seq) > 0) else len(np.unique(seq))
-    if not found == len(seq) == tally.count:
-        raise StoreDamaged(f"{found} of {tally.count} runs are there")
+    seq = np.sort(columns.numbers["seq"], kind="stable")  # sessions may have run at the same time
+    if len(seq) != tally.count or not np.all(np.diff(seq) > 0):
+        raise StoreDamaged(f"{len(seq)} of {tally.count} runs are there")
 
 
 def _by_workers(
@@ -101,47 +89,18 @@ def _read_at(file: Path, sessions: Sequence[str], scenario: str | None, within: 
 def _read(
     database: VerifiedDatabase, sessions: Sequence[str], scenario: str | None, within: Range
 ) -> Columns:
-    """Chunk by chunk: what Python holds at a time does not grow with the number of runs.
-
-    Raises StoreDamaged when a row is not sound.
-    """
-    numbers = [number_column(name, MISSING) for name in NUMBERS]
-    wanted = (text_columns(TEXTS), *numbers, *LISTS, *CHECKSUMS)
-    source = iter(database.columns(wanted, sessions, scenario, within))
-    parts: list[Columns] = []
-    while chunk := list(islice(source, _CHUNK)):
-        try:
-            parts.append(_part(chunk))
-        except (TypeError, ValueError, OverflowError) as error:  # Arrow's are ValueErrors
-            raise StoreDamaged(f"a row of runs holds no valid values: {error}") from error
-    return merged(parts)
+    """Raises StoreDamaged when a row is not sound."""
+    rows = database.columns(FIGURES, sessions, scenario, within)
+    return merged([_columns(figures) for figures in sound_figures(rows)])
 
 
-def _part(chunk: Sequence[Sequence[Any]]) -> Columns:
-    texts, *columns, vcpus, shares, others, sums = zip(*chunk, strict=True)
-    numbers = {n: np.array(v, dtype=np.int64) for n, v in zip(NUMBERS, columns, strict=True)}
-    codes, known = coded(list(texts))
-    lines = [lists_text(*pair).encode() for pair in zip(vcpus, shares, strict=True)]
-    words = [
-        np.fromiter(map(text_word, known), dtype=np.int64)[codes],
-        *numbers.values(),
-        np.fromiter(map(crc32, lines), dtype=np.int64, count=len(lines)),
-        np.array(others, dtype=np.int64),
-    ]
-    if not np.array_equal(_fold(words), np.array(sums, dtype=np.int64)):
-        raise StoreDamaged("a row of runs does not match its checksum")
-    table = _decoded(lines)
-    return Columns(_split(codes, known), numbers, _shares(table), _vcpus(table))
-
-
-def _fold(words: Sequence[Integers]) -> Integers:
-    """As results.store.checksums.fold, of many rows at once."""
-    value = np.zeros(len(words[0]), dtype=np.uint64)
-    for word in words:
-        value ^= word.view(np.uint64)
-        value *= np.uint64(MULTIPLIER)
-        value ^= value >> np.uint64(32)
-    return value.view(np.int64)
+def _columns(figures: Figures) -> Columns:
+    try:
+        table = _decoded(figures.lists)
+        texts = _split(figures.codes, figures.known)
+        return Columns(texts, figures.numbers, _shares(table), _vcpus(table))
+    except (ValueError, OverflowError) as error:  # Arrow's are ValueErrors
+        raise StoreDamaged(f"a row of runs holds no valid values: {error}") from error
 
 
 def _split(codes: NDArray[np.int32], known: Sequence[str]) -> dict[str, Coded]:

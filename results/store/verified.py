@@ -13,17 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from sqlalchemy import Column, ColumnElement, Engine, Executable, Table, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from results.errors import RecordInvalid, UsageError
 
 from .checksums import is_sound
+from .columns import Integers
 from .damage import Damage, StoreDamaged, is_damage
 from .database import connect_engine, engine_over
 from .recovery import Recovered, recover
 from .schema import AA, RUNS, SESSIONS, TALLIES
 from .tallies import Tallies, Tally, check_tallies
+from .verification import ROWS, sound_figures
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -88,26 +91,29 @@ class VerifiedDatabase:
     def columns(
         self,
         columns: Sequence[str],
-        sessions: Sequence[str],
+        sessions: Sequence[str | None],
         scenario: str | None = None,
-        within: tuple[int, int] | None = None,
+        within: tuple[int, int] = (0, 1 << 62),
     ) -> Iterator[Sequence[Any]]:
-        """Rows of `columns` (SQL by results.store.schema) of the runs of `sessions`, as added.
+        """Rows of `columns` (SQL) of the runs of `sessions` (None: of all), as added.
 
         `within` are the lowest and highest `seq` wanted. Rows are not verified; raises StoreDamaged
         when they cannot be read.
         """
-        # A query per session: its index has the rows in their order, and nothing is sorted.
-        only = "session = ?" + (" AND scenario = ?" if scenario is not None else "")
-        only += " AND seq BETWEEN ? AND ?"
-        query = f"SELECT {', '.join(columns)} FROM runs WHERE {only} ORDER BY seq"  # noqa: S608 - ours
-        further = (*(() if scenario is None else (scenario,)), *(within or (0, 1 << 62)))
         with self.errors():
             # The driver's own cursor: SQLAlchemy's rows take three times as long.
             connection = self._source.raw_connection()
             try:
+                # A query per session: its index has the rows in their order, and nothing is sorted.
                 for session in sessions:
-                    yield from connection.cursor().execute(query, (session, *further))
+                    wanted = {"session": session, "scenario || ''": scenario}
+                    given = {sql: value for sql, value in wanted.items() if value is not None}
+                    only = "".join(f" AND {sql} = ?" for sql in given)
+                    query = (
+                        f"SELECT {', '.join(columns)} FROM runs "  # noqa: S608 - ours
+                        f"WHERE seq BETWEEN ? AND ?{only} ORDER BY seq"
+                    )
+                    yield from connection.cursor().execute(query, (*within, *given.values()))
             finally:
                 connection.close()
 
@@ -150,9 +156,9 @@ class VerifiedDatabase:
         if self._is_new(*key):
             # Later runs have a higher number: another process may be adding them.
             tally = self.tallies().runs_of(session, scenario)
-            query = select(RUNS).where(RUNS.c.seq <= tally.last, *runs_of(session, scenario))
-            query = query.order_by(RUNS.c.seq)
-            _verify(RUNS, (row._mapping for row in self.rows(query)), tally)
+            rows = self.columns(ROWS, [session], scenario, (tally.first, tally.last))
+            numbers = [figures.numbers["seq"] for figures in sound_figures(rows)]
+            check_complete(numbers, tally)
             self._verified.add(key)
 
     def verify_absent(self, prefix: str) -> None:
@@ -185,8 +191,18 @@ def runs_of(session: str | None, scenario: str | None) -> list[ColumnElement[boo
     return found
 
 
+def check_complete(numbers: Sequence[Integers], tally: Tally) -> None:
+    """Raises StoreDamaged unless these are the `seq` of all runs that are counted, in order.
+
+    Rows on a misplaced page come out of order, and cannot be looked up.
+    """
+    seq = np.concatenate(numbers) if numbers else np.empty(0, dtype=np.int64)
+    if len(seq) != tally.count or not np.all(np.diff(seq) > 0):
+        raise StoreDamaged(f"{len(seq)} of {tally.count} runs are there, or not in order")
+
+
 def _verify(table: Table, rows: Iterable[Row], tally: Tally) -> None:
-    """Rows are to come in order: on a misplaced page they do not, and cannot be looked up."""
+    """As `check_complete`, for rows of other tables."""
     count = last = 0
     for row in rows:
         if not is_sound(table, row) or row["seq"] <= last:

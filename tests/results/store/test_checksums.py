@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.store import column_reader, schema
+from results.store import schema
 from results.store.checksums import fold, is_sound, sealed
 from results.store.columns import integers
 from results.store.rows import row_of
+from results.store.verification import fold_all
 
 INTEGERS = st.integers(-(1 << 63), (1 << 63) - 1)
 
@@ -46,7 +47,7 @@ def test_a_row_is_not_sound_in_another_table():
 @given(st.lists(st.lists(INTEGERS, min_size=3, max_size=3), min_size=1))
 def test_many_are_folded_as_one(rows):
     columns = [integers(column) for column in zip(*rows, strict=True)]
-    assert column_reader._fold(columns).tolist() == [fold(row) for row in rows]
+    assert fold_all(columns).tolist() == [fold(row) for row in rows]
 
 
 def test_what_is_stored_is_sound(store, stored, add, make_run):
