@@ -1,4 +1,4 @@
-# Each target installs what it needs first, and says nothing where all is there.
+# Each target first installs what is missing, and prints nothing when nothing is.
 
 SCENARIOS ?= anon hugetlb-2m
 BOOTS ?= 3
@@ -17,23 +17,23 @@ SHELL_SOURCES := runners/setup.sh .ci/run
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what is missing on this host (root), and the venv
+setup: ## install missing packages (as root) and create .venv
 	@runners/setup.sh
 
 bench: setup ## measure and write an HTML report: SCENARIOS="anon hugetlb-2m" BOOTS=3 UPDATES=5
 	@$(BIN)/pausebench run $(SCENARIOS) --boots $(BOOTS) --updates $(UPDATES); status=$$?; \
 	case $$status in 0|3) printf 'report: '; $(BIN)/pausebench report;; esac; exit $$status
 
-lab: setup ## measure assigned devices (VFIO) in a virtual machine: LAB_SCENARIOS="vfio-type1"
+lab: setup ## measure guests with assigned devices (VFIO) in a VM: LAB_SCENARIOS="vfio-type1"
 	@$(BIN)/pausebench lab run $(LAB_SCENARIOS)
 
-nightly: setup ## the nightly job of the example: NIGHTLY=bench/examples/nightly.toml
+nightly: setup ## run a nightly job: NIGHTLY=bench/examples/nightly.toml
 	@$(BIN)/pausebench nightly $(NIGHTLY)
 
 test: setup ## run the tests: PYTEST_ARGS="-k timeline"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: check-style check-types check-imports check-bpf check-shell ## lint, format, types, layers
+check: check-style check-types check-imports check-bpf check-shell ## check lint, format, types, layers
 
 check-style: setup
 	@$(BIN)/ruff check --quiet .
@@ -45,14 +45,14 @@ check-types: setup
 check-imports: setup
 	@out=$$($(BIN)/lint-imports 2>&1) || { echo "$$out"; exit 1; }
 
-# clang-format and shellcheck are no part of the set-up: they are worth their 100 MB only to
-# someone who edits those files.
+# Setup does not install clang-format and shellcheck (100 MB): only those who edit the BPF sources
+# and shell scripts need them.
 check-bpf:
-	@if ! command -v clang-format >/dev/null; then echo "no clang-format here: BPF sources not checked"; \
+	@if ! command -v clang-format >/dev/null; then echo "clang-format is missing: BPF sources not checked"; \
 	elif [ -n "$(BPF_SOURCES)" ]; then clang-format --dry-run --Werror $(BPF_SOURCES); fi
 
 check-shell:
-	@if ! command -v shellcheck >/dev/null; then echo "no shellcheck here: shell scripts not checked"; \
+	@if ! command -v shellcheck >/dev/null; then echo "shellcheck is missing: shell scripts not checked"; \
 	else shellcheck $(SHELL_SOURCES); fi
 
 clean: ## remove caches and build output; keeps .venv and out/

@@ -1,1 +1,1 @@
-"""What is asked: scenarios, the experiment loop, benchmarks and the command line."""
+"""What is measured: scenarios, the experiment loop, benchmarks and the command line."""

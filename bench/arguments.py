@@ -1,4 +1,4 @@
-"""Values of the command line, from text: sizes, times, counts and budgets."""
+"""Values on the command line: sizes, times, counts and budgets from text."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _UNITS_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 class TimeBudget(NamedTuple):
-    """The time that `share` of the blackouts of a scenario are to stay under.
+    """The time that `share` of a scenario's runs must stay under.
 
-    `scenario` is EVERY for all that have no budget of their own; `share` None where none was named.
+    `scenario` is EVERY for all scenarios without a budget of their own; `share` is None if none was
+    given.
     """
 
     scenario: str
@@ -32,7 +33,7 @@ def parse_budget(text: str) -> TimeBudget:
     limit, colon, percent = value.partition(":")
     limit_ns, share = _time_ns(limit), _number(percent) / 100.0 if colon else None
     if limit_ns is None or (sign and not scenario) or not (share is None or 0 < share <= 1):
-        raise UsageError(f"`{text}` is no {BUDGET}, like 10ms, 50:99 or anon=500us")
+        raise UsageError(f"invalid budget `{text}`: expected {BUDGET}, e.g. 10ms or anon=500us:99")
     return TimeBudget(scenario or EVERY, limit_ns, share)
 
 
@@ -54,7 +55,7 @@ def _time_ns(text: str) -> int | None:
 
 
 def _number(text: str) -> float:
-    """NaN, which is within no bounds, for what is no number."""
+    """NaN, which is within no bounds, for a malformed number."""
     try:
         return float(text)
     except ValueError:
@@ -62,20 +63,20 @@ def _number(text: str) -> float:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1, for argparse."""
+    """An integer from 1, for argparse."""
     try:
         number = int(text)
     except ValueError:
         number = 0
     if not 1 <= number <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1")
+        raise argparse.ArgumentTypeError(f"`{text}` is not an integer from 1")
     return number
 
 
 def parse_size(text: str) -> int:
     """`256M`, `1G`, `1.5G` or plain bytes → bytes. Raises UsageError."""
-    # 18 digits: more is no memory, and float() of much more is infinite.
+    # 18 digits: no memory is larger, and float() of many more digits is infinite.
     match = re.fullmatch(r"(\d{1,18}(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
-        raise UsageError(f"`{text}` is no size: write it like 256M or 1G")
+        raise UsageError(f"invalid size `{text}`: expected e.g. 256M or 1G")
     return int(float(match[1]) * _UNITS_BYTES[match[2].upper()])

@@ -7,55 +7,73 @@ import contextlib
 import importlib
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from results.errors import HostUnfit, PausebenchError
 
-# command → one line of help. What it takes is in bench/commands, what it does in bench/handlers, in
-# a module of its name each; they are imported only when it is the one asked for.
+# Command → one line of help. Its arguments are in bench/commands, its body in bench/handlers, each
+# in a module of its name; they are imported only for the command that was given.
 COMMANDS: dict[str, str] = {
-    "run": "hand guests over again and again and measure how long they stand still",
-    "compare": "is build B worse than build A, and which phase moved",
-    "claims": "the claims made for cpr-transfer, each shown or refuted here",
-    "matrix": "every old build to every new one: blackout or why it does not go",
-    "lab": "measure assigned devices (VFIO) in a virtual machine, on hosts without VFIO",
-    "build": "QEMU builds to compare: from a Debian suite, a tree or a path",
-    "list": "the scenarios that can be run",
-    "show": "one handover as a waterfall, with its evidence",
-    "why": "why one blackout was as long as it was: its critical path",
-    "report": "a session as HTML, Markdown, JUnit, JSON, metrics, Parquet or a trace",
-    "nightly": "the job of a night: builds, verdicts, history, reports, a mail",
-    "history": "a scenario over the nights, and where its level changed",
-    "replay": "judge stored evidence again; needs no QEMU, root or BPF",
-    "calibrate": "inject pauses of known length and show how much is recovered",
-    "sweep": "how the blackout grows with RAM, vCPUs or devices, beside a precopy",
-    "overhead": "how much longer guests stand still because they are watched",
-    "doctor": "what this host can measure, and the fix for what it cannot",
+    "run": "measure guest blackout over repeated updates",
+    "compare": "measure two builds in turns and judge B against A",
+    "claims": "test the claims made for cpr-transfer on this host",
+    "matrix": "update from every build to every build",
+    "lab": "measure assigned devices (VFIO) in a virtual machine",
+    "build": "manage the QEMU builds to measure",
+    "list": "list the scenarios",
+    "show": "show one update as a waterfall, with its evidence",
+    "why": "explain why one blackout took as long as it did",
+    "report": "write a session as HTML, Markdown, JUnit, JSON, metrics or a trace",
+    "nightly": "run a nightly job: builds, verdicts, history, reports, mail",
+    "history": "show a scenario over time and where its level changed",
+    "replay": "judge stored evidence again and compare with the stored result",
+    "calibrate": "inject pauses of known length and report how much is recovered",
+    "sweep": "measure how the blackout grows with RAM, vCPUs or devices",
+    "overhead": "measure how much the probes themselves lengthen the blackout",
+    "doctor": "check what this host can measure, and how to fix what it cannot",
 }
 
+_DESCRIPTION = (
+    "Measure how long a KVM guest really stands still when QEMU is replaced under it by "
+    "cpr-transfer, on real guests and by independent witnesses."
+)
 _EPILOG = """\
 exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit, 130 interrupted
 
 examples:
-  pausebench doctor                           is this host fit?
-  pausebench run anon hugetlb-2m              3 boots of 5 updates each
+  pausebench doctor                           check this host first
+  pausebench run anon hugetlb-2m              boot guests and update each several times
   pausebench run anon --ram 1G --vcpus 4 --boots 6 --updates 10
-  pausebench run anon --build next=/path/to/qemu-system-x86_64
-  pausebench show worst                       why was the longest one long?
+  pausebench compare system next=/path/to/qemu-system-x86_64
+  pausebench show worst                       the longest blackout of the last session
   pausebench report                           the last session as one HTML file
+
+`pausebench COMMAND --help` describes a command and its options.
 """
 
 
 class _Parser(argparse.ArgumentParser):
-    """Complains in one line, as all of pausebench does."""
+    """Reports an error in one line, as all of pausebench does."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"pausebench: {message} (`{self.prog} --help` shows how)\n")
+        self.exit(2, f"pausebench: {message} (see `{self.prog} --help`)\n")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Wraps prose to the terminal; text that has line breaks of its own is left as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(
+            paragraph if "\n" in paragraph else textwrap.fill(paragraph, width)
+            for paragraph in paragraphs
+        )
 
 
 class _Version(argparse.Action):
-    """Tells the version, which takes longer to find out than all else that --help needs."""
+    """Prints the version, which takes longer to look up than all else that --help needs."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from importlib import metadata
@@ -68,49 +86,40 @@ class _Version(argparse.Action):
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
-    """The parser; arguments of commands other than `only` are left out, which keeps --help fast."""
+    """The parser; of the commands only `only` gets its arguments, which keeps --help fast."""
     parser = _Parser(
-        prog="pausebench",
-        description="How long does a KVM guest really stand still when cpr-transfer replaces its "
-        "QEMU? Measured on real guests, by independent witnesses.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="pausebench", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=_Help
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
-        command = subparsers.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        command = subparsers.add_parser(name, help=text, formatter_class=_Help)
         if name == only:
             importlib.import_module(f"bench.commands.{name}").add_arguments(command)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status; no traceback reaches the user."""
+    """Run one command and return its exit status; no traceback reaches the user."""
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in words if not word.startswith("-")), None)
     args = build_parser(chosen if chosen in COMMANDS else None).parse_args(words)
     try:
         return int(importlib.import_module(f"bench.handlers.{args.command}").run(args))
     except HostUnfit as error:
-        return _complain(error, 4)
+        return _report(error, 4)
     except PausebenchError as error:
-        return _complain(error, 2)
+        return _report(error, 2)
     except BrokenPipeError:
-        # The reader of our output has gone (| head): nothing is left to say.
+        # The reader of our output has gone (| head).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        return _complain(PausebenchError("interrupted; what was finished is kept"), 130)
+        return _report(PausebenchError("interrupted; finished runs are stored"), 130)
     except Exception as error:
         if os.environ.get("PAUSEBENCH_DEBUG"):
             raise
-        return _complain(
+        return _report(
             PausebenchError(
                 f"internal error: {type(error).__name__}: {error} "
                 "(set PAUSEBENCH_DEBUG=1 for the traceback and report it)"
@@ -119,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
 
-def _complain(error: PausebenchError, status: int) -> int:
+def _report(error: PausebenchError, status: int) -> int:
     print(f"pausebench: {' '.join(str(error).split())}", file=sys.stderr)
     return status
 

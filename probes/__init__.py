@@ -1,1 +1,1 @@
-"""What is observed: BPF programs with their loader, and performance counters."""
+"""What is observed: BPF programs and their loader, performance counters, memory accounting."""

@@ -1,4 +1,4 @@
-"""Compiling BPF programs with the distribution's bcc, quietly."""
+"""Compiling BPF programs with the distribution's bcc, without its output on stderr."""
 
 from __future__ import annotations
 
@@ -15,34 +15,38 @@ from results.errors import HostUnfit
 from .bcc_loader import load_bcc
 from .headers import kernel_headers
 
-# bcc's own preamble redefines what the kernel's headers define; nothing of ours is hidden by this.
-_QUIET = ("-Wno-macro-redefined", "-Wno-duplicate-decl-specifier", "-Wno-address-of-packed-member")
+# bcc's own preamble redefines macros of the kernel headers; our sources raise none of these.
+_NO_WARNINGS = (
+    "-Wno-macro-redefined",
+    "-Wno-duplicate-decl-specifier",
+    "-Wno-address-of-packed-member",
+)
 
 
 def compile_program(source: Path, flags: Sequence[str] = ()) -> Any:
-    """A loaded `bcc.BPF` of the C file `source`.
+    """Compile and load the C file `source`; returns the `bcc.BPF`.
 
-    Raises HostUnfit with the compiler's or verifier's last words when it does not load.
+    Raises HostUnfit with the last message of the compiler or verifier when it does not load.
     """
     bcc = load_bcc()
     os.environ["BCC_KERNEL_SOURCE"] = str(kernel_headers().path)
     with tempfile.TemporaryFile() as log:
         try:
             with stderr_to(log.fileno()):
-                return bcc.BPF(src_file=str(source), cflags=[*_QUIET, *flags])
+                return bcc.BPF(src_file=str(source), cflags=[*_NO_WARNINGS, *flags])
         except Exception as error:
             log.seek(0)
-            words = log.read().decode(errors="replace").strip().splitlines()
-            last = next((w for w in reversed(words) if "error" in w.lower()), "")
+            lines = log.read().decode(errors="replace").strip().splitlines()
+            last = next((line for line in reversed(lines) if "error" in line.lower()), "")
             raise HostUnfit(
-                f"BPF program not loaded: {error} {last or ' '.join(words[-1:])}; "
-                "`pausebench doctor` says what this kernel allows"
+                f"BPF program not loaded: {error} {last or ' '.join(lines[-1:])}; "
+                "run `pausebench doctor` to see which probes this kernel supports"
             ) from error
 
 
 @contextmanager
 def stderr_to(fd: int) -> Iterator[None]:
-    """Send descriptor 2 elsewhere: LLVM and libbpf write to it from C."""
+    """Redirect descriptor 2 to `fd`: LLVM and libbpf write to it from C."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -54,11 +58,12 @@ def stderr_to(fd: int) -> Iterator[None]:
 
 
 class SkippedCalls:
-    """How often the kernel left the programs behind `fds` out, so far.
+    """How often the kernel has skipped the programs behind `fds`.
 
-    It does so on a CPU where something was preempted inside a bpf system call (bpf_prog_active in
-    trace_call_bpf); the program itself cannot see it. Source: /proc/PID/fdinfo; counted for these
-    programs since Linux 6.7. The files stay open: to open fifty of them took 2 ms of each update.
+    It skips a program on a CPU where a task was preempted inside a bpf system call
+    (bpf_prog_active in trace_call_bpf); the program itself cannot detect that. Source:
+    recursion_misses in /proc/PID/fdinfo, which counts it since Linux 6.7. The files stay open:
+    opening fifty of them took 2 ms in every update.
     """
 
     def __init__(self, fds: Iterable[int]) -> None:

@@ -1,4 +1,4 @@
-"""The BPF programs that watch handovers: loaded once a session, filtered by process."""
+"""The BPF programs that trace handovers: loaded once per session, filtered by process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from results.timeline.marks import KERNEL_EVENTS, MARK_NAMES, MARKS, choose_func
 
 from .bpf_program import SkippedCalls, compile_program
 
-_RING_PAGES = 256  # 1 MiB holds some thirty transfers' records; it is drained after each
+_RING_PAGES = 256  # 1 MiB: the records of some thirty transfers; drained after each
 _DATA_BYTES = 512
 _MAX_FDS = 8
 _KINDS = dict(enumerate(KERNEL_EVENTS, 1000))  # as in event.h
@@ -71,10 +71,10 @@ class _Message(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the probes saw of one transfer.
+    """What the probes recorded of one transfer.
 
-    `lost` records of QEMU's marks could not be written, or the kernel left their probe out;
-    `skipped` are the calls of all other probes that it left out, for whatever process.
+    `lost` counts records that could not be written and skipped calls of the probes at QEMU's marks;
+    `skipped` counts skipped calls of all other probes, in any process.
     """
 
     events: tuple[Event, ...]
@@ -86,23 +86,23 @@ class Observed:
 class HandoverProbe:
     """Probes on every QEMU build of a session; a context manager.
 
-    `watch` a process before its transfer, `arm` the vCPU threads in the hold, `collect` after the
+    `watch` a process before its transfer, `arm` the vCPU threads in the hold, `collect` once the
     guest has resumed. Nothing is read from the kernel in between.
     """
 
     def __init__(
         self, builds: Iterable[Build], *, only_bracket: bool = False, vfio: bool = False
     ) -> None:
-        """`only_bracket` leaves all out but guest entry and exit: the least that shows a blackout,
-        to see what the rest costs; `vfio` watches assigned devices too, which takes longer
-        to compile."""
+        """`only_bracket` traces guest entry and exit alone, the minimum that measures a blackout,
+        to find out what the other probes cost. `vfio` traces assigned devices too, which takes
+        longer to compile."""
         self._builds = tuple(builds)
         self._only_bracket = only_bracket
         self._vfio = vfio
         self._bpf: Any = None
         self._records: list[Event] = []
         self._lost_before = 0
-        self._marks = SkippedCalls(())  # of the programs at QEMU's marks
+        self._marks = SkippedCalls(())  # programs at QEMU's marks
         self._others = SkippedCalls(())
         self._skipped_before = 0
         self._opening: set[int] = set()  # processes whose vCPU threads are not known yet
@@ -112,7 +112,7 @@ class HandoverProbe:
         flags = [f"-DMARK_{name}={number}" for number, name in enumerate(MARK_NAMES)]
         flags.append(f"-DRING_PAGES={_RING_PAGES}")
         flags.append(f"-DCPUS={os.sysconf('SC_NPROCESSORS_CONF')}")
-        flags += [f"-DWITH_{name}" for name, event in _OPTIONAL.items() if _has(event)]
+        flags += [f"-DWITH_{name}" for name, event in _OPTIONAL.items() if _has_tracepoint(event)]
         flags += ["-DWITH_VFIO"] if self._vfio else []
         if self._only_bracket:
             flags.append("-DBRACKET_ONLY")
@@ -163,12 +163,12 @@ class HandoverProbe:
     # -- one transfer ---------------------------------------------------------------------
 
     def watch(self, pid: int, *, incoming: bool = False) -> None:
-        """Start to record what process `pid` does; `incoming` for one that awaits a guest."""
+        """Start recording process `pid`; `incoming` when it waits for a guest."""
         role = _AWAITING if incoming else _WATCHED
         self._bpf["watched"][ctypes.c_uint32(pid)] = ctypes.c_uint32(role)
 
     def forget(self, pid: int, tids: Iterable[int]) -> None:
-        """Drop a process that has ended, with its vCPU threads and counters."""
+        """Drop a process that has exited, with its vCPU threads and counters."""
         for table, keys in (("watched", (pid,)), ("totals", (pid,)), ("vcpus", tuple(tids))):
             for key in keys:
                 try:
@@ -179,39 +179,39 @@ class HandoverProbe:
             self.close_brackets(pid)
 
     def open_brackets(self, pid: int) -> None:
-        """Give every thread of `pid` that enters the guest a bracket when it first does.
+        """Open a bracket for every thread of `pid` at its first guest entry.
 
-        For a QEMU that runs the guest before anyone could ask it for its vCPU threads.
+        For a QEMU that runs the guest before it can be asked for its vCPU threads.
         """
         self._opening.add(pid)
         self._bpf["opening"][ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
         self._bpf["any_opening"][ctypes.c_int(0)] = ctypes.c_uint32(1)
 
     def close_brackets(self, pid: int) -> None:
-        """No further thread of `pid` gets one."""
+        """Stop opening brackets for further threads of `pid`."""
         self._opening.discard(pid)
         self._bpf["any_opening"][ctypes.c_int(0)] = ctypes.c_uint32(bool(self._opening))
         with suppress(KeyError):
             del self._bpf["opening"][ctypes.c_uint32(pid)]
 
     def forget_ended(self) -> None:
-        """Drop the brackets of threads that have ended, whoever opened them."""
+        """Drop the brackets of all threads that have exited."""
         table = self._bpf["vcpus"]
         for key in [key for key in table if not Path(f"/proc/{key.value}").exists()]:
             with suppress(KeyError):
                 del table[key]
 
     def watch_interrupts(self, numbers: Iterable[int]) -> None:
-        """Record the interrupts of assigned devices, whoever runs when they come."""
+        """Record the interrupts of assigned devices, whichever process they interrupt."""
         for number in numbers:
             self._bpf["interrupts"][ctypes.c_uint32(number)] = ctypes.c_uint32(1)
 
     def watched(self) -> set[int]:
-        """Processes that are being watched; the kernel's table of them holds 64."""
+        """The watched processes; the BPF map holds at most 64."""
         return {int(key.value) for key in self._bpf["watched"]}
 
     def arm(self, tids: Iterable[int]) -> None:
-        """Open an empty bracket for each vCPU thread. A thread inside KVM_RUN is taken as there."""
+        """Open an empty bracket for each vCPU thread, assumed to be inside KVM_RUN now."""
         table = self._bpf["vcpus"]
         for tid in tids:
             leaf = table.Leaf()
@@ -219,19 +219,19 @@ class HandoverProbe:
             table[ctypes.c_uint32(tid)] = leaf
 
     def collect(self, old_tids: tuple[int, ...], new_tids: tuple[int, ...]) -> Observed:
-        """Take what was recorded since the last call."""
+        """Take the records written since the last call."""
         self._bpf.ring_buffer_consume()
         events, self._records = tuple(sorted(self._records, key=lambda e: e.ns)), []
         lost = int(self._bpf["lost"][ctypes.c_int(0)].value) + self._marks.count()
-        missed, self._lost_before = lost - self._lost_before, lost
-        left_out = self._others.count()
-        skipped, self._skipped_before = left_out - self._skipped_before, left_out
-        return Observed(events, self.brackets(old_tids, new_tids), missed, skipped)
+        new_lost, self._lost_before = lost - self._lost_before, lost
+        skipped = self._others.count()
+        new_skipped, self._skipped_before = skipped - self._skipped_before, skipped
+        return Observed(events, self.brackets(old_tids, new_tids), new_lost, new_skipped)
 
     def brackets(
         self, old_tids: tuple[int, ...], new_tids: tuple[int, ...]
     ) -> tuple[VcpuBracket, ...]:
-        """What is known now of each vCPU, by its threads in old and in new QEMU."""
+        """The bracket of each vCPU as it is now, from its threads in old and in new QEMU."""
         return tuple(
             self._bracket(index, old, new)
             for index, (old, new) in enumerate(zip(old_tids, new_tids, strict=True))
@@ -257,7 +257,7 @@ class HandoverProbe:
         )
 
     def guest_faults(self, tid: int) -> int | None:
-        """Faults of the guest on an armed vCPU thread so far; None where no kernel event fires."""
+        """Guest page faults on an armed vCPU thread so far; None without kvm:kvm_page_fault."""
         try:
             return int(self._bpf["vcpus"][ctypes.c_uint32(tid)].faults) or None
         except KeyError:
@@ -277,7 +277,7 @@ _OPTIONAL = {
 }
 
 
-def _has(event: str) -> bool:
+def _has_tracepoint(event: str) -> bool:
     return (TRACEFS / "events" / event).is_dir()
 
 

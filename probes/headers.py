@@ -1,8 +1,8 @@
 """Kernel headers that bcc compiles against: the running kernel's, or a stand-in.
 
-Our programs include nothing beyond uapi and read no kernel struct, so headers of another version
-serve. Debian splits them into two trees, which bcc cannot take through one variable: a tree of
-links is laid out in a temporary directory then.
+Our programs include only uapi headers and read no kernel struct, so headers of another version
+work. Debian splits them into two trees but bcc takes one path: a temporary tree of symbolic links
+joins them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ARCH = {"x86_64": "x86", "aarch64": "arm64"}
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """Where headers are, of which kernel, and whether that is the running one."""
+    """A header tree, the kernel release it is for, and whether that is the running kernel."""
 
     path: Path
     release: str
@@ -35,29 +35,29 @@ class Headers:
 
 @functools.cache
 def kernel_headers() -> Headers:
-    """The running kernel's headers, else the newest installed ones.
+    """The running kernel's headers, or else the newest ones installed.
 
-    Raises HostUnfit when there are none.
+    Raises HostUnfit when none are installed.
     """
     running = os.uname().release
     own = MODULES / running / "build"
     if _complete(own):
         return Headers(own, running, True)
     if own.is_dir():
-        return Headers(_joined(own.resolve()), running, True)
+        return Headers(_merged(own.resolve()), running, True)
     for tree in _installed():
         release = tree.name.removeprefix("linux-headers-")
         if _complete(tree):
             return Headers(tree, release, release == running)
         if _common(tree) is not None:
-            return Headers(_joined(tree), release, release == running)
+            return Headers(_merged(tree), release, release == running)
     raise HostUnfit(
-        "no kernel headers: apt-get install linux-headers-$(uname -r), or any linux-headers-amd64"
+        "no kernel headers: apt-get install linux-headers-$(uname -r), or linux-headers-amd64"
     )
 
 
 def _installed() -> list[Path]:
-    """Header trees of the distribution that were configured for a kernel, newest first."""
+    """Header trees of the distribution that are configured for a kernel, newest first."""
     trees = [
         tree
         for tree in SOURCES.glob("linux-headers-*")
@@ -75,26 +75,28 @@ def _complete(tree: Path) -> bool:
 
 
 def _common(tree: Path) -> Path | None:
-    """Debian's second tree, `linux-headers-VERSION-common`, of a configured one."""
+    """Debian's second tree, `linux-headers-VERSION-common`, for a configured one."""
     found = tree.with_name(tree.name.rsplit("-", 1)[0] + "-common")
     if _complete(found):
         return found
-    # Cloud and real-time flavours have two words after the version.
+    # Cloud and real-time flavours have two components after the version.
     base = re.match(r"linux-headers-[\d.]+(?:\+deb\d+)?-\d+|linux-headers-[^-]+", tree.name)
     found = tree.with_name(f"{base[0]}-common") if base else found
     return found if _complete(found) else None
 
 
 def _started() -> int:
-    """Start of this process in clock ticks: with the pid it tells whose directory this is."""
+    """Start time of this process in clock ticks: with the pid it names the directory's owner."""
     return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
 
 
-def _joined(tree: Path) -> Path:
-    """One tree of links over Debian's two; gone when the program ends."""
+def _merged(tree: Path) -> Path:
+    """One tree of symbolic links to Debian's two; removed at exit."""
     common = _common(tree)
     if common is None:
-        raise HostUnfit(f"kernel headers in {tree} are not whole: reinstall linux-headers")
+        raise HostUnfit(
+            f"kernel headers in {tree} are incomplete: apt-get install --reinstall {tree.name}"
+        )
     joined = Path(tempfile.mkdtemp(prefix=f"pausebench-{os.getpid()}-{_started()}-"))
     atexit.register(shutil.rmtree, joined, ignore_errors=True)
     machine = f"arch/{_ARCH.get(platform.machine(), platform.machine())}/include"

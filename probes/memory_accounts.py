@@ -14,10 +14,10 @@ _REFRESH = Path("/proc/sys/vm/stat_refresh")
 
 
 def read_accounts(point: Point, pids: Mapping[str, int], *, exact_pins: bool = False) -> Accounts:
-    """Accounting now, of the processes in `pids` that still live, and of the host.
+    """Current accounting of the host and of those processes in `pids` that are alive.
 
-    The host's pin counters lag by some pages per CPU unless `exact_pins` folds them in, which
-    takes milliseconds on busy CPUs.
+    The host's pin counters lag by some pages per CPU unless `exact_pins` flushes the per-CPU
+    counters (vm.stat_refresh), which takes milliseconds on busy CPUs.
     """
     processes = {}
     for side, pid in pids.items():
@@ -32,21 +32,21 @@ def read_accounts(point: Point, pids: Mapping[str, int], *, exact_pins: bool = F
 
 
 def thread_faults(pid: int, tid: int) -> int | None:
-    """Page faults that the kernel served for a thread so far, those for its guest included.
+    """Page faults served for a thread so far, including those on behalf of its guest.
 
-    Source: min_flt and maj_flt in /proc/PID/task/TID/stat; mm_account_fault counts get_user_pages
-    by KVM too, which perf's page-faults leaves out. None when the thread is gone.
+    Source: min_flt and maj_flt in /proc/PID/task/TID/stat. mm_account_fault also counts
+    get_user_pages by KVM, which perf's page-faults omits. None when the thread has exited.
     """
     try:
         stat = Path(f"/proc/{pid}/task/{tid}/stat").read_text()
     except OSError:
         return None
-    fields = stat.rpartition(")")[2].split()  # the name before may hold anything
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
     return int(fields[7]) + int(fields[9])
 
 
 def fields_in_bytes(text: str, names: tuple[str, ...]) -> dict[str, int]:
-    """`Name:  123 kB` lines of a /proc file → bytes, for the names that are there."""
+    """`Name:  123 kB` lines of a /proc file → bytes, for those of `names` that it has."""
     found = {}
     for line in text.splitlines():
         name, _, rest = line.partition(":")

@@ -1,7 +1,7 @@
 """Page frames behind a process's memory, from /proc/PID/pagemap.
 
-Source: Documentation/admin-guide/mm/pagemap.rst. Bits 0-54 are the frame, shown only with
-CAP_SYS_ADMIN; bit 63 says that the page is mapped. The frames of a huge page follow its head's.
+Source: Documentation/admin-guide/mm/pagemap.rst. Bits 0-54 are the page frame number, zero without
+CAP_SYS_ADMIN; bit 63 is set when the page is present. The frames of a huge page are contiguous.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 PAGE_BYTES = 4096
 HUGE_PAGE_BYTES = 2 << 20
-# Up to 1 GiB of small pages every one is looked at; beyond that this many, in blocks.
+# All small pages of up to 1 GiB are read; of more, a sample of this size, in blocks.
 SAMPLE_PAGES = 262_144
 _BLOCK_PAGES = 64
-# A fault maps its neighbours too when they are in memory (fault_around_bytes, 64 KiB by default):
-# for 1 GiB that made 0.07 s of 0.4 s.
+# A fault also maps neighbouring pages that are in memory (fault_around_bytes, 64 KiB by default):
+# populating 1 GiB takes 0.07 s that way and 0.4 s page by page.
 _AROUND_PAGES = 16
 _FRAME = np.uint64((1 << 55) - 1)
 _PRESENT = np.uint64(1 << 63)
@@ -28,10 +28,10 @@ Numbers = npt.NDArray[np.int64]
 
 
 def choose_pages(first: int, end: int, unit_bytes: int, seed: int) -> Numbers:
-    """Which units of RAM to look at: all from page `first` to `end` (4 KiB pages), or a sample.
+    """Which units of RAM to read: all from page `first` to `end` (4 KiB pages), or a sample.
 
-    Returned as numbers of `unit_bytes` units, ascending. A sample is of blocks of neighbours, as
-    one read of pagemap then serves them all.
+    Returns indices of units of `unit_bytes`, ascending. A sample consists of blocks of neighbours,
+    each of which takes one read of pagemap.
     """
     per_unit = unit_bytes // PAGE_BYTES
     units = np.arange(first // per_unit, -(-end // per_unit), dtype=np.int64)
@@ -46,15 +46,15 @@ def choose_pages(first: int, end: int, unit_bytes: int, seed: int) -> Numbers:
 
 
 def read_frames(pid: int, address: int, units: Numbers, unit_bytes: int) -> Numbers:
-    """Frame of each unit mapped from `address` on in process `pid`; 0 where none is mapped.
+    """Frame of each unit from `address` on in process `pid`; 0 for a unit that is not mapped.
 
-    Raises PermissionError when the kernel hides frames, OSError when the process is gone.
+    Raises PermissionError when the kernel hides frames, OSError when the process has exited.
     """
     per_unit = unit_bytes // PAGE_BYTES
     frames = np.zeros(len(units), dtype=np.int64)
     fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for begin, stop in _stretches(units):
+        for begin, stop in _contiguous_ranges(units):
             count = int(units[stop - 1] - units[begin]) + 1
             entry = address // PAGE_BYTES + int(units[begin]) * per_unit
             if per_unit == 1:
@@ -73,12 +73,12 @@ def read_frames(pid: int, address: int, units: Numbers, unit_bytes: int) -> Numb
 def _entries(fd: int, entry: int, count: int) -> npt.NDArray[np.uint64]:
     data = os.pread(fd, count * 8, entry * 8)
     if len(data) != count * 8:
-        raise OSError("pagemap ends early: the process is gone or maps less")
+        raise OSError("short read of pagemap: the process has exited or maps less")
     return np.frombuffer(data, dtype=np.uint64)
 
 
-def _stretches(units: Numbers) -> Iterable[tuple[int, int]]:
-    """Index ranges of units without a hole."""
+def _contiguous_ranges(units: Numbers) -> Iterable[tuple[int, int]]:
+    """Index ranges of consecutive units."""
     if len(units) == 0:
         return
     breaks = np.flatnonzero(np.diff(units) != 1) + 1
@@ -87,9 +87,9 @@ def _stretches(units: Numbers) -> Iterable[tuple[int, int]]:
 
 
 def populate(pid: int, address: int, units: Numbers, frames: Numbers, unit_bytes: int) -> None:
-    """Make process `pid` map the units that have no frame yet, by reading a byte of each.
+    """Make process `pid` map the units that have no frame yet, by reading one byte of each.
 
-    A read of /proc/PID/mem faults pages in as the process itself would. Raises OSError.
+    A read of /proc/PID/mem faults pages in as an access by the process does. Raises OSError.
     """
     absent = units[frames == 0]
     if unit_bytes == PAGE_BYTES:

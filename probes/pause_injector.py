@@ -1,9 +1,9 @@
-"""Pauses of known length, injected into a QEMU at a phase boundary: what calibration measures.
+"""Pauses of known length, injected into a QEMU at a phase boundary, for calibration.
 
-The kernel stops the process when it reaches a function; a thread of ours lets it go on after the
-asked time. How long it really stood is taken from the scheduler by a BPF program of its own, which
-shares nothing with the probes whose figures it is held against, and bounded from below by our own
-clock at SIGCONT.
+The kernel stops the process when it reaches a function; a thread of ours continues it after the
+requested time. The actual length comes from scheduler events of a separate BPF program, which
+shares nothing with the probes under calibration, and has a lower bound: the time of SIGCONT on our
+own clock.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from results.records.scenario import Build
 
 from .bpf_program import compile_program
 
-# Functions inside every blackout, each reached once from the hold on. Both have a mark of
-# results.timeline.marks close before and behind, so that little else lies between them.
+# Functions inside every blackout, each called once after the hold. Both have a mark of
+# results.timeline.marks shortly before and after them, so that little else lies in between.
 NEW_BOUNDARY = "resume_all_vcpus"
-OLD_BOUNDARY = "bdrv_drain_all"  # in old QEMU: the vCPUs are paused, no state is saved yet
+OLD_BOUNDARY = "bdrv_drain_all"  # in old QEMU: vCPUs are paused, no state has been saved yet
 _POLL_MS = 50
 
 
@@ -39,7 +39,7 @@ class _Stop(ctypes.Structure):
 class Injected:
     """One injected pause (host ns): from the signal at the boundary until the thread ran again.
 
-    `continued_ns` is when SIGCONT was sent; what follows until `end_ns` is the wait for a CPU.
+    `continued_ns` is the time of SIGCONT; from then to `end_ns` the thread waits for a CPU.
     """
 
     pid: int
@@ -53,7 +53,7 @@ class Injected:
 
 
 class PauseInjector:
-    """Stops armed processes at `function`; a context manager with a thread of its own."""
+    """Stops armed processes at `function`; a context manager that runs its own thread."""
 
     def __init__(self, builds: Iterable[Build], function: str = NEW_BOUNDARY) -> None:
         self._builds = tuple(builds)
@@ -89,7 +89,7 @@ class PauseInjector:
         self._bpf["targets"][ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
 
     def injected(self, pid: int, timeout_s: float = 5.0) -> Injected:
-        """The pause that `pid` was given. Raises EventsLost when there was none."""
+        """The pause injected into `pid`. Raises EventsLost when it did not occur in time."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: pid in self._done, timeout_s):
                 raise EventsLost(1)
@@ -103,7 +103,7 @@ class PauseInjector:
         stop = ctypes.cast(data, ctypes.POINTER(_Stop)).contents
         pid, ns = int(stop.pid), int(stop.ns)
         if not stop.resumed:
-            self._stopped[pid] = (ns, self._let_go(pid, ns))
+            self._stopped[pid] = (ns, self._resume_after(pid, ns))
             return
         start, continued = self._stopped.pop(pid, (0, 0))
         if not start:
@@ -112,12 +112,12 @@ class PauseInjector:
             self._done[pid] = Injected(pid, start, continued, ns)
             self._arrived.notify_all()
 
-    def _let_go(self, pid: int, start_ns: int) -> int:
-        """Wait for the rest of the asked time and send SIGCONT; the time at which it was sent."""
+    def _resume_after(self, pid: int, start_ns: int) -> int:
+        """Wait for the rest of the requested time and send SIGCONT; returns when it was sent."""
         left = start_ns + self._lengths.pop(pid, 0) - time.monotonic_ns()
         if left > 0:
             time.sleep(left / 1e9)
         now = time.monotonic_ns()
-        with suppress(ProcessLookupError):  # a QEMU that was killed while it stood still
+        with suppress(ProcessLookupError):  # a QEMU that was killed while stopped
             os.kill(pid, signal.SIGCONT)
         return now

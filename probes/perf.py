@@ -1,7 +1,7 @@
-"""Counters of perf_event_open for whole QEMU processes, software ones and, with a PMU, hardware.
+"""perf_event_open counters of QEMU processes: software events and, with a PMU, hardware events.
 
-They cover the stretch from the hold to the resumed guest and are an independent check of the
-per-phase counters that BPF keeps.
+They cover the time from the hold to the resumed guest and check the per-phase counters of the BPF
+programs independently.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class _Attr(ctypes.Structure):
 
 
 def open_event(name: str, tid: int) -> int:
-    """File descriptor that counts `name` in thread `tid` and in threads it starts later.
+    """File descriptor of a counter for `name` in thread `tid` and in threads it starts later.
 
-    Raises OSError: ENOENT without a PMU, EACCES or EPERM without the right.
+    Raises OSError: ENOENT without a PMU, EACCES or EPERM without permission.
     """
     kind, config = EVENTS[name]
     attr = _Attr(type=kind, size=_ATTR_BYTES, config=config, flags=_INHERIT)
@@ -57,7 +57,7 @@ def open_event(name: str, tid: int) -> int:
 
 
 class ProcessCounters:
-    """Counts of one process from construction to `read`; events the host lacks are left out."""
+    """Counters of one process from construction to `read`; unsupported events are omitted."""
 
     def __init__(self, pid: int, events: Iterable[str] = tuple(EVENTS)) -> None:
         self._fds: dict[str, list[int]] = {}
@@ -69,7 +69,7 @@ class ProcessCounters:
                 try:
                     self._fds.setdefault(name, []).append(open_event(name, int(task.name)))
                 except ProcessLookupError:
-                    continue  # that thread has just ended
+                    continue  # the thread has just exited
                 except OSError:
                     refused.add(name)
         for name in refused:

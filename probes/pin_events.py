@@ -1,4 +1,7 @@
-"""Pin and unpin paths of the kernel, watched as far as it lets us, with the tier stated."""
+"""Calls on the kernel's pin and unpin paths, as far as it lets them be traced.
+
+The tier states which kinds of probes are in use.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from results.records.evidence import PinEvents
 
 from .bpf_program import compile_program, stderr_to
 
-# Long-term pins and their release: what VFIO, iommufd and io_uring take.
+# Taking and releasing long-term pins, as VFIO, iommufd and io_uring do.
 _FUNCTIONS = (
     "pin_user_pages_remote",
     "memfd_pin_folios",
@@ -31,7 +34,7 @@ _TRACEFS = Path("/sys/kernel/tracing")
 
 
 class PinProbe:
-    """Counts on every path the kernel has; a context manager, loaded once a session."""
+    """Counts calls on every path that the kernel has; a context manager, one per session."""
 
     def __init__(self) -> None:
         self._bpf: Any = None
@@ -57,7 +60,7 @@ class PinProbe:
         return self
 
     def _attach(self) -> tuple[str, ...]:
-        """Functions that this kernel has and lets us probe; a static one may be inlined."""
+        """Attach to the functions that can be probed here; a static one may be inlined."""
         found = []
         with Path("/dev/null").open("w") as sink, stderr_to(sink.fileno()):
             for name in _FUNCTIONS:
@@ -83,11 +86,11 @@ class PinProbe:
         return {name: int(table[ctypes.c_int(numbers[name])].value) for name in self._watched_paths}
 
     def since(self, before: dict[str, int]) -> PinEvents:
-        """Calls after `before` was taken."""
+        """Calls since `before`, an earlier result of `totals`."""
         now = self.totals()
         if not now:
             return PinEvents(
                 self.tier,
-                missing="no pin path is shown: needs CONFIG_KPROBES or iommu tracepoints",
+                missing="no pin path can be traced: needs CONFIG_KPROBES or iommu tracepoints",
             )
         return PinEvents(self.tier, {name: now[name] - before.get(name, 0) for name in now})

@@ -1,4 +1,4 @@
-"""What the scheduler does with both QEMUs inside the blackout: loaded once a session."""
+"""What the scheduler does with both QEMUs in the blackout. Loaded once per session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from results.records.scheduler import Kind, SchedulerEvent, Scheduling, WatchedT
 
 from .bpf_program import SkippedCalls, compile_program
 
-_RING_PAGES = 256  # 1 MiB: 14,500 records, where a quiet transfer leaves some 200
+_RING_PAGES = 256  # 1 MiB: 14,500 records; a transfer on an idle host writes some 200
 _KINDS: tuple[Kind, ...] = ("switch", "wake", "fork")
 _NAME_BYTES = 16
 
@@ -38,8 +38,8 @@ class _Record(ctypes.Structure):
 class SchedulerProbe:
     """Records the threads of chosen processes between `open` and `close`; a context manager.
 
-    Where the kernel lacks what it needs (Linux 5.15 on x86-64) `missing` says so and every
-    recording is empty for that reason: a blackout can be measured without knowing its causes.
+    It needs Linux 5.15 on x86-64. Where it cannot be loaded, `missing` holds the reason and every
+    recording is empty: a blackout can be measured without knowing its causes.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class SchedulerProbe:
             self._bpf.cleanup()
 
     def open(self, pids: Iterable[int]) -> None:
-        """Begin to record all threads of `pids`, those that they start later too."""
+        """Start recording all threads of `pids`, including those started later."""
         if self._bpf is None:
             return
         table = self._bpf["threads"]
@@ -81,8 +81,8 @@ class SchedulerProbe:
         self._records, self._threads = [], {}
         self._skipped_before = self._skipped.count()
         self._windows += 1
-        self._switch(self._windows)
-        # Twice: a thread that began between the first look and the recording is seen by the second.
+        self._set_window(self._windows)
+        # Twice: the second pass finds threads that started between the first and the recording.
         for pid in (*pids, *pids):
             for thread in _threads_of(pid):
                 if thread.tid not in self._threads:
@@ -91,28 +91,28 @@ class SchedulerProbe:
         self._since_ns = time.monotonic_ns()
 
     def close(self) -> Scheduling:
-        """End the recording and take what was recorded since `open`."""
+        """Stop recording; returns what was recorded since `open`."""
         if self._bpf is None:
             return Scheduling(missing=self.missing)
-        self._switch(0)
+        self._set_window(0)
         self._bpf.ring_buffer_consume()
         lost = int(self._bpf["lost"][ctypes.c_int(0)].value)
-        missed, self._lost_before = lost - self._lost_before, lost
+        new_lost, self._lost_before = lost - self._lost_before, lost
         events, self._records = tuple(sorted(self._records, key=lambda e: e.ns)), []
         own = tuple(thread.tid for thread in _threads_of(os.getpid()))
         threads, skipped = (
             tuple(self._threads.values()),
             self._skipped.count() - self._skipped_before,
         )
-        return Scheduling(self._since_ns, events, threads, missed, own=own, skipped=skipped)
+        return Scheduling(self._since_ns, events, threads, new_lost, own=own, skipped=skipped)
 
     def program_fds(self) -> tuple[int, ...]:
-        """Descriptors of the loaded programs, by which the kernel tells how long each ran."""
+        """Descriptors of the loaded programs, through which the kernel reports their run time."""
         if self._bpf is None:
             return ()
         return tuple(int(function.fd) for function in self._bpf.funcs.values())
 
-    def _switch(self, on: int) -> None:
+    def _set_window(self, on: int) -> None:
         self._bpf["window"][ctypes.c_int(0)] = ctypes.c_uint64(on)
 
     def _receive(self, context: Any, data: Any, size: int) -> None:
@@ -133,7 +133,7 @@ class SchedulerProbe:
 
 
 def _threads_of(pid: int) -> list[WatchedThread]:
-    """Threads of a process now; none when it has ended."""
+    """The current threads of a process; empty when it has exited."""
     found = []
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():

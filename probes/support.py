@@ -1,4 +1,4 @@
-"""What this kernel lets probes do, found by loading one of each kind and waiting for it to fire."""
+"""Which kinds of probes this kernel supports, found by attaching one of each and making it fire."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _TRACEPOINT, _UPROBE, _KPROBE, _FENTRY = range(4)  # as in support.bpf.c
 
 
 def probe_support() -> ProbeSupport:
-    """Try every kind of probe once. Takes a second or two; what the host lacks is no error here."""
+    """Try every kind of probe once. Takes a second or two; raises nothing for a missing kind."""
     headers, bcc_version = _headers(), ""
     try:
         bcc_version = str(load_bcc().__version__)
         bpf = _compiled()
     except HostUnfit as error:
-        why = _reason(error)
-        return ProbeSupport(why, why, why, why, headers, bcc_version)
+        reason = _reason(error)
+        return ProbeSupport(reason, reason, reason, reason, headers, bcc_version)
     try:
         return ProbeSupport(
-            tracepoints=_tried(
+            tracepoints=_attach_and_fire(
                 bpf,
                 _TRACEPOINT,
                 lambda: bpf.attach_tracepoint("raw_syscalls:sys_enter", fn_name="on_tracepoint"),
             ),
-            uprobes=_tried(
+            uprobes=_attach_and_fire(
                 bpf,
                 _UPROBE,
                 lambda: bpf.attach_uprobe(name="c", sym="getppid", fn_name="on_uprobe"),
             ),
-            kprobes=_tried(
+            kprobes=_attach_and_fire(
                 bpf, _KPROBE, lambda: bpf.attach_kprobe(event="vfs_read", fn_name="on_kprobe")
             ),
             fentry=_fentry(),
@@ -71,36 +71,36 @@ def _fentry() -> str:
     except HostUnfit as error:
         return _reason(error)
     try:
-        return _tried(bpf, _FENTRY, lambda: None)
+        return _attach_and_fire(bpf, _FENTRY, lambda: None)
     finally:
         bpf.cleanup()
 
 
-def _tried(bpf: Any, kind: int, attach: Callable[[], object]) -> str:
-    """Attach, do what the probe watches, and see that it was called; else the reason."""
-    with _words_of_c() as words:
+def _attach_and_fire(bpf: Any, kind: int, attach: Callable[[], object]) -> str:
+    """Attach a probe and trigger it; returns the reason when it fails, empty when it fired."""
+    with _captured_stderr() as last_line:
         try:
             attach()
         except Exception as error:
-            return words() or str(error)
+            return last_line() or str(error)
     os.getppid()
     Path("/proc/self/stat").read_bytes()
-    return "" if bpf["calls"][kind].value else "it attaches, but never fires"
+    return "" if bpf["calls"][kind].value else "attaches but never fires"
 
 
 def _reason(error: HostUnfit) -> str:
-    """What `compile_program` said, without its advice to ask the doctor."""
+    """The message of `compile_program` without its hint to run the doctor."""
     if os.geteuid() and "not permitted" in str(error):
         return "only root may load BPF programs here"
-    said = str(error).partition("; `pausebench doctor`")[0]
+    message = str(error).partition("; run `pausebench doctor`")[0]
     for noise in ("BPF program not loaded: ", "Need super-user privileges to run bpf: "):
-        said = said.removeprefix(noise)  # the second is bcc's word for any refusal
-    return said
+        message = message.removeprefix(noise)  # bcc prints the second for any error
+    return message
 
 
 @contextmanager
-def _words_of_c() -> Iterator[Callable[[], str]]:
-    """Keep what libbpf prints from the user; the function inside tells its last line."""
+def _captured_stderr() -> Iterator[Callable[[], str]]:
+    """Hide what libbpf prints; the function inside returns its last line."""
     with tempfile.TemporaryFile() as log:
 
         def last() -> str:

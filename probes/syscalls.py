@@ -1,4 +1,4 @@
-"""Linux system calls that neither Python nor the C library has a function for."""
+"""Linux system calls that neither Python nor the C library wraps."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _NUMBERS = {
 
 @cache
 def _libc() -> ctypes.CDLL:
-    """Made once: each new one builds a class, for which fifty events a transfer would pay."""
+    """Cached: every ctypes.CDLL creates a class, and a transfer opens fifty perf events."""
     return ctypes.CDLL(None, use_errno=True)
 
 
 def syscall(name: str, *arguments: object) -> int:
-    """Make the call `name`. Raises OSError with its errno, and ENOSYS where it has no number."""
+    """Make the call `name`. Raises OSError with its errno; ENOSYS when its number is unknown."""
     number = _NUMBERS.get(platform.machine(), {}).get(name)
     if number is None:
-        raise OSError(errno.ENOSYS, f"{name}: its number on {platform.machine()} is not known")
+        raise OSError(errno.ENOSYS, f"{name}: unknown system call number on {platform.machine()}")
     result = int(_libc().syscall(number, *arguments))
     if result < 0:
         code = ctypes.get_errno()

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from reports.claim_groups import other_failures
 from reports.claim_groups import summary_line as claims_summary
-from reports.claim_groups import wrong_beside
 from reports.wording import cell_name, figure, median_text, ms, shift_text
 from results.claims.document import ClaimsDocument
 from results.comparison import compare as judged
@@ -97,7 +97,13 @@ def headline(material: Material, *, strict: bool = False) -> Headline:
     if material.claims is not None:
         return _of_claims(material.claims)
     findings = [
-        *(found for cell in material.cells for found in _of_cell(cell)),
+        *(
+            found
+            for cell in material.cells
+            for found in _of_cell(cell)
+            # Others are compared with it: that it is slow is noted, not tonight's finding.
+            if not (found.word == "over budget" and material.is_baseline(cell))
+        ),
         *(
             _of_shift(comparison, cell)
             for comparison in material.comparisons
@@ -133,7 +139,7 @@ def _of_claims(claims: ClaimsDocument) -> Headline:
         "shown": found.count("shown"),
         "refuted": found.count("refuted"),
         "not_testable": found.count("not testable"),
-        "wrong_beside": wrong_beside(claims),
+        "wrong_beside": other_failures(claims),
     }
     word: Word = "shown" if counts["shown"] == len(found) else "partly shown"
     return Headline(word, "claims", text, "claims-tested", counts, SAME)
@@ -169,11 +175,13 @@ def _of_cell(cell: Cell) -> list[_Finding]:
         text = (
             f"{name}: {budget.within} of {budget.total} blackouts under {figure(budget.limit_ns)} "
             f"ms, asked were {cell.limit.share * 100:g} %"
+            + (f" ({budget.failed} runs failed)" if budget.failed else "")
         )
         missed = 1.0 - budget.within / budget.total if budget.total else 1.0
         counts = which | {
             "within": budget.within,
             "total": budget.total,
+            "failed": budget.failed,
             "limit_ns": budget.limit_ns,
             "asked_percent": cell.limit.share * 100,
         }

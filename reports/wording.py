@@ -16,11 +16,12 @@ def day(point: Point) -> str:
 
 
 def budget_text(cell: Cell) -> str:
-    """`20 of 24 under 5.00 ms`, and what was asked where it was not kept."""
+    """`20 of 24 under 5.00 ms, 3 failed`, and what was asked if it was not kept."""
     if cell.budget is None or cell.limit is None:
         return "–"
     budget = cell.budget
-    text = f"{budget.within} of {budget.total} under {figure(budget.limit_ns)} ms"
+    failed = f", {budget.failed} failed" if budget.failed else ""
+    text = f"{budget.within} of {budget.total} under {figure(budget.limit_ns)} ms{failed}"
     return f"{text} (missed: {cell.limit.share * 100:g} % asked)" if cell.over_budget else text
 
 

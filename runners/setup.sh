@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Host set-up: installs what pausebench needs and this host lacks, and changes nothing else.
+# Host setup: installs the dependencies of pausebench that are missing, and changes nothing else.
 #
-#   runners/setup.sh            set up; says nothing when all is there
-#   runners/setup.sh --check    print what is missing, change nothing; exit 1 when something is
+#   runners/setup.sh            install what is missing; prints nothing when nothing is
+#   runners/setup.sh --check    print what is missing and change nothing; exit 1 if anything is
 #
-# Exit 0: all is there. 1: a step failed. 2: wrong arguments.
-# 4: this host cannot be set up from here; the message says what to install by hand.
+# Exit status 0: nothing is missing. 1: a step failed. 2: invalid arguments.
+# 4: this host cannot be set up automatically; the message lists what to install by hand.
 #
-# PAUSEBENCH_OS_RELEASE names a file to read instead of /etc/os-release (the tests use it).
+# PAUSEBENCH_OS_RELEASE is a file to read instead of /etc/os-release (for the tests).
 set -euo pipefail
 export LC_ALL=C # apt's messages and versions are parsed below
 unset PYTHONHOME PYTHONPATH
@@ -16,16 +16,16 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv=$root/.venv
 stamp=$venv/.pausebench-pyproject
 os_release=${PAUSEBENCH_OS_RELEASE:-/etc/os-release}
-# Never the python3 on PATH: only the distribution's own sees the distribution's bcc, and
-# PyPI's package of that name is another thing.
+# Not the python3 on PATH: only the distribution's own sees the distribution's bcc, and PyPI's
+# package of that name is unrelated.
 python=/usr/bin/python3
 tracefs=/sys/kernel/tracing
 work=
 log=
 
-say() { printf 'set-up: %s\n' "$*" >&2; }
+say() { printf 'setup: %s\n' "$*" >&2; }
 
-die() { # die EXIT_CODE MESSAGE: with the end of the failed command's output, where there is one
+die() { # die EXIT_CODE MESSAGE: also prints the end of the failed command's output, if any
     local code=$1
     shift
     if [[ -n $log && -s $log ]]; then
@@ -35,7 +35,7 @@ die() { # die EXIT_CODE MESSAGE: with the end of the failed command's output, wh
     exit "$code"
 }
 
-os_field() { # in a subshell: the file is shell, and sets NAME, VERSION and more
+os_field() { # in a subshell: the file is a shell script that sets NAME, VERSION and others
     (
         # shellcheck source=/dev/null
         [[ -r $os_release ]] && . "$os_release"
@@ -45,20 +45,20 @@ os_field() { # in a subshell: the file is shell, and sets NAME, VERSION and more
 
 # --- what is missing -----------------------------------------------------------------------
 
-qemu_version() { # MAJOR.MINOR of the QEMU on PATH; nothing where there is none
+qemu_version() { # MAJOR.MINOR of the QEMU on PATH; empty when there is none
     local out
     out=$(qemu-system-x86_64 --version 2>/dev/null) || true
     if [[ $out =~ version\ ([0-9]+\.[0-9]+) ]]; then printf '%s' "${BASH_REMATCH[1]}"; fi
 }
 
 has_headers() {
-    # bcc wants configured headers. Those of another kernel serve for tracepoints and uprobes.
+    # bcc needs configured headers. Those of another kernel work for tracepoints and uprobes.
     [[ -e /lib/modules/$(uname -r)/build || -e /sys/kernel/kheaders.tar.xz ]] ||
         compgen -G '/usr/src/linux-headers-*/include/generated' >/dev/null
 }
 
-packages=() # what apt would install
-needs=()    # the same, in words
+packages=() # packages to install
+needs=()    # the same, as text for the user
 
 need() {
     packages+=("$1")
@@ -69,7 +69,7 @@ find_needs() {
     packages=() needs=()
     local version lacks
     version=$(qemu_version)
-    # cpr-transfer came with QEMU 10.0.
+    # cpr-transfer needs QEMU 10.0.
     if ((${version%%.*} + 0 < 10)); then
         need qemu-system-x86 "QEMU 10.0 or newer (qemu-system-x86_64 on PATH; here: ${version:-none})"
     fi
@@ -93,22 +93,22 @@ find_needs() {
     fi
 }
 
-lacks_tracefs() { # false where the kernel has none: nothing can be mounted then
+lacks_tracefs() { # false if the kernel has no tracefs: then it cannot be mounted
     [[ ! -e $tracefs/events && ! -e /sys/kernel/debug/tracing/events ]] &&
         grep -qw tracefs /proc/filesystems
 }
 
-venv_trouble() { # why .venv cannot be used as it is; nothing when it can
+venv_problem() { # why .venv cannot be used; empty when it can
     if [[ ! -e $venv ]]; then
-        printf 'there is none'
+        printf 'it does not exist'
     elif ! "$venv/bin/python" -c '' 2>/dev/null || [[ ! -x $venv/bin/pip ]]; then
         printf 'it is broken'
     elif ! grep -qxF "home = ${python%/*}" "$venv/pyvenv.cfg" ||
         ! grep -q "^version = $("$python" -Ic 'import sys; print("%d[.]%d" % sys.version_info[:2])')" \
             "$venv/pyvenv.cfg"; then
-        printf 'it is of another python than %s' "$python"
+        printf 'it was created with another Python than %s' "$python"
     elif ! grep -q "^command = .* ${venv//./[.]}\$" "$venv/pyvenv.cfg"; then
-        printf 'it was made at another place' # its scripts name that place
+        printf 'it was created in another directory' # its scripts contain that path
     elif ! "$venv/bin/python" -Ic 'import importlib.util as u, sys; sys.exit(not u.find_spec("bcc"))'; then
         printf "it does not see the distribution's bcc"
     fi
@@ -121,15 +121,15 @@ lacks_project() {
 }
 
 check() {
-    local missing=() trouble
+    local missing=() problem
     find_needs
     missing+=("${needs[@]}")
     if lacks_tracefs; then missing+=("tracefs, mounted at $tracefs"); fi
-    trouble=$(venv_trouble)
-    if [[ -n $trouble ]]; then
-        missing+=(".venv ($trouble)")
+    problem=$(venv_problem)
+    if [[ -n $problem ]]; then
+        missing+=(".venv ($problem)")
     elif lacks_project; then
-        missing+=("the project and its Python packages in .venv, as pyproject.toml now names them")
+        missing+=("the project and its Python packages in .venv, as in the current pyproject.toml")
     fi
     ((${#missing[@]})) || exit 0
     printf 'missing: %s\n' "${missing[@]}"
@@ -138,11 +138,11 @@ check() {
 
 # --- system packages -----------------------------------------------------------------------
 
-refuse_if_not_ours() {
+refuse_unless_installable() {
     local reason hint
     if [[ " $(os_field ID) $(os_field ID_LIKE) " != *" debian "* &&
         " $(os_field ID) $(os_field ID_LIKE) " != *" ubuntu "* ]]; then
-        reason="this is $(os_field PRETTY_NAME), and only Debian and Ubuntu can be set up from here"
+        reason="this is $(os_field PRETTY_NAME); only Debian and Ubuntu can be set up automatically"
         hint="with this distribution's package manager"
     elif ((EUID != 0)); then
         reason="packages are missing, and only root can install them"
@@ -155,10 +155,10 @@ refuse_if_not_ours() {
     exit 4
 }
 
-logged() { "$@" >"$log" 2>&1 </dev/null 9>&-; } # a daemon that apt starts must not keep our lock
+logged() { "$@" >"$log" 2>&1 </dev/null 9>&-; } # a daemon that apt starts must not hold our lock
 
 apt() {
-    # DPkg::Lock::Timeout covers dpkg's lock, but not those of the lists and the archives.
+    # DPkg::Lock::Timeout covers dpkg's lock, but not the locks of the lists and the archives.
     local deadline=$((SECONDS + 300))
     until logged env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
         apt-get -y -q -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "$@"; do
@@ -167,18 +167,18 @@ apt() {
     done
 }
 
-options=() # apt's, where QEMU comes from the backports
+options=() # for apt, when QEMU is installed from backports
 
 install_packages() {
-    # --no-remove: a set-up may not take away what the host's owner installed.
+    # --no-remove: setup must not remove packages that the host's owner installed.
     apt "${options[@]}" --no-install-recommends --no-remove install "$@" ||
-        die 1 "apt could not install what is missing (above; a mirror out of reach?). By hand: apt-get update && apt-get install --no-install-recommends $*; then run make again"
+        die 1 "apt could not install the missing packages (see above; is the mirror unreachable?). By hand: apt-get update && apt-get install --no-install-recommends $*; then run make again"
 }
 
 update_lists() { # [APT OPTIONS]
-    # Without Error-Mode=any apt calls an unreachable mirror a success.
+    # Without Error-Mode=any an unreachable mirror counts as success.
     apt "$@" -o APT::Update::Error-Mode=any update ||
-        say "apt-get update failed ($(grep -m1 -E '^[EW]:' "$log")); going on with the lists that are there"
+        say "apt-get update failed ($(grep -m1 -E '^[EW]:' "$log")); continuing with the existing lists"
 }
 
 headers_package() {
@@ -189,15 +189,15 @@ headers_package() {
             return
         fi
     done
-    printf 'linux-headers-%s' "$(dpkg --print-architecture)" # apt then says that it has none
+    printf 'linux-headers-%s' "$(dpkg --print-architecture)" # apt then reports it as unavailable
 }
 
 candidate() { apt-cache "$@" policy qemu-system-x86 2>/dev/null | awk '/Candidate:/ { print $2 }'; }
 
 new_enough() { [[ -n $1 && $1 != "(none)" ]] && dpkg --compare-versions "$1" ge 1:10.0; }
 
-signed_by() { # signed_by MIRROR FILE...: the keyring that the host's own source of it names
-    # apt before 2.9 cannot tell it through indextargets.
+signed_by() { # signed_by MIRROR FILE...: the keyring given in the host's own source for it
+    # apt before 2.9 does not report it through indextargets.
     local mirror=${1%/} file
     shift
     for file; do
@@ -218,11 +218,11 @@ signed_by() { # signed_by MIRROR FILE...: the keyring that the host's own source
     '
 }
 
-private_backports() { # sets options: the host's sources and lists, plus the backports, in $work
-    # A host keeps its sources: one that suddenly has backports may upgrade other things from them.
+private_backports() { # sets options: the host's sources and lists, plus backports, in $work
+    # The host's sources stay unchanged: with backports it might upgrade other packages from them.
     local suite=$1 parts='' list='' lists='' mirror key option file
     eval "$(apt-config shell parts Dir::Etc::sourceparts/d list Dir::Etc::sourcelist/f lists Dir::State::lists/d)"
-    # The mirror is the one this host already uses for its release.
+    # Use the mirror that this host already uses for its release.
     IFS='|' read -r mirror key < <(
         # shellcheck disable=SC2016 # these are apt's variables
         apt-get indextargets --format '$(ORIGIN)|$(CODENAME)|$(COMPONENT)|$(REPO_URI)|$(SIGNED_BY)' \
@@ -238,12 +238,12 @@ private_backports() { # sets options: the host's sources and lists, plus the bac
         if [[ -r $file ]]; then cp "$file" "$work/parts/"; fi
     done
     if [[ -r $list ]]; then cp "$list" "$work/sources.list"; else : >"$work/sources.list"; fi
-    # With the host's lists in place apt asks only whether they are still current.
+    # With copies of the host's lists apt only checks whether they are current.
     find "$lists" -maxdepth 1 -type f ! -name lock -exec cp -p -t "$work/lists" {} +
     printf 'deb %s%s %s main\n' "$option" "$mirror" "$suite" >"$work/parts/pausebench-backports.list"
     options=(-o "Dir::Etc::SourceList=$work/sources.list" -o "Dir::Etc::SourceParts=$work/parts"
         -o "Dir::State::Lists=$work/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=)
-    chmod -R a+rX "$work" # apt fetches as a user of its own
+    chmod -R a+rX "$work" # apt downloads as a user of its own
     update_lists "${options[@]}"
     options+=(-t "$suite")
 }
@@ -257,12 +257,12 @@ install_qemu() {
         found=$(candidate "${options[@]}") || found=
     fi
     if ! new_enough "$found" && [[ $(os_field ID) == debian ]]; then
-        say "asking $suite for QEMU (this host's apt sources stay as they are)"
+        say "looking for QEMU in $suite (this host's apt sources stay unchanged)"
         if private_backports "$suite"; then found=$(candidate "${options[@]}") || found=; fi
     fi
     : >"$log"
     if ! new_enough "$found"; then
-        die 4 "this release has no QEMU 10.0 or newer, nor have its backports (newest: ${found:-none}). Install one by hand, put qemu-system-x86_64 on PATH, then run make again"
+        die 4 "neither this release nor its backports have QEMU 10.0 or newer (newest: ${found:-none}). Install one by hand, put qemu-system-x86_64 on PATH, then run make again"
     fi
     old=$(dpkg-query -W -f '${Version}' qemu-system-x86 2>/dev/null) || old=
     say "installing QEMU $found${options[*]:+ from $suite}${old:+ in place of $old}"
@@ -271,11 +271,11 @@ install_qemu() {
 
 install_needs() {
     local name plain=() qemu=
-    say "missing here: ${packages[*]}"
+    say "missing: ${packages[*]}"
     update_lists
     for name in "${packages[@]}"; do
         case $name in
-        qemu-system-x86) qemu=yes ;; # apart: -t backports must not reach the others
+        qemu-system-x86) qemu=yes ;; # separately: -t backports must not affect the others
         linux-headers) plain+=("$(headers_package)") ;;
         *) plain+=("$name") ;;
         esac
@@ -288,7 +288,7 @@ install_needs() {
     find_needs
     : >"$log"
     if ((${#needs[@]})); then
-        say "apt installed ${plain[*]}${qemu:+ qemu-system-x86}, but this host still lacks:"
+        say "apt installed ${plain[*]}${qemu:+ qemu-system-x86}, but these are still missing:"
         printf '  - %s\n' "${needs[@]}" >&2
         exit 4
     fi
@@ -296,28 +296,28 @@ install_needs() {
 
 # --- tracefs and the venv ------------------------------------------------------------------
 
-mount_tracefs() { # a warning only: without it there is no BPF, but all else works
+mount_tracefs() { # only a warning on failure: without it only BPF does not work
     if mount -t tracefs tracefs "$tracefs" 2>/dev/null; then
         say "mounted tracefs at $tracefs (until the next boot)"
     else
-        say "tracefs is not mounted and cannot be from here; BPF probes need it (as root: mount -t tracefs tracefs $tracefs)"
+        say "could not mount tracefs, which BPF probes need; as root: mount -t tracefs tracefs $tracefs"
     fi
 }
 
 make_venv() {
-    local trouble
-    trouble=$(venv_trouble)
-    if [[ -n $trouble ]]; then
-        say "making .venv ($trouble)"
+    local problem
+    problem=$(venv_problem)
+    if [[ -n $problem ]]; then
+        say "creating .venv ($problem)"
         rm -rf "$venv"
         logged "$python" -m venv --system-site-packages "$venv" ||
-            die 1 "$python could not make .venv. By hand: $python -m venv --system-site-packages .venv"
+            die 1 "$python could not create .venv. By hand: $python -m venv --system-site-packages .venv"
     fi
     if lacks_project; then
         say "installing the project and its Python packages into .venv"
         cd "$root"
         logged "$venv/bin/python" -m pip -q --disable-pip-version-check install -e '.[dev]' ||
-            die 1 "pip could not install the project's packages (above; an index out of reach?). By hand: .venv/bin/pip install -e '.[dev]'; then run make again"
+            die 1 "pip could not install the project's packages (see above; is the index unreachable?). By hand: .venv/bin/pip install -e '.[dev]'; then run make again"
         pyproject_sum >"$stamp"
     fi
 }
@@ -327,19 +327,19 @@ make_venv() {
 case ${1-} in
 '') ;;
 --check) check ;;
-*) die 2 "unknown argument $1; there is only --check" ;;
+*) die 2 "unknown argument $1; the only option is --check" ;;
 esac
 
-# Two makes at once in one clone: the second waits, and then finds everything done.
+# With two makes at once in one clone the second waits, and then finds nothing missing.
 exec 9<"$root"
 if ! flock -n 9; then
-    say "another set-up is at work here; waiting for it"
+    say "another setup is running in this clone; waiting for it"
     flock 9
 fi
 
 find_needs
-if ((${#needs[@]})); then refuse_if_not_ours; fi
-if ((${#needs[@]})) || [[ -n $(venv_trouble) ]] || lacks_project; then
+if ((${#needs[@]})); then refuse_unless_installable; fi
+if ((${#needs[@]})) || [[ -n $(venv_problem) ]] || lacks_project; then
     work=$(mktemp -d)
     log=$work/log
     : >"$log"

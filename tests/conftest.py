@@ -1,9 +1,9 @@
-"""What this host lets the tests do, what they left untested, and what they must not leave behind.
+"""Skips tests that the host cannot run, lists them, and checks that tests leave nothing behind.
 
-A test that needs something of the host carries a marker (pyproject.toml lists them). Where the
-host lacks it the test is skipped with the reason, and the run ends with a table of those; where
-the host has it the test runs, always. What is asked here is the host, never this project's code:
-a broken loader must fail its tests, not skip them.
+A test that needs something of the host has a marker (see pyproject.toml). On a host without it the
+test is skipped with the reason, and the run ends with a table of skipped tests; on a host that has
+it the test always runs. The checks here query the host only, never this project's code: a broken
+loader must fail its tests, not skip them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TRACEPOINT = "events/raw_syscalls/sys_enter/id"
 
 
-# --- what the host lacks: each returns the reason, or None ----------------------------------
+# --- what the host lacks: each function returns the reason, or None -------------------------
 
 
 def lacks_kvm() -> str | None:
@@ -43,19 +43,19 @@ def lacks_kvm() -> str | None:
             version = fcntl.ioctl(kvm, get_api_version)
     except OSError as error:
         return f"/dev/kvm: {error.strerror}"
-    return None if version == 12 else f"/dev/kvm speaks API {version}, not 12"
+    return None if version == 12 else f"/dev/kvm has API version {version}, not 12"
 
 
 def lacks_qemu() -> str | None:
     if shutil.which("qemu-system-x86_64") is None:
         return "no qemu-system-x86_64 on PATH"
     command = ["qemu-system-x86_64", "--version"]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
-    version = re.search(r"version (\d+)\.(\d+)", said)
+    output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
+    version = re.search(r"version (\d+)\.(\d+)", output)
     if version is None:
-        return "qemu-system-x86_64 does not tell its version"
+        return "qemu-system-x86_64 --version prints no version"
     if int(version[1]) < 10:
-        return f"QEMU {version[1]}.{version[2]} has no cpr-transfer (10.0 has)"
+        return f"QEMU {version[1]}.{version[2]} has no cpr-transfer (needs 10.0)"
     return None
 
 
@@ -79,7 +79,7 @@ def lacks_bpf() -> str | None:
 
 
 def lacks_tracepoint_program(tracepoint: int) -> str | None:
-    """Load the smallest program (r0 = 0; exit) and attach it, by the kernel's own calls."""
+    """Load and attach a minimal program (r0 = 0; exit) with raw system calls."""
     libc = ctypes.CDLL(None, use_errno=True)
     bpf, perf_event_open = (321, 298) if os.uname().machine == "x86_64" else (280, 241)
     code = ctypes.create_string_buffer(bytes.fromhex("b700000000000000 9500000000000000"))
@@ -124,7 +124,7 @@ def lacks_huge_pages() -> str | None:
     except OSError as error:
         return f"2 MiB pages cannot be reserved: {error.strerror}"
     if got < HUGE_PAGES_TRIED:
-        return f"only {got} of {HUGE_PAGES_TRIED} more 2 MiB pages could be reserved"
+        return f"only {got} of {HUGE_PAGES_TRIED} 2 MiB pages could be reserved"
     return None
 
 
@@ -152,7 +152,7 @@ LACKS: dict[str, Callable[[], str | None]] = {
 NOT_TESTED = pytest.StashKey[Counter[tuple[str, str]]]()
 
 
-@pytest.hookimpl(trylast=True)  # after -k and -m: nothing is asked for tests that will not run
+@pytest.hookimpl(trylast=True)  # after -k and -m: no checks for deselected tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     not_tested = config.stash.setdefault(NOT_TESTED, Counter())
     for item in items:
@@ -187,15 +187,15 @@ def reserved_huge_pages() -> dict[str, int]:
 
 
 def qemus_of(token: str) -> dict[int, str]:
-    """Live QEMUs that inherited `token`, whoever their parent is by now: process → argv."""
+    """Running QEMUs that inherited `token`, whatever their parent is now: pid → argv."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
-        # A zombie's environment is empty, and a process may end while it is looked at.
+        # A zombie's environment is empty, and a process may exit during the scan.
         with contextlib.suppress(OSError):
             if token.encode() not in (process / "environ").read_bytes():
                 continue
             argv = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            # Not argv[0] only: a build may run under its own dynamic loader.
+            # Not only argv[0]: a build may run with its own dynamic loader.
             if any(Path(word).name.startswith("qemu-system") for word in argv):
                 found[int(process.name)] = " ".join(argv)[:200]
     return found
@@ -205,7 +205,7 @@ def qemus_of(token: str) -> dict[int, str]:
 def nothing_left_behind() -> Iterator[None]:
     """Fail the run when it leaves a QEMU, a mount or a reserved huge page on the host.
 
-    Set up before and so torn down after every other session fixture.
+    Set up before, and so torn down after, every other session fixture.
     """
     name, token = "PAUSEBENCH_TEST_RUN", uuid.uuid4().hex
     mounts_before, huge_pages_before = mounts(), reserved_huge_pages()
@@ -213,21 +213,21 @@ def nothing_left_behind() -> Iterator[None]:
     yield
     del os.environ[name]
 
-    deadline = time.monotonic() + 2  # a killed QEMU with much RAM takes a moment to go
+    deadline = time.monotonic() + 2  # a killed QEMU with much RAM takes a moment to exit
     while (left := qemus_of(token)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    troubles = [f"QEMU {pid} was still alive (now killed): {argv}" for pid, argv in left.items()]
+    leaks = [f"QEMU {pid} was still running (now killed): {argv}" for pid, argv in left.items()]
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    troubles += [f"mount left behind: {line}" for line in sorted(mounts() - mounts_before)]
-    troubles += [
+    leaks += [f"mount left behind: {line}" for line in sorted(mounts() - mounts_before)]
+    leaks += [
         f"{pool}: {huge_pages_before.get(pool)} pages reserved before, {now} after"
         for pool, now in reserved_huge_pages().items()
         if now != huge_pages_before.get(pool)
     ]
-    if troubles:
-        lines = "\n  ".join(troubles)
+    if leaks:
+        lines = "\n  ".join(leaks)
         pytest.fail(
             f"the tests (or another run on this host) left behind:\n  {lines}", pytrace=False
         )

@@ -1,4 +1,4 @@
-"""One measuring session for all benchmarks of a pytest run: probes are loaded once."""
+"""One session for all benchmarks of a pytest run: probes are loaded once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Silent:
 
 @contextmanager
 def live_session(watch: Watch = DEFAULT_WATCH) -> Iterator[LiveSession]:
-    """A session on the system's QEMU; PAUSEBENCH_STORE names its store (out/)."""
+    """A session on the system's QEMU; PAUSEBENCH_STORE is its store (default: out/)."""
     if os.geteuid() != 0:
         pytest.skip("BPF probes and guest RAM need root")
     try:

@@ -4,7 +4,7 @@
     pytest-benchmark compare …
 
 The clock of these benchmarks advances only by the measured VM blackout, so that every statistic of
-pytest-benchmark is one of pauses, not of the seconds around them. A failed run fails its benchmark.
+pytest-benchmark is about pauses, not the seconds around them. A failed run fails its benchmark.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UPDATES = int(os.environ.get("PAUSEBENCH_UPDATES", "10"))
 
 
 class PauseClock:
-    """A clock in seconds that moves only when a pause has been measured."""
+    """A clock in seconds that advances only by measured pauses."""
 
     def __init__(self) -> None:
         self._ns = 0
@@ -44,10 +44,10 @@ CLOCK = PauseClock()
 @pytest.mark.parametrize("scenario", PLAIN, ids=lambda scenario: scenario.id)
 @pytest.mark.benchmark(timer=CLOCK, group="blackout")
 def test_blackout(benchmark: Any, live: LiveSession, scenario: Scenario) -> None:
-    """Hand one guest over `PAUSEBENCH_UPDATES` times (10)."""
+    """Update one guest `PAUSEBENCH_UPDATES` times (10)."""
     resolved = resolve(changed(scenario, {}))
     build = live.session.builds[0]
-    # A session of pytest has one boot a scenario; the number keeps its runs' ids apart.
+    # A pytest session has one boot per scenario; the number makes the ids of its runs unique.
     trial = Trial(resolved, build, build, 1 + secrets.randbelow(999_998), UPDATES, resolved.id)
     runs: list[Run] = []
     with asyncio.Runner() as runner:

@@ -1,9 +1,9 @@
-"""What proving costs: the time that it takes, and that it keeps out of the blackout.
+"""What the proof costs: the time it takes, and that it does not lengthen the blackout.
 
     .venv/bin/pytest bench/benchmarks/test_proof_cost.py -s
 
-PAUSEBENCH_BOOTS (10) guests are handed over with and without the proof in the order A B B A,
-PAUSEBENCH_BLOCKS (3) times each. A boot counts once, by the difference of its two medians.
+PAUSEBENCH_BOOTS (10) guests are updated with and without the proof in the order A B B A,
+PAUSEBENCH_BLOCKS (3) times each. A boot counts once, with the difference of its two medians.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ GOAL_NS = 1_000_000_000
 
 def trial_of(live: LiveSession, scenario: Scenario, updates: int) -> Trial:
     build = live.session.builds[0]
-    boot = 1 + secrets.randbelow(999_998)  # keeps the runs' ids apart
+    boot = 1 + secrets.randbelow(999_998)  # makes the ids of the runs unique
     return Trial(scenario, build, build, boot, updates, scenario.id)
 
 
-# -- the time that it takes ------------------------------------------------------------------
+# -- its time ---------------------------------------------------------------------------------
 
 
 @pytest.mark.benchmark(group="time of the proof")
@@ -45,11 +45,11 @@ def test_time_of_the_proof(benchmark: Any, live: LiveSession) -> None:
     """Proof of a guest of 1 GiB that has touched every 4 KiB page beyond the first 16 MiB."""
     scenario = resolve(changed(find_scenario("anon", BUILTIN), {"ram_bytes": GIB, "touched": 1.0}))
 
-    async def whole() -> list[Run]:
+    async def measure_all() -> list[Run]:
         async with await live.experiment.boot(trial_of(live, scenario, UPDATES)) as booted:
             return [await booted.update() for _ in range(UPDATES)]
 
-    runs = benchmark.pedantic(lambda: asyncio.run(whole()), rounds=1, iterations=1)
+    runs = benchmark.pedantic(lambda: asyncio.run(measure_all()), rounds=1, iterations=1)
     durations = []
     for run in runs:
         assert run.proof is not None
@@ -63,7 +63,7 @@ def test_time_of_the_proof(benchmark: Any, live: LiveSession) -> None:
     )
 
 
-# -- that it keeps out of the blackout -------------------------------------------------------
+# -- no effect on the blackout ----------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ def signed_rank_tail(n: int) -> list[float]:
 def paired_shift(differences: Sequence[float], confidence: float = 0.95) -> PairedShift:
     """Median of all pairwise means, bounded by the signed-rank test's inversion.
 
-    Fewer than 6 differences cannot reach 95 %: the interval is then all there is, and its true
-    confidence is told. Source: Hollander and Wolfe, Nonparametric Statistical Methods, 3.3.
+    Fewer than 6 differences cannot reach 95 %: the interval then spans all of them, and its true
+    confidence is returned. Source: Hollander and Wolfe, Nonparametric Statistical Methods, 3.3.
     """
     n = len(differences)
     walsh = sorted((differences[i] + differences[j]) / 2 for i in range(n) for j in range(i, n))
@@ -138,13 +138,13 @@ async def alternate(live: LiveSession, scenario: Scenario) -> Arms:
 
 @pytest.mark.parametrize("name", ["anon", "pinned"])
 @pytest.mark.benchmark(group="blackout with and without the proof")
-def test_proof_keeps_out_of_the_blackout(benchmark: Any, live: LiveSession, name: str) -> None:
+def test_proof_does_not_lengthen_the_blackout(benchmark: Any, live: LiveSession, name: str) -> None:
     scenario = resolve(find_scenario(name, BUILTIN))
 
-    def whole() -> list[Arms]:
+    def measure_all() -> list[Arms]:
         return [asyncio.run(alternate(live, scenario)) for _ in range(BOOTS)]
 
-    everything = benchmark.pedantic(whole, rounds=1, iterations=1)
+    everything = benchmark.pedantic(measure_all, rounds=1, iterations=1)
     boots = [arms for arms in everything if arms.proved and arms.bare]
     failed = [reason for arms in everything for reason in arms.failed]
     shift = paired_shift([arms.difference() for arms in boots])

@@ -1,4 +1,4 @@
-"""What measuring costs: a measured, verified, stored update against the bare QMP steps.
+"""What measuring costs: a measured, verified, stored update compared with the bare QMP steps.
 
 Both kinds alternate on one guest in one run, and the figure is the ratio of their medians.
 """
@@ -21,13 +21,13 @@ from bench.measurement.session import LiveSession
 from results.records.scenario import Scenario
 from runners.qemu.command_line import Sockets, channel
 from runners.qemu.guest import Guest, start_qemu, vcpu_tids
-from runners.qemu.migration import listens
+from runners.qemu.migration import is_listening
 
 PAIRS = int(os.environ.get("PAUSEBENCH_PAIRS", "15"))
 
 
 async def bare_update(guest: Guest) -> None:
-    """The same steps with nothing watched, sampled, compared, judged or stored."""
+    """The same steps with nothing probed, sampled, compared, judged or stored."""
     old, place = guest.qemu, guest.place
     name = secrets.token_hex(4)
     sockets = Sockets(place.directory / f"{name}.cpr", place.directory / f"{name}.main")
@@ -37,7 +37,7 @@ async def bare_update(guest: Guest) -> None:
         "migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}]
     )
     await old.execute("migrate-set-parameters", mode="cpr-transfer")
-    while not listens(sockets.cpr):
+    while not is_listening(sockets.cpr):
         await asyncio.sleep(0.001)
     await old.execute(
         "migrate", channels=[channel("main", sockets.main), channel("cpr", sockets.cpr)]
@@ -86,14 +86,14 @@ async def alternate(booted: Booted) -> tuple[list[float], list[float]]:
 def test_cost_of_measuring(benchmark: Any, live: LiveSession, vcpus: int) -> None:
     scenario: Scenario = resolve(changed(find_scenario("anon", BUILTIN), {"vcpus": vcpus}))
     build = live.session.builds[0]
-    boot = 1 + secrets.randbelow(999_998)  # keeps the runs' ids apart
+    boot = 1 + secrets.randbelow(999_998)  # makes the ids of the runs unique
     trial = Trial(scenario, build, build, boot, PAIRS, scenario.id)
 
-    async def whole() -> tuple[list[float], list[float]]:
+    async def measure_all() -> tuple[list[float], list[float]]:
         async with await live.experiment.boot(trial) as booted:
             return await alternate(booted)
 
-    bare, measured = benchmark.pedantic(lambda: asyncio.run(whole()), rounds=1, iterations=1)
+    bare, measured = benchmark.pedantic(lambda: asyncio.run(measure_all()), rounds=1, iterations=1)
     ratio = statistics.median(measured) / statistics.median(bare)
     benchmark.extra_info.update(
         ratio=round(ratio, 3),

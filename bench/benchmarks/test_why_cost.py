@@ -1,10 +1,10 @@
-"""What watching the scheduler adds to the blackout, with the guest's own gap as judge.
+"""What tracing the scheduler adds to the guest's own gap.
 
     .venv/bin/pytest bench/benchmarks/test_why_cost.py -s
 
-PAUSEBENCH_BOOTS (10) guests are handed over with and without it in the order A B B A,
-PAUSEBENCH_BLOCKS (3) times each. A boot counts once, by the difference of its two medians. Beside
-it stands what the kernel itself counts: the time its BPF programs ran (kernel.bpf_stats_enabled).
+PAUSEBENCH_BOOTS (10) guests are updated with and without it in the order A B B A,
+PAUSEBENCH_BLOCKS (3) times each. A boot counts once, with the difference of its two medians. The
+kernel's own count is printed as well: how long its BPF programs ran (kernel.bpf_stats_enabled).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def counting_bpf() -> Iterator[None]:
 
 
 def spent_ns(live: LiveSession) -> int:
-    """Time that the scheduler's programs ran so far."""
+    """How long the scheduler's BPF programs have run so far."""
     (ring,) = (i for i in live.experiment.instruments.loaded if isinstance(i, SchedulerRing))
     total = 0
     for fd in ring.probe.program_fds():
@@ -61,7 +61,7 @@ def spent_ns(live: LiveSession) -> int:
 
 
 async def alternate(live: LiveSession, scenario: Scenario) -> tuple[list[Run], list[Run]]:
-    """One boot, its updates in the order A B B A: those watched, those not."""
+    """One boot, its updates in the order A B B A: with the scheduler traced, and without."""
     everything = live.experiment.instruments
     unwatched = everything.without(SchedulerRing)
     watched: list[Run] = []
@@ -88,10 +88,10 @@ def gaps(runs: list[Run]) -> list[int]:
 def test_cost_of_watching_the_scheduler(benchmark: Any, live: LiveSession, name: str) -> None:
     scenario = resolve(find_scenario(name, BUILTIN))
 
-    def whole() -> list[tuple[list[Run], list[Run]]]:
+    def measure_all() -> list[tuple[list[Run], list[Run]]]:
         return [asyncio.run(alternate(live, scenario)) for _ in range(BOOTS)]
 
-    boots = benchmark.pedantic(whole, rounds=1, iterations=1)
+    boots = benchmark.pedantic(measure_all, rounds=1, iterations=1)
     pairs = [(gaps(watched), gaps(bare)) for watched, bare in boots]
     medians = [(statistics.median(a), statistics.median(b)) for a, b in pairs if a and b]
     shift = paired_shift([a - b for a, b in medians])

@@ -1,4 +1,4 @@
-"""Every claim put to the test on the builds of one session, step by step, in limited time."""
+"""All claims tested on the builds of one session, step by step, within a time limit."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from results.records.scenario import Build
 from results.store.store import Store
 
 from .lab import in_the_lab
-from .steps import Attempt, Route, Step, steps_for
-from .vfio_devices import DECIDES, Tested, on_this_host
+from .steps import Route, Step, StepContext, steps_for
+from .vfio_devices import DECIDES, DeviceFindings, on_this_host
 
-_GRACE_S = 30.0  # for a step that was begun in time
-_INTERRUPTED = "interrupted: what was not tried yet is missing"
+_GRACE_S = 30.0  # for a step that was started in time
+_INTERRUPTED = "interrupted: the remaining steps were not run"
 
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """What is to be tried, on which builds (from old to new), in how many seconds."""
+    """What to test, on which builds (oldest first), in how many seconds."""
 
     builds: Sequence[Build]
     boots: int
@@ -38,12 +38,12 @@ class Campaign:
     claims: tuple[int, ...] = ()  # empty: all
     upgrades: bool = True  # from older to newer builds too
     devices: tuple[str, ...] = ()  # addresses of PCI devices to assign
-    lab: bool = True  # without such devices: assigned ones in the lab, where it has been made
-    assigned_only: bool = False  # nothing but what `devices` decide
+    lab: bool = True  # without such devices: use the lab's, where it has been made
+    assigned_only: bool = False  # only the claims that `devices` decide
 
     @property
     def routes(self) -> list[Route]:
-        """Each build with itself, then every upgrade."""
+        """Each build to itself, then every upgrade."""
         found = [Route(build, build) for build in self.builds]
         if self.upgrades and not self.assigned_only:
             found += [Route(old, new) for old, new in combinations(self.builds, 2)]
@@ -58,44 +58,49 @@ def _version(build: Build) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", build.version.split()[0])[:3]))
 
 
-def carry_out(campaign: Campaign, store: Store, command: Sequence[str]) -> ClaimsDocument:
-    """Try all of it in one session, and keep what was found; after an interrupt what there is.
+def run_campaign(campaign: Campaign, store: Store, command: Sequence[str]) -> ClaimsDocument:
+    """Run the campaign in one session and store its findings, after an interrupt those so far.
 
-    Raises HostUnfit when nothing can be tried, KeyboardInterrupt after an interrupt.
+    Raises HostUnfit when no guest can run, KeyboardInterrupt after an interrupt.
     """
     began = time.monotonic()
     deadline = began + campaign.limit_s
     base = [resolve(find_scenario("anon", BUILTIN))]
     (scenario,), machine = on_common_machine(base, campaign.builds, None)
     extra = {"seed": str(campaign.seed), "machine": machine, "purpose": "claims"}
-    with SessionProgress(None, tell_boots=False) as progress:
-        assigned = _assigned(campaign, store, progress, command, extra, deadline)
-        tried = Tried(assigned.findings, assigned.notes)
+    with SessionProgress(None, boot_lines=False) as progress:
+        assigned = _assigned_devices(campaign, store, progress, command, extra, deadline)
+        collected = Collected(assigned.findings, assigned.notes)
         if campaign.assigned_only:
             if not assigned.session:
-                raise HostUnfit("; ".join(f.detail for f in tried.findings[:1]))
-            return _keep(campaign, store, began, assigned.session, tried)
+                raise HostUnfit("; ".join(f.detail for f in collected.findings[:1]))
+            return _stored(campaign, store, began, assigned.session, collected)
         with open_session([scenario], campaign.builds, store, progress, command, extra) as live:
-            attempt = Attempt(
+            context = StepContext(
                 live.experiment, scenario, campaign.boots, campaign.updates, campaign.seed
             )
             steps = steps_for(campaign.claims)
             complete = False
             try:
                 asyncio.run(
-                    try_all(attempt, campaign.routes, steps, deadline, tried, progress.note)
+                    run_steps(context, campaign.routes, steps, deadline, collected, progress.note)
                 )
                 complete = True
             finally:
-                tried.notes += [] if complete else [_INTERRUPTED]
+                collected.notes += [] if complete else [_INTERRUPTED]
                 lab = assigned.session
-                document = _keep(campaign, store, began, live.session.id, tried, lab)
+                document = _stored(campaign, store, began, live.session.id, collected, lab)
             live.status = document.exit_code
     return document
 
 
-def _keep(
-    campaign: Campaign, store: Store, began: float, session: str, tried: Tried, lab: str = ""
+def _stored(
+    campaign: Campaign,
+    store: Store,
+    began: float,
+    session: str,
+    collected: Collected,
+    lab: str = "",
 ) -> ClaimsDocument:
     document = ClaimsDocument(
         schema=SCHEMA,
@@ -104,89 +109,89 @@ def _keep(
         took_s=round(time.monotonic() - began),
         builds={build.label: build.version for build in campaign.builds},
         columns=tuple(route.name for route in campaign.routes),
-        findings=tuple(tried.findings),
+        findings=tuple(collected.findings),
         claims=DECIDES if campaign.assigned_only else campaign.claims,
         lab=lab,
-        notes=tuple(tried.notes),
+        notes=tuple(collected.notes),
     )
     write_claims(store.path, document)
     return document
 
 
-def _assigned(
+def _assigned_devices(
     campaign: Campaign,
     store: Store,
     progress: SessionProgress,
     command: Sequence[str],
     extra: dict[str, str],
     deadline: float,
-) -> Tested:
-    """What assigned devices decide: on this host, in the lab, or not at all."""
+) -> DeviceFindings:
+    """What assigned devices decide: on this host, in the lab, or nothing."""
     if campaign.claims and not set(DECIDES) & set(campaign.claims):
-        return Tested()
+        return DeviceFindings()
     builds = campaign.builds
     if campaign.devices:
         return on_this_host(store, builds, campaign.devices, progress, command, extra, deadline)
     if not campaign.lab:
-        return Tested()
+        return DeviceFindings()
     return in_the_lab(store, builds, command, campaign.limit_s, progress.note)
 
 
 @dataclass(slots=True)
-class Tried:
-    """What was found so far, and a note on each step that was left out."""
+class Collected:
+    """The findings so far, and a note on each step that was skipped."""
 
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-async def try_all(
-    attempt: Attempt,
+async def run_steps(
+    context: StepContext,
     routes: Sequence[Route],
     steps: Sequence[Step],
     deadline: float,
-    tried: Tried,
+    collected: Collected,
     note: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Carry out `steps`, each on every route, until `deadline` (time.monotonic), into `tried`.
+    """Run each of `steps` on every route until `deadline` (time.monotonic).
 
-    What goes wrong in a step is said of the claims that it was to decide; the other steps go on.
-    One that is at work beyond the deadline is cut off.
+    A step that fails makes its claims `not testable`, and the others still run. A step that is
+    still running after the deadline is cancelled.
     """
     for step in steps:
         for route in routes:
             if route.upgrade and not step.upgrades:
                 continue
             began = time.monotonic()
-            found = await _within(attempt, route, step, deadline, tried)
-            tried.findings += found
-            said = ", ".join(f"{f.found} {f.test}" for f in found if f.found != "shown")
+            findings = await _run_step(context, route, step, deadline, collected)
+            collected.findings += findings
+            others = ", ".join(f"{f.found} {f.test}" for f in findings if f.found != "shown")
             took = time.monotonic() - began
-            note(f"{route.name}: {step.about}, {took:.0f} s: {said or 'as claimed'}")
-            attempt.experiment.store.sync()
+            note(f"{route.name}: {step.title}, {took:.0f} s: {others or 'as claimed'}")
+            context.experiment.store.sync()
 
 
-async def _within(
-    attempt: Attempt, route: Route, step: Step, deadline: float, tried: Tried
+async def _run_step(
+    context: StepContext, route: Route, step: Step, deadline: float, collected: Collected
 ) -> list[Finding]:
-    """The findings of one step, or why there are none."""
+    """The findings of one step, or the reason why it has none."""
     left = deadline - time.monotonic()
     if left < step.expected_s:
-        tried.notes.append(f"no time was left for {step.about} on {route.name} (--limit)")
-        return not_tried(step, route.name, "no time was left, a larger --limit gives more")
+        collected.notes.append(f"no time was left for {step.title} on {route.name} (--limit)")
+        return not_testable(step, route.name, "no time was left (raise --limit)")
     try:
         async with asyncio.timeout(left + _GRACE_S):
-            return await step.try_on(attempt, route)
+            return await step.run(context, route)
     except TimeoutError:
-        tried.notes.append(f"{step.about} on {route.name} took too long and was cut off (--limit)")
-        return not_tried(step, route.name, "it took too long and was cut off")
-    except (PausebenchError, OSError) as error:  # a QEMU that is gone is met as either
-        return not_tried(step, route.name, f"{step.about} went wrong: {error}")
+        collected.notes.append(f"{step.title} on {route.name} timed out (--limit)")
+        return not_testable(step, route.name, "timed out")
+    except (PausebenchError, OSError) as error:  # a QEMU that has exited raises either
+        return not_testable(step, route.name, f"{step.title} failed: {error}")
 
 
-def not_tried(step: Step, build: str, why: str) -> list[Finding]:
-    """The findings of a step that did not come to its end."""
+def not_testable(step: Step, build: str, why: str) -> list[Finding]:
+    """The findings of a step that did not complete."""
     return [
-        Finding(step.topic, claim, build, step.about, "not testable", why)
+        Finding(step.topic, claim, build, step.title, "not testable", why)
         for claim in step.claims or (0,)
     ]

@@ -1,4 +1,4 @@
-"""Ordinary devices in a transfer: which go through, how long the pause is, who refuses what."""
+"""Ordinary devices in a transfer: which work, how long the pause is, what QEMU refuses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from bench.measurement.experiment import Experiment
 from bench.measurement.scenarios import on_common_machine, resolve
 from bench.measurement.schedule import Trial
 from results.claims.catalogue import Finding, Found, pair_name
+from results.claims.guest_outcome import guest_outcome
 from results.errors import HostUnfit, PausebenchError
 from results.qemu.log import complaints, of_side
 from results.records.run import Run
@@ -19,7 +20,7 @@ from runners.devices.virtio import ORDINARY, OrdinaryDevice, Settings
 from .linux_guest import try_linux
 
 _RAM_BYTES = 64 * MIB
-_COMPLAINTS = 3
+_ERRORS = 3
 
 
 async def try_devices(
@@ -30,19 +31,21 @@ async def try_devices(
     *,
     linux: bool = True,
 ) -> list[Finding]:
-    """Hand a guest with each device over from `old_build` to `new_build`; one finding each.
+    """Transfer a guest with each device from `old_build` to `new_build`; one finding each.
 
-    The guest is the payload, for which the device is there and idle; then Linux, which works with
-    devices all the while. Their runs are stored as device.NAME and device.linux-NAME.
+    The guest is the payload, which leaves the device idle; with `linux` also a Linux guest that
+    uses its devices during the transfer. Runs are stored as device.NAME and device.linux-NAME.
     """
-    found = [await _tried(experiment, old_build, new_build, device) for device in devices]
+    found = [await _with_device(experiment, old_build, new_build, device) for device in devices]
     if linux:
         builds = pair_name(old_build.label, new_build.label)
         found += await try_linux(experiment, old_build, new_build, builds)
     return found
 
 
-async def _tried(experiment: Experiment, old: Build, new: Build, device: OrdinaryDevice) -> Finding:
+async def _with_device(
+    experiment: Experiment, old: Build, new: Build, device: OrdinaryDevice
+) -> Finding:
     experiment.progress.doing(f"{device.what}, {pair_name(old.label, new.label)}")
     async with AsyncExitStack() as stack:
         try:
@@ -62,16 +65,17 @@ async def _transferred(
     try:
         booted = await experiment.boot(trial, settings.old)
     except PausebenchError as error:
-        words = _complaint(getattr(error, "log_tail", ""))
+        errors = _last_errors(getattr(error, "log_tail", ""))
         if device.needs is not None and not device.needs.exists():
-            return _finding(device, old, new, "not testable", f"no {device.needs} here", words)
-        return _finding(device, old, new, "refuted", f"the guest did not start: {error}", words)
+            return _finding(device, old, new, "not testable", f"no {device.needs}", errors)
+        return _finding(device, old, new, "refuted", f"the guest did not start: {error}", errors)
     async with booted:
         run = await booted.update(variation=settings.new)
-    if run.outcome == "failed":
-        words = _complaint(of_side(run.log_tail, "new"))
-        return _finding(device, old, new, "refuted", run.reason, words, run)
-    return _finding(device, old, new, "shown", figures(run), run=run)
+    found = guest_outcome(run)
+    if found == "shown":
+        return _finding(device, old, new, found, figures(run), run=run)
+    errors = _last_errors(of_side(run.log_tail, "new"))
+    return _finding(device, old, new, found, run.reason, errors, run)
 
 
 def _finding(
@@ -89,5 +93,5 @@ def _finding(
     return Finding("device", 0, builds, device.what, found, detail, evidence, quote, fix)
 
 
-def _complaint(log: str) -> str:
-    return "; ".join(complaints(log)[-_COMPLAINTS:])
+def _last_errors(log: str) -> str:
+    return "; ".join(complaints(log)[-_ERRORS:])

@@ -1,4 +1,4 @@
-"""What is plugged around a transfer, and in which order: devices, memory, and the cases of each."""
+"""The hot-plug cases: which devices and memory are plugged before a transfer, in which order."""
 
 from __future__ import annotations
 
@@ -7,52 +7,52 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from results.records.hotplug import Expected
+from results.claims.hotplug import Expected
 from results.records.scenario import MIB, Scenario
 from runners.devices.hotplug import HotplugUnit, Part
 
 MEMORY_BYTES = 8 * MIB  # of one plugged backend: not the size of guest RAM, nor of a ROM
 
-Make = Callable[[int, str, Path], HotplugUnit]  # place (1 or 2), name, private directory
+Make = Callable[[int, str, Path], HotplugUnit]  # slot (1 or 2), name, private directory
 
 
-def net(place: int, name: str, directory: Path) -> HotplugUnit:
-    """A virtio-net device in a slot of its own; without a name QEMU gives it none."""
-    hub, device = name or f"unnamed{place}", {"id": name} if name else {}
+def net(slot: int, name: str, directory: Path) -> HotplugUnit:
+    """A virtio-net device in its own slot; without a name it has no id."""
+    hub, device = name or f"unnamed{slot}", {"id": name} if name else {}
     return HotplugUnit(
         hub,
         (
-            Part("netdev_add", {"type": "hubport", "id": f"{hub}-hub", "hubid": place}),
+            Part("netdev_add", {"type": "hubport", "id": f"{hub}-hub", "hubid": slot}),
             Part(
                 "device_add",
-                {"driver": "virtio-net-pci", **device, "bus": f"slot{place}"}
-                | {"netdev": f"{hub}-hub", "mac": f"52:54:00:12:34:0{place}"},
+                {"driver": "virtio-net-pci", **device, "bus": f"slot{slot}"}
+                | {"netdev": f"{hub}-hub", "mac": f"52:54:00:12:34:0{slot}"},
             ),
         ),
     )
 
 
-def net_without_rom(place: int, name: str, directory: Path) -> HotplugUnit:
-    """As `net`, without the boot ROM, which is the only memory of its own."""
-    unit = net(place, name, directory)
+def net_without_rom(slot: int, name: str, directory: Path) -> HotplugUnit:
+    """Like `net`, without the boot ROM, which is the only memory that the device has."""
+    unit = net(slot, name, directory)
     backend, device = unit.parts
     return replace(unit, parts=(backend, Part(device.command, {**device.arguments, "romfile": ""})))
 
 
-def disk(place: int, name: str, directory: Path) -> HotplugUnit:
+def disk(slot: int, name: str, directory: Path) -> HotplugUnit:
     """A virtio-blk device on a raw file."""
-    node, device = f"{name or f'unnamed{place}'}-file", {"id": name} if name else {}
-    image = directory / f"disk{place}.img"
+    node, device = f"{name or f'unnamed{slot}'}-file", {"id": name} if name else {}
+    image = directory / f"disk{slot}.img"
     if not image.exists():
         image.touch()
         os.truncate(image, MIB)
     return HotplugUnit(
-        name or f"unnamed{place}",
+        name or f"unnamed{slot}",
         (
             Part("blockdev-add", {"driver": "file", "node-name": node, "filename": str(image)}),
             Part(
                 "device_add",
-                {"driver": "virtio-blk-pci", **device, "bus": f"slot{place}", "drive": node},
+                {"driver": "virtio-blk-pci", **device, "bus": f"slot{slot}", "drive": node},
             ),
         ),
     )
@@ -62,26 +62,26 @@ def _backend(kind: str, name: str) -> Part:
     return Part("object-add", {"qom-type": kind, "id": name, "size": MEMORY_BYTES, "share": True})
 
 
-def dimm(place: int, name: str, directory: Path, kind: str = "memory-backend-ram") -> HotplugUnit:
-    """A pc-dimm; where it lies is QEMU's choice when it is plugged."""
+def dimm(slot: int, name: str, directory: Path, kind: str = "memory-backend-ram") -> HotplugUnit:
+    """A pc-dimm; QEMU chooses its address when it is plugged."""
     device = {"driver": "pc-dimm", "id": f"dimm-{name}", "memdev": name}
     return HotplugUnit(name, (_backend(kind, name), Part("device_add", device)), name)
 
 
-def memfd_dimm(place: int, name: str, directory: Path) -> HotplugUnit:
-    return dimm(place, name, directory, "memory-backend-memfd")
+def memfd_dimm(slot: int, name: str, directory: Path) -> HotplugUnit:
+    return dimm(slot, name, directory, "memory-backend-memfd")
 
 
-def backend(place: int, name: str, directory: Path) -> HotplugUnit:
-    """A memory backend that no device uses."""
+def backend(slot: int, name: str, directory: Path) -> HotplugUnit:
+    """A memory backend without a device."""
     return HotplugUnit(name, (_backend("memory-backend-ram", name),), name)
 
 
-def port(place: int, name: str, directory: Path) -> HotplugUnit:
-    """A port of virtio-serial on a socket that it connects to; its number is `place`."""
+def port(slot: int, name: str, directory: Path) -> HotplugUnit:
+    """A virtio-serial port connected to a socket; its number is that of the slot."""
     address = {"type": "unix", "data": {"path": str(directory / "peer")}}
     socket = {"type": "socket", "data": {"addr": address, "server": False}}
-    device = {"driver": "virtserialport", "id": name, "bus": "serial.0", "nr": place}
+    device = {"driver": "virtserialport", "id": name, "bus": "serial.0", "nr": slot}
     return HotplugUnit(
         name,
         (
@@ -93,7 +93,7 @@ def port(place: int, name: str, directory: Path) -> HotplugUnit:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What can be plugged; `room` are the options of both QEMUs that it needs beside slots."""
+    """A kind of device or memory; `room` are options that both QEMUs need in addition to slots."""
 
     name: str
     what: str
@@ -115,15 +115,15 @@ KINDS = (
 
 
 def assigned(scenario: Scenario, addresses: Sequence[str]) -> Kind:
-    """A device of the host at each place, assigned as in a `vfio-…` scenario."""
+    """One host device per slot, assigned as in a `vfio-…` scenario."""
     way = scenario.vfio
     settings: dict[str, object] = {"iommufd": "iommufd0"} if way == "iommufd" else {}
     if scenario.no_mmap:
         settings["x-no-mmap"] = True
 
-    def device(place: int, name: str, directory: Path) -> HotplugUnit:
-        arguments = {"driver": "vfio-pci", "host": addresses[place - 1], "id": name, **settings}
-        return HotplugUnit(name, (Part("device_add", {**arguments, "bus": f"slot{place}"}),))
+    def device(slot: int, name: str, directory: Path) -> HotplugUnit:
+        arguments = {"driver": "vfio-pci", "host": addresses[slot - 1], "id": name, **settings}
+        return HotplugUnit(name, (Part("device_add", {**arguments, "bus": f"slot{slot}"}),))
 
     room = ("-object", "iommufd,id=iommufd0") if way == "iommufd" else ()
     return Kind(f"vfio-{way}", f"device assigned by {way}", device, room)
@@ -131,9 +131,10 @@ def assigned(scenario: Scenario, addresses: Sequence[str]) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is done around one transfer. Units are named by (place, name).
+    """One case: what is plugged and unplugged in old QEMU, and how new QEMU is started.
 
-    `placed` tells new QEMU where each pc-dimm lies, as an operator must.
+    Units are (slot, name). With `placed` new QEMU gets the address of each pc-dimm, which an
+    operator must pass on.
     """
 
     kind: Kind
@@ -145,7 +146,7 @@ class Case:
     plug: tuple[tuple[int, str], ...] = ((1, "one"), (2, "two"))
     unplug: tuple[tuple[int, str], ...] = ((1, "one"),)
     placed: bool = True
-    swapped: bool = False  # each pc-dimm where the other was
+    swapped: bool = False  # each pc-dimm at the address of the other
     fix: str = ""
 
     @property
@@ -157,22 +158,22 @@ class Case:
         return f"{self.kind.what}: {self.about}"
 
 
-_SECOND = ("second", "two plugged, the first unplugged, new with the second alone")
-_BOTH = ("both", "two plugged, the first unplugged, new with both as at first")
-_AGAIN = ("again", "the first plugged again under another id, new with what there is")
-_OTHER = ("other-id", "the second under another id in new than in old")
-_NO_ROM = "plug virtio-net with romfile= (without a ROM, it has no memory of its own)"
-_AS_IS = "start new QEMU with the devices that old has now, under the same ids"
+_SECOND = ("second", "two plugged, the first unplugged, new QEMU with only the second")
+_BOTH = ("both", "two plugged, the first unplugged, new QEMU with both")
+_AGAIN = ("again", "the first plugged again under another id, new QEMU with the current devices")
+_OTHER = ("other-id", "the second has another id in new QEMU than in old")
+_NO_ROM = "plug virtio-net with romfile=: without a ROM it has no memory of its own"
+_AS_IS = "start new QEMU with the devices that old has at the transfer, with the same ids"
 
 
 def cases(kinds: Sequence[Kind] = KINDS) -> Iterator[Case]:
-    """All that is tried, kind by kind."""
+    """All cases, kind by kind."""
     for kind in kinds:
         yield from _after_unplug(kind)
     for kind in kinds:
         if kind.name in ("net-norom", "blk"):
             nameless = ((1, ""), (2, ""))
-            about = "two without ids plugged, the first unplugged, new with the second alone"
+            about = "two without ids plugged, the first unplugged, new QEMU with only the second"
             yield Case(kind, "unnamed", about, "kept", ((2, ""),), plug=nameless, unplug=((1, ""),))
         elif kind.name == "dimm":
             yield from _misplaced(kind)
@@ -180,8 +181,8 @@ def cases(kinds: Sequence[Kind] = KINDS) -> Iterator[Case]:
             yield Case(
                 kind,
                 "left-out",
-                "both stay, new with the second alone",
-                "told",
+                "both stay plugged, new QEMU with only the second",
+                "reported",
                 ((2, "two"),),
                 unplug=(),
                 fix=_AS_IS,
@@ -191,13 +192,13 @@ def cases(kinds: Sequence[Kind] = KINDS) -> Iterator[Case]:
 def _after_unplug(kind: Kind) -> Iterator[Case]:
     fix = _NO_ROM if kind.name == "net" else ""
     yield Case(kind, *_SECOND, "kept", ((2, "two"),), fix=fix)
-    both: Expected = "refused" if kind.name == "port" else "told"
+    both: Expected = "refused" if kind.name == "port" else "reported"
     yield Case(kind, *_BOTH, both, ((1, "one"), (2, "two")), fix=_AS_IS)
     again = ((1, "three"), (2, "two"))
-    if kind.name == "dimm":  # in the order of the command line the slots are as old has them
+    if kind.name == "dimm":  # this order on the command line gives the slots that old has
         again = ((2, "two"), (1, "three"))
     yield Case(kind, *_AGAIN, "kept", again, replug=(1, "three"), fix=fix)
-    other: Expected = "refused" if kind.name.startswith("dimm") else "told"
+    other: Expected = "refused" if kind.name.startswith("dimm") else "reported"
     yield Case(kind, *_OTHER, other, ((2, "other"),), fix=_AS_IS)
 
 
@@ -205,19 +206,19 @@ def _misplaced(kind: Kind) -> Iterator[Case]:
     yield Case(
         kind,
         "unplaced",
-        "two plugged, the first unplugged, new with the second and no address given",
-        "told",
+        "two plugged, the first unplugged, new QEMU with the second and no address",
+        "reported",
         ((2, "two"),),
         placed=False,
-        fix="give each pc-dimm its addr and slot (query-memory-devices)",
+        fix="set addr and slot of each pc-dimm (query-memory-devices)",
     )
     yield Case(
         kind,
         "swapped",
-        "both stay, new has each at the other's address",
-        "told",
+        "both stay plugged, in new QEMU each has the address of the other",
+        "reported",
         ((1, "two"), (2, "one")),
         unplug=(),
         swapped=True,
-        fix="give each pc-dimm its own memdev",
+        fix="set the memdev of each pc-dimm as in old QEMU",
     )

@@ -1,4 +1,4 @@
-"""A Linux guest that drives ordinary devices through a transfer; the host counts their streams."""
+"""A Linux guest that uses ordinary devices during a transfer; the host checks their streams."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bench.measurement.observation import Observation
 from bench.measurement.scenarios import on_common_machine
 from bench.measurement.schedule import Trial
 from results.claims.catalogue import Finding
+from results.claims.guest_outcome import guest_outcome
 from results.errors import PausebenchError
 from results.records.observations import StreamLog
 from results.records.recording import Recording
@@ -35,7 +36,7 @@ _BLOCK_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How the guest's virtio-net reaches the host."""
+    """How the guest's virtio-net is connected to the host."""
 
     name: str  # runs are stored as device.linux-NAME
     what: str
@@ -45,26 +46,26 @@ class Network:
 
 
 NETWORKS = (
-    Network("taps", "Linux at work, a tap for each QEMU", shared=False),
+    Network("taps", "Linux under load, a tap for each QEMU", shared=False),
     Network(
         "tap-plain",
-        "Linux at work, one tap for both, without virtio's header",
+        "Linux under load, one tap for both without a virtio header",
         shared=True,
         vnet_header=False,
     ),
     Network(
         "tap-fd",
-        "Linux at work, one tap for both",
+        "Linux under load, one tap for both",
         shared=True,
-        fix="give each QEMU a tap of its own, or share one without virtio's header "
-        "(IFF_VNET_HDR), by which no frame was lost",
+        fix="give each QEMU its own tap, or share one without a virtio header (no IFF_VNET_HDR), "
+        "which lost no frame",
     ),
 )
 
 
 async def try_linux(experiment: Experiment, old: Build, new: Build, builds: str) -> list[Finding]:
-    """One transfer of a Linux guest for each way to the network; needs a fetched kernel."""
-    experiment.progress.doing("making the Linux guest")
+    """One transfer of a Linux guest for each network; needs a fetched kernel."""
+    experiment.progress.doing("building the Linux guest")
     try:
         kernel = guest_kernel(experiment.progress.doing)
         initrd = build_initrd(kernel.modules, experiment.place.directory)
@@ -86,11 +87,12 @@ async def try_linux(experiment: Experiment, old: Build, new: Build, builds: str)
 
 
 def _finding(run: Run, builds: str, network: Network) -> Finding:
-    if run.outcome == "failed":
-        detail = f"{run.reason}; {figures(run)}"
-        what, fix = network.what, network.fix
-        return Finding("device", 0, builds, what, "refuted", detail, (run.id,), fix=fix)
-    return Finding("device", 0, builds, network.what, "shown", figures(run), (run.id,))
+    found, what = guest_outcome(run), network.what
+    if found == "shown":
+        return Finding("device", 0, builds, what, found, figures(run), (run.id,))
+    fix = network.fix if found == "refuted" else ""
+    detail = f"{run.reason}; {figures(run)}"
+    return Finding("device", 0, builds, what, found, detail, (run.id,), fix=fix)
 
 
 async def _transferred(
@@ -128,12 +130,12 @@ async def _recorded(
     receiver: Receiver,
     image: Path,
 ) -> Recording:
-    """Hand the guest over and end it; all evidence of that."""
+    """Transfer the guest and shut it down; the complete recording."""
     about = experiment.blank(trial, 1, time.time_ns())
     before = load_snapshot((guest.qemu.pid,))
     observation = Observation(experiment.instruments.at(Update(about.id, guest.scenario)))
     with observation:
-        seen = await guest.hand_over(trial.new_build, observation.hooks(), receiver, variation)
+        seen = await guest.update(trial.new_build, observation.hooks(), receiver, variation)
     recorded = observation.recorded(about, seen)
     host = host_state(before, load_snapshot((seen.new.pid,)))
     last, tids = guest.qemu.pid, guest.vcpu_tids
@@ -144,7 +146,7 @@ async def _recorded(
 
 
 def _with_image(log: StreamLog, image: Path) -> StreamLog:
-    """The disk's stream with what the host finds wrong in the image itself."""
+    """The disk's stream, with the blocks that are wrong in the image added."""
     if log.name != LETTERS["B"]:
         return log
     highest = max((number for _, number in log.arrivals), default=0)
@@ -153,9 +155,9 @@ def _with_image(log: StreamLog, image: Path) -> StreamLog:
 
 
 def wrong_blocks(image: bytes, highest: int) -> int:
-    """Blocks of the image that do not hold the number that was last written there.
+    """Blocks of the image that do not hold the number last written there.
 
-    `highest` is the last that the guest told of; those after it may have been written too.
+    `highest` is the last number that the guest reported; later ones may have been written too.
     """
     wrong = 0
     for number in range(max(1, highest - BLOCKS + 1), highest + 1):

@@ -1,4 +1,4 @@
-"""All modes of update in turns in one session: has cpr-transfer the least guest pause?"""
+"""All modes of update interleaved in one session: does cpr-transfer have the least pause?"""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _FOUND: dict[Least, Found] = {
 }
 
 
-# What these carry in the blackout may be device state alone: 3 ms against 50 to 500 of others.
+# These may transfer only device state in the blackout: 3 ms against 50 to 500 of the others.
 SHORT: tuple[Mode, ...] = ("cpr-transfer", "postcopy", "precopy")
-_MORE = 2
+_BOOTS_OF_SHORT = 2
 
 
 async def measure_modes(
@@ -35,11 +35,11 @@ async def measure_modes(
     seed: int,
     scenario: Scenario | None = None,
 ) -> list[Finding]:
-    """Measure every mode that both builds know, in a fresh order each round, and judge claim 1.
+    """Measure every mode that both builds have, in a new order each round, and judge claim 1.
 
-    A Finding of topic `mode` for each mode, and one of topic `claim` over all of them. Fewer boots
-    than LEAST_BOOTS would decide nothing, so there are never fewer; of an upgrade only a boot's
-    first update is one, and modes of long pauses need no more either.
+    A Finding of topic `mode` for each mode, and one of topic `claim` over all of them. There are
+    never fewer boots than LEAST_BOOTS, which would decide nothing. An upgrade, and a mode with a
+    long pause, gets one update per boot.
     """
     runs = await experiment.run(plan(old_build, new_build, boots, updates, seed, scenario))
     label = pair_name(old_build.label, new_build.label)
@@ -59,7 +59,7 @@ async def measure_modes(
             label,
             "the pause of every mode against cpr-transfer",
             _FOUND[found.least],
-            _said(found.least) + found.detail,
+            _prefix(found.least) + found.detail,
             tuple(run.id for run in runs),
         )
     )
@@ -74,9 +74,9 @@ def plan(
     seed: int,
     scenario: Scenario | None = None,
 ) -> tuple[Trial, ...]:
-    """Boots of all modes in turns, so that a host that drifts drifts through all alike.
+    """Boots of all modes interleaved, so that a drift of the host affects all modes alike.
 
-    `scenario` is the guest, on a machine that both builds know; None: anon on one of those.
+    `scenario` is the guest, on a machine type that both builds have; None: anon on such a one.
     """
     upgrade = old_build.label != new_build.label
     if scenario is None:
@@ -87,29 +87,29 @@ def plan(
     ]
     order = random.Random(seed)  # noqa: S311 - a schedule, stored to be repeated
     trials: list[Trial] = []
-    turns = [(s, turn) for s in scenarios for turn in range(_turns(s.mode, upgrade=upgrade))]
+    round_ = [(s, n) for s in scenarios for n in range(_per_round(s.mode, upgrade=upgrade))]
     for boot in range(1, max(boots, LEAST_BOOTS) + 1):
-        order.shuffle(turns)
+        order.shuffle(round_)
         trials += [
             Trial(
                 each,
                 old_build,
                 new_build,
-                (boot - 1) * _turns(each.mode, upgrade=upgrade) + turn + 1,
+                (boot - 1) * _per_round(each.mode, upgrade=upgrade) + number + 1,
                 updates if each.mode in SHORT and not upgrade else 1,
                 _cell(each, old_build, new_build),
             )
-            for each, turn in turns
+            for each, number in round_
         ]
     return tuple(trials)
 
 
-def _turns(mode: Mode, *, upgrade: bool) -> int:
-    """Boots of a mode in each round: more where pauses are so short that they lie close.
+def _per_round(mode: Mode, *, upgrade: bool) -> int:
+    """Boots of a mode in each round: more where pauses are short and close to each other.
 
-    Not of an upgrade: it is the builds that are compared with themselves that tell modes apart.
+    An upgrade gets no more: modes are distinguished by the updates of each build to itself.
     """
-    return _MORE if mode in SHORT and not upgrade else 1
+    return _BOOTS_OF_SHORT if mode in SHORT and not upgrade else 1
 
 
 def _cell(scenario: Scenario, old: Build, new: Build) -> str:
@@ -125,10 +125,10 @@ def _of_mode(pause: ModePause, label: str, runs: list[Run]) -> Finding:
             "mode", 0, label, f"{pause.mode}: {about}", "not testable", pause.detail, evidence,
             quote=pause.reason,
         )  # fmt: skip
-    against = "" if pause.mode == REFERENCE else _said(pause.least)
+    prefix = "" if pause.mode == REFERENCE else _prefix(pause.least)
     found: Found = "shown" if pause.mode == REFERENCE else _FOUND[pause.least]
     return Finding(
-        "mode", 0, label, f"{pause.mode}: {about}", found, against + pause.detail, evidence
+        "mode", 0, label, f"{pause.mode}: {about}", found, prefix + pause.detail, evidence
     )
 
 
@@ -136,6 +136,6 @@ def _suffix(pause: ModePause) -> str:
     return "" if pause.mode == REFERENCE else pause.mode
 
 
-def _said(least: Least) -> str:
-    """What a Finding's words leave open: undecided is a result too."""
+def _prefix(least: Least) -> str:
+    """A Finding cannot be undecided: it is `not testable`, and its text is more precise."""
     return "undecided: " if least == "undecided" else ""

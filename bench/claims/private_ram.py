@@ -1,4 +1,4 @@
-"""Private RAM across cpr-exec: QEMU does not block it, and it is gone."""
+"""Private RAM and cpr-exec: QEMU does not block the update, and the RAM is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from results.errors import GuestLost
 from results.qemu.modes import lacks
 from results.records.run import Run
 from results.records.scenario import MIB, Build
-from runners.devices.hotplug import host_address, placed
+from runners.devices.hotplug import dimm_placement, host_address
 from runners.qemu.command_line import Variation
 from runners.qemu.guest import Guest
 from runners.system.process_memory import read_memory, write_memory
@@ -24,12 +24,12 @@ _PAGES = DIMM_BYTES // _PAGE
 _BACKEND = "dimm0"
 _WARNING = re.compile(r"\b(cpr|share|private|dimm0)\b", re.IGNORECASE)
 _REFUSED = "is not compatible with CPR"
-TEST = "RAM of a private backend across cpr-exec"
+TEST = "cpr-exec with RAM in a private backend"
 
 
 @dataclass(frozen=True, slots=True)
-class _Tried:
-    """One update of a guest with a DIMM: pages lost of it, None where it could not be read."""
+class _Update:
+    """One update of a guest with a DIMM: how many of its pages were lost, None if unreadable."""
 
     run: Run
     pages: int = _PAGES
@@ -38,17 +38,17 @@ class _Tried:
 
 
 async def lose_private_ram(experiment: Experiment, build: Build) -> Finding:
-    """Write a pattern into a DIMM that is not shared, update by cpr-exec, and count what is lost.
+    """Write a pattern into a private DIMM, update by cpr-exec, and count the lost pages.
 
-    Beside it the same guest with a shared DIMM, whose pages must all come through, and the same
-    private DIMM by cpr-transfer, which must be refused.
+    Two controls: all pages of a shared DIMM must be kept by the same update, and cpr-transfer must
+    refuse the private DIMM.
     """
     if reason := lacks(build, "cpr-exec"):
         return Finding("hazard", 0, build.label, TEST, "not testable", reason)
     attempts = Attempts(experiment, build, build)
     refused = await _refused(attempts)
-    shared = await _tried(attempts, "on")
-    private = await _tried(attempts, "off")
+    shared = await _updated(attempts, "on")
+    private = await _updated(attempts, "off")
     evidence = (private.run.id, shared.run.id, refused.id)
     if shared.lost or shared.lost is None or private.lost is None:
         reason = private.run.reason or shared.run.reason or f"{shared.lost} shared pages were lost"
@@ -56,23 +56,23 @@ async def lose_private_ram(experiment: Experiment, build: Build) -> Finding:
             "hazard", 0, build.label, TEST, "not testable", f"the control failed: {reason}",
             evidence, quote=refused.reason,
         )  # fmt: skip
-    words = [line for line in private.log.splitlines() if _WARNING.search(line)]
-    said = f"it said: {words[-1]}" if words else "without a word in its log"
+    warnings = [line for line in private.log.splitlines() if _WARNING.search(line)]
+    logged = f"with the message: {warnings[-1]}" if warnings else "without a message in its log"
     blocked = _REFUSED in refused.reason
     detail = (
         f"{private.lost} of {private.pages} pages of a DIMM with share=off were lost by cpr-exec, "
-        f"{said} (with share=on {shared.lost}); the same guest by cpr-transfer was "
-        f"{'refused' if blocked else 'not refused: ' + (refused.reason or 'it went through')}"
+        f"{logged} (with share=on {shared.lost}); cpr-transfer of the same guest was "
+        f"{'refused' if blocked else 'not refused: ' + (refused.reason or 'it completed')}"
     )
     return Finding(
         "hazard", 0, build.label, TEST, "shown" if private.lost else "refuted", detail, evidence,
         quote=refused.reason if blocked else "",
-        fix="give every memory backend share=on before the guest is started",
+        fix="set share=on on every memory backend when the guest is started",
     )  # fmt: skip
 
 
 def plugged(share: str) -> Variation:
-    """A command line with one more backend, plugged as a DIMM."""
+    """Options for an additional backend, plugged as a DIMM."""
     return Variation(
         (
             *("-m", f"size={RAM_BYTES // MIB}M,slots=2,maxmem=256M"),
@@ -88,7 +88,7 @@ async def _refused(attempts: Attempts) -> Run:
         return await booted.update(name)
 
 
-async def _tried(attempts: Attempts, share: str) -> _Tried:
+async def _updated(attempts: Attempts, share: str) -> _Update:
     name = "hazard.private-ram-exec" if share == "off" else "hazard.shared-ram-exec"
     async with attempts.booted(name, plugged(share)) as booted:
         guest = booted.guest
@@ -96,16 +96,16 @@ async def _tried(attempts: Attempts, share: str) -> _Tried:
         write_memory(guest.qemu.pid, await _address(guest), b"".join(wanted))
         run = await booted.update(name, mode="cpr-exec")
         if not booted.arrived:
-            return _Tried(run)
+            return _Update(run)
         found = read_memory(guest.qemu.pid, await _address(guest), DIMM_BYTES)
         lost = sum(found[i * _PAGE : (i + 1) * _PAGE] != page for i, page in enumerate(wanted))
-        return _Tried(run, lost=lost, log=guest.qemu.log_tail())
+        return _Update(run, lost=lost, log=guest.qemu.log_tail())
 
 
 async def _address(guest: Guest) -> int:
-    """Where the guest's QEMU has the DIMM in its own memory."""
-    at = (await placed(guest.qemu)).get(_BACKEND)
+    """The address of the DIMM in the guest's QEMU."""
+    at = (await dimm_placement(guest.qemu)).get(_BACKEND)
     address = await host_address(guest.qemu, at["addr"]) if at is not None else None
     if address is None:
-        raise GuestLost("QEMU does not tell where its DIMM lies", guest.qemu.argv)
+        raise GuestLost("QEMU does not report the address of its DIMM", guest.qemu.argv)
     return address

@@ -1,4 +1,4 @@
-"""One attempt at what is to go wrong: a real guest, what QEMU said, how the guest fared after."""
+"""One attempt that must fail: a real guest, QEMU's answer, and the guest's state afterwards."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from results.records.observations import Aftermath
 from results.records.recording import Process, Recording
 from results.records.run import Run
 from results.records.scenario import MIB, Build, Scenario
-from runners.qemu.command_line import AS_IT_IS, Sockets, Variation, channel
+from runners.qemu.command_line import NO_VARIATION, Sockets, Variation, channel
 from runners.qemu.guest import Guest, start_qemu
-from runners.qemu.migration import listening, runstate
+from runners.qemu.migration import runstate, wait_until_listening
 from runners.qemu.process import Qemu
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
 RAM_BYTES = 64 * MIB
 _VCPUS = 2
-_BEAT_S = patient(5.0)
-_START_S = patient(10.0)
-_FAILED_S = patient(5.0)
-_VALID_TRIES = 3  # a busy host may spoil a measurement of a guest that arrived whole
-_WENT_ON = re.compile(r"Failed to connect to .*|Unable to connect.*", re.DOTALL)
+_BEAT_S = scaled_timeout(5.0)
+_START_S = scaled_timeout(10.0)
+_FAILED_S = scaled_timeout(5.0)
+_VALID_TRIES = 3  # on a busy host a run may be invalid although the guest is unharmed
+_CONNECTING = re.compile(r"Failed to connect to .*|Unable to connect.*", re.DOTALL)
 _ENDED = ("failed", "completed", "cancelled")
 
 
 @dataclass(slots=True)
-class Said:
-    """What came of an attempt: QEMU's words, or ACCEPTED and what happened; and whose they are."""
+class Answer:
+    """The answer to an attempt and its source: QEMU's words, or ACCEPTED and what happened."""
 
     words: str
-    by: str
+    source: str
     new: Process = field(default_factory=lambda: Process(0, (), ()))
 
 
 @dataclass(slots=True)
 class Attempts:
-    """Attempts on one pair of builds; `boot` tells several rounds of one session apart."""
+    """Attempts on one pair of builds; `boot` distinguishes several rounds in one session."""
 
     experiment: Experiment
     old_build: Build
@@ -62,17 +62,17 @@ class Attempts:
 
     @property
     def label(self) -> str:
-        """What a finding calls the builds."""
+        """The builds as findings name them."""
         return pair_name(self.old_build.label, self.new_build.label)
 
     def cell(self, name: str) -> str:
-        """The middle of a run's id; other builds in the same session have another."""
+        """The middle part of a run's id, different for other builds in the session."""
         builds = dict.fromkeys((self.old_build.label, self.new_build.label))
         return "+".join((name, *builds))
 
     @asynccontextmanager
-    async def booted(self, name: str, variation: Variation = AS_IT_IS) -> AsyncIterator[Booted]:
-        """A guest whose hand-overs are stored as runs of a scenario called `name`."""
+    async def booted(self, name: str, variation: Variation = NO_VARIATION) -> AsyncIterator[Booted]:
+        """A guest whose transfers are stored as runs of a scenario named `name`."""
         async with await self.experiment.boot(self._trial(name), variation) as booted:
             yield booted
 
@@ -81,33 +81,34 @@ class Attempts:
         return Trial(scenario, self.old_build, self.new_build, self.boot, 1, self.cell(name))
 
     def paths(self) -> Sockets:
-        """Addresses at which nobody listens yet."""
+        """Fresh socket paths on which nothing listens."""
         place, name = self.experiment.place.directory, secrets.token_hex(4)
         return Sockets(place / f"{name}.cpr", place / f"{name}.main")
 
     async def attempt(
-        self, refusal: Refusal, guest: Guest, attempt: Callable[[], Awaitable[Said]]
+        self, refusal: Refusal, guest: Guest, attempt: Callable[[], Awaitable[Answer]]
     ) -> Recording:
-        """Try it, look at the guest, store what was seen as a failed run."""
+        """Make the attempt, examine the guest, and store both as a failed run."""
         started = time.time_ns()
         try:
-            said = await attempt()
-        except TransferRefused as error:  # before it came to what is tried
-            asked = error.sent.partition(" ")[0] or "go on"
-            said = Said(error.received or str(error), f"{guest.qemu.side} QEMU, asked to {asked}")
+            answer = await attempt()
+        except TransferRefused as error:  # of a command that only prepares the attempt
+            command = error.sent.partition(" ")[0] or "go on"
+            source = f"{guest.qemu.side} QEMU, asked to {command}"
+            answer = Answer(error.received or str(error), source)
         except GuestLost as error:
-            said = Said(f"{ACCEPTED}{error}", "nobody")
-        aftermath = await look_after(guest, said.by)
+            answer = Answer(f"{ACCEPTED}{error}", "nobody")
+        aftermath = await examine(guest, answer.source)
         qemu = guest.qemu
         old = Process(qemu.pid, qemu.argv, guest.vcpu_tids, aftermath.runstate, qemu.log_tail())
-        return self.keep(refusal, started, old, said, aftermath)
+        return self.keep(refusal, started, old, answer, aftermath)
 
     def keep(
         self,
         refusal: Refusal,
         started: int,
         old: Process,
-        said: Said,
+        answer: Answer,
         aftermath: Aftermath | None = None,
     ) -> Recording:
         """Store an attempt; its failure is never empty, so that it enters no statistic."""
@@ -115,23 +116,23 @@ class Attempts:
         recording = replace(
             self.experiment.blank(self._trial(name), 1, started),
             old=old,
-            new=said.new,
+            new=answer.new,
             probed=False,
-            failure=said.words or f"{ACCEPTED}QEMU gave no reason",
+            failure=answer.words or f"{ACCEPTED}QEMU gave no reason",
             aftermath=aftermath,
         )
         self.experiment.keep(recording)
         return recording
 
     async def hold(self, guest: Guest) -> tuple[Qemu, Sockets]:
-        """Bring a new QEMU to where it has old's descriptors and old waits for its hang-up."""
+        """Start a new QEMU that has old's descriptors, while old waits for its hang-up."""
         paths = self.paths()
         place, variation = self.experiment.place, guest.variation
         new = start_qemu(self.scenario, self.new_build, place, paths, variation)
         new.side = "new"
         try:
             await guest.qemu.execute("migrate-set-parameters", mode="cpr-transfer")
-            await listening(new, paths.cpr)
+            await wait_until_listening(new, paths.cpr)
             channels = [channel("main", paths.main), channel("cpr", paths.cpr)]
             await guest.qemu.execute("migrate", channels=channels)
             await new.connect(_START_S)
@@ -142,28 +143,29 @@ class Attempts:
         return new, paths
 
 
-async def asked(qemu: Qemu, command: str, arguments: dict[str, object]) -> Said:
-    """QEMU's answer to a command that it is to refuse, or what became of it."""
+async def expect_refusal(qemu: Qemu, command: str, arguments: dict[str, object]) -> Answer:
+    """QEMU's answer to a command that it must refuse, or how the migration ended."""
     try:
         await qemu.execute(command, arguments)
     except TransferRefused as error:
-        return _unless_it_went_on(error.received, f"old QEMU, asked to {command}")
+        return _unless_connecting(error.received, f"old QEMU, asked to {command}")
     status, reason = await migration_end(qemu)
     if status == "failed":
-        return _unless_it_went_on(reason, "old QEMU, in query-migrate")
+        return _unless_connecting(reason, "old QEMU, in query-migrate")
     with suppress(PausebenchError):
         await qemu.execute("migrate_cancel")
-    return Said(f"{ACCEPTED}the migration is {status} after {_FAILED_S:g} s", "nobody")
+    return Answer(f"{ACCEPTED}the migration is {status} after {_FAILED_S:g} s", "nobody")
 
 
-def _unless_it_went_on(words: str, by: str) -> Said:
-    if _WENT_ON.fullmatch(words):
-        return Said(f"{ACCEPTED}QEMU went on to connect: {words}", "nobody")
-    return Said(words, by)
+def _unless_connecting(words: str, source: str) -> Answer:
+    """A QEMU that fails to connect has not refused: nothing listens on an attempt's sockets."""
+    if _CONNECTING.fullmatch(words):
+        return Answer(f"{ACCEPTED}QEMU tried to connect: {words}", "nobody")
+    return Answer(words, source)
 
 
 async def migration_end(qemu: Qemu) -> tuple[str, str]:
-    """Status of query-migrate and its error, once the migration has ended or time is up."""
+    """Status and error of query-migrate, when the migration has ended or after a timeout."""
     end = time.monotonic() + _FAILED_S
     while True:
         info = await qemu.execute("query-migrate")
@@ -173,26 +175,29 @@ async def migration_end(qemu: Qemu) -> tuple[str, str]:
 
 
 async def end_qemu(qemu: Qemu) -> Process:
-    """Kill a QEMU; what it was, for the record."""
+    """Kill a QEMU and return it as recordings keep it."""
     qemu.kill()
     await qemu.reap()
     return Process(qemu.pid, qemu.argv, (), "gone", qemu.log_tail())
 
 
-async def look_after(guest: Guest, said_by: str, patience_s: float = _BEAT_S) -> Aftermath:
-    """Whether the guest runs on in its QEMU: runstate, every vCPU's beats, every byte of RAM."""
+async def examine(guest: Guest, source: str, timeout_s: float = _BEAT_S) -> Aftermath:
+    """The guest in its QEMU: runstate, beats of every vCPU, every byte of RAM.
+
+    `source` is where the answer came from.
+    """
     qemu, memory = guest.qemu, guest.memory
     before, migration = memory.beats(), ""
     state = await runstate(qemu)
     if state not in ("gone", "silent"):
         migration = str((await qemu.execute("query-migrate")).get("status", ""))
-    if state != "running":  # only a moment: nothing is expected to move
-        patience_s = 0.05
-    with suppress(GuestLost):  # told by the counts
-        await asyncio.to_thread(memory.wait_for_beats, before, patience_s)
+    if state != "running":  # a short wait: no beat is expected
+        timeout_s = 0.05
+    with suppress(GuestLost):  # the counts show it
+        await asyncio.to_thread(memory.wait_for_beats, before, timeout_s)
     ram = await asyncio.to_thread(memory.check)
     return Aftermath(
-        said_by=said_by,
+        said_by=source,
         runstate=state,
         migration=migration,
         beats_before=before,
@@ -202,8 +207,8 @@ async def look_after(guest: Guest, said_by: str, patience_s: float = _BEAT_S) ->
     )
 
 
-async def handed_over(booted: Booted) -> Run:
-    """Hand the guest over until a run is valid, a few times at most; the last run."""
+async def transfer_until_valid(booted: Booted) -> Run:
+    """Transfer the guest until a run is valid, at most _VALID_TRIES times; return the last run."""
     for _ in range(_VALID_TRIES):
         run = await booted.update()
         if run.outcome == "completed" or not booted.arrived:

@@ -1,7 +1,7 @@
-"""The refusals of cpr-transfer, each provoked on a real guest that must come through unharmed.
+"""The refusals of cpr-transfer, each provoked on a real guest that must stay unharmed.
 
-Nobody listens at the addresses of an attempt that is to be refused: a QEMU that does not refuse
-says so by failing to connect, at once, and never waits for ever.
+Nothing listens on the sockets of an attempt. A QEMU that does not refuse it fails to connect at
+once, instead of waiting without a timeout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.measurement.experiment import Experiment
 from results.claims.catalogue import Finding
-from results.claims.refusal_verdicts import decide, positive, untestable
+from results.claims.refusal_verdicts import decide, decide_allowed, untestable
 from results.claims.refusals import (
     ACCEPTED,
     EPC,
@@ -32,18 +32,25 @@ from results.qemu.log import last_words
 from results.records.recording import Process, Recording
 from results.records.scenario import MIB, Build
 from runners.builds.elf import read_elf
-from runners.qemu.command_line import AS_IT_IS, Sockets, Variation, channel
+from runners.qemu.command_line import NO_VARIATION, Sockets, Variation, channel
 from runners.qemu.guest import Guest, start_qemu
 from runners.qemu.process import Qemu
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
-from .refusal_attempts import RAM_BYTES, Attempts, Said, asked, end_qemu, handed_over
+from .refusal_attempts import (
+    RAM_BYTES,
+    Answer,
+    Attempts,
+    end_qemu,
+    expect_refusal,
+    transfer_until_valid,
+)
 
-_START_S = patient(10.0)
+_START_S = scaled_timeout(10.0)
 
 _DIMM = ("-m", f"size={RAM_BYTES // MIB}M,slots=2,maxmem=256M", "-device", "pc-dimm,memdev=m1")
 _VGA = ("-device", "VGA")
-# Attempts that take a guest of their own: name -> how its QEMU is started.
+# Attempts that need a guest of their own: name → how its QEMU is started.
 _STARTED: dict[str, Variation] = {
     "private-aux-ram": Variation(_VGA, aux_ram_share=False),
     "private-backend": Variation(
@@ -62,9 +69,9 @@ _STARTED: dict[str, Variation] = {
     "nvme": Variation(
         ("-drive", "if=none,id=nv,driver=null-co,size=1M", "-device", "nvme,serial=1,drive=nv")
     ),
-    "no-main-channel": AS_IT_IS,
+    "no-main-channel": NO_VARIATION,
 }
-# The same guests once the cause is left out: these must be handed over.
+# The same guests without the cause: these must be transferred.
 _ALLOWED: dict[str, tuple[str, Variation]] = {
     "private-aux-ram": ("the same guest with aux-ram-share=on", Variation(_VGA)),
     "private-backend": (
@@ -75,12 +82,12 @@ _ALLOWED: dict[str, tuple[str, Variation]] = {
 _CAPABILITIES = {
     "postcopy": ("postcopy-ram",),
     "background-snapshot": ("background-snapshot",),
-    "colo": ("return-path", "x-colo"),  # since QEMU 11 the second needs the first
+    "colo": ("return-path", "x-colo"),  # since QEMU 11 the second depends on the first
 }
 
 
-def _nowhere(paths: Sockets) -> dict[str, list[dict[str, object]]]:
-    """The channels of every attempt that is decided by them."""
+def _channels(paths: Sockets) -> dict[str, list[dict[str, object]]]:
+    """Attempt → the channels of its `migrate`; the empty name has the right ones."""
     main, cpr = channel("main", paths.main), channel("cpr", paths.cpr)
     tcp: dict[str, object] = {"transport": "socket", "type": "inet"}
     return {
@@ -104,17 +111,17 @@ def _file(path: Path) -> dict[str, object]:
 async def try_refusals(
     experiment: Experiment, old_build: Build, new_build: Build, boot: int = 1
 ) -> list[Finding]:
-    """Provoke every refusal on old guests of `old_build`; each attempt is stored as a failed run.
+    """Provoke every refusal on guests of `old_build`; each attempt is stored as a failed run.
 
-    Runs that must succeed go to `new_build`. `boot` tells several calls of one session apart.
-    Raises HostUnfit or BuildUnfit where no guest can be started at all.
+    Transfers that must succeed go to `new_build`. `boot` distinguishes several calls in one
+    session. Raises HostUnfit or BuildUnfit when no guest can be started at all.
     """
     attempts = Attempts(experiment, old_build, new_build, boot)
     found = await _on_one_guest(attempts)
     for name, variation in _STARTED.items():
-        found += await _on_a_guest_of_its_own(attempts, find(name), variation)
+        found += await _on_own_guest(attempts, find(name), variation)
     found += [await _epc(attempts), *_vfio(attempts)]
-    order = {each.tried: number for number, each in enumerate((*REFUSALS, EPC, VFIO))}
+    order = {each.test: number for number, each in enumerate((*REFUSALS, EPC, VFIO))}
     return sorted(found, key=lambda finding: order.get(finding.test, len(order)))
 
 
@@ -122,25 +129,25 @@ async def try_refusals(
 
 
 async def _on_one_guest(attempts: Attempts) -> list[Finding]:
-    """Channels, capabilities and modes; the guest is handed over when all is tried."""
-    tried: list[tuple[Refusal, Recording]] = []
+    """Channels, capabilities and modes; after all attempts the guest is transferred."""
+    attempted: list[tuple[Refusal, Recording]] = []
     found: list[Finding] = []
     version = attempts.old_build.version
     async with attempts.booted("refusal.then-allowed") as booted:
         for name, attempt in _shared(attempts, booted.guest).items():
             refusal = find(name)
             if refusal.belongs(release(version)):
-                tried.append((refusal, await attempts.attempt(refusal, booted.guest, attempt)))
+                attempted.append((refusal, await attempts.attempt(refusal, booted.guest, attempt)))
             else:
                 since = ".".join(map(str, refusal.since))
-                why = f"it came with QEMU {since}, this is {version.split()[0]}"
+                why = f"needs QEMU {since}, this is {version.split()[0]}"
                 found.append(untestable(refusal, attempts.label, why))
-        run = await handed_over(booted)
-    return found + [decide(each, seen, attempts.label, run) for each, seen in tried]
+        run = await transfer_until_valid(booted)
+    return found + [decide(each, seen, attempts.label, run) for each, seen in attempted]
 
 
-def _shared(attempts: Attempts, guest: Guest) -> dict[str, Callable[[], Awaitable[Said]]]:
-    found: dict[str, Callable[[], Awaitable[Said]]] = {}
+def _shared(attempts: Attempts, guest: Guest) -> dict[str, Callable[[], Awaitable[Answer]]]:
+    found: dict[str, Callable[[], Awaitable[Answer]]] = {}
     for name in ("no-cpr-channel", "two-cpr-channels", "cpr-over-tcp", "cpr-over-file"):
         found[name] = partial(_migrate, attempts, guest, name)
     for name, capabilities in _CAPABILITIES.items():
@@ -154,13 +161,13 @@ def _shared(attempts: Attempts, guest: Guest) -> dict[str, Callable[[], Awaitabl
     return found
 
 
-async def _migrate(attempts: Attempts, guest: Guest, name: str = "") -> Said:
+async def _migrate(attempts: Attempts, guest: Guest, name: str = "") -> Answer:
     await guest.qemu.execute("migrate-set-parameters", mode="cpr-transfer")
-    channels = _nowhere(attempts.paths())[name]
-    return await asked(guest.qemu, "migrate", {"channels": channels})
+    channels = _channels(attempts.paths())[name]
+    return await expect_refusal(guest.qemu, "migrate", {"channels": channels})
 
 
-async def _migrate_with(attempts: Attempts, guest: Guest, names: tuple[str, ...]) -> Said:
+async def _migrate_with(attempts: Attempts, guest: Guest, names: tuple[str, ...]) -> Answer:
     try:
         for name in names:
             await _capability(guest.qemu, name, on=True)
@@ -176,41 +183,40 @@ async def _capability(qemu: Qemu, name: str, *, on: bool) -> None:
     await qemu.execute("migrate-set-capabilities", capabilities=capabilities)
 
 
-async def _exec(attempts: Attempts, guest: Guest) -> Said:
+async def _exec(attempts: Attempts, guest: Guest) -> Answer:
     try:
         await guest.qemu.execute("migrate-set-parameters", mode="cpr-exec")
-        return await asked(guest.qemu, "migrate", {"uri": f"file:{attempts.paths().main}"})
+        return await expect_refusal(guest.qemu, "migrate", {"uri": f"file:{attempts.paths().main}"})
     finally:
         with suppress(PausebenchError):
             await guest.qemu.execute("migrate-set-parameters", mode="cpr-transfer")
 
 
-async def _incoming(attempts: Attempts, address: dict[str, object]) -> Said:
-    """Start a new QEMU that is to refuse its own cpr channel."""
+async def _incoming(attempts: Attempts, address: dict[str, object]) -> Answer:
+    """Start a new QEMU that must refuse its own cpr channel."""
     given = ("-incoming", "defer", "-incoming", json.dumps(_cpr(address)))
     place = attempts.experiment.place
     new = start_qemu(attempts.scenario, attempts.new_build, place, variation=Variation(given))
     new.side = "new"
-    said = Said(f"{ACCEPTED}new QEMU opened its monitor", "nobody")
+    answer = Answer(f"{ACCEPTED}new QEMU opened its monitor", "nobody")
     try:
         await new.connect(_START_S)
     except GuestLost as error:
-        by = "new QEMU, at its start"
-        said = Said(last_words(error.log_tail), by)
+        answer = Answer(last_words(error.log_tail), "new QEMU, at its start")
         if new.alive():
-            said = Said(f"{ACCEPTED}{error}", "nobody")
+            answer = Answer(f"{ACCEPTED}{error}", "nobody")
     finally:
-        said.new = await end_qemu(new)
-    return said
+        answer.new = await end_qemu(new)
+    return answer
 
 
 # -- guests of their own --------------------------------------------------------------------------
 
 
-async def _on_a_guest_of_its_own(
+async def _on_own_guest(
     attempts: Attempts, refusal: Refusal, variation: Variation
 ) -> list[Finding]:
-    """Boot a guest that cannot be handed over, and try; then one that can."""
+    """Boot a guest that cannot be transferred, and attempt it; then one that can."""
     if not refusal.belongs(release(attempts.old_build.version)):
         return []
     channels = refusal.name if refusal.name == "no-main-channel" else ""
@@ -220,22 +226,22 @@ async def _on_a_guest_of_its_own(
             attempt = partial(_migrate, attempts, booted.guest, channels)
             recording = await attempts.attempt(refusal, booted.guest, attempt)
     except GuestLost as error:
-        return [_never_started(attempts, refusal, error, "no such guest starts here")]
+        return [_never_started(attempts, refusal, error, "such a guest does not start here")]
     found = [decide(refusal, recording, label)]
     if refusal.name in _ALLOWED:
-        tried, allowed = _ALLOWED[refusal.name]
+        test, allowed = _ALLOWED[refusal.name]
         async with attempts.booted(f"refusal.{refusal.name}-allowed", allowed) as booted:
-            run = await handed_over(booted)
-        found.append(positive(refusal, run, label, tried))
+            run = await transfer_until_valid(booted)
+        found.append(decide_allowed(refusal, run, label, test))
     return found
 
 
 def _never_started(attempts: Attempts, refusal: Refusal, error: GuestLost, why: str) -> Finding:
-    """Old QEMU did not come up with what was to be refused: QEMU's words, and a run of them."""
+    """Old QEMU did not start with what it must refuse: QEMU's words, stored as a run."""
     words = last_words(error.log_tail) or str(error)
     old = Process(0, error.argv, (), "gone", error.log_tail)
-    said = Said(words, "old QEMU, at its start")
-    run = attempts.keep(refusal, time.time_ns(), old, said)
+    answer = Answer(words, "old QEMU, at its start")
+    run = attempts.keep(refusal, time.time_ns(), old, answer)
     return replace(untestable(refusal, attempts.label, why, words), evidence=(run.id,))
 
 
@@ -247,24 +253,24 @@ async def _epc(attempts: Attempts) -> Finding:
             attempt = partial(_migrate, attempts, booted.guest)
             recording = await attempts.attempt(EPC, booted.guest, attempt)
     except GuestLost as error:
-        why = "no guest with it starts here"
+        why = "a guest with it does not start here"
         if not Path("/dev/sgx_vepc").exists():
-            why = "this host has no SGX: without /dev/sgx_vepc QEMU does not know the object"
+            why = "this host has no SGX: without /dev/sgx_vepc QEMU does not register the object"
         return _never_started(attempts, EPC, error, why)
     return decide(EPC, recording, attempts.label)
 
 
 def _vfio(attempts: Attempts) -> list[Finding]:
-    """Whether a build from before vfio's CPR has it all the same, which its functions tell."""
+    """Whether a build from before CPR support in vfio has it as a backport, by its functions."""
     build = attempts.old_build
     if not VFIO.belongs(release(build.version)):
         return []
     there = read_elf(Path(build.binary), VFIO_FUNCTIONS).functions
-    able = f"this build has it ({', '.join(sorted(there))})"
+    able = f"this build supports it ({', '.join(sorted(there))})"
     if not there:
-        able = f"this build has no {' and no '.join(VFIO_FUNCTIONS)}, which it takes"
+        able = f"this build lacks {' and '.join(VFIO_FUNCTIONS)}"
     if Path("/dev/vfio/vfio").exists():
-        missing = "a device is to be named for that: `pausebench run vfio-type1 --device ADDRESS`"
+        missing = "it needs a device: `pausebench run vfio-type1 --device ADDRESS`"
     else:
         missing = "this host has no VFIO (no /dev/vfio/vfio), so no device can be assigned"
     return [untestable(VFIO, attempts.label, f"{missing}; {able}")]

@@ -1,4 +1,4 @@
-"""What each command of `pausebench` takes: one module per command, its arguments and nothing else.
+"""The arguments of each `pausebench` command: one light module per command.
 
-What it does is the module of the same name in bench/handlers, which may import what it likes.
+What a command does is in the module of the same name in bench/handlers, which may import anything.
 """

@@ -1,4 +1,4 @@
-"""`pausebench build`: QEMU builds to measure, from a Debian suite, a tree or a path."""
+"""`pausebench build`: manage the QEMU builds to measure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ import argparse
 from .options import add_json_option
 
 _EPILOG = """\
-Builds of suites are unpacked into $PAUSEBENCH_CACHE, else /var/cache/pausebench/builds, and run
-from there by their own dynamic loader; the host's packages stay as they are. Mirror, proxy and
-keyring are those of the host's apt.
-
 examples:
   pausebench build add debian:trixie-backports
   pausebench build add debian:sid --label tonight
@@ -20,6 +16,12 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Manage the QEMU builds that other commands take by their label. The build of a Debian "
+        "suite is unpacked into a cache ($PAUSEBENCH_CACHE, else /var/cache/pausebench/builds) and "
+        "run from there with its own dynamic loader and libraries; no package of the host changes. "
+        "Mirror, proxy and keyring are those of the host's apt."
+    )
     parser.epilog = _EPILOG
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     add = actions.add_parser("add", help="unpack a suite's QEMU, or give a path a label")
@@ -27,17 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "spec",
         metavar="SPEC",
         help="debian:SUITE, debian:SUITE=VERSION, or the path of a QEMU binary, build directory "
-        "or unpacked tree (a path stays where it is)",
+        "or unpacked tree (which stays where it is)",
     )
     add.add_argument(
-        "--label",
-        metavar="L",
-        help="what to call it (default: the suite's name, or qemu-VERSION)",
+        "--label", metavar="LABEL", help="name of the build (default: the suite, or qemu-VERSION)"
     )
-    listing = actions.add_parser("list", help="the builds that can be named by label")
-    show = actions.add_parser("show", help="one build: where, what, and what can be probed in it")
-    show.add_argument("label", metavar="LABEL", help="one of `build list`")
+    listing = actions.add_parser("list", help="list the builds that have a label")
+    show = actions.add_parser(
+        "show", help="show one build: location, version and which marks can be probed"
+    )
+    show.add_argument("label", metavar="LABEL", help="`system`, or a label of `build list`")
     for action in (listing, show):
         add_json_option(action)
-    remove = actions.add_parser("remove", help="forget a build; an unpacked one is deleted")
-    remove.add_argument("label", metavar="LABEL", help="one of `build list`")
+    remove = actions.add_parser("remove", help="forget a build and delete it if it was unpacked")
+    remove.add_argument("label", metavar="LABEL", help="a label of `build list`")

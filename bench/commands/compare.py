@@ -1,4 +1,4 @@
-"""`pausebench compare`: is build B worse than build A, by how much, how sure, which phase moved."""
+"""`pausebench compare`: measure two builds in turns and judge B against A."""
 
 from __future__ import annotations
 
@@ -17,52 +17,72 @@ from .options import (
 DEFAULT_SCENARIOS = ("anon", "hugetlb-2m")
 
 
+_EPILOG = """\
+exit status:
+  0 same or improved, 1 regressed or more failures, 2 usage, 3 nothing valid, 4 host unfit,
+  5 undecided with --strict, 130 interrupted; with --bisect 0 good, 1 bad, 125 skip
+
+examples:
+  pausebench compare system next=/src/qemu/build
+  pausebench compare system trixie-backports anon --boots 12 --upgrade
+  pausebench compare system next=/src/qemu/build anon --mode cpr-transfer --mode precopy
+  pausebench compare --aa system            how far is a build from itself here?
+  pausebench compare --stored 20261123-221500-3f2a last"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Measures both builds in turns (blocks of A B B A, one boot the unit) and says per "
-        "scenario whether B regressed, improved, stayed the same, or that this cannot be told yet."
+        "Measure two builds in turns (blocks of A B B A, one guest boot the unit) and report for "
+        "each scenario whether B regressed, improved or stayed the same, by how much, and which "
+        "phase moved; or that it is undecided, and what would decide it. Use it before and after "
+        "a change to QEMU, or with --bisect in `git bisect run`."
     )
-    parser.epilog = (
-        "exit status: 0 same or improved, 1 regressed or more failures, 2 usage, 3 nothing valid, "
-        "4 host unfit, 5 undecided with --strict; with --bisect 0 good, 1 bad, 125 skip.\n\n"
-        "examples:\n"
-        "  pausebench compare system next=/src/qemu/build\n"
-        "  pausebench compare system debian:trixie-backports anon --boots 12 --upgrade\n"
-        "  pausebench compare system next=/src/qemu/build anon --mode cpr-transfer --mode precopy\n"
-        "  pausebench compare --aa system            how far is a build from itself here?\n"
-        "  pausebench compare --stored 20261123-221500-3f2a last"
-    )
+    parser.epilog = _EPILOG
     parser.add_argument(
-        "a", metavar="A", help="a build: system, LABEL=PATH, or one of `build list`"
+        "a", metavar="A", help="a build: system, LABEL=PATH, or a label of `build list`"
     )
     parser.add_argument("b", metavar="B", nargs="?", help="the other build (not with --aa)")
-    parser.add_argument("scenario", nargs="*", help="default: anon hugetlb-2m")
-    parser.add_argument("--aa", action="store_true", help="compare A with itself: the noise floor")
+    parser.add_argument(
+        "scenario", nargs="*", help=f"scenarios (default: {' '.join(DEFAULT_SCENARIOS)})"
+    )
+    parser.add_argument(
+        "--aa", action="store_true", help="compare A with itself, to measure the noise floor"
+    )
     parser.add_argument(
         "--repeat", type=positive, default=1, metavar="N",
-        help="with --aa: N comparisons in one session, to see how often the verdict is wrong",
+        help="with --aa: compare N times in one session, to count false verdicts "
+        "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--stored", action="store_true", help="A and B are sessions of the store (SESSION[:LABEL])"
+        "--stored",
+        action="store_true",
+        help="measure nothing: A and B are stored sessions (SESSION or SESSION:LABEL)",
     )
-    parser.add_argument("--force", action="store_true", help="compare although the sessions differ")
     parser.add_argument(
-        "--boots", type=positive, default=6, help="boots of each side at the least (default 6)"
+        "--force", action="store_true", help="compare stored sessions that differ in what matters"
     )
-    parser.add_argument("--updates", type=positive, default=5, help="transfers a boot (default 5)")
+    parser.add_argument(
+        "--boots", type=positive, metavar="N",
+        help="boots of each side, at least (default: 24; 8 with --aa)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--updates", type=positive, default=4, metavar="N",
+        help="updates in a row per boot (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--precision", type=float, metavar="PERCENT",
-        help="go on until every interval is at most ± PERCENT of A's median wide",
+        help="go on until every interval is about ± PERCENT of the median wide",
     )  # fmt: skip
     parser.add_argument(
-        "--limit", type=positive, default=40, help="boots of each side at the most (default 40)"
-    )
-    parser.add_argument("--upgrade", action="store_true", help="measure A → B as well")
-    parser.add_argument("--backward", action="store_true", help="measure B → A as well")
+        "--limit", type=positive, default=80, metavar="N",
+        help="with --precision: boots of each side, at most (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--upgrade", action="store_true", help="also measure updates from A to B")
+    parser.add_argument("--backward", action="store_true", help="also measure updates from B to A")
     add_threshold_options(parser)
-    add_budget_option(parser, "Says how many do.")
-    parser.add_argument("--strict", action="store_true", help="exit 5 when undecided")
-    parser.add_argument("--bisect", action="store_true", help="exit status for `git bisect run`")
+    add_budget_option(parser, "Report how many runs of each side do.")
+    parser.add_argument("--strict", action="store_true", help="exit with 5 if undecided")
+    parser.add_argument("--bisect", action="store_true", help="exit as `git bisect run` expects")
     add_mode_option(parser)
     add_scenario_options(parser)
     add_session_options(parser)

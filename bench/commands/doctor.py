@@ -1,4 +1,4 @@
-"""`pausebench doctor`: what this host can measure, and the fix for what it cannot."""
+"""`pausebench doctor`: check what this host can measure, and how to fix what it cannot."""
 
 from __future__ import annotations
 
@@ -6,10 +6,26 @@ import argparse
 
 from .options import add_json_option
 
+_EPILOG = """\
+exit status: 0 this host can measure, 2 usage, 4 it cannot
+
+examples:
+  pausebench doctor
+  pausebench doctor --build next=/src/qemu/build"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Check what this host can measure: KVM, BPF and its headers, huge pages, VFIO, the QEMU "
+        "builds, CPU frequency and load. Each line has what was found, what is lost without it and "
+        "the command that fixes it. Run it first on a new host."
+    )
+    parser.epilog = _EPILOG
     parser.add_argument(
-        "--build", action="append", metavar="LABEL=PATH", help="QEMU to look into instead of the "
-        "system's: a binary, a build directory or an unpacked tree; repeat for several"
-    )  # fmt: skip
+        "--build",
+        action="append",
+        metavar="LABEL=PATH",
+        help="QEMU to check instead of the system's: a binary, a build directory or an unpacked "
+        "tree; repeat for several",
+    )
     add_json_option(parser)

@@ -1,4 +1,4 @@
-"""`pausebench history`: a scenario over the nights, with the changes of its level."""
+"""`pausebench history`: show a scenario over time and where its level changed."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from pathlib import Path
 from .options import add_json_option, add_store_option
 
 _EPILOG = """\
-A change is a level that moved and stayed for three nights; a single outlier is none. Between the
-nights that it parts it says which build, build id or kernel changed there.
-
 examples:
   pausebench history anon
   pausebench history anon --since 2026-10-01 -o anon.html"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Show the median blackout of a scenario over all stored sessions, and where its level "
+        "changed: a change is a level that moved and stayed for three nights, not one outlier. For "
+        "each change it lists what differs between the sessions around it, such as the build, its "
+        "build id or the kernel."
+    )
     parser.epilog = _EPILOG
     parser.add_argument("scenario", metavar="SCENARIO", help="a scenario with stored runs")
     parser.add_argument(
-        "--since", metavar="DATE", help="YYYY-MM-DD (UTC), or a number of days like 30d"
+        "--since",
+        metavar="DATE",
+        help="first day to show: YYYY-MM-DD (UTC), or a number of days like 30d (default: all)",
     )
     parser.add_argument(
-        "-o", "--output", metavar="PATH", type=Path, help="also write a page, .html"
+        "-o", "--output", metavar="FILE.html", type=Path, help="also write an HTML page"
     )
     add_json_option(parser)
     add_store_option(parser)

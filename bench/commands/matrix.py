@@ -1,4 +1,4 @@
-"""`pausebench matrix`: every old build to every new one, with the blackout or why it did not go."""
+"""`pausebench matrix`: update from every build to every build."""
 
 from __future__ import annotations
 
@@ -8,16 +8,31 @@ from bench.arguments import positive
 
 from .options import add_scenario_options, add_session_options
 
+_EPILOG = """\
+examples:
+  pausebench matrix system trixie-backports
+  pausebench matrix system next=/src/qemu/build --scenario hugetlb-2m --boots 6"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Hands a guest from every build to every build, backward ones too. Each attempt is "
-        "bounded: one that waits for ever is cut and named."
+        "Update a guest from every build to every build, downgrades included, and show the median "
+        "blackout of each pair, or why it fails. A pair that failed once is not tried again, and "
+        "an update that hangs is ended by a timeout."
+    )
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "build",
+        nargs="+",
+        metavar="BUILD",
+        help="two builds or more: system, LABEL=PATH, or a label of `build list`",
     )
     parser.add_argument(
-        "build", nargs="+", metavar="BUILD", help="system, LABEL=PATH, or one of `build list`"
+        "--scenario", default="anon", metavar="NAME", help="scenario (default: %(default)s)"
     )
-    parser.add_argument("--scenario", default="anon", help="default anon")
-    parser.add_argument("--boots", type=positive, default=3, help="guests per pair (default 3)")
+    parser.add_argument(
+        "--boots", type=positive, default=3, metavar="N",
+        help="guests per pair, each updated once (default: %(default)s)",
+    )  # fmt: skip
     add_scenario_options(parser)
     add_session_options(parser)

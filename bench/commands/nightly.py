@@ -1,4 +1,4 @@
-"""`pausebench nightly`: the job of a night, from a configuration."""
+"""`pausebench nightly`: run a nightly job that a TOML file describes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,26 @@ import argparse
 from pathlib import Path
 
 _EPILOG = """\
-exit status: as in compare, of the worst cell: 0 same or improved, 1 regressed, more failures or
-over budget, 3 nothing valid or a broken proof, 4 host unfit or noisy, 5 undecided (judge.strict)
+exit status (of the worst cell, as in `compare`):
+  0 same or improved, 1 regressed, more failures or the candidate over its budget, 2 usage,
+  3 nothing valid or a broken proof, 4 host unfit or noisy, 5 undecided (with judge.strict)
 
-A job that was killed goes on where it stopped when it is started again: a finished block is not
-measured twice. An example with a systemd timer and a CI job is in bench/examples/."""
+examples:
+  pausebench nightly bench/examples/nightly.toml --check
+  pausebench nightly bench/examples/nightly.toml"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Run the job that a TOML file describes: fetch the builds, wait for a quiet host, compare "
+        "the candidate with the baseline, and write reports, history and a mail. Start it from "
+        "cron, a systemd timer or CI: bench/examples/ has a configuration and one of each. A job "
+        "that was killed resumes where it stopped: a finished block is not measured again."
+    )
     parser.epilog = _EPILOG
-    parser.add_argument("config", metavar="CONFIG.toml", type=Path, help="what to do")
+    parser.add_argument("config", metavar="CONFIG.toml", type=Path, help="configuration of the job")
     parser.add_argument(
-        "--check", action="store_true", help="read the configuration, say what is planned, stop"
+        "--check",
+        action="store_true",
+        help="check the configuration and print what would be measured, without measuring",
     )

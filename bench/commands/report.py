@@ -1,4 +1,4 @@
-"""`pausebench report`: a session as a file that can be forwarded."""
+"""`pausebench report`: write a stored session as a file."""
 
 from __future__ import annotations
 
@@ -25,23 +25,32 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write a stored session as one file: an HTML page to read and send, a summary or JUnit "
+        "XML for CI, or data for other tools. It measures nothing and exits with 0 whatever the "
+        "report says."
+    )
     parser.epilog = _EPILOG
     parser.add_argument(
         "session", metavar="SESSION", nargs="*", default=["last"],
-        help="a session, a unique beginning of its id, or 'last' (default); several are shown as "
-        "one, as those of a night that was resumed",
+        help="a session, a unique prefix of its id, or `last` (default); several are shown as one, "
+        "such as those of a night that was resumed",
     )  # fmt: skip
     parser.add_argument(
         "--format", choices=tuple(FORMATS), default=DEFAULT, help="default: %(default)s"
     )
     parser.add_argument(
         "-o", "--output", metavar="PATH", type=Path,
-        help="file to write (csv: a directory), or - for standard output; default: in the store "
-        "under reports/",
+        help="file to write (csv: a directory), or - for standard output (default: in the store, "
+        "below reports/)",
     )  # fmt: skip
-    parser.add_argument("--run", metavar="RUN", help="perfetto: this run, 'last' or 'worst'")
-    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of json")
-    add_budget_option(parser, "One that was not kept is told, and fails the case of JUnit.")
+    parser.add_argument(
+        "--run", metavar="RUN", help="with --format perfetto: this run alone, `last` or `worst`"
+    )
+    parser.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of the json format and exit"
+    )
+    add_budget_option(parser, "Report a budget that was missed, as a failed case in JUnit.")
     add_threshold_options(parser)
-    parser.add_argument("--strict", action="store_true", help="undecided counts as a failure")
+    parser.add_argument("--strict", action="store_true", help="count undecided as a failure")
     add_store_option(parser)

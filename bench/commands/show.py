@@ -1,4 +1,4 @@
-"""`pausebench show`: one handover as a waterfall, or as JSON."""
+"""`pausebench show`: show one update as a waterfall, with its evidence."""
 
 from __future__ import annotations
 
@@ -6,14 +6,26 @@ import argparse
 
 from .options import add_json_option, add_store_option
 
+_EPILOG = """\
+examples:
+  pausebench show                 the last run
+  pausebench show worst           the longest blackout of the last session
+  pausebench show 20261123-221500-3f2a.anon.b01.u03 --json"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Show one stored update: when each phase began and ended in both QEMUs, its share of the "
+        "blackout, what every witness saw, and the evidence that RAM, descriptors and pins were "
+        "kept."
+    )
+    parser.epilog = _EPILOG
     parser.add_argument(
         "run",
         metavar="RUN",
         nargs="?",
         default="last",
-        help="id of a run, a unique beginning of it, 'last' or 'worst' (default: last)",
+        help="id of a run or a unique prefix of it, `last` or `worst` (default: %(default)s)",
     )
     add_json_option(parser)
     add_store_option(parser)

@@ -1,1 +1,1 @@
-"""What each command of `pausebench` does: one module per command, loaded when it is called."""
+"""What each `pausebench` command does: one module per command, imported when it is called."""

@@ -1,4 +1,4 @@
-"""`pausebench build`: QEMU builds to measure, from a Debian suite, a tree or a path."""
+"""`pausebench build`: manage the QEMU builds to measure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from runners.builds.catalogue import (
     Entry,
     add,
     cache_directory,
+    discover_entry,
     find,
     list_builds,
-    look_into,
     remove,
 )
 from runners.builds.discover import default_build
@@ -56,11 +56,11 @@ def _list(entries: Sequence[Entry], as_json: bool) -> None:
     ]
     _print_columns(rows)
     if not entries:
-        print("\nMore: pausebench build add debian:SUITE, like debian:trixie-backports")
+        print("\nAdd one: pausebench build add debian:SUITE, e.g. debian:trixie-backports")
 
 
 def _system() -> Build | None:
-    """The system's QEMU, which needs no adding, where there is a fit one."""
+    """The system's QEMU, which needs no `build add`; None if it cannot do cpr-transfer."""
     try:
         return default_build()
     except HostUnfit:
@@ -96,7 +96,7 @@ def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
 
 def _show(label: str, as_json: bool) -> None:
     entry = None if label == "system" else find(label)
-    build = default_build() if entry is None else look_into(entry)
+    build = default_build() if entry is None else discover_entry(entry)
     machines = known_machines(build)
     if as_json:
         row = _system_row(build) if entry is None else _row(entry)
@@ -116,8 +116,9 @@ def _facts(build: Build, entry: Entry | None, machines: Sequence[str]) -> list[t
         ("binary", build.binary),
         ("build id", build.build_id or "none"),
         ("SHA-256", build.sha256),
+        ("of its tree", build.tree_sha256),
         ("started by", " ".join(build.launcher)),
-        ("firmware", " ".join(build.firmware_dirs) or "its own"),
+        ("firmware", " ".join(build.firmware_dirs) or "QEMU's default"),
         ("CPR modes", ", ".join(build.cpr_modes)),
         ("machines", _machines(build.label, machines)),
         ("probes", _probes(build)),
@@ -130,10 +131,10 @@ def _machines(label: str, machines: Sequence[str]) -> str:
         newest = newest_common({label: tuple(machines)}, "q35")
     except BuildUnfit:
         newest = "none"
-    return f"{len(machines)}, the newest q35: {newest}"
+    return f"{len(machines)} types, newest q35: {newest}"
 
 
 def _probes(build: Build) -> str:
     if not build.missing_marks:
         return f"all marks found ({len(build.symbols)} functions)"
-    return f"no function for {', '.join(build.missing_marks)}: those phases go unmeasured"
+    return f"no function for {', '.join(build.missing_marks)}: those phases are not measured"

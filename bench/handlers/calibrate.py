@@ -1,4 +1,4 @@
-"""`pausebench calibrate`: pauses of known length, and what was measured of them."""
+"""`pausebench calibrate`: inject pauses of known length and report how much is recovered."""
 
 from __future__ import annotations
 
@@ -17,28 +17,32 @@ from bench.measurement.session import open_session
 from bench.studies.calibrate import LEVELS_NS, Calibrator, Injectors
 from reports.terminal.calibration import calibration_page
 from reports.terminal.style import look_for, write
-from results.instrument.calibration import KINDS, Kind
+from results.errors import UsageError
+from results.instrument.calibration import shots_needed
 from results.instrument.certificates import Certificate, known_so_far, write_certificate
+from results.instrument.shots import KINDS, Kind
 from results.records.scenario import Scenario
 from results.store.store import open_store
 
-from .chosen import chosen_build, chosen_scenarios, command_line, need_root, seed_of
+from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
 
-_OFF = 1  # exit status: errors beyond what is allowed
+_FAILED = 1  # exit statuses: failed, and too little measured to judge
+_NOT_JUDGED = 3
 
 
 def run(args: argparse.Namespace) -> int:
     levels = tuple(sorted(set(args.level))) if args.level else LEVELS_NS
     kinds: Sequence[Kind] = tuple(dict.fromkeys(args.kind)) if args.kind else KINDS
     scenarios = _cells(args)
-    need_root()
+    _check_enough(args, len(scenarios) * len(kinds) * len(levels))
+    require_root()
     build = chosen_build(args)
     seed = seed_of(args)
     total = len(scenarios) * args.boots * args.rounds * len(kinds) * (1 + len(levels))
     extra = {"seed": str(seed), "purpose": "calibration"}
     with (
         open_store(args.store) as store,
-        SessionProgress(total, tell_boots=False) as progress,
+        SessionProgress(total, boot_lines=False) as progress,
         open_session(scenarios, [build], store, progress, command_line(), extra) as live,
         Injectors([build]) as injectors,
     ):
@@ -56,14 +60,26 @@ def run(args: argparse.Namespace) -> int:
             session=live.session.id,
             calibration=found,
         )
-        path = write_certificate(args.store, certificate)
-        live.status = 0 if found.passed else _OFF if found.levels else 3
+        # What could not be judged takes the place of no certificate.
+        path = write_certificate(args.store, certificate) if found.judged else None
+        live.status = 0 if found.passed else _FAILED if found.judged else _NOT_JUDGED
     _show(args, certificate, path)
     return live.status
 
 
+def _check_enough(args: argparse.Namespace, levels: int) -> None:
+    """Refuse a plan that could not judge any length. Raises UsageError."""
+    planned, needed = args.boots * args.rounds, shots_needed(levels)
+    if planned < needed:
+        raise UsageError(
+            f"--boots {args.boots} --rounds {args.rounds}: {planned} transfers per length of pause "
+            f"are too few to judge {levels} of them, which takes {needed}: "
+            f"--rounds {-(-needed // args.boots)}"
+        )
+
+
 def _cells(args: argparse.Namespace) -> list[Scenario]:
-    """Every scenario on each accelerator that this host has, or on the one asked for."""
+    """Every scenario on each accelerator of this host, or on the one of `--accel`."""
     found: list[Scenario] = []
     for scenario in chosen_scenarios(args, args.scenario):
         found.append(scenario)
@@ -72,11 +88,12 @@ def _cells(args: argparse.Namespace) -> list[Scenario]:
     return found
 
 
-def _show(args: argparse.Namespace, certificate: Certificate, path: Path) -> None:
+def _show(args: argparse.Namespace, certificate: Certificate, path: Path | None) -> None:
     if args.json:
         document = asdict(certificate)
         calibration = document.pop("calibration")
-        print(json.dumps(calibration | {"certificate": document, "file": str(path)}))
+        file = str(path) if path else None
+        print(json.dumps(calibration | {"certificate": document, "file": file}))
         return
     look = look_for(sys.stdout, os.environ)
-    write(calibration_page(certificate, str(path), look), sys.stdout, look)
+    write(calibration_page(certificate, path, look), sys.stdout, look)

@@ -1,4 +1,4 @@
-"""What the options that several commands share ask for: scenarios, builds, a seed, thresholds."""
+"""What shared options select: scenarios, builds, a seed, thresholds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.measurement.scenarios import (
     find_scenario,
     in_modes,
     known_scenarios,
-    only_transfers,
+    require_cpr_transfer,
     resolve,
     with_devices,
 )
@@ -29,12 +29,12 @@ from runners.builds.discover import default_build
 
 
 def command_line() -> list[str]:
-    """The command as a session remembers it."""
+    """The command line as a session stores it."""
     return ["pausebench", *sys.argv[1:]]
 
 
 def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Scenario]:
-    """The named scenarios with the changes asked for, fit for this host.
+    """The named scenarios with the options of `args` applied, checked for this host.
 
     Raises UsageError or HostUnfit before anything is started.
     """
@@ -49,28 +49,30 @@ def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Sce
         "mem_lock": args.mem_lock,
         "return_path": args.return_path,
     }
-    # Named twice is meant once.
+    # A scenario that is named twice is measured once.
     chosen = [changed(find_scenario(n, known), changes) for n in dict.fromkeys(names)]
-    chosen = in_modes(chosen, args.mode or ()) if hasattr(args, "mode") else only_transfers(chosen)
+    chosen = (
+        in_modes(chosen, args.mode or ()) if hasattr(args, "mode") else require_cpr_transfer(chosen)
+    )
     return [resolve(scenario) for scenario in with_devices(chosen, args.device or ())]
 
 
 def chosen_build(args: argparse.Namespace) -> Build:
-    """The one that `--build` names, or the system's. Raises UsageError, BuildUnfit, HostUnfit."""
+    """The build of `--build`, or the system's. Raises UsageError, BuildUnfit, HostUnfit."""
     return resolve_build(args.build) if args.build else default_build()
 
 
-def labelled(builds: Sequence[Build]) -> list[Build]:
-    """Refuse two builds under one label: their runs could not be told apart."""
+def check_labels(builds: Sequence[Build]) -> list[Build]:
+    """`builds`, whose labels must differ to tell their runs apart. Raises UsageError."""
     labels = [build.label for build in builds]
     for label in labels:
         if labels.count(label) > 1:
-            raise UsageError(f"two builds are called `{label}`: give them labels, LABEL=PATH")
+            raise UsageError(f"two builds have the label `{label}`: write LABEL=PATH")
     return list(builds)
 
 
-def need_root() -> None:
-    """Raises HostUnfit for a user who could not measure anything."""
+def require_root() -> None:
+    """Raises HostUnfit for a user who cannot load probes."""
     if os.geteuid() != 0:
         raise HostUnfit("BPF probes and guest RAM need root: run it with sudo")
 
@@ -80,10 +82,10 @@ def seed_of(args: argparse.Namespace) -> int:
 
 
 def thresholds_of(args: argparse.Namespace) -> Thresholds:
-    """What a change between builds must clear. Raises UsageError for what is no threshold."""
+    """The smallest change between builds that counts. Raises UsageError for an invalid one."""
     for name in ("relative", "absolute"):
         if not 0 <= getattr(args, name) < 1e6:
-            raise UsageError(f"--{name} {getattr(args, name):g}: must be a number from 0")
+            raise UsageError(f"--{name} {getattr(args, name):g}: expected a number from 0")
     return Thresholds(args.relative / 100.0, round(args.absolute * 1e6))
 
 

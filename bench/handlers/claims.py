@@ -1,4 +1,4 @@
-"""`pausebench claims`: the twelve claims of cpr-transfer, each shown or refuted on this host."""
+"""`pausebench claims`: test the twelve claims made for cpr-transfer on this host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from bench.claims.campaign import Campaign, carry_out, oldest_first
+from bench.claims.campaign import Campaign, oldest_first, run_campaign
 from reports.terminal.claims import claims_page
 from reports.terminal.session import closing_lines
 from reports.terminal.style import look_for, write
@@ -20,7 +20,7 @@ from results.store.store import Store, open_store
 from runners.builds.catalogue import list_builds, resolve_build
 from runners.host.vfio_pci import chosen_addresses
 
-from .chosen import command_line, labelled, need_root, seed_of
+from .chosen import check_labels, command_line, require_root, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,9 +33,9 @@ def run(args: argparse.Namespace) -> int:
         with open_store(args.store, create=False) as store:
             document = _stored(store, args.stored)
     else:
-        need_root()
+        require_root()
         with open_store(args.store) as store:
-            document = carry_out(_campaign(args), store, command_line())
+            document = run_campaign(_campaign(args), store, command_line())
     _show(args, document)
     return document.exit_code
 
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.assigned_only and (args.claim or not args.device):
         raise UsageError(
-            "--assigned-only needs devices (--device 0000:01:00.0) and decides what they decide: "
-            "leave --claim out"
+            "--assigned-only needs devices (--device 0000:01:00.0), and tests every claim about "
+            "them: leave out --claim"
         )
     unknown = [n for n in args.claim if n > len(CLAIMS)]
     if unknown:
@@ -58,7 +58,7 @@ def _stored(store: Store, session: str) -> ClaimsDocument:
     found = read_claims(store.path, named) if named else None
     if found is None:
         raise UsageError(
-            f"no claims are stored of session {session} in {store.path}: run `pausebench claims`"
+            f"session {session} in {store.path} tested no claims: run `pausebench claims`"
         )
     return found
 
@@ -80,9 +80,9 @@ def _campaign(args: argparse.Namespace) -> Campaign:
 
 
 def _builds(named: Sequence[str] | None) -> list[Build]:
-    """The builds that were asked for, or all that this host has, from old to new."""
+    """The builds of `--build`, or all of this host, from old to new."""
     names = named or ["system", *(entry.label for entry in list_builds())]
-    return oldest_first(labelled([resolve_build(name) for name in names]))
+    return oldest_first(check_labels([resolve_build(name) for name in names]))
 
 
 def _show(args: argparse.Namespace, document: ClaimsDocument) -> None:

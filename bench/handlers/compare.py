@@ -1,4 +1,4 @@
-"""`pausebench compare`: is build B worse than build A, by how much, how sure, which phase moved."""
+"""`pausebench compare`: measure two builds in turns and judge B against A."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from platform import node
 
 from bench.commands.compare import DEFAULT_SCENARIOS
 from bench.measurement.budgets import (
@@ -30,7 +29,9 @@ from reports.terminal.session import failures, summary_table
 from reports.terminal.style import look_for, write
 from results.comparison.compare import Comparison, blocks_by_boot, compare
 from results.comparison.compatibility import differences
-from results.comparison.noise_floor import false_alarms, noise_floor, noise_floors
+from results.comparison.host_noise import known_nights, noise_floors
+from results.comparison.noise_floor import LEAST_NIGHTS, aa_floor, false_alarms
+from results.comparison.plan import COMPARE_BOOTS, planned_boots, planned_self_check
 from results.errors import UsageError
 from results.records.run import Run
 from results.records.scenario import Build, Session
@@ -40,10 +41,10 @@ from results.summary.cells import summarise
 from runners.builds.catalogue import resolve_build
 
 from .chosen import (
+    check_labels,
     chosen_scenarios,
     command_line,
-    labelled,
-    need_root,
+    require_root,
     seed_of,
     thresholds_of,
 )
@@ -59,28 +60,28 @@ def run(args: argparse.Namespace) -> int:
             comparison = _stored(args, store)
         lost = _BISECT_SKIP if args.bisect else RUNS_LOST
         return exit_code(store, _finish(args, comparison, []), lost)
-    need_root()
+    require_root()
     with open_store(args.store) as store:
         comparison, upgrades = _measured(args, store)
         status = _finish(args, comparison, upgrades)
         if args.aa and not args.json:
-            _tell_aa(store)
+            _print_aa(store)
     return status
 
 
 def _check(args: argparse.Namespace) -> None:
     if args.aa:
-        # With --aa there is no B: what stands in its place is the first scenario.
+        # With --aa there is no B: the word in its place is the first scenario.
         args.scenario = [*([args.b] if args.b else []), *args.scenario]
         args.b = None
     elif args.repeat > 1:
-        raise UsageError("--repeat goes with --aa")
+        raise UsageError("--repeat needs --aa")
     elif args.b is None:
-        raise UsageError("compare takes two builds, A and B (or --aa and one)")
+        raise UsageError("compare needs two builds, A and B (or --aa and one)")
     thresholds_of(args)
     if args.precision is not None and not 0 <= args.precision < 1e6:
-        raise UsageError(f"--precision {args.precision:g}: must be a number from 0")
-    if args.limit < args.boots:
+        raise UsageError(f"--precision {args.precision:g}: expected a number from 0")
+    if args.boots is not None and args.limit < args.boots:
         raise UsageError(f"--limit {args.limit} is below --boots {args.boots}")
 
 
@@ -90,7 +91,7 @@ def _check(args: argparse.Namespace) -> None:
 def _judge(
     args: argparse.Namespace,
     store: Store,
-    host: str,
+    session: Session,
     runs_a: Sequence[Run],
     runs_b: Sequence[Run],
     forced: Sequence[str] = (),
@@ -102,8 +103,8 @@ def _judge(
         runs_b,
         thresholds_of(args),
         block_of=blocks_by_boot(BOOTS_PER_BLOCK) if in_blocks else None,
-        # A build is not compared against its own noise when that is what is being measured.
-        noise_ns={} if args.aa else _noise(store, host, runs_a),
+        # An A/A measures that noise, so it is not judged by it.
+        noise={} if args.aa else noise_floors(store, session, runs_a),
         budgets_ns=budgets_ns(args.budget),
         strict=args.strict or args.bisect,
         forced=forced,
@@ -111,22 +112,18 @@ def _judge(
     return with_own_budgets(comparison, args.budget)
 
 
-def _noise(store: Store, host: str, runs: Sequence[Run]) -> dict[str, int]:
-    """The host's A/A noise floor of each scenario, from comparisons with no more boots."""
-    return noise_floors(runs, lambda d: ((e.boots, e.shift_ns) for e in store.aa(host, d)))
-
-
 # -- measured now ---------------------------------------------------------------------------------
 
 
 def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[Run]]:
-    """The comparison, and the runs of upgrades beside it."""
+    """The comparison, and the runs of upgrades."""
     pair = _pair(args)
     chosen = chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS)
     check_measured(args.budget, chosen)
     scenarios, machine = on_common_machine(chosen, (pair.a, pair.b), args.machine)
     seed = seed_of(args)
-    plan = Plan(scenarios, pair, args.boots, args.updates, seed, args.precision, args.limit)
+    boots = _boots(args, len(scenarios))
+    plan = Plan(scenarios, pair, boots, args.updates, seed, args.precision, args.limit)
     extra = {"seed": str(seed), "machine": machine, "order": "blocks of A B B A or B A A B"}
     builds = [pair.a, pair.b]
     with (
@@ -139,17 +136,24 @@ def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[
             if args.aa:
                 remember_aa(store, live.session.id, host, comparison, runs)
 
-        judge = partial(_judge, args, store, host, in_blocks=True)
+        judge = partial(_judge, args, store, live.session, in_blocks=True)
         measured = measure_pair(live.experiment, plan, judge, args.repeat, compared)
         comparison, runs = asyncio.run(measured)
         live.status = comparison.exit_code
     return comparison, sides(runs, pair)[2]
 
 
+def _boots(args: argparse.Namespace, scenarios: int) -> int:
+    """Boots of each side. Raises UsageError when those asked for could call no change."""
+    if args.aa:
+        return planned_self_check(args.boots)
+    return planned_boots(args.boots, COMPARE_BOOTS, scenarios)
+
+
 def _pair(args: argparse.Namespace) -> Pair:
     a = resolve_build(args.a)
     b = replace(a, label=f"{a.label}-again") if args.aa else resolve_build(args.b)
-    labelled([a, b])
+    check_labels([a, b])
     upgrades: list[tuple[Build, Build]] = []
     if args.upgrade:
         upgrades.append((a, b))
@@ -158,16 +162,24 @@ def _pair(args: argparse.Namespace) -> Pair:
     return Pair(a, b, tuple(upgrades))
 
 
-def _tell_aa(store: Store) -> None:
-    """What all stored A/A comparisons on this host say."""
-    entries = store.aa(node())
+def _print_aa(store: Store) -> None:
+    """Summarise all stored A/A comparisons on this host, and the noise floor of this kernel."""
+    session = store.session(store.latest_session_id())
+    entries = store.aa(session.environment.get("host", ""))
     wrong, total = false_alarms(entry.verdict for entry in entries)  # type: ignore[misc]
     print(f"\nA/A on this host so far: {wrong} of {total} verdicts claimed a change")
     for dimensions in dict.fromkeys(entry.dimensions for entry in entries):
-        shifts = [entry.shift_ns for entry in entries if entry.dimensions == dimensions]
-        floor = noise_floor(shifts)
+        nights = known_nights(store, session, dimensions)
+        floor = aa_floor(nights.values())
         name = next((w[3:] for w in dimensions.split() if w.startswith("id=")), dimensions)
-        print(f"  {name}: noise floor {(floor or 0) / 1e6:.2f} ms from {len(shifts)} comparisons")
+        if floor is None:
+            print(f"  {name}: no noise floor from {len(nights)} nights, it takes {LEAST_NIGHTS}")
+            continue
+        size = floor.at(COMPARE_BOOTS) / 1e6
+        print(
+            f"  {name}: noise floor {size:.3f} ms at {COMPARE_BOOTS} boots, "
+            f"from {floor.nights} nights"
+        )
 
 
 # -- stored ---------------------------------------------------------------------------------------
@@ -179,15 +191,14 @@ def _stored(args: argparse.Namespace, store: Store) -> Comparison:
     if found and not args.force:
         raise UsageError(
             f"{args.a} and {args.b} cannot be compared: {'; '.join(found)} "
-            "(--force does it all the same and says so)"
+            "(--force compares them nevertheless, and the report notes it)"
         )
-    host = session_a.environment.get("host", "")
     together = session_a.id == session_b.id
-    return _judge(args, store, host, runs_a, runs_b, found, in_blocks=together)
+    return _judge(args, store, session_b, runs_a, runs_b, found, in_blocks=together)
 
 
 def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
-    """`SESSION` or `SESSION:LABEL` → the session and its runs of a build handed to itself."""
+    """`SESSION` or `SESSION:LABEL` → the session and its runs of one build updated to itself."""
     name, _, label = text.partition(":")
     session = store.session(store.resolve_session(name))
     runs = [run for run in store.runs(session=session.id) if run.old_build == run.new_build]
@@ -195,9 +206,9 @@ def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
     if label:
         runs = [run for run in runs if run.new_build == label]
     if not runs:
-        raise UsageError(f"{text}: no runs; session {session.id} has builds {', '.join(labels)}")
+        raise UsageError(f"{text}: no runs; builds of {session.id}: {', '.join(labels)}")
     if not label and len(labels) > 1:
-        raise UsageError(f"{text}: has several builds, name one: {session.id}:{labels[0]}")
+        raise UsageError(f"{text}: several builds; name one, e.g. {session.id}:{labels[0]}")
     return session, runs
 
 
@@ -205,7 +216,7 @@ def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
 
 
 def _finish(args: argparse.Namespace, comparison: Comparison, upgrades: Sequence[Run]) -> int:
-    """Print it; the exit status."""
+    """Print the comparison and return the exit status."""
     status = comparison.exit_code
     if args.bisect and status not in (0, 1):
         status = _BISECT_SKIP

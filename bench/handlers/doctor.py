@@ -1,4 +1,4 @@
-"""`pausebench doctor`: what this host can measure, and the fix for what it cannot."""
+"""`pausebench doctor`: check what this host can measure, and how to fix what it cannot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOTHING_MEASURABLE = 4
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every need. Returns 0, or 4 when nothing can be measured on this host."""
+    """Print every requirement. Returns 0, or 4 if nothing can be measured on this host."""
     builds, refused = _builds(args)
     needs = check_host(probe_support(), builds, refused)
     code = 0 if measurable(needs) else _NOTHING_MEASURABLE
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _builds(args: argparse.Namespace) -> tuple[list[Build], list[tuple[str, str]]]:
-    """The fit builds, and (label, reason) of the others."""
+    """The usable builds, and (label, reason) of the others."""
     builds, refused = [], []
     if not args.build:
         try:

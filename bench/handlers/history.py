@@ -1,4 +1,4 @@
-"""`pausebench history`: a scenario over the nights, with the changes of its level."""
+"""`pausebench history`: show a scenario over time and where its level changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .stored import exit_code, stored
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the history. Returns 0; UsageError for a scenario without any run."""
+    """Print the history. Returns 0; raises UsageError for a scenario without a run."""
     since = since_unix_ns(args.since, time.time_ns()) if args.since else 0
     with stored(args.store) as store:
         lines = read_history(store, args.scenario, since)
@@ -44,12 +44,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def since_unix_ns(text: str, now_unix_ns: int) -> int:
-    """`2026-10-01` or `30d` → the start, ns. Raises UsageError for anything else."""
+    """`2026-10-01` or `30d` → the first moment shown, ns. Raises UsageError."""
     if match := re.fullmatch(r"([0-9]{1,5})d", text):
         return now_unix_ns - int(match[1]) * 86_400 * 10**9
     try:
         day = dt.date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--since {text}: takes YYYY-MM-DD or a number of days like 30d") from None
+        raise UsageError(
+            f"--since {text}: expected YYYY-MM-DD or a number of days, e.g. 30d"
+        ) from None
     start = dt.datetime.combine(day, dt.time(), dt.UTC)
     return int(start.timestamp()) * 10**9

@@ -13,14 +13,14 @@ from results.store.store import open_store
 from runners.lab.modules import has_iommufd
 from runners.lab.root import LabRoot, clean, current_root, lab_directory, roots
 
-from .chosen import command_line, need_root
+from .chosen import command_line, require_root
 from .run import show_outcome
 
 
 def run(args: argparse.Namespace) -> int:
     if args.action == "status":
         return _status(as_json=args.json)
-    need_root()
+    require_root()
     match args.action:
         case "build":
             lab.ensure_root(fresh=True, iommufd=not args.legacy_only)
@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     names = args.scenario or list(DEFAULT_SCENARIOS[:1] if args.legacy_only else DEFAULT_SCENARIOS)
-    scenarios = lab.chosen(names, args.scenarios, legacy_only=args.legacy_only)
+    scenarios = lab.select_scenarios(names, args.scenarios, legacy_only=args.legacy_only)
     with open_store(args.store) as store:
         session, runs = lab.measure(
             scenarios,
-            lab.Wishes(
+            lab.LabRequest(
                 assigned=tuple(args.assign or ["edu"]),
                 boots=args.boots,
                 updates=args.updates,
@@ -64,10 +64,10 @@ def _status(*, as_json: bool) -> int:
         print(json.dumps({"cache": str(lab_directory()), "roots": rows}, indent=2))
         return 0
     if not known:
-        print(f"no lab in {lab_directory()} yet: pausebench lab run (or lab build) makes it")
+        print(f"no lab in {lab_directory()}: `pausebench lab build` makes one")
     for root in known:
         row = _row(root, current)
-        use = "current" if row["current"] else "of other versions"
+        use = "current" if row["current"] else "other versions"
         ways = "type1, iommufd" if row["iommufd"] else "type1"
         print(
             f"{root.key}  Linux {root.kernel}, QEMU {root.qemu}: {ways}; "
@@ -93,5 +93,5 @@ def _row(root: LabRoot, current: LabRoot | None) -> dict[str, Any]:
 def _clean() -> int:
     kept = clean()
     for root in kept:
-        print(f"kept {root.path}: a lab runs on it")
+        print(f"kept {root.path}: a lab is running on it")
     return 0

@@ -1,4 +1,4 @@
-"""`pausebench list`: the scenarios that can be run."""
+"""`pausebench list`: list the scenarios."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
         size = f"{scenario.ram_bytes // MIB} MiB, {vcpus}"
         print(f"{scenario.id:<{width}}  {size:<18}  {scenario.about}")
     print(
-        "\nSize and vCPUs are defaults (--ram, --vcpus). A TOML file defines more: "
-        '[scenario.NAME] with like = "anon", ram = "1G", touched = 0.5, …'
+        "\nRAM and vCPUs are defaults (change them with --ram and --vcpus). To define more "
+        "scenarios in a TOML file see `pausebench list --help`."
     )
     return 0

@@ -1,4 +1,4 @@
-"""`pausebench matrix`: every old build to every new one, with the blackout or why it did not go."""
+"""`pausebench matrix`: update from every build to every build."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from results.store.store import open_store
 from results.summary.matrix import matrix_cells
 from runners.builds.catalogue import resolve_build
 
-from .chosen import chosen_scenarios, command_line, labelled, need_root, seed_of
+from .chosen import check_labels, chosen_scenarios, command_line, require_root, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
-    need_root()
-    builds = labelled([resolve_build(text) for text in args.build])
+    require_root()
+    builds = check_labels([resolve_build(text) for text in args.build])
     if len(builds) < 2:
-        raise UsageError("matrix takes two builds or more")
+        raise UsageError("matrix needs two builds or more")
     chosen = chosen_scenarios(args, [args.scenario])
     scenarios, machine = on_common_machine(chosen, builds, args.machine)
     seed = seed_of(args)

@@ -1,4 +1,4 @@
-"""`pausebench overhead`: how much longer guests stand still because they are watched."""
+"""`pausebench overhead`: measure how much the probes themselves lengthen the blackout."""
 
 from __future__ import annotations
 
@@ -13,19 +13,26 @@ from pathlib import Path
 
 from bench.measurement.progress import SessionProgress
 from bench.measurement.session import open_session
-from bench.studies.overhead import Watcher
+from bench.studies.overhead import OverheadStudy
 from reports.terminal.overhead import effect_page
 from reports.terminal.style import look_for, write
+from results.errors import UsageError
 from results.instrument.certificates import Certificate, known_so_far, write_certificate
-from results.instrument.overhead import TIERS
+from results.instrument.overhead import TIERS, boots_needed
 from results.store.store import open_store
 
-from .chosen import chosen_build, chosen_scenarios, command_line, need_root, seed_of
+from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
+
+_NOT_JUDGED = 3  # exit status: too few boots gave a value
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.boots < (needed := boots_needed()):
+        raise UsageError(
+            f"--boots {args.boots}: too few for an interval of the cost, which takes {needed}"
+        )
     scenarios = chosen_scenarios(args, args.scenario)
-    need_root()
+    require_root()
     build = chosen_build(args)
     seed = seed_of(args)
     extra = {"seed": str(seed), "purpose": "overhead"}
@@ -33,29 +40,31 @@ def run(args: argparse.Namespace) -> int:
     total = len(scenarios) * len(TIERS) * args.boots * args.updates
     with (
         open_store(args.store) as store,
-        SessionProgress(total, tell_boots=False) as progress,
+        SessionProgress(total, boot_lines=False) as progress,
         open_session(scenarios, [build], store, progress, command, extra, watch=None) as live,
     ):
-        watcher = Watcher(live.experiment, note=progress.note)
+        study = OverheadStudy(live.experiment, note=progress.note)
 
         async def all_cells() -> None:
             for scenario in scenarios:
-                await watcher.cell(scenario, build, args.boots, args.updates, seed)
+                await study.cell(scenario, build, args.boots, args.updates, seed)
 
         asyncio.run(all_cells())
+        found = study.judged()
         certificate = replace(
             known_so_far(args.store, live.session, build),
             watched_unix_ns=time.time_ns(),
             watched_session=live.session.id,
-            effect=watcher.judged(),
+            effect=found,
         )
-        path = write_certificate(args.store, certificate)
-        live.status = 0
+        # What could not be judged takes the place of nothing that was.
+        path = write_certificate(args.store, certificate) if found.judged else None
+        live.status = 0 if found.judged else _NOT_JUDGED
     _show(args, certificate, path)
-    return 0
+    return live.status
 
 
-def _show(args: argparse.Namespace, certificate: Certificate, path: Path) -> None:
+def _show(args: argparse.Namespace, certificate: Certificate, path: Path | None) -> None:
     effect = certificate.effect
     assert effect is not None
     if args.json:
@@ -63,7 +72,8 @@ def _show(args: argparse.Namespace, certificate: Certificate, path: Path) -> Non
             asdict(cost) | {"percent": cost.percent, "verdict": cost.verdict}
             for cost in effect.costs
         ]
-        print(json.dumps({"costs": costs, "lost": effect.lost, "file": str(path)}))
+        file = str(path) if path else None
+        print(json.dumps({"costs": costs, "lost": effect.lost, "file": file}))
         return
     look = look_for(sys.stdout, os.environ)
-    write(effect_page(certificate, str(path), look), sys.stdout, look)
+    write(effect_page(certificate, path, look), sys.stdout, look)

@@ -1,4 +1,4 @@
-"""`pausebench replay`: judge stored evidence again and compare with what was stored."""
+"""`pausebench replay`: judge stored evidence again and compare with the stored result."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from results.store.store import Store
 
 from .stored import exit_code, stored
 
-DIFFERENT = 3  # exit code of an invalid measurement
+DIFFERENT = 3  # exit status, as for an invalid measurement
 _SHOWN = 60
 _MOST_UNREADABLE = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One field of a run whose values differ."""
+    """One field of a run that came out differently."""
 
     field: str
     stored: Any
@@ -37,9 +37,9 @@ class Difference:
 def differences(stored: Run, judged: Run) -> tuple[Difference, ...]:
     """Fields in which two judgements of one transfer differ, in the order of the record.
 
-    A sentence differs when its meaning does, not when it is only worded differently.
+    A sentence differs if it means something else, not if it is only worded differently.
     """
-    # For a run that was stored without its reasons they are parsed from the text.
+    # The reasons of a run that was stored without any are read from its text.
     same_text = stored.reason == judged.reason and not stored.reasons
     stored = replace(stored, reasons=judged.reasons if same_text else reasons_of(stored))
     failed_alike = says_the_same(stored.reasons, judged.reasons)
@@ -52,10 +52,10 @@ def differences(stored: Run, judged: Run) -> tuple[Difference, ...]:
 
 
 def chosen_runs(store: Store, what: str | None) -> list[str]:
-    """Ids of the runs that `what` means: those of a session, or the one run."""
+    """Ids of the runs that `what` names: those of a session, or one run."""
     if what is None:
         session = store.latest_session_id()
-    elif what in ("last", "worst"):  # these mean runs, as in show
+    elif what in ("last", "worst"):  # these name runs, as in `show`
         return [store.resolve_run(what)]
     else:
         try:

@@ -1,4 +1,4 @@
-"""`pausebench report`: a session as a file that can be forwarded."""
+"""`pausebench report`: write a stored session as a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(schema_text())
         return 0
     if args.run and args.format != "perfetto":
-        raise UsageError("--run goes with --format perfetto; `pausebench show RUN` shows one run")
+        raise UsageError("--run needs --format perfetto; `pausebench show RUN` shows one run")
     asked = asked_of(args)
     # What may take most of a second, while runs are read by processes of their own.
     threading.Thread(target=find_format(args.format).load, daemon=True).start()
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sessions(args: argparse.Namespace, store: Store) -> list[str]:
-    """Full ids, each once; those of a given run's session when a run is asked for."""
+    """Full ids, each once; with `--run` that of the run's session."""
     if args.run:
         return [store.run(store.resolve_run(args.run)).session]
     return list(dict.fromkeys(store.resolve_session(text) for text in args.session))

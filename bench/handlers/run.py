@@ -1,4 +1,4 @@
-"""`pausebench run`: measure scenarios and show one table."""
+"""`pausebench run`: measure guest blackout over repeated updates."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from results.summary.caveats import doubts_of
 from results.summary.cells import summarise_cell
 from runners.builds.discover import default_build, discover, parse_build_option
 
-from .chosen import chosen_scenarios, command_line, labelled, need_root, seed_of
+from .chosen import check_labels, chosen_scenarios, command_line, require_root, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
     scenarios = chosen_scenarios(args, args.scenario)
     check_measured(args.budget, scenarios)
     builds = _builds(args)
-    need_root()
+    require_root()
     with open_store(args.store) as store:
         seed = seed_of(args)
         trials = plan_trials(scenarios, builds, args.boots, args.updates, seed)
@@ -56,7 +56,7 @@ def _builds(args: argparse.Namespace) -> list[Build]:
     if not args.build:
         return [default_build()]
     options = [parse_build_option(option) for option in args.build]
-    return labelled([discover(path, label) for label, path in options])
+    return check_labels([discover(path, label) for label, path in options])
 
 
 def show_outcome(
@@ -65,9 +65,9 @@ def show_outcome(
     scenarios: Sequence[Scenario],
     budgets: Sequence[TimeBudget] = (),
 ) -> None:
-    """Print what a session ended with: a table, or one JSON document with `--json`.
+    """Print a session: a table, or one JSON document with `--json`.
 
-    Of runs with a blackout beyond its budget it says why.
+    Runs that are over their budget are explained.
     """
     certificates = certificate_lines(args.store, outcome.session, outcome.session.builds)
     order = {scenario.id: number for number, scenario in enumerate(scenarios)}
@@ -98,7 +98,7 @@ def show_outcome(
 
 
 def _budget_entries(kept: Sequence[tuple[TimeBudget, BudgetReport]]) -> dict[str, object]:
-    """`budget` is that of every scenario, `budgets` are those of single ones."""
+    """`budget` is the one of all scenarios, `budgets` are those of single ones."""
     entries = {budget.scenario: asdict(report) for budget, report in kept}
     every = entries.pop(EVERY, None)
     return ({"budget": every} if every else {}) | ({"budgets": entries} if entries else {})

@@ -1,4 +1,4 @@
-"""`pausebench show`: one handover as a waterfall, or as JSON."""
+"""`pausebench show`: show one update as a waterfall, with its evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pausebench sweep`: how the blackout grows with the guest, beside a precopy that copies RAM."""
+"""`pausebench sweep`: measure how the blackout grows with the guest."""
 
 from __future__ import annotations
 
@@ -15,25 +15,30 @@ import psutil
 from bench.arguments import parse_size
 from bench.measurement.progress import SessionProgress
 from bench.measurement.session import open_session
-from bench.studies.sweep import DEFAULTS, Sweeper, grown
+from bench.studies.sweep import DEFAULTS, Sweeper, sized
 from reports.terminal.session import closing_lines
 from reports.terminal.style import look_for, write
 from reports.terminal.sweep import growth_page
 from results.errors import UsageError
 from results.records.scenario import Scenario
-from results.stats.slopes import LEAST_VALUES, Dimension, Growth
+from results.stats.slopes import LEAST_VALUES, Dimension, Growth, boots_needed
 from results.store.store import open_store
 from runners.qemu.command_line import check_scenario
 
-from .chosen import chosen_build, chosen_scenarios, command_line, need_root, seed_of
+from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
     dimension: Dimension = args.dimension
     scenarios = chosen_scenarios(args, args.scenario)
     values = _values(args)
+    if args.boots < (needed := boots_needed(len(values))):
+        raise UsageError(
+            f"--boots {args.boots} at {len(values)} values: too few for the interval of a slope, "
+            f"which takes --boots {needed}"
+        )
     sizes = _sizes(scenarios, dimension, values, precopy=args.precopy)
-    need_root()
+    require_root()
     build = chosen_build(args)
     seed = seed_of(args)
     extra = {"seed": str(seed), "purpose": "sweep"}
@@ -41,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     total = len(scenarios) * len(values) * args.boots * each
     with (
         open_store(args.store) as store,
-        SessionProgress(total, tell_boots=False) as progress,
+        SessionProgress(total, boot_lines=False) as progress,
         open_session(sizes, [build], store, progress, command_line(), extra) as live,
     ):
         sweeper = Sweeper(live.experiment, dimension, progress.note)
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _values(args: argparse.Namespace) -> list[int]:
-    """Whole numbers, bytes for RAM. Raises UsageError."""
+    """Integers, bytes for RAM. Raises UsageError."""
     found = []
     for text in args.values or DEFAULTS[args.dimension]:
         if args.dimension == "ram":
@@ -66,18 +71,18 @@ def _values(args: argparse.Namespace) -> list[int]:
         elif text.isdecimal() and len(text) < 6:
             found.append(int(text))
         else:
-            raise UsageError(f"--values {text}: takes whole numbers for {args.dimension}")
+            raise UsageError(f"--values {text}: expected integers for {args.dimension}")
     if len(set(found)) < LEAST_VALUES:
-        raise UsageError(f"--values: a slope takes {LEAST_VALUES} different values or more")
+        raise UsageError(f"--values: a slope needs {LEAST_VALUES} different values or more")
     return sorted(set(found))
 
 
 def _sizes(
     scenarios: Sequence[Scenario], dimension: Dimension, values: Sequence[int], *, precopy: bool
 ) -> list[Scenario]:
-    """Every guest that will be, checked; for a precopy one as large as both its ends as well."""
+    """Every guest to boot, checked; for a precopy also one as large as both of its QEMUs."""
     memory, cpus = psutil.virtual_memory().available, os.cpu_count() or 1
-    found = [grown(scenario, dimension, value) for scenario in scenarios for value in values]
+    found = [sized(scenario, dimension, value) for scenario in scenarios for value in values]
     if precopy:
         found += [replace(size, ram_bytes=2 * size.ram_bytes) for size in found]
     for size in found:

@@ -1,4 +1,4 @@
-"""`pausebench why`: what one blackout waited for, beside the median run of its session."""
+"""`pausebench why`: explain one blackout, compared with the median run of its session."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .stored import exit_code, stored
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the reasons. Returns 0; UsageError for a run whose scheduler was not watched."""
+    """Print the causes. Returns 0; raises UsageError for a run without a scheduler trace."""
     with stored(args.store) as store:
         found = store.run(store.resolve_run(args.run))
         check_attributed(found)
@@ -36,10 +36,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_attributed(run: Run) -> None:
-    """Raises UsageError for a run of which no cause is known."""
+    """Raises UsageError for a run without known causes."""
     if run.attribution is None:
         what = "has no blackout" if run.blackout_ns is None else "was measured without --why"
-        raise UsageError(f"run {run.id} {what}: nothing is known of its causes")
+        raise UsageError(f"run {run.id} {what}: its causes are not known")
     if run.attribution.missing:
         raise UsageError(f"run {run.id} has no attribution: {run.attribution.missing}")
 

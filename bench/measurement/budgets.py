@@ -1,4 +1,4 @@
-"""Budgets that were asked for, held against what was measured."""
+"""Budgets of the command line, checked against what was measured."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def limit_of(budget: TimeBudget) -> Limit:
 
 
 def check_measured(budgets: Iterable[TimeBudget], scenarios: Iterable[Scenario]) -> None:
-    """Refuse a budget of what is not measured. Raises UsageError."""
+    """Refuse a budget for a scenario that is not measured. Raises UsageError."""
     known = {EVERY, *(scenario.id for scenario in scenarios)}
     for budget in budgets:
         if budget.scenario not in known:
             named = ", ".join(sorted(known - {EVERY}))
-            raise UsageError(f"--budget {budget.scenario}=…: what is measured is {named}")
+            raise UsageError(f"--budget {budget.scenario}=…: not measured, only {named}")
 
 
 # -- a session ------------------------------------------------------------------------------------
@@ -34,18 +34,20 @@ def check_measured(budgets: Iterable[TimeBudget], scenarios: Iterable[Scenario])
 def budget_reports(
     budgets: Sequence[TimeBudget], runs: Sequence[Run]
 ) -> list[tuple[TimeBudget, BudgetReport]]:
-    """How each was kept by the runs it is meant for; the last of a scenario counts."""
+    """How the runs it applies to kept each budget; the last one for a scenario counts."""
     found = {budget.scenario: budget for budget in budgets}
-    meant = {name: [run for run in runs if _meant(run.scenario, found) == name] for name in found}
-    return [(b, budget_of(meant[name], b.limit_ns)) for name, b in found.items() if meant[name]]
+    chosen = {
+        name: [run for run in runs if _applies(run.scenario, found) == name] for name in found
+    }
+    return [(b, budget_of(chosen[name], b.limit_ns)) for name, b in found.items() if chosen[name]]
 
 
-def _meant(scenario: str, budgets: Container[str]) -> str:
+def _applies(scenario: str, budgets: Container[str]) -> str:
     return scenario if scenario in budgets else EVERY
 
 
 def missed(budget: TimeBudget, within: int, total: int) -> str:
-    """`99 % asked` of a share that was named and not reached, else empty."""
+    """`99 % asked` if a share was given and not reached, else empty."""
     if budget.share is None or limit_of(budget).kept(Budget(budget.limit_ns, within, total, None)):
         return ""
     return f"{budget.share * 100:g} % asked"
@@ -55,12 +57,12 @@ def missed(budget: TimeBudget, within: int, total: int) -> str:
 
 
 def budgets_ns(budgets: Sequence[TimeBudget]) -> list[int]:
-    """All limits, to be measured on every cell; `with_own_budgets` takes away what is not its."""
+    """All limits, measured on every cell; `with_own_budgets` keeps those that apply to it."""
     return [budget.limit_ns for budget in budgets]
 
 
 def with_own_budgets(comparison: Comparison, budgets: Sequence[TimeBudget]) -> Comparison:
-    """`comparison`, whose cells have one line for each of `budgets`, with those meant for each."""
+    """`comparison`, whose cells have a line for each of `budgets`, with those that apply alone."""
     return replace(comparison, cells=tuple(_own(cell, budgets) for cell in comparison.cells))
 
 
@@ -74,12 +76,12 @@ def _own(cell: Cell, budgets: Sequence[TimeBudget]) -> Cell:
 
 
 def _of_cell(cell: Cell, budgets: Sequence[TimeBudget]) -> list[TimeBudget]:
-    scenario = _meant(cell.scenario, {budget.scenario for budget in budgets})
+    scenario = _applies(cell.scenario, {budget.scenario for budget in budgets})
     return [budget for budget in budgets if budget.scenario == scenario]
 
 
 def missed_lines(comparison: Comparison, budgets: Sequence[TimeBudget]) -> list[str]:
-    """What is to be said of shares that were named and not reached."""
+    """A line for each share that was given and not reached."""
     lines = []
     for cell in comparison.cells:
         mine = _of_cell(cell, budgets)

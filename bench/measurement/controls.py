@@ -1,7 +1,7 @@
 """Controls that must fail, run before a session's first proof with the very checks it uses.
 
-A file of 2 MiB stands for guest RAM, this process for old QEMU, and a process that does it wrong
-on purpose for new QEMU. A check that does not catch it proves nothing, and the proof says so.
+A file of 2 MiB stands in for guest RAM, this process for old QEMU, and a process with a deliberate
+fault for new QEMU. A check that does not catch the fault proves nothing, and the proof says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from results.records.scenario import MIB, Build, Scenario
 from runners.pins.holder import PinHolder
 from runners.qemu.guest import GuestPlace
 
-from .evidence import compare_descriptor, compare_views, look_from
+from .evidence import compare_descriptor, compare_views, view_from
 from .vfio_control import vfio_control
 
 _BYTES = 2 * MIB
@@ -38,20 +38,20 @@ class Controls:
     """The controls of a session, each run once, before the first proof that rests on it."""
 
     def __init__(self, doing: Callable[[str], None] = lambda what: None) -> None:
-        """`doing` is told what goes on."""
+        """`doing` is called with what is being done."""
         self._doing = doing
         self._run: dict[bool, tuple[Control, ...]] = {}
         self._vfio: dict[str, Control] = {}  # by scenario
 
     def of(self, scenario: Scenario) -> tuple[Control, ...]:
-        """Those that a proof of this scenario rests on."""
+        """The controls that a proof of this scenario rests on."""
         if not scenario.vfio:
             return self._controls(stand_in=True)
         extra = self._vfio.get(scenario.id)
         return (*self._controls(stand_in=False), *([extra] if extra else []))
 
     def _controls(self, *, stand_in: bool) -> tuple[Control, ...]:
-        """Those of every transfer; `stand_in` with that of the process that pins RAM."""
+        """The controls of every transfer, with `stand_in` that of the process that pins RAM."""
         if stand_in not in self._run:
             self._doing("running the controls that must fail")
             self._run[stand_in] = run_controls(stand_in=stand_in)
@@ -60,16 +60,16 @@ class Controls:
     async def before_boot(
         self, scenario: Scenario, build: Build, place: GuestPlace, pins: PinProbe
     ) -> None:
-        """The control that takes the scenario's device, which a guest would not let go."""
+        """Run the control that needs the scenario's device, before a guest holds it."""
         if scenario.vfio and scenario.id not in self._vfio:
             self._vfio[scenario.id] = await vfio_control(scenario, build, place, pins)
 
 
 def run_controls(*, stand_in: bool = True) -> tuple[Control, ...]:
-    """All four controls; a control that cannot be carried out counts as not caught.
+    """Run all four controls; one that cannot be carried out counts as not caught.
 
-    Without `stand_in` that of the process that pins RAM is left out: a real device's pins have a
-    control of their own.
+    Without `stand_in` the control of the process that pins RAM is left out: the pins of a real
+    device have a control of their own.
     """
     with _ram_file() as (fd, address):
         return (
@@ -81,7 +81,7 @@ def run_controls(*, stand_in: bool = True) -> tuple[Control, ...]:
 
 
 def _control(name: str, attempt: Callable[[], tuple[Check, Check]]) -> Control:
-    """Carry one control out; again when the kernel moved a page while all was right."""
+    """Carry out one control, again if the kernel moved a page of the faultless case."""
     result = Control(name, False, "was not carried out")
     for _ in range(_ATTEMPTS):
         try:
@@ -90,18 +90,18 @@ def _control(name: str, attempt: Callable[[], tuple[Check, Check]]) -> Control:
             return Control(name, False, f"could not be carried out: {error}")
         if good.state == "held":
             return Control(name, bad.state == "broken", f"{bad.name}: {bad.text}")
-        result = Control(name, False, f"the same check fails where all is right: {good.text}")
+        result = Control(name, False, f"the same check fails without the fault: {good.text}")
     return result
 
 
 def _frames(fd: int, address: int, mode: str) -> tuple[Check, Check]:
-    """The check of page frames against a proper and a wrong mapping."""
+    """The check of page frames against a shared mapping and a faulty one."""
     units = choose_pages(0, _BYTES // PAGE_BYTES, PAGE_BYTES, 0)
-    old = look_from(os.getpid(), address, units, PAGE_BYTES)
+    old = view_from(os.getpid(), address, units, PAGE_BYTES)
     checks = []
     for way in ("shared", mode):
-        with _double(way, fd) as other:
-            new = look_from(other["pid"], other["address"], units, PAGE_BYTES)
+        with _tampered_mapping(way, fd) as other:
+            new = view_from(other["pid"], other["address"], units, PAGE_BYTES)
             frames = compare_views(units, PAGE_BYTES, len(units), old, new)
             checks.append(check_frames(frames))
     return checks[0], checks[1]
@@ -115,14 +115,14 @@ def _descriptor(fd: int) -> tuple[Check, Check]:
         good = check_files((compare_descriptor(os.getpid(), os.getpid(), carried),))
     finally:
         os.close(twin)
-    with _double("reopened", fd) as other:
+    with _tampered_mapping("reopened", fd) as other:
         carried = CarriedFd("control", 0, old_fd=fd, new_fd=other["fd"])
         bad = check_files((compare_descriptor(os.getpid(), other["pid"], carried),))
     return good, bad
 
 
 def _pins(fd: int) -> tuple[Check, Check]:
-    """The check of pins before and after the holder lets go."""
+    """The check of pins before and after the holder releases them."""
     with PinHolder(_path(fd), _BYTES) as holder:
         pids = {"holder": holder.pid}
         before, hold = read_accounts("before", pids), read_accounts("hold", pids)
@@ -156,7 +156,7 @@ def _ram_file() -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def _double(mode: str, fd: int) -> Iterator[dict[str, int]]:
+def _tampered_mapping(mode: str, fd: int) -> Iterator[dict[str, int]]:
     argv = [
         sys.executable,
         "-m",
@@ -172,7 +172,7 @@ def _double(mode: str, fd: int) -> Iterator[dict[str, int]]:
             assert process.stdout is not None
             line = process.stdout.readline()
             if not line:
-                raise ChildProcessError("the double ended before it mapped the file")
+                raise ChildProcessError("the process ended before it mapped the file")
             yield json.loads(line)
         finally:
             process.kill()

@@ -1,4 +1,4 @@
-"""How RAM and descriptors of two QEMUs are looked at and compared, for a proof."""
+"""Reading and comparing the RAM and descriptors of two QEMUs, for a proof."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from results.records.run import CarriedFd
 from results.records.scenario import Scenario
 from runners.system.process_memory import ram_mapping, read_memory
 
-_SHOWN = 8  # differing pages that are kept by number
+_SHOWN = 8  # differing pages whose numbers are stored
 
 
 @dataclass(slots=True)
 class View:
-    """Frames of one process's guest RAM at one time; `missing` says why there are none."""
+    """Page frames of one process's guest RAM at one time; `missing` is why there are none."""
 
     address: int = 0
     frames: Numbers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -39,17 +39,17 @@ def read_word(pid: int, address: int) -> int:
     return int.from_bytes(read_memory(pid, address, 8), "little")
 
 
-def look_at(pid: int, ram_bytes: int, units: Numbers, unit: int) -> View:
-    """Frames of guest RAM in a QEMU."""
+def view_of(pid: int, ram_bytes: int, units: Numbers, unit: int) -> View:
+    """Page frames of guest RAM in a QEMU."""
     try:
         address = ram_mapping(pid, ram_bytes).start
     except (PausebenchError, OSError) as error:
         return View(missing=str(error))
-    return look_from(pid, address, units, unit)
+    return view_from(pid, address, units, unit)
 
 
-def look_from(pid: int, address: int, units: Numbers, unit: int) -> View:
-    """Frames of the memory from `address` on; what is not mapped yet is mapped first."""
+def view_from(pid: int, address: int, units: Numbers, unit: int) -> View:
+    """Page frames of the memory from `address` on; what is not populated yet is first."""
     start = time.monotonic_ns()
     try:
         frames = read_frames(pid, address, units, unit)
@@ -87,10 +87,10 @@ def compare_views(units: Numbers, unit: int, touched: int, old: View, new: View)
 def compare_descriptors(old: int, new: int, carried: tuple[CarriedFd, ...]) -> tuple[SameFile, ...]:
     """kcmp of all carried descriptors.
 
-    Old QEMU names the descriptor of a VFIO container once for each group in it, so that SCM_RIGHTS
-    makes several of one; new keeps the first and closes the others, whose numbers are then given
-    to other files ("De-dup it", vfio_cpr_container_match in QEMU's hw/vfio/cpr-legacy.c). Such a
-    one is compared as the one that was kept.
+    Old QEMU names the descriptor of a VFIO container once for each group in it, and SCM_RIGHTS
+    duplicates it as often; new QEMU keeps the first and closes the others, whose numbers are then
+    reused for other files ("De-dup it", vfio_cpr_container_match in QEMU's hw/vfio/cpr-legacy.c).
+    A duplicate is compared as the one that was kept.
     """
     found = [compare_descriptor(old, new, fd) for fd in carried]
     kept = {file.old_fd: file for file in found if file.same}

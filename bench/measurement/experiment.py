@@ -1,4 +1,4 @@
-"""The experiment loop: boots guests, hands each over again and again, judges every run."""
+"""The experiment loop: boots guests, updates each several times, judges every run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from results.store.recordings import new_run_id
 from results.store.store import Store
 from runners.host.load import host_state, load_snapshot
 from runners.pins.holder import PinHolder
-from runners.qemu.command_line import AS_IT_IS, Variation
+from runners.qemu.command_line import NO_VARIATION, Variation
 from runners.qemu.guest import Guest, GuestPlace
 from runners.system.process_memory import ram_descriptor
-from runners.transfer.handover import Transferred, hand_over
+from runners.transfer.handover import Transferred, update_guest
 
 from .instruments import Instruments, Update
 from .observation import Observation
@@ -30,7 +30,7 @@ from .schedule import Trial
 
 
 class Progress(Protocol):
-    """Who is told what is being done."""
+    """Shows what is being done."""
 
     def doing(self, what: str) -> None: ...
     def finished(self, run: Run) -> None: ...
@@ -39,7 +39,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """One session at work: where, told to whom, kept in which store, watched with what."""
+    """A running session: its directory, progress, store and instruments."""
 
     session: str
     place: GuestPlace
@@ -48,7 +48,7 @@ class Experiment:
     instruments: Instruments
 
     async def run(self, trials: Sequence[Trial]) -> list[Run]:
-        """Carry the trials out in their order. A failure ends its boot, not the session."""
+        """Carry out the trials in order. A failure ends its boot, not the session."""
         asyncio.get_running_loop().set_exception_handler(_without_lost_monitors)
         runs: list[Run] = []
         for trial in trials:
@@ -76,8 +76,8 @@ class Experiment:
         self.store.sync()
         return runs
 
-    async def boot(self, trial: Trial, variation: Variation = AS_IT_IS) -> Booted:
-        """Start the guest of a trial; raises GuestLost when it does not come to life."""
+    async def boot(self, trial: Trial, variation: Variation = NO_VARIATION) -> Booted:
+        """Start the guest of a trial; raises GuestLost if it does not start."""
         await self.instruments.before_boot(trial.scenario, trial.old_build, self.place)
         guest = await Guest.boot(trial.scenario, trial.old_build, self.place, variation)
         try:
@@ -96,8 +96,8 @@ class Experiment:
         )
 
     def blank(self, trial: Trial, update: int, started: int) -> Recording:
-        """The recording of one update of a trial before anything was seen of it."""
-        nobody = Process(0, (), ())
+        """The recording of one update of a trial before anything is known of it."""
+        absent = Process(0, (), ())
         return Recording(
             schema=SCHEMA,
             id=new_run_id(self.session, trial.cell, trial.boot, update),
@@ -106,11 +106,11 @@ class Experiment:
             update=update,
             started_unix_ns=started,
             scenario=trial.scenario,
-            # After its first update a guest goes on within the new build.
+            # After its first update a guest runs in the new build.
             old_build=(trial.old_build if update == 1 else trial.new_build).label,
             new_build=trial.new_build.label,
-            old=nobody,
-            new=nobody,
+            old=absent,
+            new=absent,
             steps={},
             probed=self.instruments.trace_marks,
         )
@@ -124,13 +124,13 @@ class Experiment:
 
 
 def _without_lost_monitors(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """The monitor of a QEMU that was killed ends in an error that nobody awaits: expected."""
+    """The monitor of a killed QEMU ends in an error that is never awaited: expected."""
     if not isinstance(context.get("exception"), EOFError | ConnectionError):
         loop.default_exception_handler(context)
 
 
 class Booted:
-    """A guest of a trial, to be updated again and again; an async context manager that ends it."""
+    """The guest of a trial, for any number of updates; an async context manager that ends it."""
 
     def __init__(self, experiment: Experiment, trial: Trial, guest: Guest) -> None:
         self._experiment = experiment
@@ -143,9 +143,9 @@ class Booted:
         if trial.scenario.pinned:
             try:
                 self._holder = _pin(guest)
-            except HostUnfit as error:  # evidence that this host does not give; the rest goes on
+            except HostUnfit as error:  # this evidence is missing; all else is measured
                 self._pins_missing = str(error)
-        self.arrived = True  # False once a transfer has failed: the guest cannot go on
+        self.arrived = True  # False once a transfer has failed: the guest cannot be updated again
 
     async def __aenter__(self) -> Self:
         return self
@@ -154,7 +154,7 @@ class Booted:
         await self.end()
 
     async def end(self) -> None:
-        """End the guest and let go of its pins."""
+        """End the guest and release its pins."""
         last, tids = self.guest.qemu.pid, self.guest.vcpu_tids
         try:
             await self.guest.end()
@@ -172,20 +172,19 @@ class Booted:
         plugged: Callable[[str], Awaitable[Plugging]] | None = None,
         instruments: Instruments | None = None,
     ) -> Run:
-        """Hand the guest over once more; the run is judged and stored, whatever came of it.
+        """Update the guest once; the run is judged and stored, whether it completes or fails.
 
-        `known_as` is the scenario it is stored under when it is no ordinary run of this one, `mode`
-        another mode than the scenario's,
-        `variation` how new QEMU's command line departs from the scenario (None: as old's does).
-        `plugged` looks at what was plugged, after the transfer, given why it failed;
-        `instruments` are others than the experiment's.
+        `known_as` is the name to store it under if it is not an ordinary run of its scenario,
+        `mode` overrides the scenario's, `variation` is how new QEMU's command line departs from
+        the scenario (None: as old's does). `plugged` examines hot-plugged devices after the
+        transfer, given why it failed. `instruments` replace those of the experiment.
         """
         self._updates += 1
         watched = instruments if instruments is not None else self._experiment.instruments
         recording = await self._record(self._updates, known_as, mode, variation, watched)
         if plugged is not None:
             recording = replace(recording, plugging=await plugged(recording.failure))
-        self.arrived = not recording.failure and _whole(recording)
+        self.arrived = not recording.failure and _unharmed(recording)
         return self._experiment.keep(recording)
 
     async def _record(
@@ -206,7 +205,7 @@ class Booted:
         observation = Observation(instruments.at(watched))
         before = load_snapshot((self.guest.qemu.pid,))
         with observation:
-            seen = await hand_over(
+            seen = await update_guest(
                 self.guest,
                 trial.new_build,
                 observation.hooks(),
@@ -224,13 +223,13 @@ class Booted:
 
 
 def _pin(guest: Guest) -> PinHolder:
-    """Let the stand-in device pin all of guest RAM, through the RAM's own descriptor."""
+    """Pin all of guest RAM, through its own descriptor, as a DMA device would."""
     size = guest.scenario.ram_bytes
     return PinHolder(ram_descriptor(guest.qemu.pid, size), size)
 
 
-def _whole(recording: Recording) -> bool:
-    """Whether the guest came through unharmed; one that did not would fail every later run too."""
+def _unharmed(recording: Recording) -> bool:
+    """Whether the guest is intact; a damaged one would fail every later run too."""
     return (
         recording.ram is not None
         and not recording.ram.bad_pages
@@ -239,14 +238,14 @@ def _whole(recording: Recording) -> bool:
 
 
 class GuestClock:
-    """Calibrates the payload's tick over all stretches of a boot in which the guest ran freely."""
+    """Calibrates the payload's tick over all periods of a boot in which the guest ran freely."""
 
     def __init__(self, guest: Guest) -> None:
         self._since = _pooled(guest.memory.sample_ticks())
         self._segments: list[tuple[list[Sample], list[Sample]]] = []
 
     def follow(self, seen: Transferred) -> float:
-        """Duration of a tick in ns after one more transfer; 0.0 while it cannot be told."""
+        """Duration of a tick in ns after one more transfer; 0.0 while it is not known."""
         before = [sample for beats in seen.beats for sample in beats.before]
         after = [sample for beats in seen.beats for sample in beats.after]
         if before and self._since:

@@ -1,4 +1,4 @@
-"""What watches an update: the steps of an instrument, and those that a session has loaded.
+"""Instruments that watch an update: their steps, and those that a session has loaded.
 
 To add one, write a class (as in bench/measurement/probing.py) and a line in loading.py.
 """
@@ -20,14 +20,14 @@ from runners.qemu.process import Qemu
 
 @dataclass(slots=True)
 class Update:
-    """One update of a guest, as its instruments are told of it before it begins."""
+    """One update of a guest, as its instruments know it before it begins."""
 
     run: str  # id
     scenario: Scenario  # in the mode of this update
-    guest: Guest | None = None  # None: it does not run the payload, so its RAM proves nothing
+    guest: Guest | None = None  # None: not the payload, so its RAM proves nothing
     holder: PinHolder | None = None  # of the guest's pinned RAM
-    pins_missing: str = ""  # why nobody holds pins although the scenario asks for them
-    # What QEMU was seen to do until the guest resumed, for instruments that begin after the marks.
+    pins_missing: str = ""  # why there are no pins although the scenario asks for them
+    # What QEMU did until the guest resumed, for instruments that collect after the marks.
     events: tuple[Event, ...] = ()
 
     @property
@@ -37,9 +37,9 @@ class Update:
 
 @dataclass(slots=True)
 class Instrument:
-    """Watches updates by what it does at their steps; at those that it leaves out it does nothing.
+    """Watches updates by what it does at their steps; it ignores the steps it does not override.
 
-    One that is loaded is a template: each update is watched by a fresh copy (`Instruments.at`).
+    A loaded one is a template: each update is watched by a fresh copy (`Instruments.at`).
     The steps are those of `runners.transfer.base.Hooks`. Nothing runs between `hold`, or `spawned`
     in modes without a hold, and the moment when the guest runs again.
     """
@@ -51,7 +51,7 @@ class Instrument:
 
     @property
     def traces_marks(self) -> bool:
-        """Whether it shows QEMU's own functions, without which no phase is known."""
+        """Whether it traces QEMU's own functions, without which no phase is known."""
         return False
 
     def works_for(self, update: Update) -> bool:
@@ -59,10 +59,10 @@ class Instrument:
         return True
 
     async def before_boot(self, scenario: Scenario, build: Build, place: GuestPlace) -> None:
-        """A guest is about to be started."""
+        """A guest is about to start."""
 
     def forget(self, pid: int, tids: Iterable[int]) -> None:
-        """The QEMU `pid` that ran a guest last has ended, with its vCPU threads."""
+        """The last QEMU of a guest, `pid`, has ended, with its vCPU threads."""
 
     # -- of an update, before the guest stops -------------------------------------------------
 
@@ -70,7 +70,7 @@ class Instrument:
         """Before anything is started; `update` is set."""
 
     def started(self, old: int, new: int) -> None:
-        """Both QEMUs are there, by their pids, and `migrate` comes."""
+        """Both QEMUs run, and `migrate` is next."""
 
     def main_path(self, path: Path) -> Path:
         """What old QEMU connects to, given the socket that new QEMU listens on."""
@@ -79,7 +79,7 @@ class Instrument:
     def hold(
         self, old: Qemu, new: Qemu, old_tids: tuple[int, ...], new_tids: tuple[int, ...]
     ) -> None:
-        """Arm: the vCPU threads of both are known, and old runs the guest for the last moment."""
+        """Arm: the vCPU threads of both are known, and old QEMU still runs the guest."""
 
     def leaving(self, old: Qemu, old_tids: tuple[int, ...]) -> None:
         """Arm, in modes without a hold."""
@@ -93,7 +93,7 @@ class Instrument:
         """New QEMU's threads are known, in modes without a hold."""
 
     def disarm(self, new: Qemu) -> None:
-        """The guest runs again: end what goes on counting."""
+        """The guest runs again: stop whatever counts."""
 
     def resumed(self, old: Qemu, new: Qemu) -> None:
         """Collect, while old QEMU still lives."""
@@ -102,23 +102,23 @@ class Instrument:
         """Old QEMU is gone, and guest RAM was read through new."""
 
     def close(self) -> None:
-        """Detach, whatever became of the update."""
+        """Detach, whether the update completed or failed."""
 
     def recorded(self, about: Recording) -> Recording:
-        """`about` with what this one saw; both QEMUs and the failure, if any, are filled in."""
+        """`about` with what this instrument saw; QEMUs and failure are already filled in."""
         return about
 
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
-    """What watches the updates of a session; nothing by default.
+    """The instruments of a session; none by default.
 
     They are called in the order of `loaded` (which bench.measurement.loading gives and explains),
     then `further`, then those that are `late`; `disarm`, `close` and `recorded` in the reverse.
     """
 
     loaded: tuple[Instrument, ...] = ()
-    further: tuple[Instrument, ...] = ()  # of the caller: no templates, used as they are
+    further: tuple[Instrument, ...] = ()  # of the caller: used as they are, not copied
 
     def plus(self, *further: Instrument) -> Instruments:
         return replace(self, further=(*self.further, *further))
@@ -131,7 +131,7 @@ class Instruments:
         return any(instrument.traces_marks for instrument in self.loaded)
 
     def at(self, update: Update) -> tuple[Instrument, ...]:
-        """Those that work for `update`, told of it, in their order."""
+        """Those that work for `update`, prepared for it, in their order."""
         found = [
             *(replace(template) for template in self.loaded if template.works_for(update)),
             *(instrument for instrument in self.further if instrument.works_for(update)),

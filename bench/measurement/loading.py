@@ -1,4 +1,4 @@
-"""What a session loads to watch its updates with, and in which order it is called."""
+"""What a session loads to watch its updates, and in which order it is called."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .prover import Prover
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What is loaded beside the probes that every session has; each makes the blackout longer.
+    """What is loaded in addition to the probes of every session; each lengthens the blackout.
 
-    `why` watches the scheduler, so that `pausebench why` can tell what a blackout waited for,
-    `observer` is the witness on a CPU of its own, `perf` counts perf events of both QEMUs.
+    `why` traces the scheduler, for `pausebench why`; `observer` is the witness on a CPU of its own;
+    `perf` counts perf events of both QEMUs.
     """
 
     why: bool = False
@@ -54,10 +54,10 @@ def load_instruments(
         PinProbe() as pins,
         SchedulerProbe() if watch.why else nullcontext() as scheduler,
     ):
-        # Marks first: new QEMU is on its way already. In the hold what takes long comes first, and
-        # the ring of the scheduler is to hold the blackout and little else. What was armed last is
-        # disarmed first: the scheduler, then the observer, whose end takes a moment, then perf
-        # events, before anything is collected; and marks are collected before the proof, which
+        # Marks first: new QEMU is already starting. In the hold, what takes long comes first, and
+        # the ring of the scheduler must hold the blackout and little else. What was armed last is
+        # disarmed first: the scheduler, then the observer, which takes a moment to end, then perf
+        # events, before anything is collected. Marks are collected before the proof, which
         # compares the descriptors that they name.
         yield Instruments(
             (

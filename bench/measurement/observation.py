@@ -18,7 +18,7 @@ _Arguments = ParamSpec("_Arguments")
 
 
 class Observation:
-    """One update as its instruments see it; a context manager that detaches them."""
+    """The instruments of one update; a context manager that detaches them."""
 
     def __init__(self, instruments: Sequence[Instrument]) -> None:
         """`instruments` as `Instruments.at` has prepared them for this update."""
@@ -34,7 +34,7 @@ class Observation:
         self._stack.close()
 
     def hooks(self) -> Hooks:
-        """What the driver of the update is to call."""
+        """The hooks that the driver of the update calls."""
         return Hooks(
             started=self._each(lambda instrument: instrument.started),
             hold=self._each(lambda instrument: instrument.hold),

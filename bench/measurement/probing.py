@@ -1,4 +1,4 @@
-"""What probes and counters show of an update: instruments around what is loaded once a session."""
+"""Instruments around the probes and counters that are loaded once per session."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .instruments import Instrument, Update
 
 @dataclass(slots=True)
 class HandoverMarks(Instrument):
-    """What both QEMUs do, by the handover probe: their functions, system calls and descriptors."""
+    """Functions, system calls and descriptors of both QEMUs, by the handover probe."""
 
     probe: HandoverProbe
     traces_marks: bool = True  # False: the probe was loaded for guest entry and exit alone
@@ -32,7 +32,7 @@ class HandoverMarks(Instrument):
 
     def started(self, old: int, new: int) -> None:
         self.probe.watch(old)
-        # Without descriptors it would await CPR state for ever.
+        # In a mode without descriptors it would wait for CPR state forever.
         self.probe.watch(new, incoming=self.update.promise.descriptors)
 
     def leaving(self, old: Qemu, old_tids: tuple[int, ...]) -> None:
@@ -46,9 +46,9 @@ class HandoverMarks(Instrument):
         self.update.events = self._first.events
 
     def recorded(self, about: Recording) -> Recording:
-        """Also ends the watch over old QEMU, and over new when the guest is lost with it."""
+        """Also stop watching old QEMU, and new QEMU if the guest is lost with it."""
         first, last = self._first, self.probe.collect((), ())
-        if about.old.pid != about.new.pid:  # else it goes on as new QEMU
+        if about.old.pid != about.new.pid:  # else it continues as new QEMU
             self.probe.forget(about.old.pid, about.old.vcpu_tids)
         if about.failure:
             self.probe.forget(about.new.pid, about.new.vcpu_tids)
@@ -65,7 +65,7 @@ class HandoverMarks(Instrument):
 
 @dataclass(slots=True)
 class Interrupts(Instrument):
-    """When interrupts of assigned devices came, among the marks."""
+    """Interrupts of assigned devices, recorded among the marks."""
 
     probe: HandoverProbe
 
@@ -94,7 +94,7 @@ class Brackets(Instrument):
         self.probe.arm((*old_tids, *new_tids))
 
     def leaving(self, old: Qemu, old_tids: tuple[int, ...]) -> None:
-        self._tids = (old_tids, (0,) * len(old_tids))  # new's are not known before it runs
+        self._tids = (old_tids, (0,) * len(old_tids))  # those of new are not known yet
         self.probe.arm(old_tids)
 
     def spawned(self, pid: int) -> None:
@@ -105,7 +105,7 @@ class Brackets(Instrument):
 
     def disarm(self, new: Qemu) -> None:
         if not self.update.promise.held:
-            self.probe.close_brackets(new.pid)  # every vCPU has beaten, so has entered
+            self.probe.close_brackets(new.pid)  # every vCPU has beaten, so it has entered
 
     def resumed(self, old: Qemu, new: Qemu) -> None:
         self._seen = self.probe.brackets(*self._tids)
@@ -127,7 +127,7 @@ class Brackets(Instrument):
 
 @dataclass(slots=True)
 class PerfCounts(Instrument):
-    """perf events of both QEMUs in the hold and the blackout, which they lengthen."""
+    """perf events of both QEMUs in the hold and in the blackout, which counting lengthens."""
 
     _counters: dict[str, ProcessCounters] = field(default_factory=dict, init=False)
     _counts: dict[str, dict[str, int]] = field(default_factory=dict, init=False)
@@ -151,9 +151,9 @@ class PerfCounts(Instrument):
 
 @dataclass(slots=True)
 class BeatObserver(Instrument):
-    """The guest's beats as a program on the host sees them, which shares nothing with the probes.
+    """The guest's beats as seen by a program on the host that shares nothing with the probes.
 
-    It looks at old QEMU's RAM, so it sees nothing where RAM does not stay.
+    It reads old QEMU's RAM, so it works only in modes whose RAM stays in place.
     """
 
     program: Path
@@ -187,10 +187,10 @@ class BeatObserver(Instrument):
 
 @dataclass(slots=True)
 class SchedulerRing(Instrument):
-    """What the scheduler did with both QEMUs, for the causes of a blackout.
+    """The scheduler's events of both QEMUs, for the causes of a blackout.
 
-    Its ring holds a blackout of milliseconds and little else: it opens last in the hold, and has no
-    use in modes whose blackout is longer than that of one that hands descriptors over.
+    Its ring holds a blackout of milliseconds and little else: it opens last in the hold, and is of
+    no use in modes that do not pass descriptors, whose blackouts are longer.
     """
 
     late: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: a bar on a terminal, a line per boot elsewhere."""
+"""Progress on standard error: a bar on a terminal, a line per boot elsewhere."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from results.stats.intervals import median_ns
 
 
 class SessionProgress:
-    """Shows what is being done and how much is left."""
+    """Shows what is being done and how much remains."""
 
-    def __init__(self, total: int | None, *, tell_boots: bool = True) -> None:
-        """`total` runs are to come, None where their number is not known beforehand."""
+    def __init__(self, total: int | None, *, boot_lines: bool = True) -> None:
+        """`total` is the number of runs, None if it is not known in advance."""
         self._console = Console(stderr=True)
-        self._tell_boots = tell_boots
+        self._boot_lines = boot_lines
         self._live = self._console.is_terminal
-        # The lab's progress is passed on line by line: each step takes seconds there.
-        self._telling = not self._live and bool(os.environ.get("PAUSEBENCH_LAB"))
+        # The lab's progress is forwarded line by line: each step takes seconds there.
+        self._verbose = not self._live and bool(os.environ.get("PAUSEBENCH_LAB"))
         self._bar = Bar(
             SpinnerColumn(),
             BarColumn(bar_width=24),
@@ -50,26 +50,26 @@ class SessionProgress:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._tell_boot()
+        self._print_boot()
         self._bar.stop()
 
     def doing(self, what: str) -> None:
         self._bar.update(self._task, description=what)
-        if self._telling:
+        if self._verbose:
             self._console.print(what, markup=False, highlight=False, soft_wrap=True)
 
     def finished(self, run: Run) -> None:
         self._bar.advance(self._task)
         if self._live and run.outcome == "failed" and not run.scenario.startswith(SET_ASIDE):
             self._console.print(f"failed {run.id}: {run.reason}", markup=False, highlight=False)
-        if not self._tell_boots:
+        if not self._boot_lines:
             return
         if self._boot and _guest_of(self._boot[0]) != _guest_of(run):
-            self._tell_boot()
+            self._print_boot()
         self._boot.append(run)
 
     def note(self, text: str) -> None:
-        """What goes on now; without a terminal a line of its own."""
+        """Show what is being done, without a terminal as a line of its own."""
         self.doing(text)
         if not self._live:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -77,8 +77,8 @@ class SessionProgress:
     def skipped(self, updates: int) -> None:
         self._bar.advance(self._task, updates)
 
-    def _tell_boot(self) -> None:
-        """Without a terminal: one line a boot, for the log of a nightly job."""
+    def _print_boot(self) -> None:
+        """Without a terminal: one line per boot, for the log of a nightly job."""
         runs, self._boot = self._boot, []
         if self._live or not runs:
             return
@@ -95,7 +95,7 @@ class SessionProgress:
 
 
 def _builds_of(run: Run) -> str:
-    """The build, or the pair of them for a guest that goes from one to the other."""
+    """The build, or `OLD to NEW` for a guest that is updated from one to another."""
     return (
         run.new_build
         if run.update > 1
@@ -104,5 +104,5 @@ def _builds_of(run: Run) -> str:
 
 
 def _guest_of(run: Run) -> tuple[str, int]:
-    """What two runs of one guest have in common: the boot, and its name but for the update."""
+    """What the runs of one guest have in common: the boot, and the id without the update."""
     return run.id.rpartition(".")[0], run.boot

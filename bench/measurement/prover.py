@@ -1,4 +1,4 @@
-"""The instrument that proves: RAM, descriptors and pins, looked at around a transfer."""
+"""The instrument that gathers proof: RAM, descriptors and pins before and after a transfer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from runners.qemu.process import Qemu
 from runners.system.process_memory import ram_mapping
 
 from .controls import Controls
-from .evidence import View, compare_descriptors, compare_views, look_at, read_word, unit_bytes
+from .evidence import View, compare_descriptors, compare_views, read_word, unit_bytes, view_of
 from .instruments import Instrument, Update
 
 
@@ -34,7 +34,7 @@ def _not_seen() -> View:
 
 @dataclass(slots=True)
 class Prover(Instrument):
-    """Gathers the evidence of a proof; works for cpr-transfer, which alone claims to keep pins."""
+    """Gathers the evidence of a proof, for cpr-transfer, the only mode that claims to keep pins."""
 
     controls: Controls
     pins: PinProbe
@@ -68,7 +68,7 @@ class Prover(Instrument):
         self._pids = {self._holder.pid} if self._holder is not None else set()
         plan = guest.plan
         self._unit = unit_bytes(guest.scenario)
-        seed = zlib.crc32(self.update.run.encode())  # another sample each run, one in a repetition
+        seed = zlib.crc32(self.update.run.encode())  # another sample for each run, repeatable
         self._units = choose_pages(plan.first_page, plan.end_page, self._unit, seed)
         self._touched = -(-plan.pages * PAGE_BYTES // self._unit)
 
@@ -78,7 +78,7 @@ class Prover(Instrument):
         return self.update.guest
 
     def started(self, old: int, new: int) -> None:
-        """Accounting of old QEMU alone; the watch over pin paths begins."""
+        """Read the accounts of old QEMU and start to watch the pin paths."""
         self._pids |= {old, new}
         for pid in self._pids:
             self.pins.watch(pid)
@@ -88,37 +88,37 @@ class Prover(Instrument):
     def hold(
         self, old: Qemu, new: Qemu, old_tids: tuple[int, ...], new_tids: tuple[int, ...]
     ) -> None:
-        def look() -> None:
-            self._old = look_at(old.pid, self._ram_bytes, self._units, self._unit)
+        def observe() -> None:
+            self._old = view_of(old.pid, self._ram_bytes, self._units, self._unit)
             self._write("hold", old.pid)
             self._account("hold", {"old": old.pid, "new": new.pid})
 
-        self._timed(look)
+        self._timed(observe)
 
     def resumed(self, old: Qemu, new: Qemu) -> None:
-        """The guest runs in new QEMU and old still lives: the only time to compare descriptors."""
+        """The guest runs in new QEMU and old still exists: the only time to compare descriptors."""
         carried, _ = carried_descriptors(self.update.events, old.pid, new.pid)
 
-        def look() -> None:
+        def observe() -> None:
             self._files = compare_descriptors(old.pid, new.pid, carried)
             self._write("resumed", new.pid)
             self._account("resumed", {"old": old.pid, "new": new.pid})
 
-        self._timed(look)
+        self._timed(observe)
 
     def ended(self, new: Qemu) -> None:
-        """RAM was read through new, which filled new's page table."""
+        """RAM was read through new QEMU, which populated its page table."""
         self._pin_events = self.pins.since(self._calls_before)
 
-        def look() -> None:
+        def observe() -> None:
             self._write("end", new.pid)
             self._account("end", {"new": new.pid})
-            self._new = look_at(new.pid, self._ram_bytes, self._units, self._unit)
+            self._new = view_of(new.pid, self._ram_bytes, self._units, self._unit)
 
-        self._timed(look)
+        self._timed(observe)
 
     def close(self) -> None:
-        """End the watch over pin paths, however the transfer went."""
+        """Stop watching the pin paths, whether the transfer completed or failed."""
         for pid in self._pids:
             self.pins.forget(pid)
 
@@ -140,7 +140,7 @@ class Prover(Instrument):
 
     def _timed(self, work: Callable[[], None]) -> None:
         start = time.monotonic_ns()
-        # A process that vanishes while it is looked at is the transfer's failure, told elsewhere.
+        # A process that vanishes meanwhile is a failure of the transfer, reported elsewhere.
         with suppress(ProcessLookupError, FileNotFoundError):
             work()
         self._spent_ns += time.monotonic_ns() - start
@@ -151,7 +151,7 @@ class Prover(Instrument):
         self._accounts.append(read_accounts(point, pids, exact_pins=self._holder is not None))
 
     def _write(self, point: Point, pid: int) -> None:
-        """Let the stand-in device write, and see it through QEMU's own mapping."""
+        """Write as the stand-in device, and read it back through QEMU's own mapping."""
         if self._holder is None:
             return
         value = time.monotonic_ns()

@@ -1,4 +1,4 @@
-"""What can be handed over: the named scenarios, and those that a TOML file adds.
+"""The built-in scenarios, and those that a TOML file adds.
 
 To add a scenario, add a line to `BUILTIN`.
 """
@@ -62,7 +62,7 @@ BUILTIN: tuple[Scenario, ...] = (
     Scenario("anon-locked", "anon", "like anon, with -overcommit mem-lock=on", mem_lock=True),
 )
 
-# Those that take nothing from the host but RAM and CPUs: no device has to be named.
+# Those that need nothing from the host but RAM and CPUs.
 PLAIN: tuple[Scenario, ...] = tuple(s for s in BUILTIN if not s.vfio)
 
 _Read = TypeVar("_Read")
@@ -77,8 +77,8 @@ def known_scenarios(file: Path | None) -> tuple[Scenario, ...]:
 def load_scenarios(path: Path) -> tuple[Scenario, ...]:
     """Scenarios of a TOML file: tables `[scenario.ID]` with the fields of `Scenario`.
 
-    A table may name a built-in one in `like` and change only what differs; `ram` is a size with
-    a unit. Raises UsageError that names the file and the field.
+    A table may name a built-in scenario in `like` and change only what differs; `ram` is a size
+    with a unit. Raises UsageError that names the file and the field.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -86,22 +86,22 @@ def load_scenarios(path: Path) -> tuple[Scenario, ...]:
         raise UsageError(f"{path}: cannot be read as TOML: {error}") from error
     tables = document.get("scenario", {})
     if not isinstance(tables, dict) or not tables or set(document) != {"scenario"}:
-        raise UsageError(f"{path}: expected tables [scenario.NAME] and nothing else")
+        raise UsageError(f"{path}: expected tables [scenario.NAME] only")
     return tuple(_from_table(path, name, table) for name, table in tables.items())
 
 
 def _from_table(path: Path, name: str, table: Any) -> Scenario:
     where = f"{path}: [scenario.{name}]"
     if not _ID.fullmatch(name):
-        raise UsageError(f"{where}: a name is lower-case letters, digits, dots and dashes")
+        raise UsageError(f"{where}: a name has lower-case letters, digits, dots and dashes only")
     if not isinstance(table, dict):
-        raise UsageError(f"{where}: is no table")
+        raise UsageError(f"{where}: expected a table")
     if name in {scenario.id for scenario in BUILTIN}:
-        raise UsageError(f"{where}: is a built-in scenario; give yours another name")
+        raise UsageError(f"{where}: is a built-in scenario; choose another name")
     values = dict(table)
     base = _like(where, values)
     if "ram" in values:
-        values["ram_bytes"] = _told(f"{where}: ram", parse_size, str(values.pop("ram")))
+        values["ram_bytes"] = _read_at(f"{where}: ram", parse_size, str(values.pop("ram")))
     kinds = {f.name: f for f in fields(Scenario) if f.name != "id"}
     for key, value in values.items():
         if key not in kinds:
@@ -114,13 +114,15 @@ def _from_table(path: Path, name: str, table: Any) -> Scenario:
 
 def _like(where: str, values: dict[str, Any]) -> Scenario:
     if "like" in values:
-        return _told(f"{where}: like", lambda n: find_scenario(n, BUILTIN), str(values.pop("like")))
+        return _read_at(
+            f"{where}: like", lambda n: find_scenario(n, BUILTIN), str(values.pop("like"))
+        )
     if "backend" not in values:
         raise UsageError(f"{where}: needs `like` (a built-in scenario) or `backend`")
     return replace(BUILTIN[0], about="")
 
 
-def _told(where: str, read: Callable[[str], _Read], text: str) -> _Read:
+def _read_at(where: str, read: Callable[[str], _Read], text: str) -> _Read:
     try:
         return read(text)
     except UsageError as error:
@@ -135,7 +137,7 @@ def _check(where: str, key: str, value: object, base: Scenario) -> None:
         "mode": get_args(Mode),
     }.get(key)
     if choices is not None and value not in choices:
-        raise UsageError(f"{where}: {key} is one of {', '.join(choices)}, not {value!r}")
+        raise UsageError(f"{where}: {key} must be one of {', '.join(choices)}, not {value!r}")
     expected = type(getattr(base, key))
     allowed = (int, float) if expected is float else expected
     if not isinstance(value, allowed) or (isinstance(value, bool) and expected is not bool):
@@ -143,13 +145,13 @@ def _check(where: str, key: str, value: object, base: Scenario) -> None:
 
 
 def find_scenario(name: str, known: Iterable[Scenario]) -> Scenario:
-    """The scenario called `name`; UsageError with the nearest names otherwise."""
+    """The scenario called `name`. Raises UsageError with the nearest name."""
     by_id = {scenario.id: scenario for scenario in known}
     if name in by_id:
         return by_id[name]
     near = difflib.get_close_matches(name, by_id, 1)
     hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(by_id)}"
-    raise UsageError(f"unknown scenario `{name}`; {hint} (`pausebench list` shows all)")
+    raise UsageError(f"unknown scenario `{name}`; {hint} (see `pausebench list`)")
 
 
 def changed(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
@@ -160,10 +162,10 @@ def changed(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
 def on_common_machine(
     scenarios: Sequence[Scenario], builds: Sequence[Build], forced: str | None
 ) -> tuple[list[Scenario], str]:
-    """Give every scenario a machine type that all builds know, unless one was asked for.
+    """Give every scenario a machine type that all builds have, unless `forced` names one.
 
-    An unversioned type means another machine in each release; a guest cannot go from one to the
-    other, and a comparison would compare machines. Returns the scenarios and what was chosen.
+    An unversioned type is another machine in each release: a guest cannot be updated from one to
+    the other, and a comparison would compare machines. Returns the scenarios and what was chosen.
     """
     if forced is not None or len({build.version for build in builds}) == 1:
         return list(scenarios), forced or "as each scenario says: all builds are of one version"
@@ -194,8 +196,8 @@ def resolve(scenario: Scenario) -> Scenario:
     return scenario
 
 
-def only_transfers(scenarios: Sequence[Scenario]) -> list[Scenario]:
-    """For commands that are about cpr-transfer alone. Raises UsageError for another mode."""
+def require_cpr_transfer(scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """For commands that take no other mode. Raises UsageError for one."""
     for scenario in scenarios:
         if scenario.mode != "cpr-transfer":
             raise UsageError(
@@ -206,9 +208,9 @@ def only_transfers(scenarios: Sequence[Scenario]) -> list[Scenario]:
 
 
 def in_modes(scenarios: Sequence[Scenario], names: Sequence[str]) -> list[Scenario]:
-    """Every scenario in every named mode; with none named as it is. Raises UsageError.
+    """Every scenario in every named mode, or unchanged without one. Raises UsageError.
 
-    A mode other than cpr-transfer is in the scenario's name: anon@precopy.
+    A mode other than cpr-transfer becomes part of the name: anon@precopy.
     """
     found = []
     for name in dict.fromkeys(names):
@@ -222,13 +224,13 @@ def in_modes(scenarios: Sequence[Scenario], names: Sequence[str]) -> list[Scenar
 
 
 def with_devices(scenarios: Sequence[Scenario], addresses: Sequence[str]) -> list[Scenario]:
-    """Give the devices to the scenarios that assign any. Raises UsageError when none does."""
+    """Assign the devices in the vfio scenarios. Raises UsageError if there is none."""
     if not addresses:
         return list(scenarios)
     devices = ",".join(dict.fromkeys(a for text in addresses for a in chosen_addresses(text)))
     if not any(scenario.vfio for scenario in scenarios):
         raise UsageError(
-            "--device is for scenarios that assign devices (vfio-type1, vfio-iommufd, …): "
-            f"{', '.join(s.id for s in scenarios)} does not"
+            "--device needs a scenario that assigns devices (vfio-type1, vfio-iommufd, …), not "
+            f"{', '.join(s.id for s in scenarios)} alone"
         )
     return [replace(s, devices=devices) if s.vfio else s for s in scenarios]

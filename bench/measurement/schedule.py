@@ -1,4 +1,4 @@
-"""The order of a session: which guest boots when."""
+"""The schedule of a session: which guest boots when."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from results.records.scenario import Build, Scenario
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One boot of a guest and the updates that it goes through."""
+    """One boot of a guest and its updates."""
 
     scenario: Scenario
     old_build: Build
@@ -24,9 +24,9 @@ class Trial:
 def plan_trials(
     scenarios: Sequence[Scenario], builds: Sequence[Build], boots: int, updates: int, seed: int
 ) -> tuple[Trial, ...]:
-    """Every scenario on every build once per round, in an order shuffled anew each round.
+    """Every scenario on every build once per round, each round in a new random order.
 
-    A host that drifts then drifts through all cells alike. Each build is handed over to itself.
+    A host that drifts then affects all cells alike. Each build is updated to itself.
     """
     order = random.Random(seed)  # noqa: S311 - a schedule, stored to be repeated
     cells = [

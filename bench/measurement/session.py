@@ -1,4 +1,4 @@
-"""Setting a session up and taking it down: directory, payload, huge pages, probes, interrupts."""
+"""Setting up and tearing down a session: directory, payload, huge pages, probes, signals."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from results.records.scenario import Build, Scenario, Session
 from results.store.store import Store, new_session_id
 from runners.host import vfio_pci as devices
 from runners.host.facts import environment
-from runners.host.hugepages import give_back_of_the_dead, mounted_hugetlbfs, reserve
+from runners.host.hugepages import mounted_hugetlbfs, reclaim_from_dead_sessions, reserve
 from runners.payload.build import build_payload
 from runners.qemu.guest import GuestPlace
-from runners.system.child import start_time
+from runners.system.child import owner_name, still_runs
 
 from .controls import Controls
 from .experiment import Experiment, Progress
@@ -32,13 +32,12 @@ from .instruments import Instruments
 from .loading import DEFAULT_WATCH, Watch, load_instruments
 from .schedule import Trial
 
-_PREFIX = "pausebench-"
 HUGE_BACKENDS = ("hugetlb-memfd", "hugetlbfs")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a session left: its record and its runs."""
+    """The record of a finished session and its runs."""
 
     session: Session
     runs: tuple[Run, ...]
@@ -46,11 +45,10 @@ class Outcome:
 
 @contextmanager
 def private_place(scenarios: Sequence[Scenario]) -> Iterator[GuestPlace]:
-    """A private directory with the payload, huge pages and a hugetlbfs where they are needed."""
-    prefix = f"{_PREFIX}{os.getpid()}-{start_time(os.getpid())}-"
-    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    """A private directory with the payload; huge pages and a hugetlbfs if scenarios need them."""
+    directory = Path(tempfile.mkdtemp(prefix=f"{owner_name()}-"))
     try:
-        if len(str(directory)) > 80:  # a unix socket's path has at most 107 bytes
+        if len(str(directory)) > 80:  # the path of a unix socket has at most 107 bytes
             raise UsageError(f"{directory} is too long for sockets: set TMPDIR to a shorter path")
         firmware = build_payload(directory)
         huge = [
@@ -69,27 +67,27 @@ def private_place(scenarios: Sequence[Scenario]) -> Iterator[GuestPlace]:
 
 
 def _devices(scenarios: Sequence[Scenario]) -> AbstractContextManager[object]:
-    """The assigned devices of all scenarios, lent for the session."""
+    """Bind the assigned devices of all scenarios to vfio-pci for the session."""
     addresses = [address for s in scenarios for address in s.devices.split(",") if address]
     kinds = [s.vfio for s in scenarios if s.vfio]
-    return devices.lent(list(dict.fromkeys(addresses)), dict.fromkeys(kinds))
+    return devices.bound_to_vfio_pci(list(dict.fromkeys(addresses)), dict.fromkeys(kinds))
 
 
-def clear_leftovers() -> None:
-    """Take away what killed sessions left: huge pages, mounts, devices, private directories."""
-    give_back_of_the_dead()
-    devices.give_back_of_the_dead()
-    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        match = re.fullmatch(rf"{_PREFIX}(\d+)-(\d+)-\w+", directory.name)
+def clean_up_after_killed() -> None:
+    """Clean up after killed sessions: huge pages, mounts, devices, private directories."""
+    reclaim_from_dead_sessions()
+    devices.reclaim_from_dead_sessions()
+    for directory in Path(tempfile.gettempdir()).glob("pausebench-*"):
+        match = re.fullmatch(r"pausebench-(\d+)-(\d+)-\w+", directory.name)
         if match is None or directory.stat(follow_symlinks=False).st_uid != os.getuid():
             continue
-        if start_time(int(match[1])) != int(match[2]):  # gone, or its pid was given anew
+        if not still_runs(int(match[1]), int(match[2])):
             shutil.rmtree(directory, ignore_errors=True)
 
 
 @dataclass(slots=True)
 class LiveSession:
-    """A session whose probes are loaded; `status` is what the store keeps as its exit status."""
+    """A session whose probes are loaded; `status` is stored as its exit status."""
 
     session: Session
     experiment: Experiment
@@ -106,10 +104,10 @@ def open_session(
     extra: dict[str, str],
     watch: Watch | None = DEFAULT_WATCH,
 ) -> Iterator[LiveSession]:
-    """Set up all that a session needs once and take it down again, whatever happens in between.
+    """Set up what a session needs, and tear it down again whatever happens in between.
 
-    With `watch` None the caller loads probes of its own. Raises HostUnfit when probes cannot be
-    loaded; an interrupt or SIGTERM unwinds through here.
+    With `watch` None the caller loads its own probes. Raises HostUnfit if probes cannot be loaded;
+    an interrupt or SIGTERM unwinds through here.
     """
     check_builds(scenarios, builds)
     started = time.time_ns()
@@ -121,7 +119,7 @@ def open_session(
         environment=environment() | extra,
         probe_tier=watch.tier if watch is not None else "none",
     )
-    clear_leftovers()
+    clean_up_after_killed()
     vfio = any(scenario.vfio for scenario in scenarios)
     for build in builds if vfio else ():
         devices.check_build(build)
@@ -130,7 +128,7 @@ def open_session(
         with _instruments(builds, watch, place, progress, vfio=vfio) as instruments:
             store.add_session(session)
             experiment = Experiment(session.id, place, store, progress, instruments)
-            # 130 until told otherwise: what ends a session early is an interrupt.
+            # 130 until it is set: only an interrupt ends a session early.
             live = LiveSession(session, experiment, 130)
             try:
                 yield live
@@ -164,9 +162,9 @@ def run_session(
     extra: dict[str, str],
     watch: Watch | None = DEFAULT_WATCH,
 ) -> Outcome:
-    """Measure `trials`, storing every run as it ends; an interrupt leaves nothing behind.
+    """Measure `trials` and store every run as it ends; an interrupt leaves nothing behind.
 
-    Raises HostUnfit when probes cannot be loaded, KeyboardInterrupt after an interrupt or SIGTERM.
+    Raises HostUnfit if probes cannot be loaded, KeyboardInterrupt after an interrupt or SIGTERM.
     """
     scenarios = list({t.scenario.id: t.scenario for t in trials}.values())
     with open_session(scenarios, builds, store, progress, command, extra, watch) as live:
@@ -177,11 +175,11 @@ def run_session(
 
 @contextmanager
 def _terminate_as_interrupt() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP unwind like Ctrl-C, so that guests, mounts and pages go with us."""
+    """Make SIGTERM and SIGHUP unwind like Ctrl-C, so that guests, mounts and pages are freed."""
 
     def interrupt(number: int, frame: object) -> None:
         for again in handled:
-            signal.signal(again, signal.SIG_IGN)  # a second one must not cut the clean-up short
+            signal.signal(again, signal.SIG_IGN)  # a second one must not interrupt the clean-up
         raise KeyboardInterrupt
 
     handled = (signal.SIGTERM, signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""The control of a proof with assigned devices: pins that do go must be seen to go."""
+"""The control of a proof with assigned devices: released pins must be seen."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from results.records.evidence import Control
 from results.records.scenario import Build, Scenario
 from runners.qemu.guest import GuestPlace, start_qemu
 
-_TAKES = ("vfio_pin_pages_remote", "memfd_pin_folios", "pin_user_pages_remote", "iommu_map")
-_LETS_GO = ("vfio_unpin_pages_remote", "batch_unpin", "iommu_unmap")
+_PIN_PATHS = ("vfio_pin_pages_remote", "memfd_pin_folios", "pin_user_pages_remote", "iommu_map")
+_UNPIN_PATHS = ("vfio_unpin_pages_remote", "batch_unpin", "iommu_unmap")
 
 
 async def vfio_control(
     scenario: Scenario, build: Build, place: GuestPlace, probe: PinProbe
 ) -> Control:
-    """Let a QEMU of the scenario take its device and quit, watched as transfers are.
+    """Start a QEMU of the scenario and let it quit, watched as transfers are.
 
-    Its pins come when it maps guest RAM for the device and go when it quits; the same probes that
-    are to be silent in a transfer must see both.
+    It pins guest RAM when it maps it for the device and unpins it when it quits; the probes that
+    must be silent in a transfer must see both.
     """
     start = probe.totals()
     qemu = start_qemu(scenario, build, place)
@@ -34,11 +34,11 @@ async def vfio_control(
         await qemu.quit()
         probe.forget(qemu.pid)
     gone = probe.since(holding).counts
-    took = {path: taken[path] for path in _TAKES if taken.get(path)}
-    went = {path: gone[path] for path in _LETS_GO if gone.get(path)}
-    words = f"a QEMU that starts and quits: {_words(took)}, then {_words(went)}"
-    # Both the pages and their mappings, or the silence of one of them means nothing.
-    caught = bool(took) and "iommu_unmap" in went and len(went) > 1
+    pinned = {path: taken[path] for path in _PIN_PATHS if taken.get(path)}
+    unpinned = {path: gone[path] for path in _UNPIN_PATHS if gone.get(path)}
+    words = f"a QEMU that starts and quits: {_words(pinned)}, then {_words(unpinned)}"
+    # Both the pages and their mappings: the silence of a path that was not seen proves nothing.
+    caught = bool(pinned) and "iommu_unmap" in unpinned and len(unpinned) > 1
     return Control(VFIO_CONTROL, caught, words)
 
 

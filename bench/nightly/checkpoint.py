@@ -1,7 +1,7 @@
-"""What is remembered of a night while it goes on, so that a crash costs one unit of work.
+"""The state of a night while it runs, so that a crash costs one unit of work.
 
-A unit is one block of one scenario: A B B A. The file is replaced whole after each unit, so it
-says at any moment which units are done and in which sessions their runs lie.
+A unit is one block of one scenario: A B B A. The file is replaced atomically after each unit, so
+it always has the units that are done and the sessions that hold their runs.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from results.files import write_whole
 from results.records.scenario import Build, Scenario
 
 _SCHEMA = 1
-# A night that is older than this is not gone on with: the host has become another.
+# An older night is not resumed: the host may have changed.
 _MOST_SECONDS = 20 * 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """The state of a job's latest night. `plan` is a digest of all that must not have changed."""
+    """The state of a job's latest night. `plan` is a digest of what must not have changed."""
 
     schema: int
     name: str
@@ -59,17 +59,17 @@ class WorkUnit:
 
 
 def digest(parts: Sequence[str]) -> str:
-    """Of the configuration, the builds' contents and the host's boot: what a night rests on."""
+    """Digest of the configuration, the builds' contents and the host's boot."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
 def boot_id() -> str:
-    """Changes with each boot of the host: CLOCK_MONOTONIC begins anew, and so does a night."""
+    """Differs for each boot of the host: CLOCK_MONOTONIC restarts, and so does a night."""
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
 def units(part: str, scenarios: Sequence[Scenario], blocks: int, seed: int) -> list[WorkUnit]:
-    """All units in their order: block by block, the scenarios shuffled anew in each."""
+    """All units in order: block by block, the scenarios in a new random order in each."""
     order = random.Random(f"{seed}.{part}")  # noqa: S311 - a schedule, stored to be repeated
     return [
         WorkUnit(part, block, scenario)
@@ -79,27 +79,27 @@ def units(part: str, scenarios: Sequence[Scenario], blocks: int, seed: int) -> l
 
 
 def trials(unit: WorkUnit, pair: Pair, updates: int, seed: int) -> tuple[Trial, ...]:
-    """A B B A or B A A B of a unit; the same whenever it is asked for."""
+    """The trials of a unit, A B B A or B A A B; the same for the same seed."""
     order = random.Random(f"{seed}.{unit.name}")  # noqa: S311 - a schedule, stored to be repeated
     return plan_block([unit.scenario], pair, unit.block, updates, order)
 
 
-def begin(path: Path, name: str, plan: str, now_unix_ns: int) -> tuple[Night, bool]:
-    """The night to work on, and whether it is one that a crash had cut short."""
+def start_or_resume(path: Path, name: str, plan: str, now_unix_ns: int) -> tuple[Night, bool]:
+    """The night to work on, and whether it is one that was interrupted."""
     found = _read(path)
-    young = found is not None and now_unix_ns - found.started_unix_ns < _MOST_SECONDS * 10**9
-    if found is not None and not found.finished and found.plan == plan and young:
+    recent = found is not None and now_unix_ns - found.started_unix_ns < _MOST_SECONDS * 10**9
+    if found is not None and not found.finished and found.plan == plan and recent:
         return found, bool(found.sessions)
     return Night(_SCHEMA, name, plan, secrets.randbits(32), now_unix_ns), False
 
 
-def keep(path: Path, night: Night) -> None:
-    """Replace the state: whole, and on disk before anything rests on it."""
+def save(path: Path, night: Night) -> None:
+    """Replace the state atomically, and flush it to disk."""
     write_whole(path, msgspec.json.encode(night), synced=True, parents=True)
 
 
 def _read(path: Path) -> Night | None:
-    """None for no state and for one that cannot be read: a night then begins anew."""
+    """None for a missing or unreadable state: a new night then starts."""
     try:
         night = msgspec.json.decode(path.read_bytes(), type=Night)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
@@ -108,5 +108,5 @@ def _read(path: Path) -> Night | None:
 
 
 def identity(build: Build) -> str:
-    """A build as a night rests on it: another binary under the same label is another build."""
-    return f"{build.label} {build.sha256} {' '.join(build.launcher)}"
+    """A build for the digest: another binary with the same label is another build."""
+    return f"{build.label} {build.identity} {' '.join(build.launcher)}"

@@ -1,4 +1,4 @@
-"""What a nightly job is to do, from a TOML file: checked whole before anything starts."""
+"""The configuration of a nightly job, a TOML file: checked completely before anything starts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ import msgspec
 from bench.arguments import EVERY, parse_budget
 from bench.measurement.budgets import limit_of
 from reports.formats.registry import find_format
+from results.comparison.plan import (
+    NIGHTLY_BOOTS,
+    NIGHTLY_COMPARISONS,
+    NIGHTLY_UPDATES,
+    planned_boots,
+    planned_self_check,
+)
 from results.comparison.verdict import Thresholds
 from results.errors import UsageError
 from results.summary.report_data import Asked, Limit
@@ -24,59 +31,59 @@ Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 
 class Builds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`system`, a path, `debian:SUITE` (fetched anew every day), or `newest:DIRECTORY`."""
+    """`system`, a path, `debian:SUITE` (fetched once a day), or `newest:DIRECTORY`."""
 
     baseline: str
     candidate: str
 
 
 class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Scenarios, boots of each build, updates of each boot."""
+    """Scenarios, boots of each build (as many as the table of rates says), updates of each boot."""
 
     scenarios: Annotated[list[str], msgspec.Meta(min_length=1)]
-    boots: Count = 6
-    updates: Count = 5
+    boots: Count | None = None
+    updates: Count = NIGHTLY_UPDATES
     scenario_file: str = ""
 
 
 class SelfCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Scenarios in which the baseline is compared with itself; they feed the noise floor."""
+    """Scenarios in which the baseline is compared with itself, for the noise floor."""
 
     scenarios: tuple[str, ...] = ()
-    boots: Count = 4
+    boots: Count | None = None
 
 
 class Judge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a change must clear to count, and whether undecided fails."""
+    """The smallest change that counts, and whether undecided is a failure."""
 
-    relative_percent: Percent = 5.0
-    absolute_ms: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.2
+    relative_percent: Percent = Thresholds().relative * 100.0
+    absolute_ms: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = Thresholds().absolute_ns / 1e6
     strict: bool = False
 
 
 class Quiet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The host must be idle but for `busy_percent` of its CPUs; waited for at most `wait`."""
+    """At most `busy_percent` of the host's CPUs may be busy; wait for that at most `wait`."""
 
     busy_percent: Percent = 15.0
     wait: str = "30m"
 
 
 class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Days after which raw recordings and written reports go; numbers stay. 0 keeps all."""
+    """Days after which raw recordings and reports are deleted; results stay. 0 keeps all."""
 
     raw_days: Annotated[int, msgspec.Meta(ge=0)] = 30
     report_days: Annotated[int, msgspec.Meta(ge=0)] = 365
 
 
 class Outputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the reports of a night go (a directory per night), and in which formats."""
+    """Where the reports of a night are written (a directory per night), in which formats."""
 
     directory: str = ""
     formats: tuple[str, ...] = ("html", "markdown", "junit", "json")
 
 
 class Mail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Addresses of the mail that is written, never sent: `sendmail -t < mail.eml` sends it."""
+    """Addresses of the mail, which is written but not sent: `sendmail -t < mail.eml`."""
 
     sender: str = "pausebench@localhost"
     to: str = "root@localhost"
@@ -98,11 +105,22 @@ class NightlyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mail: Mail = Mail()
 
     def asked(self) -> Asked:
-        """How the night is judged."""
+        """Budgets and thresholds to judge the night by."""
         limits = dict(_limit(name, text) for name, text in self.budgets.items())
         judge = self.judge
         thresholds = Thresholds(judge.relative_percent / 100.0, round(judge.absolute_ms * 1e6))
         return Asked(limits, thresholds, judge.strict)
+
+    @property
+    def boots(self) -> int:
+        """Boots of each build and scenario. Raises UsageError for too few to call any change."""
+        cells = len(dict.fromkeys(self.measure.scenarios))
+        return planned_boots(self.measure.boots, NIGHTLY_BOOTS, cells, NIGHTLY_COMPARISONS)
+
+    @property
+    def self_check_boots(self) -> int:
+        """Boots of each side of the self-check. Raises UsageError for too few to be used."""
+        return planned_self_check(self.self_check.boots)
 
     @property
     def wait_seconds(self) -> int:
@@ -111,7 +129,7 @@ class NightlyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_config(path: Path) -> NightlyConfig:
-    """The job that a file describes. Raises UsageError that names the file and the key."""
+    """Read a configuration. Raises UsageError that names the file and the key."""
     try:
         config = msgspec.toml.decode(path.read_bytes(), type=NightlyConfig)
     except OSError as error:
@@ -128,11 +146,16 @@ def _limit(scenario: str, text: str) -> tuple[str, Limit]:
 
 
 def _check(path: Path, config: NightlyConfig) -> None:
-    """What the types do not say."""
+    """Check what the types do not."""
     if not _NAME.fullmatch(config.name):
-        raise UsageError(f"{path}: name: is lower-case letters, digits, dots and dashes")
+        raise UsageError(f"{path}: name: use lower-case letters, digits, dots and dashes only")
     if not _DURATION.fullmatch(config.quiet.wait):
-        raise UsageError(f"{path}: quiet.wait: is a number of s, m or h, like 30m")
+        raise UsageError(f"{path}: quiet.wait: expected a number of s, m or h, e.g. 30m")
+    for key, planned in (("measure", "boots"), ("self_check", "self_check_boots")):
+        try:
+            getattr(config, planned)
+        except UsageError as error:
+            raise UsageError(f"{path}: {key}.boots: {error}") from None
     for name in config.outputs.formats:
         try:
             find_format(name)
@@ -143,7 +166,8 @@ def _check(path: Path, config: NightlyConfig) -> None:
             _limit(scenario, text)
         except UsageError:
             raise UsageError(
-                f"{path}: budgets.{scenario}: `{text}` is no TIME[:PERCENT], like 8ms or 50:99"
+                f"{path}: budgets.{scenario}: invalid budget `{text}`: expected TIME[:PERCENT], "
+                "e.g. 8ms or 50:99"
             ) from None
     if any("\n" in word or "\r" in word for word in (config.mail.sender, config.mail.to)):
-        raise UsageError(f"{path}: mail: an address is one line")
+        raise UsageError(f"{path}: mail: an address must be one line")

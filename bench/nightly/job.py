@@ -1,4 +1,4 @@
-"""The nightly job: builds of tonight, a quiet host, units that survive a crash, reports, a mail."""
+"""The nightly job: fetch builds, wait for a quiet host, measure resumably, report, write a mail."""
 
 from __future__ import annotations
 
@@ -28,20 +28,30 @@ from results.store.recordings import SESSION_PATTERN
 from results.store.store import Store
 from results.summary.history import read_history
 from results.summary.report_data import Material, gather
-from runners.builds.nightly import build_of_tonight
-from runners.host.idle import wait_until_quiet
+from runners.builds.nightly import resolve_nightly_build
+from runners.host.idle import wait_until_idle
 
-from .checkpoint import Night, WorkUnit, begin, boot_id, digest, identity, keep, trials, units
+from .checkpoint import (
+    Night,
+    WorkUnit,
+    boot_id,
+    digest,
+    identity,
+    save,
+    start_or_resume,
+    trials,
+    units,
+)
 from .config import NightlyConfig
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 SELF_CHECK_LABEL = "baseline-again"
 MAIL_NAME = "mail.eml"
 
 
 @dataclass(frozen=True, slots=True)
 class JobPaths:
-    """Where a job reads and writes; all of it is known before anything starts."""
+    """Where a job reads and writes."""
 
     config_path: Path
     store: Path
@@ -58,8 +68,8 @@ class JobPaths:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What came of a night; `directory` holds its reports and its mail."""
+class NightResult:
+    """The verdict of a night; `directory` holds its reports and its mail."""
 
     top: Headline
     directory: Path
@@ -67,43 +77,43 @@ class Done:
 
 
 class Noisy(HostUnfit):
-    """The host never became quiet."""
+    """The host did not become quiet."""
 
 
 def run_night(
-    config: NightlyConfig, place: JobPaths, store: Store, scenarios: Sequence[Scenario], tell: Tell
-) -> Done:
-    """Measure what is left of the night and report it. Raises Noisy, HostUnfit, UsageError.
+    config: NightlyConfig, place: JobPaths, store: Store, scenarios: Sequence[Scenario], log: Log
+) -> NightResult:
+    """Measure what remains of the night and report it. Raises Noisy, HostUnfit, UsageError.
 
-    The caller holds the host's lock. A night that was cut short goes on where it stopped, in a
-    session of its own; its report shows all of its sessions as one.
+    The caller holds the host's lock. A night that was interrupted resumes where it stopped, in a
+    new session; its report shows all of its sessions as one.
     """
     started = time.time_ns()
-    pair = _pair(config, place, tell)
+    pair = _pair(config, place, log)
     chosen, machine = on_common_machine(scenarios, (pair.a, pair.b), None)
     plan = digest(
         [place.config_path.read_text("utf-8"), identity(pair.a), identity(pair.b), boot_id()]
     )
-    night, resumed = begin(place.state, config.name, plan, started)
+    night, resumed = start_or_resume(place.state, config.name, plan, started)
     if resumed:
-        tell(f"going on with the night of {_stamp(night)}: {len(night.done)} units are done")
-    left = _left(config, chosen, night)
+        log(f"resuming the night of {_stamp(night)}: {len(night.done)} units are done")
+    left = _remaining(config, chosen, night)
     if left:
-        _need_quiet(config, place, tell)
+        _require_quiet_host(config, place, log)
         for part in dict.fromkeys(unit.part for unit in left):
             night = _measure(config, place, store, pair, night,
                              [u for u in left if u.part == part], machine)  # fmt: skip
     done = _report(config, place, store, pair, night, chosen)
-    keep(place.state, replace(night, finished=True))
-    _clear(config, place, store, tell)
+    save(place.state, replace(night, finished=True))
+    _expire(config, place, store, log)
     return done
 
 
-def _pair(config: NightlyConfig, place: JobPaths, tell: Tell) -> Pair:
+def _pair(config: NightlyConfig, place: JobPaths, log: Log) -> Pair:
     base = place.config_path.resolve().parent
     day = time.strftime("%Y%m%d", time.gmtime())
     a, b = (
-        build_of_tonight(spec, label, day, base, tell)
+        resolve_nightly_build(spec, label, day, base, log)
         for label, spec in (
             ("baseline", config.builds.baseline),
             ("candidate", config.builds.candidate),
@@ -112,13 +122,12 @@ def _pair(config: NightlyConfig, place: JobPaths, tell: Tell) -> Pair:
     return Pair(a, b)
 
 
-def _left(config: NightlyConfig, chosen: Sequence[Scenario], night: Night) -> list[WorkUnit]:
-    """Units of the night that are not done, the main ones first."""
-    measure, check = config.measure, config.self_check
-    aa = [scenario for scenario in chosen if scenario.id in check.scenarios]
-    main = [scenario for scenario in chosen if scenario.id in measure.scenarios]
-    planned = units("main", main, _blocks(measure.boots), night.seed)
-    planned += units("self-check", aa, _blocks(check.boots), night.seed)
+def _remaining(config: NightlyConfig, chosen: Sequence[Scenario], night: Night) -> list[WorkUnit]:
+    """The units of the night that are not done, those of the comparison first."""
+    aa = [scenario for scenario in chosen if scenario.id in config.self_check.scenarios]
+    main = [scenario for scenario in chosen if scenario.id in config.measure.scenarios]
+    planned = units("main", main, _blocks(config.boots), night.seed)
+    planned += units("self-check", aa, _blocks(config.self_check_boots), night.seed)
     return [unit for unit in planned if unit.name not in night.done]
 
 
@@ -126,16 +135,16 @@ def _blocks(boots: int) -> int:
     return -(-boots // BOOTS_PER_BLOCK)
 
 
-def _need_quiet(config: NightlyConfig, place: JobPaths, tell: Tell) -> None:
-    busy = wait_until_quiet(config.quiet.busy_percent, config.wait_seconds, tell)
+def _require_quiet_host(config: NightlyConfig, place: JobPaths, log: Log) -> None:
+    busy = wait_until_idle(config.quiet.busy_percent, config.wait_seconds, log)
     if busy is None:
         return
     directory = _directory(place, time.strftime("%Y%m%d-%H%M%S-noisy", time.gmtime()))
-    mail = noisy_mail(busy.told(), config.quiet.wait, _letter(config, place), node())
+    mail = noisy_mail(busy.describe(), config.quiet.wait, _letter(config, place), node())
     write_whole(directory / MAIL_NAME, mail)
     raise Noisy(
-        f"noisy: {busy.told()} after waiting {config.quiet.wait}; nothing was measured, "
-        f"{directory / MAIL_NAME} says so"
+        f"noisy: {busy.describe()} after waiting {config.quiet.wait}; nothing was measured, see "
+        f"{directory / MAIL_NAME}"
     )
 
 
@@ -148,7 +157,7 @@ def _measure(
     left: Sequence[WorkUnit],
     machine: str,
 ) -> Night:
-    """One session for all units left of one part; the state is kept after each."""
+    """Measure the remaining units of one part in one session; save the state after each."""
     self_check = left[0].part == "self-check"
     if self_check:
         pair = Pair(pair.a, replace(pair.a, label=SELF_CHECK_LABEL))
@@ -167,13 +176,13 @@ def _measure(
         open_session(scenarios, [pair.a, pair.b], store, progress, command, extra) as live,
     ):
         night = night.with_session(live.session.id, self_check=self_check)
-        keep(place.state, night)
+        save(place.state, night)
         failed = False
         for unit in left:
             runs = asyncio.run(live.experiment.run(trials(unit, pair, updates, night.seed)))
             failed |= any(run.outcome == "failed" for run in runs)
             night = replace(night, done=(*night.done, unit.name))
-            keep(place.state, night)
+            save(place.state, night)
         live.status = 3 if failed else 0
     return night
 
@@ -185,12 +194,14 @@ def _report(
     pair: Pair,
     night: Night,
     chosen: Sequence[Scenario],
-) -> Done:
+) -> NightResult:
     asked = config.asked()
     checks = _self_checks(store, night)
     material = gather(store, night.sessions, asked)
     directory = _directory(place, night.sessions[0])
-    files = [_written(kind, material, store, directory, config) for kind in config.outputs.formats]
+    files = [
+        _write_format(kind, material, store, directory, config) for kind in config.outputs.formats
+    ]
     lines = read_history(store, until_unix_ns=material.session.started_unix_ns)
     letter = replace(
         _letter(config, place),
@@ -204,10 +215,10 @@ def _report(
     for session in (*night.sessions, *night.self_check_sessions):
         if store.session_end(session).ended_unix_ns is not None:
             store.finish_session(session, time.time_ns(), top.exit_code)
-    return Done(top, directory, night.sessions)
+    return NightResult(top, directory, night.sessions)
 
 
-def _written(
+def _write_format(
     kind: str, material: Material, store: Store, directory: Path, config: NightlyConfig
 ) -> Path:
     path = directory / f"report{find_format(kind).suffix}"
@@ -216,7 +227,7 @@ def _written(
 
 
 def _self_checks(store: Store, night: Night) -> tuple[Comparison, ...]:
-    """A/A of the night, kept for the noise floor the first time it is judged."""
+    """The A/A of the night, stored for the noise floor the first time it is judged."""
     runs = [run for session in night.self_check_sessions for run in store.runs(session=session)]
     if not runs:
         return ()
@@ -252,18 +263,18 @@ def _stamp(night: Night) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(night.started_unix_ns // 10**9))
 
 
-def _clear(config: NightlyConfig, place: JobPaths, store: Store, tell: Tell) -> None:
-    """Raw recordings and reports that are older than the configuration keeps; numbers stay."""
+def _expire(config: NightlyConfig, place: JobPaths, store: Store, log: Log) -> None:
+    """Delete raw recordings and reports that are older than configured; results stay."""
     now = time.time_ns()
     keeps = config.retention
-    cut = 0
+    deleted = 0
     if keeps.raw_days:
         for session in store.sessions():
             old = now - session.started_unix_ns > keeps.raw_days * 86_400 * 10**9
             raw = store.path / "raw" / session.id
             if old and session.environment.get("night") == config.name and raw.is_dir():
                 shutil.rmtree(raw, ignore_errors=True)
-                cut += 1
+                deleted += 1
     if keeps.report_days and place.reports.is_dir():
         for directory in place.reports.iterdir():
             if not re.fullmatch(rf"(?:{SESSION_PATTERN}|\d{{8}}-\d{{6}}-noisy)", directory.name):
@@ -271,6 +282,6 @@ def _clear(config: NightlyConfig, place: JobPaths, store: Store, tell: Tell) -> 
             age = time.time() - directory.stat(follow_symlinks=False).st_mtime
             if age > keeps.report_days * 86_400 and not directory.is_symlink():
                 shutil.rmtree(directory, ignore_errors=True)
-                cut += 1
-    if cut:
-        tell(f"{cut} directories were older than they are kept, and went")
+                deleted += 1
+    if deleted:
+        log(f"deleted {deleted} directories that were older than the retention time")

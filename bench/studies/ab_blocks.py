@@ -12,6 +12,9 @@ from bench.measurement.schedule import Trial
 from results.comparison.compare import Comparison
 from results.records.run import Run
 from results.records.scenario import Build, Scenario
+from results.stats.boots import blocks_by_boot, boot_values, medians, strata
+from results.stats.intervals import median_ns
+from results.stats.shift import blind_half_width
 from results.store.store import AaEntry, Store
 
 BOOTS_PER_BLOCK = 2  # of each side: A B B A
@@ -19,7 +22,7 @@ BOOTS_PER_BLOCK = 2  # of each side: A B B A
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two builds under comparison; `upgrades` are measured beside them, one update a boot."""
+    """Two builds to compare; `upgrades` are measured as well, one update per boot."""
 
     a: Build
     b: Build
@@ -28,9 +31,9 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a pair is compared: on what, by how many boots of each side, how precisely.
+    """How a pair is compared: scenarios, boots of each side and precision.
 
-    `boots` at the least, and with `precision`, in percent of A's median, at the most `limit`.
+    At least `boots`; with `precision`, in percent of A's median, at most `limit`.
     """
 
     scenarios: Sequence[Scenario]
@@ -43,19 +46,19 @@ class Plan:
 
     @property
     def least(self) -> int:
-        """Blocks that are measured at all events."""
+        """Blocks that are measured in any case."""
         return -(-self.boots // BOOTS_PER_BLOCK)
 
     @property
     def most(self) -> int:
-        """Blocks after which there is an end."""
+        """Blocks after which measuring stops."""
         if self.precision is None:
             return self.least
         return max(self.least, self.limit // BOOTS_PER_BLOCK)
 
     @property
     def least_updates(self) -> int:
-        """Updates in the blocks that are measured at all events."""
+        """Updates in the blocks that are measured in any case."""
         order = random.Random(self.seed)  # noqa: S311 - a schedule, stored to be repeated
         trials = plan_block(self.scenarios, self.pair, 0, self.updates, order)
         return self.least * sum(trial.updates for trial in trials)
@@ -66,7 +69,7 @@ def plan_block(
 ) -> tuple[Trial, ...]:
     """Trials of block number `block` (from 0), scenarios in a fresh order, A B B A or B A A B.
 
-    A boot's number tells its block: both sides count alike, two boots a block.
+    A boot's number gives its block: both sides count alike, two boots per block.
     """
     trials: list[Trial] = []
     for scenario in order.sample(list(scenarios), len(scenarios)):
@@ -97,14 +100,27 @@ def sides(runs: Sequence[Run], pair: Pair) -> tuple[list[Run], list[Run], list[R
     return a, b, rest
 
 
-def narrow(comparison: Comparison, percent: float) -> bool:
-    """Whether every cell's interval is at most ± `percent` of A's median wide."""
+def narrow(runs_a: Sequence[Run], runs_b: Sequence[Run], percent: float) -> bool:
+    """Whether every cell's interval is about ± `percent` of the median wide.
+
+    By a width that does not know which boots are A's (results.stats.shift.blind_half_width).
+    """
+    scenarios = dict.fromkeys(run.scenario for run in (*runs_a, *runs_b))
     return all(
-        cell.half_width_ns is not None
-        and cell.median_a_ns is not None
-        and cell.half_width_ns <= cell.median_a_ns * percent / 100.0
-        for cell in comparison.cells
+        _is_narrow(
+            [run for run in runs_a if run.scenario == scenario],
+            [run for run in runs_b if run.scenario == scenario],
+            percent,
+        )
+        for scenario in scenarios
     )
+
+
+def _is_narrow(runs_a: Sequence[Run], runs_b: Sequence[Run], percent: float) -> bool:
+    boots = [value for runs in (runs_a, runs_b) for value in medians(boot_values(runs, "blackout"))]
+    middle = median_ns(boots)
+    half = blind_half_width(strata(runs_a, runs_b, "blackout", blocks_by_boot(BOOTS_PER_BLOCK)))
+    return middle is not None and half is not None and half <= middle * percent / 100.0
 
 
 async def measure_pair(
@@ -116,25 +132,23 @@ async def measure_pair(
 ) -> tuple[Comparison, list[Run]]:
     """Measure and compare `repeat` times; the last comparison, with its runs.
 
-    `judge` compares runs of A with those of B; `compared` is told of every comparison.
+    `judge` compares runs of A with those of B; `compared` is called with every comparison.
     """
     order = random.Random(plan.seed)  # noqa: S311 - a schedule, stored to be repeated
 
-    def judged(runs: Sequence[Run]) -> Comparison:
-        runs_a, runs_b, _ = sides(runs, plan.pair)
-        return judge(runs_a, runs_b)
-
     def enough(runs: Sequence[Run]) -> bool:
-        return plan.precision is None or narrow(judged(runs), plan.precision)
+        runs_a, runs_b, _ = sides(runs, plan.pair)
+        return plan.precision is None or narrow(runs_a, runs_b, plan.precision)
 
     def block(first: int, number: int) -> tuple[Trial, ...]:
         return plan_block(plan.scenarios, plan.pair, first + number, plan.updates, order)
 
     for number in range(repeat):
-        # Every comparison has blocks of its own, so that boots keep their own numbers.
+        # Every comparison has its own blocks, so that boot numbers differ.
         blocks = partial(block, number * plan.most)
         runs = await measure_blocks(experiment, blocks, plan.least, plan.most, enough)
-        comparison = judged(runs)
+        runs_a, runs_b, _ = sides(runs, plan.pair)
+        comparison = judge(runs_a, runs_b)
         compared(comparison, runs)
     return comparison, runs
 
@@ -148,8 +162,9 @@ async def measure_blocks(
 ) -> list[Run]:
     """Carry out at least `least` blocks, then go on until `enough` says so or `most` are done.
 
-    `enough` may look at the width of intervals, never at p: stopping when p is small finds
-    changes where there are none.
+    `enough` may look at what does not change when A and B are swapped, as `narrow` does. Stopping
+    when p is small finds changes where there are none, and stopping when the interval itself is
+    narrow prefers intervals that are too narrow by chance.
     """
     runs: list[Run] = []
     for block in range(most):
@@ -162,7 +177,7 @@ async def measure_blocks(
 def remember_aa(
     store: Store, session: str, host: str, comparison: Comparison, runs: Sequence[Run]
 ) -> None:
-    """Keep the shift and verdict of every cell of an A/A, for this host's noise floor."""
+    """Store the shift and verdict of every cell of an A/A, for this host's noise floor."""
     dimensions = {run.scenario: run.dimensions for run in runs}
     for cell in comparison.cells:
         if cell.shift_ns is not None:

@@ -1,9 +1,8 @@
-"""Real handovers with pauses of known length in them, in turns with handovers that have none."""
+"""Real updates with injected pauses of known length, in turns with updates that have none."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,29 +14,21 @@ from bench.measurement.instruments import Instrument
 from bench.measurement.schedule import Trial
 from probes.pause_injector import NEW_BOUNDARY, OLD_BOUNDARY, PauseInjector
 from results.errors import PausebenchError
-from results.instrument.calibration import (
-    KINDS,
-    Calibration,
-    Kind,
-    Shot,
-    calibrate,
-    inside,
-    stretch,
-)
+from results.instrument.calibration import Calibration, calibrate
+from results.instrument.shots import KINDS, Kind, LostShot, Shot, inside, section_length
 from results.records.run import Run
 from results.records.scenario import Build, Scenario
 from results.timeline.phases import Marks
 from runners.qemu.process import Qemu
-from runners.transfer.delay_proxy import HeldChannel
+from runners.transfer.delay_proxy import DelayProxy
 
 LEVELS_NS = (500_000, 1_000_000, 5_000_000, 20_000_000, 100_000_000)
-# A guest that was lost is booted anew, but not for ever.
 _MOST_LOST_GUESTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class InjectedPause:
-    """What an injector itself says of a pause (host ns); `length_ns` 0 where none was asked."""
+    """A pause by the injector's own clock (host ns); `length_ns` is 0 if none was injected."""
 
     start_ns: int
     end_ns: int
@@ -67,12 +58,12 @@ class Injectors:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    async def shoot(
+    async def update(
         self, experiment: Experiment, booted: Booted, kind: Kind, asked_ns: int, known_as: str
     ) -> tuple[Run, InjectedPause | None]:
-        """One handover with a pause of `kind`, and the pause as its injector saw it.
+        """One update with a pause of `kind`, and the pause as its injector saw it.
 
-        None where the pause did not come about, which spoils the shot.
+        None if the pause did not happen, which makes the shot useless.
         """
         injection = _Injection(kind, asked_ns, self._signals.get(kind))
         with injection.channel:
@@ -83,13 +74,13 @@ class Injectors:
 
 @dataclass(slots=True)
 class _Injection(Instrument):
-    """One pause in one handover: by a signal, or (`injector` None) of the main channel."""
+    """One pause in one update: by a signal, or (`injector` None) on the main channel."""
 
     kind: Kind
     asked_ns: int
     injector: PauseInjector | None
     channel: ExitStack = field(default_factory=ExitStack)  # the caller's to close
-    _held: HeldChannel | None = None
+    _held: DelayProxy | None = None
     _pid: int = 0
 
     def hold(
@@ -103,14 +94,14 @@ class _Injection(Instrument):
         if self.injector is not None:
             return path
         held = path.with_suffix(".held")
-        self._held = self.channel.enter_context(HeldChannel(held, path, self.asked_ns))
+        self._held = self.channel.enter_context(DelayProxy(held, path, self.asked_ns))
         return held
 
     def pause(self) -> InjectedPause | None:
-        """What came of it, once the guest has arrived; None where it did not come about."""
+        """The pause as it happened, once the guest has arrived; None if it did not happen."""
         try:
             if self._held is not None:
-                back = self._held.held()
+                back = self._held.delay()
                 return InjectedPause(back.start_ns, back.end_ns)
             if self.injector is None or not self._pid:
                 return None
@@ -130,35 +121,37 @@ class Calibrator:
     injectors: Injectors
     levels_ns: Sequence[int] = LEVELS_NS
     kinds: Sequence[Kind] = KINDS
-    note: Callable[[str], None] = lambda text: None  # told of every guest
+    note: Callable[[str], None] = lambda text: None  # called for every guest
     shots: list[Shot] = field(default_factory=list)
-    lost: Counter[str] = field(default_factory=Counter)
+    lost: list[LostShot] = field(default_factory=list)
 
     async def cell(
         self, scenario: Scenario, build: Build, boots: int, rounds: int, seed: int
     ) -> None:
-        """`boots` guests of a scenario, each with `rounds` of every kind and level, shuffled."""
+        """`boots` guests of a scenario, each with `rounds` of every kind and level, shuffled.
+
+        A lost guest is replaced by a new one, up to three times; what is left then counts as lost.
+        """
         order = random.Random(seed)  # noqa: S311 - a schedule, stored to be repeated
-        boot, lost_guests = 0, 0
-        left = [rounds] * boots
-        while left:
+        plans = [self._plan(rounds, order) for _ in range(boots)]
+        boot = lost_guests = 0
+        while plans and lost_guests < _MOST_LOST_GUESTS:
             boot += 1
+            plan = plans.pop(0)
             trial = Trial(scenario, build, build, boot, rounds, scenario.id)
-            plan = self._plan(left.pop(), order)
-            self.note(f"{_cell(scenario)}, boot {boot}: {len(plan)} handovers")
+            self.note(f"{_cell(scenario)}, boot {boot}: {len(plan)} transfers")
             async with await self.experiment.boot(trial) as booted:
-                for number, (kind, asked) in enumerate(plan):
-                    self.experiment.progress.doing(
-                        f"{_cell(scenario)}, boot {boot}: {kind} {asked / 1e6:g} ms"
-                    )
-                    await self._shot(booted, scenario, kind, asked)
-                    if not booted.arrived:
-                        lost_guests += 1
-                        self.experiment.progress.skipped(len(plan) - number - 1)
-                        break
-            if lost_guests >= _MOST_LOST_GUESTS:
-                break
+                while plan and booted.arrived:
+                    await self._shot(booted, scenario, *plan.pop(0))
+            lost_guests += not booted.arrived
+            plans = [plan, *plans] if plan else plans
+        self._give_up(scenario, [shot for plan in plans for shot in plan])
         self.experiment.store.sync()
+
+    def _give_up(self, scenario: Scenario, left: Sequence[tuple[Kind, int]]) -> None:
+        self.experiment.progress.skipped(len(left))
+        reason = f"not tried, after {_MOST_LOST_GUESTS} lost guests"
+        self.lost += [LostShot(_cell(scenario), kind, asked, reason) for kind, asked in left]
 
     def _plan(self, rounds: int, order: random.Random) -> list[tuple[Kind, int]]:
         plan = []
@@ -169,38 +162,45 @@ class Calibrator:
         return plan
 
     async def _shot(self, booted: Booted, scenario: Scenario, kind: Kind, asked: int) -> None:
+        what = f"{asked / 1e6:g} ms"
+        self.experiment.progress.doing(f"{_cell(scenario)}: {kind} {what}")
         known_as = f"{scenario.id}.{scenario.accel}.{kind}-{asked / 1e6:g}ms"
-        run, pause = await self.injectors.shoot(self.experiment, booted, kind, asked, known_as)
+        run, pause = await self.injectors.update(self.experiment, booted, kind, asked, known_as)
+        found = self._measured(run, pause, kind, asked, _cell(scenario))
+        if isinstance(found, Shot):
+            self.shots.append(found)
+        else:
+            self.lost.append(LostShot(_cell(scenario), kind, asked, found))
+
+    def _measured(
+        self, run: Run, pause: InjectedPause | None, kind: Kind, asked: int, cell: str
+    ) -> Shot | str:
+        """The shot, or why there is none."""
         if run.outcome != "completed" or run.blackout_ns is None:
-            self.lost[f"run failed: {run.reason}"] += 1
-            return
+            return f"run failed: {run.reason}"
         if pause is None:
-            self.lost[f"{kind}: the pause did not come about"] += 1
-            return
+            return f"{kind}: the pause did not happen"
         if pause.start_ns and not inside(run, pause.start_ns, pause.end_ns):
-            self.lost[f"{kind}: the pause did not lie within the blackout"] += 1
-            return
+            return f"{kind}: the pause did not lie within the blackout"
         seen = self.experiment.store.recording(run.id)
         marks = Marks(seen.events, seen.old.pid, seen.new.pid)
-        found = stretch(run, marks, kind, pause.start_ns or None)
-        if found is None:
-            self.lost[f"{kind}: the marks around the pause were not seen"] += 1
-            return
-        self.shots.append(
-            Shot(
-                run=run.id,
-                cell=_cell(scenario),
-                kind=kind,
-                asked_ns=asked,
-                injected_ns=pause.length_ns,
-                stretch_ns=found,
-                blackout_ns=run.blackout_ns,
-                guest_gap_ns=run.guest_gap_ns,
-            )
+        section = section_length(run, marks, kind, pause.start_ns or None)
+        if section is None:
+            return f"{kind}: the marks around the pause were not seen"
+        return Shot(
+            run=run.id,
+            cell=cell,
+            kind=kind,
+            asked_ns=asked,
+            injected_ns=pause.length_ns,
+            section_ns=section,
+            blackout_ns=run.blackout_ns,
+            guest_gap_ns=run.guest_gap_ns,
+            uprobe_ns=run.witnesses.uprobe,
         )
 
     def judged(self) -> Calibration:
-        return calibrate(self.shots, dict(self.lost))
+        return calibrate(self.shots, self.lost)
 
 
 def _cell(scenario: Scenario) -> str:

@@ -1,4 +1,4 @@
-"""Every old build to every new one, in turns."""
+"""Updates from every build to every build, in turns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from results.records.scenario import Build, Scenario
 async def measure_matrix(
     experiment: Experiment, scenario: Scenario, builds: Sequence[Build], boots: int, seed: int
 ) -> list[Run]:
-    """Pairs in a shuffled order, round by round; a pair that failed once is not tried again."""
+    """All pairs once per round, in a new order each; a pair that failed is not tried again."""
     order = random.Random(seed)  # noqa: S311 - a schedule, stored to be repeated
     runs: list[Run] = []
     failed: set[tuple[str, str]] = set()

@@ -1,4 +1,4 @@
-"""The same handovers with more and with fewer probes: what watching costs."""
+"""The same updates with more and with fewer probes: what the probes cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from results.instrument.overhead import (
     TIERS,
     ObserverEffect,
     Tier,
-    Watched,
+    TierBoot,
     boot_of,
     observer_effect,
 )
@@ -25,11 +25,13 @@ from results.records.scenario import Build, Scenario
 
 
 @contextmanager
-def loaded(build: Build, tier: Tier, directory: Path, controls: Controls) -> Iterator[Instruments]:
-    """Load what a tier has, nothing else, and take it down again.
+def loaded_tier(
+    build: Build, tier: Tier, directory: Path, controls: Controls
+) -> Iterator[Instruments]:
+    """Load the probes of a tier and nothing else, and unload them again.
 
-    Probes sit in the kernel and in the binary that all QEMUs share: only what is not loaded costs
-    nothing.
+    Probes are in the kernel and in the binary that all QEMUs share: only what is not loaded is
+    free.
     """
     match tier:
         case "none":
@@ -44,15 +46,15 @@ def loaded(build: Build, tier: Tier, directory: Path, controls: Controls) -> Ite
 
 
 @dataclass(slots=True)
-class Watcher:
+class OverheadStudy:
     """Boots of a session that was opened without probes, tier by tier."""
 
     experiment: Experiment
     tiers: Sequence[Tier] = TIERS
-    note: Callable[[str], None] = lambda text: None  # told of every round
-    boots: list[Watched] = field(default_factory=list)
+    note: Callable[[str], None] = lambda text: None  # called for every round
+    boots: list[TierBoot] = field(default_factory=list)
     lost: int = 0
-    controls: Controls = field(init=False)  # run once, though probes are loaded again and again
+    controls: Controls = field(init=False)  # run once, though probes are loaded for every boot
 
     def __post_init__(self) -> None:
         self.controls = Controls(self.experiment.progress.doing)
@@ -60,7 +62,7 @@ class Watcher:
     async def cell(
         self, scenario: Scenario, build: Build, rounds: int, updates: int, seed: int
     ) -> None:
-        """`rounds` boots of every tier, a shuffled order in each."""
+        """`rounds` boots of every tier, in a new order each round."""
         order = random.Random(seed)  # noqa: S311 - a schedule, stored to be repeated
         cell = f"{scenario.id} on {scenario.accel}"
         for number in range(1, rounds + 1):
@@ -71,14 +73,13 @@ class Watcher:
     async def _boot(
         self, cell: str, scenario: Scenario, build: Build, number: int, updates: int, tier: Tier
     ) -> None:
-        # Kept under a name of their own: what is watched otherwise is not to be averaged with what
-        # `run` measures.
+        # Stored under another name: with other probes it must not be averaged with runs of `run`.
         name = f"{scenario.id}.{scenario.accel}.watched-{tier}"
         trial = Trial(scenario, build, build, number, updates, name)
         self.experiment.progress.doing(f"{cell}, round {number}: {tier}")
         runs = []
         directory = self.experiment.place.directory
-        with loaded(build, tier, directory, self.controls) as instruments:
+        with loaded_tier(build, tier, directory, self.controls) as instruments:
             watched = replace(self.experiment, instruments=instruments)
             async with await watched.boot(trial) as booted:
                 for update in range(1, updates + 1):

@@ -1,4 +1,4 @@
-"""Guests of growing size, handed over again and again, with a precopy at the end of each boot."""
+"""Updates of guests of growing size, with a precopy at the end of each boot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.measurement.experiment import Experiment
 from bench.measurement.schedule import Trial
 from results.records.run import Run
 from results.records.scenario import GIB, Build, Scenario
-from results.stats.slopes import Dimension, Grown, Growth, boot_of, growth
+from results.stats.slopes import Dimension, Growth, SizedBoot, boot_of, growth
 
 DEFAULTS: dict[Dimension, tuple[str, ...]] = {
     "ram": ("256M", "512M", "1G"),
@@ -19,7 +19,7 @@ DEFAULTS: dict[Dimension, tuple[str, ...]] = {
 }
 
 
-def grown(scenario: Scenario, dimension: Dimension, value: int) -> Scenario:
+def sized(scenario: Scenario, dimension: Dimension, value: int) -> Scenario:
     """`scenario` at one value (bytes for RAM, all of which the guest then touches)."""
     match dimension:
         case "ram":
@@ -36,12 +36,12 @@ def in_units(dimension: Dimension, value: int) -> float:
 
 @dataclass(slots=True)
 class Sweeper:
-    """Boots of a session, shuffled over values so that a host that drifts makes no slope."""
+    """Boots of a session, shuffled over values so that a host that drifts causes no slope."""
 
     experiment: Experiment
     dimension: Dimension
-    note: Callable[[str], None] = lambda text: None  # told of every boot
-    boots: list[Grown] = field(default_factory=list)
+    note: Callable[[str], None] = lambda text: None  # called for every boot
+    boots: list[SizedBoot] = field(default_factory=list)
     failed: int = 0
 
     async def run(
@@ -63,7 +63,7 @@ class Sweeper:
             for scenario, value in cells:
                 amount = f"{in_units(self.dimension, value):g}"
                 self.note(f"round {number} of {boots}: {scenario.id}, {self.dimension} {amount}")
-                size = grown(scenario, self.dimension, value)
+                size = sized(scenario, self.dimension, value)
                 name = f"{scenario.id}.{self.dimension}-{amount}"
                 trial = Trial(size, build, build, number, updates, name)
                 await self._boot(scenario.id, trial, value, precopy=precopy)

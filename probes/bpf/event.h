@@ -1,4 +1,4 @@
-/* Records that the programs write and probes/handover.py reads: keep the two in step. */
+/* Records written by the programs and read by probes/handover.py: keep both in sync. */
 #ifndef PAUSEBENCH_EVENT_H
 #define PAUSEBENCH_EVENT_H
 
@@ -6,7 +6,7 @@
 #define MAX_FDS 8
 #define MAX_ARGS 4
 
-/* Kinds of record that are no mark of QEMU (marks count from 0). */
+/* Kinds of records other than QEMU's marks, which count from 0. */
 #define KIND_MMAP 1000
 #define KIND_SENDMSG 1001
 #define KIND_RECVMSG 1002
@@ -34,7 +34,7 @@ struct event {
     struct counters counters;
 };
 
-/* One message over a unix socket: payload and the descriptors beside it. */
+/* One message over a unix socket: payload and SCM_RIGHTS descriptors. */
 struct message {
     u64 ns;
     u32 pid;
@@ -48,7 +48,7 @@ struct message {
     u8 data[DATA_BYTES];
 };
 
-/* One vCPU thread: the last time it left the guest and the first time it entered. */
+/* One vCPU thread: its last guest exit and its first guest entry. */
 struct bracket {
     u64 run_last_exit;
     u64 run_first_entry;
@@ -56,7 +56,7 @@ struct bracket {
     u64 entry_first_entry;
     u64 runs;
     u64 in_run;
-    u64 faults; /* of the guest, by kvm:kvm_page_fault */
+    u64 faults; /* guest page faults, from kvm:kvm_page_fault */
 };
 
 #endif

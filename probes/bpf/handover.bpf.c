@@ -1,15 +1,15 @@
 /*
- * Everything that is watched of a handover, for the processes in `watched` only.
+ * Traces handovers, for the processes in `watched` only.
  *
- * Includes nothing beyond uapi and reads no kernel struct: headers of another kernel version then
- * serve as well. Guest entry and exit are kept per vCPU in a map, not streamed. Every record that
+ * Includes only uapi headers and reads no kernel struct, so that headers of another kernel version
+ * work too. Guest entry and exit are kept per vCPU in a map, not streamed. Every record that
  * cannot be written is counted in `lost`.
  */
 #include <uapi/linux/ptrace.h>
 #include "event.h"
 
 #define WATCHED 1
-#define AWAITING 2 /* CPR state that old QEMU will send */
+#define AWAITING 2 /* new QEMU, before it has loaded the CPR state */
 #define KVM_RUN 0xae80
 #define IOCTL_NUMBER 16 /* x86-64 */
 #define MAP_SHARED_FLAG 0x01
@@ -51,7 +51,7 @@ struct mmap_call {
 BPF_HASH(watched, u32, u32, 64);              /* process → WATCHED or AWAITING */
 BPF_HASH(vcpus, u32, struct bracket, 1024);   /* thread → bracket */
 BPF_HASH(opening, u32, u32, 64);              /* process whose vCPU threads are not known yet */
-BPF_ARRAY(any_opening, u32, 1);               /* whether `opening` has any: costs next to nothing */
+BPF_ARRAY(any_opening, u32, 1);               /* whether `opening` has entries: a cheap check */
 BPF_HASH(in_cpr, u32, u32, 64);               /* thread that saves CPR state */
 BPF_HASH(receiving, u32, u64, 64);            /* thread → user_message of its recvmsg */
 BPF_HASH(mapping, u32, struct mmap_call, 64); /* thread → its mmap call */
@@ -75,8 +75,7 @@ static inline void count_lost(void)
         __sync_fetch_and_add(count, 1);
 }
 
-/* Bring the process's task clock up to date on every CPU, so that a phase gets its own time only.
- */
+/* Bring the process's task clock up to date on every CPU, so that each phase gets its own time. */
 static inline void settle(u32 pid, u64 now)
 {
     struct counters *total = totals.lookup(&pid);
@@ -126,7 +125,7 @@ static inline void emit(u32 kind, u32 edge, u64 a0, u64 a1, u64 a2, u64 a3)
         count_lost();
 }
 
-/* ---- marks of QEMU ---------------------------------------------------------------------- */
+/* ---- QEMU's marks ----------------------------------------------------------------------- */
 
 #define MARK(name)                                                                \
     int enter_##name(struct pt_regs *ctx)                                         \
@@ -159,9 +158,9 @@ MARK(resume_vcpus)
 MARK(runstate)
 
 /*
- * Messages are captured while old saves its CPR state, and in new until it has loaded it. New waits
- * for them inside the load, and may have entered it before user space got to watch it: so what
- * counts there is the process that awaits, not the entry.
+ * Messages are captured while old QEMU saves its CPR state, and in new QEMU until it has loaded it.
+ * New QEMU waits for them inside the load and may have entered it before user space starts watching
+ * it, so the role of the process decides there, not the entry.
  */
 int enter_cpr_save(struct pt_regs *ctx)
 {
@@ -209,7 +208,7 @@ int return_cpr_load(struct pt_regs *ctx)
 #define VFIO_IOMMU_UNMAP_DMA 0x3b72
 #define IOMMU_IOAS_CHANGE_PROCESS 0x3b92
 
-/* uapi struct vfio_iommu_type1_dma_map; of dma_unmap, which has no vaddr, the flags only. */
+/* uapi struct vfio_iommu_type1_dma_map; dma_unmap has no vaddr and shares size and flags only. */
 struct dma_map {
     u32 size;
     u32 flags;
@@ -219,7 +218,7 @@ struct dma_map {
 };
 
 BPF_HASH(in_vfio, u32, u32, 64);    /* thread → command of its ioctl */
-BPF_HASH(interrupts, u32, u32, 64); /* interrupt of an assigned device → 1 */
+BPF_HASH(interrupts, u32, u32, 64); /* interrupt number of an assigned device → 1 */
 
 static inline void vfio_enter(u32 command, u64 where)
 {
@@ -238,7 +237,7 @@ static inline void vfio_enter(u32 command, u64 where)
         count_lost();
     if (command == VFIO_IOMMU_MAP_DMA)
         emit(KIND_VFIO, EDGE_ENTER, command, map.flags, map.iova, map.length);
-    else /* its iova and length lie where the other has address and iova */
+    else /* dma_unmap has iova and length where dma_map has address and iova */
         emit(KIND_VFIO, EDGE_ENTER, command, map.flags, map.address, map.iova);
 }
 
@@ -264,8 +263,8 @@ TRACEPOINT_PROBE(irq, irq_handler_entry)
 
 /* ---- guest execution -------------------------------------------------------------------- */
 
-/* Whether the thread belongs to a QEMU that runs the guest before its threads could be asked for:
- * each gets its bracket when it enters the guest for the first time. */
+/* Whether the thread belongs to a QEMU that runs the guest before its vCPU threads are known: each
+ * gets its bracket at its first guest entry. */
 static inline int may_open(void)
 {
     u32 zero = 0;
@@ -302,7 +301,7 @@ static inline void guest_entered(void)
     bracket->in_run = 1;
 }
 
-/* Other ioctls of a vCPU's thread return too: only the one that entered the guest counts. */
+/* Other system calls of a vCPU thread return here too: only KVM_RUN counts. */
 static inline void guest_left(void)
 {
     u32 tid = (u32)bpf_get_current_pid_tgid();
@@ -315,8 +314,8 @@ static inline void guest_left(void)
 
 #ifdef __x86_64__
 /*
- * Raw: of some 60 ioctls in a blackout each took 1 us more as an ordinary tracepoint. The second
- * argument lies in the registers of the system call, whose layout is part of the ABI.
+ * Raw tracepoints: an ordinary one cost 1 us more for each of some 60 ioctls in a blackout. The
+ * second argument is read from the system call's registers, whose layout is part of the ABI.
  */
 RAW_TRACEPOINT_PROBE(sys_enter)
 {
@@ -417,7 +416,7 @@ RAW_TRACEPOINT_PROBE(kvm_page_fault)
 #endif
 
 #ifndef BRACKET_ONLY
-/* ---- one QEMU becomes another ------------------------------------------------------------ */
+/* ---- execve of cpr-exec ------------------------------------------------------------------ */
 
 TRACEPOINT_PROBE(sched, sched_process_exec)
 {
@@ -441,8 +440,8 @@ static inline void capture(u64 where, u32 kind, s64 result)
         count_lost();
         return;
     }
-    /* Not put together in memory of the CPU's: a program that is preempted on a new kernel (seen
-     * on 7.3) would find another one's message there. */
+    /* Not built in a per-CPU map: a program that is preempted on a newer kernel (seen on 7.3) would
+     * find another one's message there. */
     message = events.ringbuf_reserve(sizeof(*message));
     if (!message) {
         count_lost();
@@ -459,7 +458,7 @@ static inline void capture(u64 where, u32 kind, s64 result)
     u64 bytes = message->length;
     if (bytes >= DATA_BYTES)
         bytes = DATA_BYTES - 1;
-    asm volatile("" : "+r"(bytes)); /* keep the mask, which the verifier needs */
+    asm volatile("" : "+r"(bytes)); /* keeps the compiler from dropping the mask for the verifier */
     bytes &= DATA_BYTES - 1;
     if (bytes > 0 && bpf_probe_read_user(message->data, bytes, (void *)part.base))
         count_lost();
@@ -543,7 +542,7 @@ static inline struct counters *totals_of(u32 pid)
     return totals.lookup_or_try_init(&pid, &none);
 }
 
-#define ENDED 0x30 /* EXIT_DEAD | EXIT_ZOMBIE: a thread's last switch must not enter it again */
+#define ENDED 0x30 /* EXIT_DEAD | EXIT_ZOMBIE: a thread's last switch must not add it again */
 
 TRACEPOINT_PROBE(sched, sched_switch)
 {
@@ -587,7 +586,7 @@ TRACEPOINT_PROBE(sched, sched_migrate_task)
     return 0;
 }
 
-/* Thread ids are given anew: what is known of one ends with it. */
+/* Thread ids are reused: drop all state of a thread when it exits. */
 TRACEPOINT_PROBE(sched, sched_process_exit)
 {
     u32 tid = (u32)bpf_get_current_pid_tgid();

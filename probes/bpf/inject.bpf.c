@@ -1,9 +1,9 @@
 /*
- * Stops a process at a phase boundary, so that a pause of known length can be injected.
+ * Stops a process at a phase boundary, to inject a pause of known length.
  *
- * The signal is raised in the kernel at the very instruction: no round trip to user space decides
- * where the process stands still. When the stopped thread runs again is taken from the scheduler,
- * so that the time it waits for a CPU after SIGCONT counts as the pause that it is.
+ * The signal is raised in the kernel at the probed instruction, so that no round trip to user space
+ * affects where the process stops. The end of the pause is the scheduler's switch back to the
+ * stopped thread, so that its wait for a CPU after SIGCONT is part of the pause.
  */
 #include <uapi/linux/ptrace.h>
 
@@ -18,7 +18,7 @@ struct stop {
     u32 resumed; /* 0: the signal was raised; 1: the thread runs again */
 };
 
-BPF_HASH(targets, u32, u32, 64);   /* process → 1, taken out by its first hit */
+BPF_HASH(targets, u32, u32, 64);   /* process → 1, removed by its first hit */
 BPF_HASH(stopping, u32, u32, 64);  /* thread → AT_BOUNDARY or OFF_CPU */
 BPF_HASH(processes, u32, u32, 64); /* thread → its process */
 BPF_RINGBUF_OUTPUT(stops, 8);

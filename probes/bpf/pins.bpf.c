@@ -1,8 +1,8 @@
 /*
- * Counts what watched processes do on the paths that pin, unpin, map and unmap pages for DMA.
+ * Counts calls by watched processes on the paths that pin, unpin, map and unmap pages for DMA.
  *
- * Each path has a number given by -DPATH_<name>; counts are kept in the kernel, nothing is
- * streamed, so nothing can be lost. Includes nothing beyond uapi.
+ * Each path has a number given by -DPATH_<name>. Counts are kept in the kernel: nothing is
+ * streamed, so nothing can be lost. Includes only uapi headers.
  */
 #include <uapi/linux/ptrace.h>
 
@@ -56,7 +56,7 @@ TRACEPOINT_PROBE(iommu, unmap)
 #endif
 
 #ifdef WITH_VFIO
-/* Unmapping without the VADDR flag gives pages back; with it only the address changes hands. */
+/* Unmapping without the VADDR flag unpins pages; with it only the virtual address is dropped. */
 TRACEPOINT_PROBE(syscalls, sys_enter_ioctl)
 {
     u32 words[2] = {};

@@ -1,10 +1,10 @@
 /*
- * Who ran, who waited for a CPU, who was blocked on what and who woke it: the threads of the QEMUs
- * that are being handed over, between `window` set and cleared.
+ * Who ran, who waited for a CPU, who was blocked in which system call and who woke it: the threads
+ * of both QEMUs of a transfer, while `window` is set.
  *
- * A thread's system call is read from its saved registers when it leaves the CPU or wakes another,
- * which costs nothing on any other system call. Their layout is that of uapi's struct pt_regs; no
- * other kernel struct is read. Every record that cannot be written is counted in `lost`.
+ * A thread's system call is read from its saved registers when it leaves the CPU or wakes another
+ * thread, so that no other system call pays for it. The register layout is uapi's struct pt_regs;
+ * no other kernel struct is read. Every record that cannot be written is counted in `lost`.
  */
 #include <uapi/linux/ptrace.h>
 
@@ -12,25 +12,25 @@
 #define KIND_WAKE 1
 #define KIND_FORK 2
 #define NO_CALL (-1)
-#define NOT_RESTARTED (-38) /* -ENOSYS: what ax holds while a system call is under way */
-#define ENDED 0x30          /* EXIT_DEAD | EXIT_ZOMBIE */
-#define NO_WAKEUP 1         /* BPF_RB_NO_WAKEUP: nobody waits, the ring is drained afterwards */
+#define IN_SYSTEM_CALL (-38) /* -ENOSYS: the value of ax while a system call is in progress */
+#define ENDED 0x30           /* EXIT_DEAD | EXIT_ZOMBIE */
+#define NO_WAKEUP 1          /* BPF_RB_NO_WAKEUP: the ring is drained afterwards, nobody polls */
 #define NAME_BYTES 16
 
-/* What probes/scheduler.py reads: keep the two in step. */
+/* Read by probes/scheduler.py: keep both in sync. */
 struct record {
     u64 ns;
     u32 kind;
     u32 cpu;
-    u32 tid;   /* who was on the CPU: it left (switch), woke another or began a thread */
-    u32 other; /* who came onto the CPU, was woken or began */
-    s32 state; /* of the thread that left: 0 runnable, else the scheduler's letter as a bit */
+    u32 tid;   /* the thread on the CPU: it left (switch), woke another or started one */
+    u32 other; /* the thread that came onto the CPU, was woken or started */
+    s32 state; /* task state of the thread that left: 0 is runnable */
     s32 call;  /* system call of `tid`, or NO_CALL */
     u64 args[2];
-    char name[NAME_BYTES]; /* of one that is not watched: who came, else who left or woke */
+    char name[NAME_BYTES]; /* of the unwatched thread: the one that came, else that left or woke */
 };
 
-BPF_ARRAY(window, u64, 1);         /* number of the open window, 0 when there is none */
+BPF_ARRAY(window, u64, 1);         /* number of the open window, 0 when none is open */
 BPF_ARRAY(used, u64, CPUS);        /* CPU → the last window in which a watched thread used it */
 BPF_HASH(threads, u32, u32, 4096); /* watched thread → 1 */
 BPF_ARRAY(lost, u64, 1);
@@ -43,7 +43,7 @@ static inline u64 open_window(void)
     return open ? *open : 0;
 }
 
-/* A number, kept from the compiler's view: it would combine two pointers, which is forbidden. */
+/* Hides the result from the compiler, which would combine two pointers; the verifier rejects it. */
 static inline u32 is_watched(u32 tid)
 {
     u32 found = threads.lookup(&tid) ? 1 : 0;
@@ -58,7 +58,7 @@ static inline void read_call(struct record *record)
 
     record->call = NO_CALL;
     bpf_probe_read_kernel(&ax, sizeof(ax), &regs->ax);
-    if (ax != NOT_RESTARTED)
+    if (ax != IN_SYSTEM_CALL)
         return;
     bpf_probe_read_kernel(&call, sizeof(call), &regs->orig_ax);
     bpf_probe_read_kernel(&record->args[0], sizeof(u64), &regs->di);
@@ -140,7 +140,7 @@ TRACEPOINT_PROBE(sched, sched_waking)
     return 0;
 }
 
-/* A thread's first wake is no sched_waking: what started it is what woke it. */
+/* A new thread's first wakeup emits no sched_waking: the fork is recorded instead. */
 TRACEPOINT_PROBE(sched, sched_process_fork)
 {
     u32 parent = args->parent_pid;

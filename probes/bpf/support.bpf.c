@@ -1,6 +1,6 @@
-/* One program of each kind, to find out which of them this kernel lets in.
+/* One program of each kind, to find out which kinds this kernel supports.
  *
- * A program that is attached and never called is no probe, so each kind counts its calls.
+ * Each counts its calls: a program that attaches but is never called is of no use.
  */
 
 enum { TRACEPOINT, UPROBE, KPROBE, FENTRY, KINDS };
@@ -14,7 +14,7 @@ static int count(int kind)
 }
 
 #ifdef WITH_FENTRY
-/* A kernel without BTF or trampolines refuses the whole file, so it is asked apart. */
+/* A kernel without BTF or trampolines rejects the complete file, so this is compiled separately. */
 KFUNC_PROBE(vfs_read)
 {
     return count(FENTRY);

@@ -28,6 +28,7 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
         "only_b": list(comparison.only_b),
         "forced": list(comparison.forced),
         "thresholds": asdict(comparison.thresholds),
+        "comparisons": comparison.comparisons,
         "exit_code": comparison.exit_code,
     }
 

@@ -23,6 +23,8 @@ def report(request: Request) -> str:
 def junit(material: Material, *, strict: bool = False) -> str:
     """One suite; a cell fails when it regressed, missed its budget or had a failed run.
 
+    A cell that others are compared with does not fail by its budget.
+
     Undecided fails when `strict`, else it is a skipped case: it neither passed nor failed. Times
     are the median blackout in seconds.
     """
@@ -69,7 +71,10 @@ def _case(cell: Cell, material: Material, *, strict: bool) -> ET.Element:
     lines.append(f"dimensions: {summary.dimensions}")
     shifts = list(_shifts(cell, material))
     lines += [f"against {a}: {shift.verdict}, {shift_text(shift)}" for a, shift in shifts]
-    kind, message = _trouble(cell, [shift for _, shift in shifts], strict=strict)
+    if cell.budget is not None:
+        lines.append(f"budget: {budget_text(cell)}")
+    missed = cell.over_budget and not material.is_baseline(cell)
+    kind, message = _trouble(cell, [shift for _, shift in shifts], missed, strict=strict)
     if kind:
         words = {"message": _say(message)} if kind != "skipped" or message else {}
         if kind != "skipped":
@@ -92,7 +97,9 @@ def _shifts(cell: Cell, material: Material) -> list[tuple[str, judged.Cell]]:
     ]
 
 
-def _trouble(cell: Cell, shifts: list[judged.Cell], *, strict: bool) -> tuple[str, str]:
+def _trouble(
+    cell: Cell, shifts: list[judged.Cell], missed: bool, *, strict: bool
+) -> tuple[str, str]:
     """(element, message), or empty strings for a cell that passed."""
     summary = cell.summary
     if not summary.valid:
@@ -104,7 +111,7 @@ def _trouble(cell: Cell, shifts: list[judged.Cell], *, strict: bool) -> tuple[st
         f"{summary.failed} of {summary.valid + summary.failed} runs failed"
         if summary.failed
         else "",
-        budget_text(cell) if cell.over_budget else "",
+        budget_text(cell) if missed else "",
     ]
     reasons += [
         f"regressed: {shift_text(s)}" if s.verdict == "regressed" else "fails more often"

@@ -102,7 +102,7 @@ def _of_cells(cells: Sequence[Cell]) -> Iterable[list[str]]:
     yield _family(
         "within_budget_ratio",
         "gauge",
-        "Share of valid handovers under their budget.",
+        "Share of handovers under their budget, failed ones among the others.",
         [
             (_labels(cell) | {"budget_seconds": f"{b.limit_ns / 1e9:g}"}, b.within / b.total)
             for cell in cells

@@ -46,7 +46,8 @@ def forest(comparison: Comparison, name: str) -> Chart:
     return Chart(
         f"{comparison.label_b} against {comparison.label_a}",
         "Right of the line is slower. Mark and line: shift and its 95 % interval over boots; "
-        "grey: too small to count. A verdict takes an interval that lies wholly on one side.",
+        "grey: too small to count. Slower or faster takes a mark beyond the grey and a p that is "
+        "small for all comparisons; the same, a line that lies within it.",
         picture,
         (*keys, Key("grid", "too small to count", "■")),
         header,

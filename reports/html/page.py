@@ -134,10 +134,10 @@ def _claims(material: Material) -> dict[str, Any] | None:
     return {
         "document": document,
         "summary": told.summary_line(document),
-        "short": told.letters(document),
+        "short": told.short_names(document),
         "groups": [[row for row in rows if row.claim.number == n] for n in numbers],
         "topics": [
-            (title, told.alike(document.others((topic,))))
+            (title, told.merge_findings(document.others((topic,))))
             for topic, title in told.TOPICS
             if document.others((topic,))
         ],

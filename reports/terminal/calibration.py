@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.wording import figure
-from results.instrument.calibration import KIND_TEXTS, Calibration, Level
+from results.instrument.calibration import Calibration
 from results.instrument.certificates import Certificate
+from results.instrument.constant_offset import OffsetBound
+from results.instrument.levels import Level
+from results.instrument.shots import KIND_TEXTS
 
 from .style import Look, Page
 
@@ -17,8 +21,8 @@ _HEADER = ("injected", "recovered", "error", "scatter", "worst", "allowed", "bla
 _UNITS = ("ms", "ms", "µs", "µs", "µs", "µs", "+ms", "µs [95 %]")
 
 
-def calibration_page(certificate: Certificate, path: str, look: Look) -> Text:
-    """The certificate's table, its faults and where it is kept."""
+def calibration_page(certificate: Certificate, path: Path | None, look: Look) -> Text:
+    """The certificate's table, its faults and where it is kept (`path`), if it was."""
     found = certificate.calibration
     page = Page(look)
     if found is None:
@@ -46,8 +50,11 @@ def calibration_page(certificate: Certificate, path: str, look: Look) -> Text:
     page.line()
     _verdict(page, found)
     page.line()
+    if path is None:
+        page.paragraph("no certificate was stored; an earlier one stays as it is")
+        return page.text()
     page.paragraph(f"certificate: {path}")
-    page.line("every report quotes it, as this:")
+    page.line("every report quotes it:")
     for line in certificate.lines:
         page.paragraph(line, indent=2, first=2)
     return page.text()
@@ -79,21 +86,43 @@ def _row(cells: list[str], widths: list[int]) -> str:
 
 
 def _verdict(page: Page, found: Calibration) -> None:
-    style = "bold green" if found.passed else "bold red"
-    page.paragraph(
-        f"{'passed' if found.passed else 'FAILED'}: recovered = {found.offset_ns / 1e3:+.1f} µs + "
-        f"{found.slope:.4f} × injected; largest median error {_us(found.worst_error_ns)} µs",
-        style=style,
-    )
-    for fault in found.faults:
-        page.paragraph(fault, indent=4, first=2)
+    if found.judged:
+        page.paragraph(
+            f"{'passed' if found.passed else 'FAILED'}: recovered = "
+            f"{found.offset_ns / 1e3:+.1f} µs + {found.slope:.4f} × injected; largest median "
+            f"error {_us(found.worst_error_ns)} µs",
+            style="bold green" if found.passed else "bold red",
+        )
+    else:
+        page.paragraph("NOT JUDGED: nothing was measured that could be checked", style="bold red")
+    for line in (*found.faults, *found.notes):
+        page.paragraph(line, indent=4, first=2)
     for reason, count in sorted(found.lost.items(), key=lambda item: -item[1]):
-        page.paragraph(f"{count} shots lost: {reason}", indent=4, first=2)
+        page.paragraph(f"{count} lost: {reason}", indent=4, first=2)
+    _constant(page, found.constant)
     page.paragraph(
-        "error: recovered minus injected, median over shots; scatter: median distance from it; "
-        "recovered: from the part of the blackout that holds the pause, less what that part takes "
-        "without one; injected: by the injector's own clock; blackout: how much longer all of it "
-        "was than without a pause; guest: how much more the guest's gap grew than the blackout, "
-        "with an interval that holds for all rows together",
+        "error: recovered minus injected, median over transfers; scatter: median distance from it; "
+        "recovered: from the section of the blackout that holds the pause, less what that section "
+        "takes without one; injected: by the injector's own clock; blackout: how much longer all "
+        "of it was than without a pause; guest: how much more the guest's gap grew than the "
+        "blackout, with an interval that holds for all rows together",
         style="dim",
     )
+
+
+def _constant(page: Page, bounds: tuple[OffsetBound, ...]) -> None:
+    """What these differences cannot show, and which witness bounds it."""
+    page.paragraph(
+        "A constant offset of every blackout cancels out above. Only other witnesses of the "
+        "transfers without a pause bound it:"
+    )
+    for bound in bounds:
+        short = "too short: not bounded, as the guest did not testify"
+        if bound.low_ns is not None:
+            most = figure(max(0, -bound.low_ns))
+            short = f"too short: at most {most} ms, by the guest's own gap around the blackout"
+        long = "too long: not bounded, as no uprobes were seen"
+        if bound.high_ns is not None:
+            most = figure(max(0, bound.high_ns))
+            long = f"too long: at most {most} ms, by QEMU's own functions inside it (uprobes)"
+        page.paragraph(f"{bound.cell}: {short}; {long}", indent=4, first=2)

@@ -1,12 +1,19 @@
-"""Claims as text: the table of verdicts, what each rests on, and what else was found."""
+"""Claims as text: the table of verdicts, the evidence for each, and the other findings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reports.claim_groups import TOPICS, alike, evidence_text, letters, rows_alike, summary_line
-from results.claims.catalogue import Finding, Found, Row
+from reports.claim_groups import (
+    ClaimSection,
+    ClaimsReport,
+    FindingGroup,
+    RowGroup,
+    claims_report,
+    evidence_text,
+)
+from results.claims.catalogue import Found
 from results.claims.document import ClaimsDocument
 
 from .style import Look, Page
@@ -20,75 +27,76 @@ _TITLE_WIDTH = 34
 
 
 def claims_page(document: ClaimsDocument, look: Look) -> Text:
-    """The whole page."""
-    page = Page(look)
-    short = letters(document)
-    page.paragraph(f"Claims made for cpr-transfer: {summary_line(document)}", style="bold")
+    """The complete page."""
+    page, report = Page(look), claims_report(document)
+    page.paragraph(f"Claims made for cpr-transfer: {report.summary}", style="bold")
     page.line()
-    for label, version in document.builds.items():
-        page.paragraph(f"{short.get(label, label)}  {label}: QEMU {version}", indent=5, first=2)
+    for build in report.builds:
+        text = f"{build.short}  {build.label}: QEMU {build.version}"
+        page.paragraph(text, indent=5, first=2)
     page.line()
-    _table(page, document, short)
+    _table(page, report)
     page.line()
-    for number in dict.fromkeys(row.claim.number for row in document.rows):
-        _claim(page, [r for r in document.rows if r.claim.number == number], short)
-    for topic, title in TOPICS:
-        _topic(page, title, document.others((topic,)), short)
-    for note in document.notes:
+    for section in report.claims:
+        _claim(page, section, report)
+    for title, groups in report.topics:
+        _topic(page, title, groups, report)
+    for note in report.notes:
         page.paragraph(note, indent=2, first=0, style="dim")
-    page.paragraph(f"{document.took_s} s; `pausebench report` has it all as HTML", style="dim")
+    page.paragraph(f"{report.took_s} s; `pausebench report` writes this as HTML", style="dim")
     return page.text()
 
 
-def _table(page: Page, document: ClaimsDocument, short: dict[str, str]) -> None:
+def _table(page: Page, report: ClaimsReport) -> None:
     """A line for every claim, a column for every build and upgrade."""
-    columns = document.columns
-    widths = [max(len(short[c]), len(WORDS["refuted"])) for c in columns]
-    heads = "  ".join(short[c].ljust(w) for c, w in zip(columns, widths, strict=True))
+    widths = [max(len(column.short), len(WORDS["refuted"])) for column in report.columns]
+    heads = "  ".join(c.short.ljust(w) for c, w in zip(report.columns, widths, strict=True))
     page.line((f" #  {'claim'.ljust(_TITLE_WIDTH)}  {heads}".rstrip(), "bold"))
-    cells = {(row.claim.number, row.build): row.found for row in document.rows}
-    for claim in dict.fromkeys(row.claim for row in document.rows):
-        first, *rest = Look(_TITLE_WIDTH, page.look.colour, page.look.unicode).wrap(claim.title)
-        parts: list[str | tuple[str, str]] = [f"{claim.number:2}  {first.ljust(_TITLE_WIDTH)}"]
-        for column, width in zip(columns, widths, strict=True):
-            found = cells[claim.number, column]
+    narrow = Look(_TITLE_WIDTH, page.look.colour, page.look.unicode)
+    for section in report.claims:
+        first, *rest = narrow.wrap(section.claim.title)
+        number = section.claim.number
+        parts: list[str | tuple[str, str]] = [f"{number:2}  {first.ljust(_TITLE_WIDTH)}"]
+        for found, width in zip(section.verdicts, widths, strict=True):
             parts += ["  ", (WORDS[found].ljust(width), _STYLES[found])]
         page.line(*parts)
         for line in rest:
             page.line(f"    {line}")
 
 
-def _claim(page: Page, rows: Sequence[Row], short: dict[str, str]) -> None:
+def _claim(page: Page, section: ClaimSection, report: ClaimsReport) -> None:
     """How a claim was tested, and what was seen on every build."""
-    claim = rows[0].claim
+    claim = section.claim
     page.paragraph(f"{claim.number:2}  {claim.title}", indent=4, first=0, style="bold")
     page.paragraph(f"tested by: {claim.how}", indent=4, style="dim")
-    for row, builds, runs in rows_alike(rows):
-        text = row.why if row.found == "not testable" else row.detail
-        verdict = row.found if row.found != "not testable" else "not testable here"
-        where = ", ".join(short[build] for build in builds)
-        page.paragraph(f"{where}  {verdict}", indent=7, first=4, style=_STYLES[row.found])
-        page.paragraph(f"{text}{f' [{short[row.build]}]' if len(builds) > 1 else ''}", indent=7)
-        if row.evidence:
-            more = f" and {runs - 1} more" if runs > 1 else ""
-            page.paragraph(f"evidence: {row.evidence[0]}{more}", indent=7, style="dim")
+    for group in section.groups:
+        _verdict(page, group, report)
     page.line()
 
 
-def _topic(page: Page, title: str, findings: Sequence[Finding], short: dict[str, str]) -> None:
-    if not findings:
-        return
+def _verdict(page: Page, group: RowGroup, report: ClaimsReport) -> None:
+    row = group.first
+    untestable = row.found == "not testable"
+    verdict = "not testable here" if untestable else row.found
+    where = ", ".join(map(report.short, group.builds))
+    page.paragraph(f"{where}  {verdict}", indent=7, first=4, style=_STYLES[row.found])
+    figures_of = f" [{report.short(row.build)}]" if len(group.builds) > 1 else ""
+    page.paragraph(f"{row.why if untestable else row.detail}{figures_of}", indent=7)
+    if group.evidence:
+        page.paragraph(f"evidence: {evidence_text(group.evidence)}", indent=7, style="dim")
+
+
+def _topic(page: Page, title: str, groups: Sequence[FindingGroup], report: ClaimsReport) -> None:
     page.paragraph(title, style="bold")
-    for group in alike(findings):
+    for group in groups:
         one = group.first
-        where = ", ".join(short.get(build, build) for build in group.builds)
-        page.paragraph(
-            f"{one.test} ({where}): {one.found}", indent=4, first=2, style=_STYLES[one.found]
-        )
+        where = ", ".join(map(report.short, group.builds))
+        style = _STYLES[one.found]
+        page.paragraph(f"{one.test} ({where}): {one.found}", indent=4, first=2, style=style)
         page.paragraph(one.detail, indent=4)
         if one.quote:
             page.paragraph(f"QEMU: {one.quote}", indent=6, first=4)
         if one.fix:
-            page.paragraph(f"do: {one.fix}", indent=6, first=4)
+            page.paragraph(f"fix: {one.fix}", indent=6, first=4)
         page.paragraph(f"evidence: {evidence_text(group.evidence)}", indent=4, style="dim")
     page.line()

@@ -6,11 +6,11 @@ In the manner of benchstat: both medians, the shift with its interval, p and a w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reports.wording import figure, ms, percent
-from results.comparison.compare import Budget, Cell, Comparison, Failures, PhaseShift, Thresholds
+from results.comparison.compare import Budget, Cell, Comparison, Failures, PhaseShift
+from results.comparison.plan import SIGNIFICANCE, family
 
 from .style import Look, Page
 
@@ -21,7 +21,10 @@ _GAP = "  "
 _MOST_PHASES = 3
 _HEADER = ("scenario", "A ms", "B ms", "shift ms [95 %]", "%", "p", "verdict")
 _LEFT = (0, 3, 6)  # columns of text; the others are numbers and stand to the right
-_METHODS = {"blocks": "permutation within blocks", "pooled": "Mann-Whitney over all boots"}
+_METHODS = {
+    "blocks": "permutation within blocks",
+    "pooled": "Mann-Whitney over all boots",
+}
 _STYLES = {"regressed": "bold red", "improved": "bold green", "same": "", "undecided": "yellow"}
 
 
@@ -90,7 +93,7 @@ def _below(cell: Cell) -> list[tuple[str, str]]:
     """What belongs to a cell beside its numbers, and its style."""
     lines = []
     if cell.moved:
-        lines.append((_moved(cell.moved), ""))
+        lines.append((_moved(cell), ""))
     elif cell.verdict in ("regressed", "improved") and cell.phases:
         lines.append(("no phase moved by itself clearly enough to be named", "dim"))
     if cell.verdict == "undecided":
@@ -105,14 +108,25 @@ def _below(cell: Cell) -> list[tuple[str, str]]:
     return lines
 
 
-def _moved(phases: Sequence[PhaseShift]) -> str:
+def _moved(cell: Cell) -> str:
     words = [
         f"{phase.name.replace('_', ' ')} "
         f"{_interval(phase.shift.shift_ns, phase.shift.low_ns, phase.shift.high_ns)} ms"
-        for phase in phases[:_MOST_PHASES]
+        f"{_occurs(phase, cell)}"
+        for phase in cell.moved[:_MOST_PHASES]
     ]
-    more = f" and {len(phases) - _MOST_PHASES} more" if len(phases) > _MOST_PHASES else ""
+    more = f" and {len(cell.moved) - _MOST_PHASES} more" if len(cell.moved) > _MOST_PHASES else ""
     return f"moved: {' · '.join(words)}{more}"
+
+
+def _occurs(phase: PhaseShift, cell: Cell) -> str:
+    """In how many boots, where it was not in all: elsewhere the phase counts as 0."""
+    sides = [
+        f"{name} {seen} of {boots}"
+        for name, seen, boots in (("A", phase.boots_a, cell.n_a), ("B", phase.boots_b, cell.n_b))
+        if seen < boots
+    ]
+    return f" (in boots: {', '.join(sides)})" if sides else ""
 
 
 def _undecided(cell: Cell) -> str:
@@ -143,7 +157,10 @@ def _kept(budget: Budget) -> str:
         return "nothing measured"
     # Rounded down: a bound may not be promised higher than it is.
     low = int(budget.low_share * 100)
-    return f"{budget.within} of {budget.total}{f' (at least {low} %)' if low else ''}"
+    notes = [f"{budget.failed} failed"] if budget.failed else []
+    notes += [f"at least {low} %"] if low else []
+    more = f" ({', '.join(notes)})" if notes else ""
+    return f"{budget.within} of {budget.total}{more}"
 
 
 def _closing(page: Page, comparison: Comparison) -> None:
@@ -168,26 +185,20 @@ def _legend(comparison: Comparison) -> str:
     words = "Medians over boots; shift: B minus A, Hodges-Lehmann, with its 95 % interval"
     used = dict.fromkeys(_METHODS[cell.method] for cell in cells if cell.method in _METHODS)
     if used:
-        many = f", Benjamini-Hochberg over {len(cells)} cells" if len(cells) > 1 else ""
+        many = f", Benjamini-Hochberg over {family(len(cells), comparison.comparisons)} comparisons"
         words += f"; p: {' or '.join(used)}{many}"
-    limits = [f"{sizes.relative * 100:g} %", f"{figure(sizes.absolute_ns)} ms"]
-    if any(_noise_decides(cell, sizes) for cell in cells):
-        limits.append("this host's A/A noise")
     words += (
-        ". A change counts when the whole interval lies beyond the largest of "
-        f"{', '.join(limits)}; same: all of it lies within."
+        f". A change counts from the larger of {sizes.relative * 100:g} % and "
+        f"{figure(sizes.absolute_ns)} ms on, and takes an adjusted p of at most "
+        f"{SIGNIFICANCE:.2g}; same: the whole interval is smaller."
     )
+    if any(cell.noise_floor_ns for cell in cells):
+        words += " A verdict within the host's noise floor is undecided."
     if any(cell.verdict == "undecided" and cell.smallest_detectable_ns for cell in cells):
         words += " What could have been seen is found in 80 of 100 such comparisons."
     if any(cell.budgets_a for cell in cells):
         words += " At least: of all such runs, with 95 % confidence and a boot as the unit."
     return words
-
-
-def _noise_decides(cell: Cell, sizes: Thresholds) -> bool:
-    if cell.median_a_ns is None or cell.threshold_ns is None:
-        return False
-    return cell.threshold_ns > replace(sizes, noise_ns=0).size_ns(cell.median_a_ns)
 
 
 def _bare(ns: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Old × new as a table: blackouts where it went, numbered reasons where it did not."""
+"""Old × new as a table: the median blackout of each pair, or a numbered reason."""
 
 from __future__ import annotations
 

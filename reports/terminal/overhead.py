@@ -1,7 +1,8 @@
-"""What watching costs, as text."""
+"""What the probes cost, as text."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.wording import figure, ms, percent
@@ -14,16 +15,16 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _TEXTS: dict[Tier, str] = {
-    "none": "nothing",
+    "none": "none",
     "bracket": "entry and exit",
     "default": "default",
     "perf": "--why and --perf",
 }
-_HEADER = ("watched by", "boots", "guest gap", "longer by [95 %]", "", "handover longer by")
+_HEADER = ("probes", "boots", "guest gap", "longer by [95 %]", "", "handover longer by")
 
 
-def effect_page(certificate: Certificate, path: str, look: Look) -> Text:
-    """A table by tier, the verdict on the default one, and where it is kept."""
+def effect_page(certificate: Certificate, path: Path | None, look: Look) -> Text:
+    """A table by tier, the verdict on the default one, and where it is kept, if it is."""
     page = Page(look)
     effect = certificate.effect
     if effect is None:
@@ -37,8 +38,8 @@ def effect_page(certificate: Certificate, path: str, look: Look) -> Text:
                 page.line()
             cell = cost.cell
             page.paragraph(
-                f"{cell}: what watching costs, QEMU {certificate.build} "
-                f"({certificate.qemu_version}), judged by the guest's beats",
+                f"{cell}: what the probes cost, QEMU {certificate.build} "
+                f"({certificate.qemu_version}), by the guest's own gap",
                 style="bold",
             )
             page.line()
@@ -51,7 +52,10 @@ def effect_page(certificate: Certificate, path: str, look: Look) -> Text:
     if effect.lost:
         page.paragraph(f"{effect.lost} boots are left out: the guest did not testify", style="red")
     page.line()
-    page.paragraph(f"kept in {path}")
+    if path is None:
+        page.paragraph("NOT JUDGED: too few boots gave a value; nothing was stored")
+    else:
+        page.paragraph(f"certificate: {path}")
     return page.text()
 
 

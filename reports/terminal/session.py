@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from reports.wording import device_text, figure, ms, percent
 from results.qemu.modes import mode_of
 from results.records.run import Run, Summary
+from results.stats.intervals import TOO_FEW_BOOTS
 from results.summary.locking_costs import locking_costs
 
 from .style import Look, Page, look_for, write
@@ -213,7 +214,7 @@ def _footnotes(page: Page, summaries: Sequence[Summary]) -> None:
     if any(s.interval == "t" for s in summaries):
         notes.append("with fewer than 6 boots the interval is by t on logarithms")
     if any(s.interval == "none" and s.median_ns is not None for s in summaries):
-        notes.append("an interval takes 2 boots, an exact one 6")
+        notes.append(f"{TOO_FEW_BOOTS} have no interval, 6 an exact one")
     for cost in locking_costs(summaries):
         handover = "" if cost.handover_ns is None else f", {_signed(cost.handover_ns)} handover"
         notes.append(

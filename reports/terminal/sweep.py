@@ -1,4 +1,4 @@
-"""A sweep as text: medians by size, and how much each figure grows by unit."""
+"""A sweep as text: medians by size, and how much each figure grows per unit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.wording import figure, ms
-from results.stats.slopes import Growth, Slope
+from results.stats.slopes import Growth, Point, Slope
 
 from .style import Look, Page
 
@@ -31,7 +31,7 @@ def growth_page(found: Growth, look: Look) -> Text:
             [
                 f"{point.value:g}",
                 str(point.boots),
-                *(ms(point.metrics.get(name)) for _, name in _METRICS),
+                *(_length(point, name) for _, name in _METRICS),
             ]
             for point in found.points
             if (point.scenario, point.mode) == (scenario, mode)
@@ -45,10 +45,16 @@ def growth_page(found: Growth, look: Look) -> Text:
         for slope in mine:
             if not slope.is_phase:
                 page.paragraph(_said(slope, found.unit), indent=4, first=2)
+        for missing in found.missing:
+            if (missing.scenario, missing.mode) == (scenario, mode):
+                name = missing.name.replace("_", " ")
+                page.paragraph(f"{name}: no slope: {missing.reason}", indent=4, first=2)
         _phases(page, found.phases_of(scenario, mode), found.unit)
         page.line()
     if found.failed:
-        page.paragraph(f"{found.failed} runs failed, kept and in no figure", style="bold red")
+        page.paragraph(
+            f"{found.failed} runs failed; they are stored and in no figure", style="bold red"
+        )
     page.paragraph(
         "medians over boots of each boot's median; slopes by Theil and Sen, 95 % interval",
         style="dim",
@@ -56,12 +62,18 @@ def growth_page(found: Growth, look: Look) -> Text:
     return page.text()
 
 
+def _length(point: Point, name: str) -> str:
+    """`28.0 ms`, or `28.0 ms or more` where the guest was not back."""
+    text = ms(point.metrics.get(name))
+    return f"{text} or more" if name in point.at_least else text
+
+
 def _said(slope: Slope, unit: str) -> str:
     name = slope.name.replace("_", " ")
-    told = "" if slope.clear else ": none that can be told from 0"
+    doubt = "" if slope.clear else ": cannot be distinguished from 0"
     return (
         f"{name}: {_signed(slope.slope_ns)} ms per {unit} [{_signed(slope.low_ns)}, "
-        f"{_signed(slope.high_ns)}]{told}"
+        f"{_signed(slope.high_ns)}]{doubt}"
     )
 
 

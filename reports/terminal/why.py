@@ -11,6 +11,7 @@ from reports.wording import STATE_WORDS, figure, ms
 from results.causes.explain import STATES, Compared, Explanation, explain
 from results.records.run import Run
 from results.records.scheduler import Cause, Segment
+from results.stats.proportions import is_within
 
 from .style import Look, Page
 
@@ -148,7 +149,7 @@ def _draw_path(page: Page, path: Sequence[Segment]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OverBudget:
-    """A valid run that took longer than was welcome, and why."""
+    """A valid run that took longer than its budget, and why."""
 
     run: str
     blackout_ns: int
@@ -157,24 +158,31 @@ class OverBudget:
 
 @dataclass(frozen=True, slots=True)
 class BudgetReport:
-    """How many valid runs of a session kept a budget, and those that did not."""
+    """How many runs of a session kept a budget, the valid ones that did not, and the failed."""
 
     limit_ns: int
     within: int
     total: int
     over: tuple[OverBudget, ...]
+    failed: int = 0
 
 
 def budget_of(runs: Sequence[Run], limit_ns: int) -> BudgetReport:
-    """Count the valid runs within `limit_ns`; longer ones carry their reason, longest first."""
+    """Count the runs within `limit_ns`; valid ones that are not carry their reason, longest first.
+
+    A failed run kept no budget (results.stats.proportions.is_within).
+    """
     valid = [(run.blackout_ns, run) for run in runs
              if run.outcome == "completed" and run.blackout_ns is not None]  # fmt: skip
-    over = sorted(((ns, run) for ns, run in valid if ns > limit_ns), key=lambda pair: -pair[0])
+    failed = sum(run.outcome != "completed" for run in runs)
+    over = sorted((pair for pair in valid if not is_within(pair[0], limit_ns)),
+                  key=lambda pair: -pair[0])  # fmt: skip
     return BudgetReport(
         limit_ns,
         len(valid) - len(over),
-        len(valid),
+        len(valid) + failed,
         tuple(OverBudget(run.id, ns, _why(run, runs)) for ns, run in over),
+        failed,
     )
 
 
@@ -188,7 +196,9 @@ def _why(run: Run, runs: Sequence[Run]) -> str:
 
 def budget_notes(report: BudgetReport, store: Path) -> list[str]:
     """Lines for the end of a session."""
-    kept = f"budget {ms(report.limit_ns)}: kept by {report.within} of {report.total} valid runs"
+    kept = f"budget {ms(report.limit_ns)}: kept by {report.within} of {report.total} runs"
+    if report.failed:
+        kept += f" ({report.failed} failed)"
     lines = [f"over budget: {o.run}, {ms(o.blackout_ns)}: {o.reason}" for o in report.over]
     if lines:
         lines.append(

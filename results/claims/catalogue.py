@@ -1,4 +1,4 @@
-"""The twelve claims that are made for cpr-transfer, what was found of each, and the verdicts."""
+"""The twelve claims about cpr-transfer, the findings on each, and the verdicts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Literal
 Found = Literal["shown", "refuted", "not testable"]
 Topic = Literal["claim", "refusal", "mode", "ids", "device", "hazard"]
 
-# Scenarios of runs that are tried to see them refused, go wrong or go on without beats: they are
-# evidence, and in no statistic of a report.
+# Prefixes of scenarios whose runs are evidence only: QEMU must refuse them, they provoke a failure,
+# or their guest has no beats. They enter no statistic of a report.
 SET_ASIDE = ("refusal.", "ids.", "device.", "hazard.")
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One claim of the feature's author or reviewer, and how it is put to the test."""
+    """One claim of the feature's author or reviewer, and how it is tested."""
 
     number: int
     title: str
@@ -27,89 +27,89 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         1,
         "least guest pause on the same host",
-        "all modes of update in turns in one session, with the same guest and the same witnesses",
+        "all modes of update interleaved in one session, with the same guest and witnesses",
     ),
     Claim(
         2,
         "guest RAM stays in place, at new virtual addresses",
-        "page frames of old and new QEMU compared; the blackout of guests of growing size",
+        "page frames in old and new QEMU compared; the blackout of guests of growing RAM size",
     ),
     Claim(
         3,
         "pages locked for DMA stay locked",
-        "proof of pins held by a process (io_uring), and by a VFIO device in the lab",
+        "proof with RAM pinned by a process (io_uring), and by a VFIO device in the lab",
     ),
     Claim(
         4,
-        "descriptors go by SCM_RIGHTS over a second, cpr channel",
-        "every descriptor sent and received, compared by kcmp; transfers without that channel",
+        "descriptors are sent by SCM_RIGHTS over a second channel, cpr",
+        "every descriptor sent and received compared by kcmp; transfers without that channel",
     ),
     Claim(
         5,
-        "new QEMU reads the cpr channel before it makes devices or backends",
-        "order of events in the timeline",
+        "new QEMU reads the cpr channel before it creates devices or backends",
+        "the order of events in the timeline",
     ),
     Claim(
         6,
-        "anonymous RAM needs -machine aux-ram-share=on at old QEMU's start",
+        "anonymous RAM needs -machine aux-ram-share=on when old QEMU is started",
         "the same guest with and without it",
     ),
     Claim(
         7,
         "memory backends need share=on; memory-backend-epc is not supported",
-        "a guest with one more backend, share=off",
+        "a guest with an additional backend, share=off",
     ),
     Claim(
         8,
         "the cpr channel's address must carry SCM_RIGHTS",
-        "a cpr channel over tcp and over a file, given to old and to new QEMU",
+        "a cpr channel over TCP and over a file, for old and for new QEMU",
     ),
     Claim(
         9,
         "new closes the cpr channel, old sees the hang-up and connects the main channel",
-        "order of events in the timeline, and their latency",
+        "the order of events in the timeline, and their latency",
     ),
     Claim(
         10,
         "old QEMU stops the VM, saves, and ends in postmigrate",
-        "order of events, and the runstate of both at the end",
+        "the order of events, and the runstate of both QEMUs at the end",
     ),
     Claim(
         11,
         "descriptors are found again by name and id",
-        "names and ids sent and received, and what new QEMU mapped of them",
+        "names and ids sent and received, and which of them new QEMU mapped",
     ),
     Claim(
         12,
-        "names and ids hold after hot-plug and unplug",
-        "two devices plugged, the first unplugged, a transfer to QEMU with the second alone",
+        "names and ids stay valid after hot-plug and unplug",
+        "two devices plugged, the first unplugged, a transfer to a QEMU with only the second",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was tried on one build, and what came of it.
+    """The result of one test on one build.
 
-    `claim` is the number of the claim that it decides, 0 for none of them. `build` is a label, or
-    `OLD -> NEW` for an upgrade. `detail` says in one line what was seen, with figures; for a thing
-    that could not be tested, why. `evidence` are ids of stored runs.
+    `claim` is the number of the claim that it decides, 0 for none. `build` is a label, or
+    `OLD -> NEW` for an upgrade. `detail` is what was seen in one line with figures, or why it could
+    not be tested. `evidence` are ids of stored runs.
     """
 
     topic: Topic
     claim: int
     build: str
-    test: str  # what was tried, in a few words
+    test: str  # what was tested, in a few words
     found: Found
     detail: str
     evidence: tuple[str, ...] = ()
-    quote: str = ""  # QEMU's own words, where it refused
-    fix: str = ""  # what the reader of those words is to do
+    quote: str = ""  # QEMU's error message, where it refused
+    fix: str = ""  # what to do about it
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The verdict on one claim for one build; `why` where it could not be tested."""
+    """The verdict on one claim for one build; `why` it could not be tested."""
 
     claim: Claim
     build: str
@@ -128,25 +128,25 @@ class Row:
 
     @property
     def detail(self) -> str:
-        """What was seen, in the order of weight: what refutes, what shows, what is left open."""
+        """What was seen: what refutes the claim, then what shows it, then what is not testable."""
         order: list[Found] = ["refuted", "shown", "not testable"]
-        said = sorted(self.findings, key=lambda f: order.index(f.found))
+        ordered = sorted(self.findings, key=lambda f: order.index(f.found))
         parts = [
             f"{f.test}: {'not testable: ' if f.found == 'not testable' else ''}{f.detail}"
-            for f in said
+            for f in ordered
         ]
         return "; ".join(dict.fromkeys(parts))
 
 
 def pair_name(old: str, new: str) -> str:
-    """How a pair of builds is called in a finding."""
+    """The name of a pair of builds in a finding."""
     return old if old == new else f"{old} -> {new}"
 
 
 def rows(findings: Iterable[Finding], builds: Sequence[str]) -> tuple[Row, ...]:
     """A row for every claim on every build, claim by claim; one refutation refutes.
 
-    What could not be tested beside something that was shown stays in the row's detail.
+    A row that is shown also lists in its detail what could not be tested.
     """
     known = tuple(findings)
     return tuple(
@@ -161,7 +161,7 @@ def _row(claim: Claim, build: str, found: tuple[Finding, ...]) -> Row:
     for state in ("refuted", "shown"):
         if state in states:
             return Row(claim, build, state, "", found)
-    why = "; ".join(dict.fromkeys(f.detail for f in found)) or "nothing was tried"
+    why = "; ".join(dict.fromkeys(f.detail for f in found)) or "it was not tested"
     return Row(claim, build, "not testable", why, found)
 
 

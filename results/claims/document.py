@@ -1,4 +1,4 @@
-"""What one session found of the claims, kept as one JSON file beside the store."""
+"""The findings of one session on the claims, stored as one JSON file next to the store."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MAX_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class ClaimsDocument:
-    """The findings of a session on `builds` (label → QEMU version), and upgrades between them.
+    """The findings of a session on `builds` (label → QEMU version) and upgrades between them.
 
-    `columns` are the builds and upgrades in the order of the table; `notes` say what was left out
-    and why; `lab` is the session of the lab, empty where there was none.
+    `columns` are the builds and upgrades in the order of the table; `notes` say what was skipped
+    and why; `lab` is the session in the lab, empty if there was none.
     """
 
     schema: int
@@ -36,13 +36,13 @@ class ClaimsDocument:
     builds: dict[str, str]
     columns: tuple[str, ...]
     findings: tuple[Finding, ...]
-    claims: tuple[int, ...] = ()  # that were asked for; empty: all
+    claims: tuple[int, ...] = ()  # requested; empty: all
     lab: str = ""
     notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """A verdict on every claim that was asked for, for every column."""
+        """The verdict on every requested claim, for every column."""
         found = rows(self.findings, self.columns)
         return tuple(row for row in found if not self.claims or row.claim.number in self.claims)
 
@@ -57,17 +57,17 @@ class ClaimsDocument:
 
 
 def claims_path(directory: Path, session: str) -> Path:
-    """Where the claims of a session lie below the store's directory."""
+    """The file with the claims of a session, in the store's directory."""
     return directory / _DIRECTORY / f"{session}.json"
 
 
 def write_claims(directory: Path, document: ClaimsDocument) -> Path:
-    """Keep a session's claims. Raises UsageError when they cannot be written."""
+    """Store a session's claims. Raises UsageError when they cannot be written."""
     return write_beside(claims_path(directory, document.session), document)
 
 
 def read_claims(directory: Path, session: str) -> ClaimsDocument | None:
-    """The claims of a session, None where it tried none. Raises RecordInvalid."""
+    """The claims of a session, None if it tested none. Raises RecordInvalid."""
     if not re.fullmatch(SESSION_PATTERN, session):
         return None
     return _read(claims_path(directory, session))
@@ -89,13 +89,13 @@ DOCUMENTS = Documents(_DIRECTORY, _read, equal)
 
 
 def latest_claims(directory: Path) -> str | None:
-    """The latest session that tried claims, None without any."""
+    """The latest session that tested claims, None if there is none."""
     names = sorted(path.stem for path in (directory / _DIRECTORY).glob("*.json"))
     return next((n for n in reversed(names) if re.fullmatch(SESSION_PATTERN, n)), None)
 
 
 def as_json(document: ClaimsDocument) -> dict[str, Any]:
-    """The document of `pausebench claims --json`; the first key is for those who want no more."""
+    """The document of `pausebench claims --json`; its first key is the verdicts alone."""
     return {
         "claims": [
             {

@@ -1,10 +1,8 @@
-"""Has cpr-transfer the least pause? Modes measured in turns in one session, judged one by one.
+"""Whether cpr-transfer has the least pause: modes interleaved in one session, judged one by one.
 
-Pure. A mode counts as longer when both the blackout (KVM_RUN bracket) and the guest's own gap are,
-by the rule of results.comparison.verdict over guest boots: the whole 95 % interval of the shift
-beyond the
-threshold, adjusted for the number of modes. It refutes the claim when either is shorter by that
-rule and the other is not longer.
+Pure. A mode counts as longer when both its blackout (KVM_RUN bracket) and the guest's own gap are
+`regressed` against cpr-transfer by results.comparison.verdict, over guest boots and adjusted for
+the number of modes. It refutes the claim when either is `improved` and the other not `regressed`.
 """
 
 from __future__ import annotations
@@ -24,13 +22,13 @@ from results.stats.intervals import interval_over_boots, median_ns
 Least = Literal["shown", "refuted", "undecided"]
 
 REFERENCE: Mode = "cpr-transfer"
-# Of each mode: with 4 even the clearest shift has p = 0.03, which six modes at once do not bear.
+# Per mode: with 4 even the clearest shift has p = 0.03, not enough for six modes at once.
 LEAST_BOOTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ModePause:
-    """One mode beside cpr-transfer: ns, medians over boots; cells are None for cpr-transfer.
+    """One mode against cpr-transfer: ns, medians over boots; cells are None for cpr-transfer.
 
     `least`: whether cpr-transfer pauses less than this mode; for cpr-transfer itself, than all.
     """
@@ -46,11 +44,11 @@ class ModePause:
     least: Least
     blackout: Cell | None = None
     guest_gap: Cell | None = None
-    reason: str = ""  # of the first failed run, where none is valid
+    reason: str = ""  # of the first failed run
 
     @property
     def detail(self) -> str:
-        """One line with the figures, and what the pause depends on."""
+        """One line with the figures, and what the pause grows with."""
         if self.blackout_ns is None:
             return f"{self.failed} of {self.failed} runs failed: {self.reason}"
         text = f"blackout {_ms(self.blackout_ns)} ms"
@@ -73,7 +71,7 @@ class LeastPause:
 
     @property
     def detail(self) -> str:
-        """One line: the pause of every mode, and what cannot be told apart."""
+        """One line: the pause of every mode, and the modes that do not have a longer one."""
         found = [f"{m.mode} {_ms(m.blackout_ns)} ms" for m in self.modes if m.blackout_ns]
         text = f"median blackout: {', '.join(found) or 'none'}"
         for word in ("refuted", "undecided"):
@@ -107,7 +105,7 @@ def _cells(
     metric: str,
     thresholds: Thresholds,
 ) -> tuple[Cell, ...]:
-    """Every mode against cpr-transfer, in one comparison: many modes raise no more alarms."""
+    """Every mode against cpr-transfer in one comparison, which adjusts for their number."""
     ours = [replace(run, scenario=mode) for mode in others for run in reference]
     theirs = [replace(run, scenario=mode) for mode, mine in others.items() for run in mine]
     return compare(ours, theirs, thresholds, metric=metric).cells
@@ -149,7 +147,7 @@ def _pause(
         least=least,
         blackout=blackout,
         guest_gap=gap,
-        reason=failed[0].reason if failed else "nothing was run",
+        reason=failed[0].reason if failed else "it was not run",
     )
 
 

@@ -6,7 +6,7 @@ How a cell is judged stands in results.comparison.verdict, the statistics in res
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from results.errors import UsageError
 from results.records.run import Run
@@ -14,16 +14,20 @@ from results.stats.boots import (
     BlockOf,
     blocks_by_boot,
     boot_values,
+    boots_with,
     count_failures,
     measured_apart,
     medians,
     phase_names,
     strata,
+    values_or_failures,
 )
 from results.stats.intervals import median_ns
 from results.stats.proportions import Budget, Failures, budget_line, more_failures_p
-from results.stats.shift import Shift, estimate_shift
+from results.stats.shift import Shift, Stratum, estimate_shift, has_interval
 
+from .noise_floor import NoiseFloor
+from .plan import level
 from .verdict import (
     Cell,
     Method,
@@ -33,6 +37,7 @@ from .verdict import (
     exit_code,
     judge_cells,
     measure_against,
+    measure_shift,
 )
 
 __all__ = [
@@ -68,6 +73,7 @@ class Comparison:
     only_b: tuple[str, ...] = ()
     forced: tuple[str, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
+    comparisons: int = 1  # what each cell is compared with, this one among them
 
 
 def compare(
@@ -77,7 +83,8 @@ def compare(
     *,
     metric: str = "blackout",
     block_of: BlockOf | None = None,
-    noise_ns: Mapping[str, int] | None = None,
+    noise: Mapping[str, NoiseFloor] | None = None,
+    comparisons: int = 1,
     budgets_ns: Sequence[int] = (),
     strict: bool = False,
     forced: Sequence[str] = (),
@@ -87,16 +94,19 @@ def compare(
     Each side is one pair of builds; UsageError when it holds several. `block_of` tells the block of
     an interleaved run (results.stats.boots.blocks_by_boot); without it all boots are compared with
     all.
-    `noise_ns` is the A/A noise floor by scenario, beside that of `thresholds`.
+    `noise` is the host's noise floor by scenario, beside that of `thresholds`. `comparisons`: how
+    many things these scenarios of B are compared with, of which A is one: p is adjusted for all.
     """
     limits = thresholds or Thresholds()
     side_a, side_b = _by_scenario(runs_a), _by_scenario(runs_b)
+    names = [scenario for scenario in side_a if scenario in side_b]
     cells = []
-    for name in (scenario for scenario in side_a if scenario in side_b):
-        noise = max(limits.noise_ns, (noise_ns or {}).get(name, 0))
-        cell = _measured(name, metric, side_a[name], side_b[name], block_of, budgets_ns)
-        cells.append(measure_against(cell, replace(limits, noise_ns=noise)))
-    judged = judge_cells(cells)
+    for name in names:
+        cell = _counted(name, metric, side_a[name], side_b[name], block_of, budgets_ns)
+        found, method = _strata(side_a[name], side_b[name], metric, block_of)
+        cell = measure_shift(cell, found, method, level(len(names), comparisons))
+        cells.append(_against(cell, limits, (noise or {}).get(name)))
+    judged = judge_cells(cells, comparisons)
     return Comparison(
         label_a=_label("A", side_a),
         label_b=_label("B", side_b),
@@ -106,7 +116,14 @@ def compare(
         only_b=tuple(name for name in side_b if name not in side_a),
         forced=tuple(forced),
         thresholds=limits,
+        comparisons=comparisons,
     )
+
+
+def _against(cell: Cell, limits: Thresholds, floor: NoiseFloor | None) -> Cell:
+    if floor is None:
+        return measure_against(cell, limits)
+    return measure_against(cell, limits, floor.at(min(cell.n_a, cell.n_b)), floor.source)
 
 
 def _by_scenario(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -125,7 +142,7 @@ def _label(side: str, runs: Mapping[str, Sequence[Run]]) -> str:
     return labels[0] if labels else "nothing"
 
 
-def _measured(
+def _counted(
     scenario: str,
     metric: str,
     runs_a: Sequence[Run],
@@ -133,49 +150,46 @@ def _measured(
     block_of: BlockOf | None,
     budgets_ns: Sequence[int],
 ) -> Cell:
-    """All numbers of a cell that need no other cell; the verdict is still undecided."""
+    """What is known of a cell without its shift; the verdict is still undecided."""
     boots_a, boots_b = boot_values(runs_a, metric), boot_values(runs_b, metric)
-    shift, method = _shift(runs_a, runs_b, metric, block_of)
     failures_a, failures_b = count_failures(runs_a), count_failures(runs_b)
     names = phase_names([*runs_a, *runs_b]) if metric == "blackout" else ()
     return Cell(
         scenario,
         metric,
-        shift_ns=shift.shift_ns,
-        low_ns=shift.low_ns,
-        high_ns=shift.high_ns,
-        p=shift.p,
         median_a_ns=median_ns(medians(boots_a)),
         median_b_ns=median_ns(medians(boots_b)),
         n_a=len(boots_a),
         n_b=len(boots_b),
-        method=method,
         apart=measured_apart(runs_a, runs_b),
         failures_a=failures_a,
         failures_b=failures_b,
         failures_p=more_failures_p(failures_a, failures_b),
-        budgets_a=tuple(budget_line(boots_a.values(), limit) for limit in budgets_ns),
-        budgets_b=tuple(budget_line(boots_b.values(), limit) for limit in budgets_ns),
+        budgets_a=_budgets(runs_a, metric, budgets_ns),
+        budgets_b=_budgets(runs_b, metric, budgets_ns),
         phases=tuple(_phase_shift(name, runs_a, runs_b, block_of) for name in names),
     )
 
 
-def _shift(
+def _budgets(runs: Sequence[Run], metric: str, budgets_ns: Sequence[int]) -> tuple[Budget, ...]:
+    boots = values_or_failures(runs, metric).values()
+    return tuple(budget_line(boots, limit) for limit in budgets_ns)
+
+
+def _strata(
     runs_a: Sequence[Run], runs_b: Sequence[Run], metric: str, block_of: BlockOf | None
-) -> tuple[Shift, Method]:
-    """Within blocks where those are enough for an interval, else all boots against all.
+) -> tuple[list[Stratum], Method]:
+    """Strata of blocks where those are enough for an interval, else all boots as one.
 
     Which it is depends on the number of boots alone, never on their values. Pooled boots of
     interleaved blocks are judged rightly too: what drifts widens the interval of both sides alike.
     """
     if block_of is not None:
-        within = estimate_shift(strata(runs_a, runs_b, metric, block_of))
-        if within.low_ns is not None:
+        within = strata(runs_a, runs_b, metric, block_of)
+        if has_interval(within):
             return within, "blocks"
-    pooled = estimate_shift(
-        [(medians(boot_values(runs_a, metric)), medians(boot_values(runs_b, metric)))]
-    )
-    return pooled, "none" if pooled.shift_ns is None else "pooled"
+    a, b = (medians(boot_values(runs, metric)) for runs in (runs_a, runs_b))
+    return ([(a, b)], "pooled") if a and b else ([], "none")
 
 
 def _phase_shift(
@@ -185,5 +199,7 @@ def _phase_shift(
         name,
         median_ns(medians(boot_values(runs_a, name))),
         median_ns(medians(boot_values(runs_b, name))),
-        _shift(runs_a, runs_b, name, block_of)[0],
+        estimate_shift(_strata(runs_a, runs_b, name, block_of)[0]),
+        boots_with(runs_a, name),
+        boots_with(runs_b, name),
     )

@@ -1,6 +1,6 @@
-"""Certificates of calibration: one JSON file for each host, kernel and build, beside the store.
+"""Certificates of calibration: one JSON file per host, kernel and build in the store's directory.
 
-What is read back is untrusted, as with recordings: a file that is not exactly a certificate is
+Files that are read back are untrusted, as recordings are: one that is not exactly a certificate is
 refused with its name.
 """
 
@@ -17,6 +17,7 @@ from results.records.scenario import Build, Session
 from results.store.documents import Documents, read_beside, write_beside
 
 from .calibration import Calibration
+from .constant_offset import widest
 from .overhead import ObserverEffect
 
 # Schema of a certificate.
@@ -30,8 +31,8 @@ _MAX_BYTES = 1 << 20
 class Certificate:
     """What is known of the instrument for one build on one host with one kernel.
 
-    `calibration` is of `made_unix_ns` and `session`; `effect`, what watching costs, of
-    `watched_unix_ns` and `watched_session`. Either may be missing.
+    `calibration` was made at `made_unix_ns` in `session`; `effect`, what the probes cost, at
+    `watched_unix_ns` in `watched_session`. Either may be missing.
     """
 
     schema: int
@@ -46,13 +47,19 @@ class Certificate:
     watched_unix_ns: int = 0
     watched_session: str = ""
     effect: ObserverEffect | None = None
+    identity: str = ""  # of the build; empty in certificates that were named by its build id
+
+    @property
+    def calibrated(self) -> Calibration | None:
+        """The calibration, unless it measured nothing: earlier versions stored such ones too."""
+        return self.calibration if self.calibration and self.calibration.levels else None
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """For reports: date, verdict and the figures behind it, one line each."""
+        """For reports: one line each for calibration and overhead, with date and figures."""
         found = []
-        if self.calibration is not None:
-            found.append(_calibration_line(self.calibration, self.made_unix_ns))
+        if self.calibrated is not None:
+            found.append(_calibration_line(self.calibrated, self.made_unix_ns))
         if self.effect is not None:
             found.append(_effect_line(self.effect, self.watched_unix_ns))
         return tuple(found)
@@ -67,8 +74,20 @@ def _calibration_line(found: Calibration, unix_ns: int) -> str:
     return (
         f"calibration of {_day(unix_ns)} {'passed' if found.passed else 'FAILED'}: pauses of known "
         f"length recovered with slope {found.slope:.4f}, offset {found.offset_ns / 1e3:+.0f} µs, "
-        f"largest median error {found.worst_error_ns / 1e3:+.0f} µs ({cells})"
+        f"largest median error {found.worst_error_ns / 1e3:+.0f} µs ({cells}); "
+        f"a constant offset cancels out in it{_bounds_text(found)}"
     )
+
+
+def _bounds_text(found: Calibration) -> str:
+    if not found.constant:
+        return ""
+    low, high = (_bound_text(ns) for ns in widest(found.constant))
+    return f": other witnesses bound it to {low} (guest's gap) … {high} (QEMU's functions)"
+
+
+def _bound_text(ns: int | None) -> str:
+    return "unknown" if ns is None else f"{ns / 1e6:+.3f} ms".replace("-", "−")
 
 
 def _effect_line(found: ObserverEffect, unix_ns: int) -> str:
@@ -80,14 +99,17 @@ def _effect_line(found: ObserverEffect, unix_ns: int) -> str:
         if cost.low_percent is not None and cost.high_percent is not None:
             reach = f" [{cost.low_percent:+.1f}, {cost.high_percent:+.1f}]"
         parts.append(f"{cost.percent:+.1f} %{reach} on {cost.cell}")
-    return f"watching, measured {_day(unix_ns)}, lengthens the guest's gap by " + (
-        "; ".join(parts) or "an amount that could not be told"
+    return f"probes, measured {_day(unix_ns)}, lengthen the guest's gap by " + (
+        "; ".join(parts) or "an unknown amount"
     )
 
 
-def certificate_path(directory: Path, host: str, kernel: str, build_id: str) -> Path:
-    """Where a certificate lies below the store's directory; the name is a hash, safe as a path."""
-    key = hashlib.sha256("\0".join((host, kernel, build_id)).encode()).hexdigest()[:20]
+def certificate_path(directory: Path, host: str, kernel: str, identity: str) -> Path:
+    """Where a certificate lies below the store's directory; the name is a hash, safe as a path.
+
+    `identity` is the build's (`Build.identity`).
+    """
+    key = hashlib.sha256("\0".join((host, kernel, identity)).encode()).hexdigest()[:20]
     return directory / _DIRECTORY / f"{key}.json"
 
 
@@ -96,29 +118,63 @@ def write_certificate(directory: Path, certificate: Certificate) -> Path:
 
     Raises UsageError when it cannot be written.
     """
-    path = certificate_path(directory, certificate.host, certificate.kernel, certificate.build_id)
+    path = certificate_path(directory, certificate.host, certificate.kernel, certificate.identity)
     return write_beside(path, certificate)
 
 
-def read_certificate(directory: Path, host: str, kernel: str, build_id: str) -> Certificate | None:
-    """The certificate of a build on a host; None where there is none. Raises RecordInvalid."""
-    return _read(certificate_path(directory, host, kernel, build_id))
-
-
-def _read(path: Path) -> Certificate | None:
-    found = read_beside(path, Certificate, "certificate", _MAX_BYTES)
-    if found is None:
+def read_certificate(directory: Path, host: str, kernel: str, build: Build) -> Certificate | None:
+    """The certificate of a build on a host; None if there is none. Raises RecordInvalid."""
+    found = _read(directory, host, kernel, build.identity)
+    if found is not None:
+        if found.identity != build.identity:
+            raise _foreign(directory, host, kernel, build.identity)
+        return found
+    # Before certificates had an identity they were named by the build id, which some builds lack.
+    former = _read(directory, host, kernel, build.build_id) if build.build_id else None
+    if former is None:
         return None
-    if found.schema != SCHEMA:
+    if former.build_id != build.build_id:
+        raise _foreign(directory, host, kernel, build.build_id)
+    # Another version of one binary's package has other libraries or firmware.
+    return former if former.qemu_version == build.version else None
+
+
+def _read(directory: Path, host: str, kernel: str, name: str) -> Certificate | None:
+    path = certificate_path(directory, host, kernel, name)
+    found = _read_file(path)
+    if found is not None and (found.host, found.kernel) != (host, kernel):
+        raise _foreign(directory, host, kernel, name)
+    return found
+
+
+def _read_file(path: Path) -> Certificate | None:
+    found = read_beside(path, Certificate, "certificate", _MAX_BYTES)
+    if found is not None and found.schema != SCHEMA:
         raise RecordInvalid(str(path), f"has schema {found.schema}; this pausebench reads {SCHEMA}")
-    own = certificate_path(path.parent.parent, found.host, found.kernel, found.build_id)
-    if own.name != path.name:
-        raise RecordInvalid(str(path), "belongs to another host or build")
+    return found
+
+
+def _foreign(directory: Path, host: str, kernel: str, name: str) -> RecordInvalid:
+    path = certificate_path(directory, host, kernel, name)
+    return RecordInvalid(str(path), "belongs to another host or build")
+
+
+# -- merging stores -------------------------------------------------------------------------------
+
+
+def _read_named(path: Path) -> Certificate | None:
+    """A certificate of any build, as long as its file has the right name."""
+    found = _read_file(path)
+    if found is not None:
+        key = (path.parent.parent, found.host, found.kernel)
+        # By the build id before certificates had an identity.
+        if path not in [certificate_path(*key, n) for n in (found.identity, found.build_id)]:
+            raise RecordInvalid(str(path), "belongs to another host or build")
     return found
 
 
 def newest(one: Certificate, other: Certificate) -> Certificate:
-    """What is known last of each kind, of two certificates of one host, kernel and build."""
+    """The later calibration and the later overhead of two certificates of one build."""
     calibrated = max(other, one, key=lambda each: each.made_unix_ns)
     watched = max(other, one, key=lambda each: each.watched_unix_ns)
     return replace(
@@ -129,20 +185,24 @@ def newest(one: Certificate, other: Certificate) -> Certificate:
     )
 
 
-DOCUMENTS = Documents(_DIRECTORY, _read, newest)  # how stores are merged
+DOCUMENTS = Documents(_DIRECTORY, _read_named, newest)
 
 
 def known_so_far(directory: Path, session: Session, build: Build) -> Certificate:
-    """The certificate of a build on a session's host, an empty one where there is none."""
+    """The certificate of a build on a session's host, an empty one if there is none."""
     host, kernel = (session.environment.get(key, "") for key in ("host", "kernel"))
-    found = read_certificate(directory, host, kernel, build.build_id)
-    if found is not None:
-        return replace(found, build=build.label, qemu_version=build.version)
-    return Certificate(SCHEMA, host, kernel, build.label, build.build_id, build.version)
+    found = read_certificate(directory, host, kernel, build)
+    return replace(
+        found or Certificate(SCHEMA, host, kernel, "", "", ""),
+        build=build.label,
+        build_id=build.build_id,
+        qemu_version=build.version,
+        identity=build.identity,
+    )
 
 
 def certificate_lines(directory: Path, session: Session, builds: Iterable[Build]) -> list[str]:
-    """For every build of a session what is known of the instrument, or that nothing is."""
+    """For every build of a session, what is known of the instrument, or that nothing is."""
     lines: list[str] = []
     known = tuple(builds)
     for build in known:
@@ -152,7 +212,7 @@ def certificate_lines(directory: Path, session: Session, builds: Iterable[Build]
         except RecordInvalid as error:
             lines.append(f"{name}{error}")
             continue
-        if found.calibration is None:
+        if found.calibrated is None:
             lines.append(f"{name}not calibrated here: `pausebench calibrate`")
         lines += [name + line for line in found.lines]
     return lines

@@ -1,8 +1,7 @@
-"""What watching costs: the same handovers with more and with fewer probes, judged by the guest.
+"""What the probes cost: the same updates with more and with fewer probes, by the guest's own gap.
 
-The guest's own beats are the judge, as they need no probe. Every round has one boot of each tier,
-in a shuffled order; rounds are taken in pairs as blocks, so that a host that drifts moves all tiers
-alike.
+The guest's own beats need no probe. Every round has one boot of each tier in a random order, and
+two rounds make a block, so that a host that drifts affects all tiers alike.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from typing import Literal
 
 from results.records.run import Run
 from results.stats.intervals import median_ns
-from results.stats.shift import Shift, Stratum, estimate_shift
+from results.stats.shift import Shift, Stratum, estimate_shift, interval_rank
 
-# none: nothing is loaded. bracket: guest entry and exit alone. default: what `run` does.
+# none: nothing is loaded. bracket: guest entry and exit alone. default: what `run` loads.
 # perf: default, the scheduler (`run --why`) and perf events of both processes (`run --perf`).
 Tier = Literal["none", "bracket", "default", "perf"]
 TIERS: tuple[Tier, ...] = ("none", "bracket", "default", "perf")
@@ -24,7 +23,7 @@ _ROUNDS_PER_BLOCK = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class TierBoot:
     """One boot of a tier: the medians over its updates, ns. `round` from 1."""
 
     cell: str  # scenario and accelerator
@@ -36,7 +35,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class TierCost:
-    """How much longer one tier made things than none, with 95 % intervals over boots, ns."""
+    """How much longer an update is with one tier than with none, 95 % intervals over boots, ns."""
 
     cell: str
     tier: Tier
@@ -64,7 +63,7 @@ class TierCost:
 
     @property
     def verdict(self) -> Literal["within", "beyond", "undecided"]:
-        """Whether the cost is at most the goal's share of the gap: only the interval decides."""
+        """Whether the cost is within the goal's share of the gap, by the interval alone."""
         if self.low_percent is None or self.high_percent is None:
             return "undecided"
         if self.high_percent <= GOAL * 100:
@@ -74,23 +73,42 @@ class TierCost:
 
 @dataclass(frozen=True, slots=True)
 class ObserverEffect:
-    """Costs of all tiers in all cells. `lost` boots had no run in which the guest testified."""
+    """Costs of all tiers in all cells. In `lost` boots the guest testified in no run."""
 
     costs: tuple[TierCost, ...]
     lost: int = 0
 
+    @property
+    def judged(self) -> bool:
+        """Whether the cost of what `run` loads has an interval in any cell."""
+        return any(cost.tier == "default" and cost.low_ns is not None for cost in self.costs)
 
-def boot_of(cell: str, tier: Tier, number: int, runs: Iterable[Run]) -> Watched | None:
-    """One boot by the medians of its valid runs; None when the guest testified in none."""
+
+def boots_needed() -> int:
+    """Boots of each tier below which there is no interval."""
+    boots = 1
+    while not interval_rank(_block_sizes(boots)):
+        boots += 1
+    return boots
+
+
+def _block_sizes(boots: int) -> tuple[tuple[int, int], ...]:
+    whole, rest = divmod(boots, _ROUNDS_PER_BLOCK)
+    sizes = ((_ROUNDS_PER_BLOCK, _ROUNDS_PER_BLOCK),) * whole
+    return (*sizes, (rest, rest)) if rest else sizes
+
+
+def boot_of(cell: str, tier: Tier, number: int, runs: Iterable[Run]) -> TierBoot | None:
+    """One boot by the medians of its valid runs; None if the guest testified in none."""
     valid = [run for run in runs if run.outcome == "completed"]
     gap = median_ns(run.guest_gap_ns for run in valid if run.guest_gap_ns is not None)
     if gap is None:
         return None
     handovers = [r.guest_handover_ns for r in valid if r.guest_handover_ns is not None]
-    return Watched(cell, tier, number, gap, median_ns(handovers))
+    return TierBoot(cell, tier, number, gap, median_ns(handovers))
 
 
-def observer_effect(boots: Sequence[Watched], lost: int = 0) -> ObserverEffect:
+def observer_effect(boots: Sequence[TierBoot], lost: int = 0) -> ObserverEffect:
     """Compare every tier with none, cell by cell."""
     costs = []
     for cell in dict.fromkeys(boot.cell for boot in boots):
@@ -120,8 +138,8 @@ def observer_effect(boots: Sequence[Watched], lost: int = 0) -> ObserverEffect:
     return ObserverEffect(tuple(costs), lost)
 
 
-def _shifts(boots: Sequence[Watched], tier: Tier) -> tuple[Shift, Shift]:
-    """Of the guest's gap and of its handover."""
+def _shifts(boots: Sequence[TierBoot], tier: Tier) -> tuple[Shift, Shift]:
+    """The shifts of the guest's gap and of its handover."""
     gaps: dict[int, tuple[list[int], list[int]]] = {}
     handovers: dict[int, tuple[list[int], list[int]]] = {}
     for boot in boots:

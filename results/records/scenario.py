@@ -108,6 +108,13 @@ class Build:
     missing_marks: tuple[
         str, ...
     ] = ()  # marks of results.timeline.marks without any symbol in this build
+    # Over binary, libraries, modules and firmware of a tree of its own; empty: it has none.
+    tree_sha256: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Hash of the files that run: what tells a build from another, build id or not."""
+        return self.tree_sha256 or self.sha256
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from collections.abc import Iterable, Sequence
 from results.records.run import Run
 
 CONFIDENCE = 0.95
+# With fewer boots no interval is given: of 2 boots one by t reached from 0 to 15,000 s.
+LEAST_BOOTS = 4
+TOO_FEW_BOOTS = f"fewer than {LEAST_BOOTS} boots"
 
 
 def median_ns(values: Iterable[int]) -> int | None:
@@ -77,12 +80,17 @@ def t_interval_log(values: Sequence[int], confidence: float = CONFIDENCE) -> tup
     reach = float(stdtrit(n - 1, (1.0 + confidence) / 2.0)) * deviation / math.sqrt(n)
     try:
         return math.floor(math.exp(mean - reach)), math.ceil(math.exp(mean + reach))
-    except OverflowError:  # two boots that differ by orders of magnitude bound nothing
+    except OverflowError:  # values that differ by orders of magnitude bound nothing
         return None
 
 
 def interval_over_boots(medians: Sequence[int]) -> tuple[tuple[int, int] | None, str]:
-    """95 % interval for the median over boots, ns, and the method: order, t or none."""
+    """95 % interval for the median over boots, ns, and the method: order, t or none.
+
+    None below LEAST_BOOTS, and for values that bound nothing.
+    """
+    if len(medians) < LEAST_BOOTS:
+        return None, "none"
     exact = order_statistic_interval(medians)
     if exact is not None:
         return exact, "order"

@@ -1,4 +1,4 @@
-"""Shares of runs and boots: budgets that were kept, and failures of B against A."""
+"""Shares of runs and boots: budgets that were kept, and failures of B compared with A."""
 
 from __future__ import annotations
 
@@ -11,28 +11,38 @@ from .intervals import CONFIDENCE
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many valid runs stayed under `limit_ns`.
+    """How many of `total` runs stayed under `limit_ns`; `failed` of them did not, as they failed.
 
     `low_share` bounds the share of all such runs from below with 95 % confidence, by
-    Clopper-Pearson on as many trials as there were boots; None without a value.
+    Clopper-Pearson on as many trials as there were boots; None without a run.
     """
 
     limit_ns: int
     within: int
     total: int
     low_share: float | None
+    failed: int = 0
 
 
-def budget_line(boots: Iterable[Sequence[int]], limit_ns: int) -> Budget:
-    """Count the runs below `limit_ns`, given the values in ns of each boot's valid runs.
+def is_within(ns: int | None, limit_ns: int) -> bool:
+    """Whether a run kept a budget: one that took exactly the limit did not, nor one that failed.
+
+    `ns` is None for a failed run.
+    """
+    return ns is not None and ns < limit_ns
+
+
+def budget_line(boots: Iterable[Sequence[int | None]], limit_ns: int) -> Budget:
+    """Count the runs below `limit_ns`, given each boot's values in ns, None for a failed run.
 
     Updates of one guest are correlated, so the bound takes them for one trial: no narrower than
-    if they were copies of each other. Failed runs have no value; they are counted beside.
+    if they were copies of each other.
     """
     measured = [boot for boot in boots if boot]
-    total = sum(map(len, measured))
-    within = sum(value < limit_ns for boot in measured for value in boot)
-    return Budget(limit_ns, within, total, _low_share(within, total, len(measured)))
+    values = [value for boot in measured for value in boot]
+    within = sum(is_within(value, limit_ns) for value in values)
+    low = _low_share(within, len(values), len(measured))
+    return Budget(limit_ns, within, len(values), low, values.count(None))
 
 
 def _low_share(

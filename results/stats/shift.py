@@ -1,12 +1,12 @@
 """How far one set of boots lies from another: the shift, its exact interval and its p.
 
-Input are strata: pairs (A's values, B's values) in integer ns, one value per guest boot. An A B B A
-block is a stratum; boots that were not interleaved are one stratum together. A and B are compared
-within strata only, so what drifts from block to block cancels. Everything follows from one
-statistic: U, the number of pairs within a stratum in which B is above A (Wilcoxon and Mann-Whitney
-for one stratum, van Elteren's stratified form for several). If nothing changed, each way to deal
-A and B within each stratum is equally likely, so the distribution of U is counted, not sampled: no
-seed, no Monte Carlo, and the interval excludes 0 exactly when p <= 1 - confidence.
+Input are strata: pairs (A's values, B's values) in integer ns, one value per guest boot. Some
+A B B A blocks are a stratum; boots that were not interleaved are one stratum together. A and B are
+compared within strata only, so what drifts from stratum to stratum cancels. Everything follows from
+one statistic: U, the number of pairs within a stratum in which B is above A (Wilcoxon and
+Mann-Whitney for one stratum, van Elteren's stratified form for several). If nothing changed, each
+way to deal A and B within each stratum is equally likely, so the distribution of U is counted, not
+sampled: no seed, no Monte Carlo, and the interval excludes 0 exactly when p <= 1 - confidence.
 
 Sources: Hodges and Lehmann, Ann. Math. Stat. 34 (1963) 598, for the estimate and the interval;
 van Elteren, Bull. Int. Stat. Inst. 37 (1960) 351, for strata; Benjamini and Hochberg, J. R. Stat.
@@ -20,11 +20,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import comb, sqrt
+from math import comb, prod, sqrt
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from .intervals import CONFIDENCE
+from .intervals import CONFIDENCE, LEAST_BOOTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,8 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """B minus A, ns. The bounds are None when there are too few boots for any such interval.
+    """B minus A, ns. The bounds are None when there are too few boots for any such interval: below
+    LEAST_BOOTS of a side always.
 
     `shift_ns` is None only where no stratum holds boots of both sides, and so is `p`, the
     two-sided probability of a shift at least as clear if nothing had changed.
@@ -67,22 +68,94 @@ def estimate_shift(strata: Sequence[Stratum], confidence: float = CONFIDENCE) ->
     their k-th smallest and k-th largest with the largest k that keeps the confidence. Ties make
     the interval wider than it need be, never narrower.
     """
-    whole = [(a, b) for a, b in strata if a and b]
-    differences = sorted(y - x for a, b in whole for x in a for y in b)
-    if not differences:
+    whole = _whole(strata)
+    if not whole:
         return Shift()
-    p = permutation_p(whole)
-    k = interval_rank(tuple((len(a), len(b)) for a, b in whole), confidence)
-    if k == 0:
-        return Shift(_middle(differences), p=p)
-    return Shift(_middle(differences), differences[k - 1], differences[-k], p)
+    differences = _differences(whole)
+    low, high = _bounds(whole, differences, confidence) or (None, None)
+    return Shift(_middle(differences), low, high, permutation_p(whole))
 
 
-def _middle(ordered: Sequence[int]) -> int:
+def shift_interval(strata: Sequence[Stratum], confidence: float) -> tuple[int, int] | None:
+    """The interval of `estimate_shift` alone, at another confidence."""
+    whole = _whole(strata)
+    return _bounds(whole, _differences(whole), confidence) if whole else None
+
+
+def has_interval(strata: Sequence[Stratum], confidence: float = CONFIDENCE) -> bool:
+    """Whether so many boots in such strata have an interval, whatever their values."""
+    whole = _whole(strata)
+    return bool(whole) and _rank(whole, confidence) > 0
+
+
+def _whole(strata: Sequence[Stratum]) -> list[Stratum]:
+    return [(a, b) for a, b in strata if a and b]
+
+
+def _differences(strata: Sequence[Stratum]) -> NDArray[np.int64]:
+    """All B - A within strata, ascending."""
+    # A tenth of a second to import: only when something is compared.
+    import numpy as np
+
+    found = np.concatenate([np.subtract.outer(b, a).ravel() for a, b in strata])
+    found.sort()
+    return found
+
+
+def _bounds(
+    strata: Sequence[Stratum], differences: NDArray[np.int64], confidence: float
+) -> tuple[int, int] | None:
+    k = _rank(strata, confidence)
+    return (int(differences[k - 1]), int(differences[-k])) if k else None
+
+
+def _rank(strata: Sequence[Stratum], confidence: float) -> int:
+    """As `interval_rank`, and 0 below LEAST_BOOTS of a side."""
+    sizes = tuple((len(a), len(b)) for a, b in strata)
+    if min(sum(a for a, _ in sizes), sum(b for _, b in sizes)) < LEAST_BOOTS:
+        return 0
+    return interval_rank(sizes, confidence)
+
+
+def _middle(ordered: NDArray[np.int64]) -> int:
     """Median, an even count's half rounded towards 0: swapping A and B only turns the sign."""
     n = len(ordered)
-    twice = ordered[(n - 1) // 2] + ordered[n // 2]
+    twice = int(ordered[(n - 1) // 2]) + int(ordered[n // 2])
     return abs(twice) // 2 * (1 if twice >= 0 else -1)
+
+
+def blind_half_width(strata: Sequence[Stratum], confidence: float = CONFIDENCE) -> int | None:
+    """Half of the interval as it would be if A and B were one, ns: their names are not looked at.
+
+    Whoever stops measuring when the interval itself is narrow picks those in which A and B happen
+    to scatter too little, and calls a change more often than the confidence says. This width does
+    not change when A and B are dealt otherwise within strata, so stopping on it leaves each deal as
+    likely as it was. A true shift widens it: more is then measured than need be, never less.
+
+    Differences B - A are drawn from those of all pairs of a stratum, so the interval's k-th largest
+    of m is the pairs' quantile (m - k + 1/2) / m. None where there is no interval.
+    """
+    import numpy as np
+
+    whole = _whole(strata)
+    k = _rank(whole, confidence) if whole else 0
+    if k == 0:
+        return None
+    pairs, weights = [], []
+    for a, b in whole:
+        mixed = np.array([*a, *b], dtype=np.int64)
+        apart = np.subtract.outer(mixed, mixed)[~np.eye(len(mixed), dtype=np.bool_)]
+        pairs.append(apart)
+        weights.append(np.full(len(apart), len(a) * len(b) / len(apart)))
+    values, share = np.concatenate(pairs), np.concatenate(weights)
+    order = np.argsort(values)
+    reached = np.cumsum(share[order])
+    return int(values[order[np.searchsorted(reached, reached[-1] - k + 0.5)]])
+
+
+def least_p(sizes: Sequence[tuple[int, int]]) -> float:
+    """The smallest p that strata of these boots of A and B can have: all of B above all of A."""
+    return min(1.0, 2.0 / prod(comb(a + b, b) for a, b in sizes))
 
 
 def interval_rank(sizes: Sequence[tuple[int, int]], confidence: float = CONFIDENCE) -> int:
@@ -93,12 +166,17 @@ def interval_rank(sizes: Sequence[tuple[int, int]], confidence: float = CONFIDEN
     """
     tail = (1.0 - confidence) / 2.0
     if _is_small(sizes):
-        # Without ties 2U takes even values alone.
-        below = accumulate(float(share) for share in _null_of_u(_untied(sizes))[::2])
-        return sum(1 for share in below if share <= tail * (1.0 + _ROUNDING))
+        return _counted_rank(tuple(sizes), tail)
     mean = sum(a * b for a, b in sizes) / 2.0
     variance = sum(a * b * (a + b + 1) for a, b in sizes) / 12.0
     return max(0, int(mean + 0.5 + NormalDist().inv_cdf(tail) * sqrt(variance)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _counted_rank(sizes: tuple[tuple[int, int], ...], tail: float) -> int:
+    # Without ties 2U takes even values alone.
+    below = accumulate(float(share) for share in _null_of_u(_untied(sizes))[::2])
+    return sum(1 for share in below if share <= tail * (1.0 + _ROUNDING))
 
 
 def permutation_p(strata: Sequence[Stratum]) -> float:
@@ -106,7 +184,7 @@ def permutation_p(strata: Sequence[Stratum]) -> float:
 
     Twice the smaller tail, at most 1. Needs strata with both sides.
     """
-    seen = sum((y > x) - (y < x) for a, b in strata for x in a for y in b)
+    seen = _excess(strata)
     pairs = sum(len(a) * len(b) for a, b in strata)
     if not _is_small([(len(a), len(b)) for a, b in strata]):
         return _normal_p(strata, seen / 2.0)
@@ -114,6 +192,13 @@ def permutation_p(strata: Sequence[Stratum]) -> float:
     twice_u = seen + pairs
     tails = (float(null[: twice_u + 1].sum()), float(null[twice_u:].sum()))
     return min(1.0, 2.0 * min(tails))
+
+
+def _excess(strata: Sequence[Stratum]) -> int:
+    """Pairs within strata in which B is above A, less those in which it is below."""
+    import numpy as np
+
+    return sum(int(np.sign(np.subtract.outer(b, a)).sum()) for a, b in strata)
 
 
 def _normal_p(strata: Sequence[Stratum], excess: float) -> float:
@@ -161,7 +246,6 @@ def _null_of_stratum(ranks: tuple[int, ...], count_b: int) -> NDArray[np.float64
     ways[j, s] is the number of subsets of j ranks with sum s. Sums of positive floats keep their
     relative precision however many ways there are.
     """
-    # A tenth of a second to import: only when something is compared.
     import numpy as np
 
     n = len(ranks)
@@ -179,16 +263,18 @@ def _null_of_stratum(ranks: tuple[int, ...], count_b: int) -> NDArray[np.float64
     return null
 
 
-def adjust_for_many(ps: Sequence[float | None]) -> tuple[float | None, ...]:
+def adjust_for_many(ps: Sequence[float | None], count: int = 0) -> tuple[float | None, ...]:
     """Benjamini-Hochberg's adjusted p in the order given; None stays None and is not counted.
 
-    Calling those at or below 0.05 changed keeps the expected share of false calls at 5 %.
+    Calling those at or below 0.05 changed keeps the expected share of false calls at 5 %. `count`
+    is how many p there are, where there are more than are given: those count as if they were 1.
     """
     ranked = sorted((p, i) for i, p in enumerate(ps) if p is not None)
+    count = max(count, len(ranked))
     adjusted: list[float | None] = [None] * len(ps)
     least = 1.0
     for rank in range(len(ranked), 0, -1):
         p, i = ranked[rank - 1]
-        least = min(least, p * len(ranked) / rank)
+        least = min(least, p * count / rank)
         adjusted[i] = least
     return tuple(adjusted)

@@ -138,10 +138,32 @@ class StoreReader:
         """The A/A comparisons of one session."""
         return self._aa(AA.c.session == session)
 
+    def aa_until(
+        self, until_unix_ns: int, *, host: str, kernel: str, dimensions: str
+    ) -> list[tuple[str, AaEntry]]:
+        """A/A comparisons of one cell with their sessions, of one host and kernel, oldest first.
+
+        Those of sessions that started by `until_unix_ns`; the kernel is that of their record.
+        """
+        rows = {row["id"]: row for row in self.database.sound(self.database.session_rows)}
+        self.database.sound(self.database.verify_aa)
+        where = (unindexed(AA.c.host) == host, unindexed(AA.c.dimensions) == dimensions)
+        query = select(AA.c.session, *_AA_COLUMNS).where(*where).order_by(AA.c.seq)
+        found = [(row[0], AaEntry(*row[1:])) for row in self.database.all(query)]
+        names = {name for name, _ in found} & rows.keys()  # a session may be lost
+        sessions = {name: self._session(name, rows[name]["record"]) for name in names}
+        kept = [
+            each
+            for each in found
+            if each[0] in names
+            and sessions[each[0]].started_unix_ns <= until_unix_ns
+            and sessions[each[0]].environment.get("kernel", "") == kernel
+        ]
+        return sorted(kept, key=lambda each: sessions[each[0]].started_unix_ns)
+
     def _aa(self, *where: ColumnElement[bool]) -> list[AaEntry]:
         self.database.sound(self.database.verify_aa)
-        columns = [AA.c[field.name] for field in fields(AaEntry)]
-        query = select(*columns).where(*where).order_by(AA.c.seq)
+        query = select(*_AA_COLUMNS).where(*where).order_by(AA.c.seq)
         return [AaEntry(*row) for row in self.database.all(query)]
 
     # Runs
@@ -264,6 +286,7 @@ class StoreReader:
         return UsageError(f"no {what} in {self.path}")
 
 
+_AA_COLUMNS = [AA.c[field.name] for field in fields(AaEntry)]
 _RUNS_WITH_RECORDS = select(RUNS.c.seq, RUNS.c.id, RECORDS.c.record, RECORDS.c.checksum).join_from(
     RUNS, RECORDS, RECORDS.c.seq == RUNS.c.seq, isouter=True
 )

@@ -10,10 +10,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from results.comparison.plan import MOST_BOOTS
 from results.judgement.witnesses import TOLERANCE_NS
 from results.records.observations import HostState
 from results.records.run import Run
-from results.stats.intervals import boot_medians, interval_over_boots, median_ns
+from results.stats.intervals import (
+    LEAST_BOOTS,
+    TOO_FEW_BOOTS,
+    boot_medians,
+    interval_over_boots,
+    median_ns,
+)
 
 Figures = dict[str, int | float | str]
 
@@ -80,12 +87,16 @@ def _failed(runs: Sequence[Run]) -> Doubt | None:
 def _few(medians: Sequence[int]) -> Doubt | None:
     if not medians or len(medians) >= _EXACT_BOOTS:
         return None
+    if len(medians) < LEAST_BOOTS:
+        return Doubt(
+            "few-boots",
+            f"{TOO_FEW_BOOTS} have no interval",
+            f"--boots {_EXACT_BOOTS} give one that assumes no distribution",
+            {"boots": len(medians), "boots_needed": _EXACT_BOOTS},
+        )
     return Doubt(
         "few-boots",
-        f"{len(medians)} boot{'s' if len(medians) > 1 else ''}, the interval rests on an assumed "
-        "distribution"
-        if len(medians) > 1
-        else "one boot has no interval",
+        f"{len(medians)} boots, the interval rests on an assumed distribution",
         f"--boots {_EXACT_BOOTS} needs none",
         {"boots": len(medians), "boots_needed": _EXACT_BOOTS},
     )
@@ -100,11 +111,13 @@ def _wide(medians: Sequence[int]) -> Doubt | None:
     if reach <= _WIDE:
         return None
     # The width falls with the root of the number of boots.
-    boots = min(1_000, max(_EXACT_BOOTS, math.ceil(len(medians) * (reach / _WIDE) ** 2)))
+    boots = max(_EXACT_BOOTS, math.ceil(len(medians) * (reach / _WIDE) ** 2))
     return Doubt(
         "wide",
         f"the interval reaches {reach * 100:.0f} % to each side, smaller changes cannot be seen",
-        f"about --boots {boots} would do for {_WIDE * 100:.0f} %",
+        f"about --boots {boots} would do for {_WIDE * 100:.0f} %"
+        if boots <= MOST_BOOTS
+        else f"{_WIDE * 100:.0f} % cannot be resolved on this host as it is",
         {"reach_percent": reach * 100, "boots_needed": boots, "wanted_percent": _WIDE * 100},
     )
 

@@ -146,12 +146,15 @@ def hear_witnesses(cell: Columns) -> tuple[Testimony, ...]:
 
 
 def budget_of(cell: Columns, limit_ns: int) -> Budget:
-    """How many of the cell's valid runs stayed under `limit_ns`."""
-    kept = cell.completed & (cell.numbers["blackout_ns"] != MISSING)
-    boots, blackouts = cell.boots()[kept], cell.numbers["blackout_ns"][kept]
+    """How many of the cell's runs stayed under `limit_ns`; a failed run did not."""
+    known = cell.numbers["blackout_ns"] != MISSING
+    counted = ~cell.completed | known
+    blackouts = np.where(cell.completed, cell.numbers["blackout_ns"], MISSING)[counted]
+    boots = cell.boots()[counted]
     order = np.argsort(boots, kind="stable")
     cuts = np.flatnonzero(np.diff(boots[order])) + 1
-    each = [part.tolist() for part in np.split(blackouts[order], cuts)]
+    parts = np.split(blackouts[order], cuts)
+    each = [[None if ns == MISSING else ns for ns in part.tolist()] for part in parts]
     return budget_line(each, limit_ns)
 
 

@@ -1,4 +1,4 @@
-"""What came of handing a guest from every build to every build."""
+"""Updates from every build to every build: the blackout of each pair, or why there is none."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from results.records.run import Run
-from results.stats.intervals import median_ns
+from results.stats.intervals import boot_medians, median_ns
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixCell:
-    """One pair of builds: the median blackout of its valid runs in ns, or why there is none."""
+    """One pair of builds: the median blackout in ns, or why there is none.
+
+    It is the median over boots of each boot's median; `runs` and `valid` count updates.
+    """
 
     old: str
     new: str
@@ -31,9 +34,9 @@ def matrix_cells(runs: Iterable[Run], labels: Sequence[str]) -> tuple[MatrixCell
 
 
 def _cell(old: str, new: str, runs: Sequence[Run]) -> MatrixCell:
-    valid = [r.blackout_ns for r in runs if r.outcome == "completed" and r.blackout_ns is not None]
+    valid = sum(run.outcome == "completed" and run.blackout_ns is not None for run in runs)
     reason = next((run.reason for run in runs if run.outcome == "failed"), "")
-    reason = re.sub(r" \(pid \d+\)", "", reason)  # one cause is one reason, whoever it befell
+    reason = re.sub(r" \(pid \d+\)", "", reason)  # one cause is one reason, whichever process
     if not runs:
         reason = "not measured"
-    return MatrixCell(old, new, len(runs), len(valid), median_ns(valid), reason)
+    return MatrixCell(old, new, len(runs), valid, median_ns(boot_medians(runs)), reason)

@@ -11,7 +11,8 @@ from results.claims.catalogue import SET_ASIDE
 from results.claims.document import ClaimsDocument, read_claims
 from results.comparison.compare import Comparison, blocks_by_boot, compare
 from results.comparison.compatibility import doubts
-from results.comparison.noise_floor import noise_floors
+from results.comparison.host_noise import noise_floors
+from results.comparison.plan import NIGHTLY_COMPARISONS
 from results.comparison.verdict import Thresholds
 from results.errors import RecordInvalid, UsageError
 from results.instrument.certificates import certificate_lines
@@ -44,14 +45,15 @@ _NOT_SETTINGS = frozenset({"seed", "order"})
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A budget: at least `share` of a scenario's valid runs are to stay under `limit_ns`."""
+    """A budget: at least `share` of a scenario's runs are to stay under `limit_ns`."""
 
     limit_ns: int
     share: float = 0.95
 
     def kept(self, budget: Budget) -> bool:
-        """Whether it was; a budget of nothing measured is not kept."""
-        return budget.total > 0 and budget.within >= self.share * budget.total
+        """Whether it was; failed runs did not keep it, and without any run it is not kept."""
+        # 0.07 * 100 is more than 7 by its last bit.
+        return budget.total > 0 and budget.within >= self.share * budget.total - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,14 @@ class Material:
         """The latest of the sessions."""
         return self.sessions[-1]
 
+    def is_baseline(self, cell: Cell) -> bool:
+        """Whether other builds are compared with the cell's: its budget is noted, not judged."""
+        return _is_baseline(cell, self.comparisons)
+
+
+def _is_baseline(cell: Cell, comparisons: Sequence[Comparison]) -> bool:
+    return any(comparison.label_a == cell.builds for comparison in comparisons)
+
 
 def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) -> Material:
     """Read what a report of `sessions` (full ids) takes. Raises UsageError without a run."""
@@ -134,9 +144,9 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
     failures = [(g, tuple(_records(store, columns, g.first))) for g in failure_groups(columns)]
     reference = _reference(store, records, columns)
     cells = _cells(store, columns, asked, _labels(records), notes)
-    comparisons: tuple[Comparison, ...] = ()
-    if claims is None:  # claims are tried with few boots: not enough to compare builds
-        comparisons = _comparisons(store, records, columns, asked, notes)
+    # Claims are tried with few boots: enough for their verdicts, not to compare builds.
+    comparisons = () if claims is not None else _comparisons(store, records, columns, asked, notes)
+    notes += _baselines_over_budget(cells, comparisons)
     return Material(
         sessions=records,
         end=store.session_end(sessions[-1]),
@@ -151,6 +161,16 @@ def gather(store: Store, sessions: Sequence[str], asked: Asked | None = None) ->
         claims=claims,
         store=str(store.path),
     )
+
+
+def _baselines_over_budget(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> list[str]:
+    return [
+        f"{cell.summary.scenario} on {cell.builds} missed its budget, {cell.budget.within} of "
+        f"{cell.budget.total} under {cell.budget.limit_ns / 1e6:g} ms: noted only, as other builds "
+        "are compared with it"
+        for cell in cells
+        if cell.over_budget and cell.budget is not None and _is_baseline(cell, comparisons)
+    ]
 
 
 def _statistical(columns: Columns) -> Columns:
@@ -245,7 +265,8 @@ def _comparisons(
     in_blocks = sessions[-1].environment.get("order", "").startswith("blocks")
     sides = {label: _side(columns, label) for label in labels}
     present = [label for label in labels if len(sides[label])]
-    host = sessions[-1].environment.get("host", "")
+    # What a night says of a cell against its anchors counts among the night's comparisons.
+    at_night = "night" in sessions[-1].environment
     found = []
     for label in present[1:]:
         runs_a, runs_b = (
@@ -257,9 +278,8 @@ def _comparisons(
                 runs_b,
                 asked.thresholds,
                 block_of=blocks_by_boot() if in_blocks else None,
-                noise_ns=noise_floors(
-                    runs_a, lambda d: ((e.boots, e.shift_ns) for e in store.aa(host, d))
-                ),
+                noise=noise_floors(store, sessions[-1], runs_a),
+                comparisons=NIGHTLY_COMPARISONS if at_night else 1,
                 strict=asked.strict,
             )
         )

@@ -1,7 +1,8 @@
-"""The cache of QEMU builds: one directory an entry, and who may write.
+"""The cache of QEMU builds: one directory per entry, and a lock for writers.
 
-An entry holds build.json, and with an unpacked suite its tree. It is made elsewhere in the cache
-and renamed into place. The cache is $PAUSEBENCH_CACHE, or /var/cache/pausebench/builds.
+An entry holds build.json and, for an unpacked suite, its tree. It is created in a temporary
+directory of the cache and renamed into place. The cache is $PAUSEBENCH_CACHE, or
+/var/cache/pausebench/builds.
 """
 
 from __future__ import annotations
@@ -33,15 +34,14 @@ _DEFAULT = Path("/var/cache/pausebench/builds")
 _RECORD = "build.json"
 TREE = "tree"
 PACKAGES = ".packages"
-_PASSING = (".new-*", ".old-*")  # in the making, or on the way out
+_TRANSIENT = (".new-*", ".old-*")  # being created or being removed
 
-
-Tell = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One build of the catalogue as it was when it was added."""
+    """One build of the catalogue, as it was when it was added."""
 
     label: str
     spec: str  # debian:SUITE[=VERSION], or the absolute path of a build kept elsewhere
@@ -55,7 +55,7 @@ class Entry:
 
     @property
     def unpacked(self) -> bool:
-        """Whether the catalogue holds the build itself."""
+        """Whether the build itself is in the cache."""
         return bool(self.package_version)
 
 
@@ -66,52 +66,52 @@ def cache_directory() -> Path:
 
 
 def list_builds() -> tuple[Entry, ...]:
-    """All entries by label. Raises RecordInvalid for one that cannot be read."""
+    """All entries, sorted by label. Raises RecordInvalid for one that cannot be read."""
     try:
         names = sorted(path.parent.name for path in cache_directory().glob(f"*/{_RECORD}"))
     except OSError as error:
         raise _unusable(error) from error
-    return tuple(read(name) for name in names if not name.startswith("."))
+    return tuple(read_entry(name) for name in names if not name.startswith("."))
 
 
-def is_there(label: str) -> bool:
-    """Whether an entry is called `label`, readable or not."""
+def has_entry(label: str) -> bool:
+    """Whether there is an entry `label`, readable or not."""
     with suppress(UsageError):
-        return (cache_directory() / fit(label) / _RECORD).is_file()
+        return (cache_directory() / check_label(label) / _RECORD).is_file()
     return False
 
 
-def read(label: str) -> Entry:
-    """The entry called `label`. Raises RecordInvalid."""
+def read_entry(label: str) -> Entry:
+    """The entry `label`. Raises RecordInvalid."""
     directory = cache_directory() / label
     where = str(directory / _RECORD)
-    hint = f"`pausebench build remove {label}` takes it away"
+    hint = f"remove it with `pausebench build remove {label}`"
     try:
         record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
         if record.pop("schema") != SCHEMA:
-            raise RecordInvalid(where, f"is of another version of pausebench; {hint}")
+            raise RecordInvalid(where, f"was written by another version of pausebench; {hint}")
         record.setdefault("path", str(directory / TREE))
         record["missing_marks"] = tuple(record["missing_marks"])
         texts = {field.name for field in fields(Entry)} - {"missing_marks"}
         if record["label"] != label or not all(isinstance(record[name], str) for name in texts):
-            raise ValueError("a field is not what it should be")
+            raise ValueError("a field has a wrong value")
         return Entry(**record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordInvalid(where, f"cannot be read ({error}); {hint}") from error
 
 
-def fit(label: str) -> str:
-    """`label` when it can be one. Raises UsageError."""
+def check_label(label: str) -> str:
+    """Return `label` when it is valid, else raise UsageError."""
     with suppress(UsageError):
         if label != SYSTEM and parse_build_option(f"{label}=.")[0] == label:
             return label
-    what = "letters, digits, dots and dashes (32 at most)"
-    raise UsageError(f"`{label}` cannot be a label: {what}, and not `{SYSTEM}`")
+    expected = "up to 32 letters, digits, dots, dashes and underscores"
+    raise UsageError(f"invalid label `{label}`: expected {expected}, and not `{SYSTEM}`")
 
 
 @contextmanager
-def locked(progress: Tell) -> Iterator[Path]:
-    """The cache, ours alone; what killed ones left in it is cleared away."""
+def locked(progress: ReportProgress) -> Iterator[Path]:
+    """The cache directory, locked; leftovers of killed processes are removed."""
     cache = cache_directory()
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -119,10 +119,10 @@ def locked(progress: Tell) -> Iterator[Path]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                progress(f"another one is at work in {cache}; waiting for it")
+                progress(f"another process is using {cache}; waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in (path for pattern in _PASSING for path in cache.glob(pattern)):
-                shutil.rmtree(left, ignore_errors=True)
+            for leftover in (path for pattern in _TRANSIENT for path in cache.glob(pattern)):
+                shutil.rmtree(leftover, ignore_errors=True)
             yield cache
     except OSError as error:
         raise _unusable(error) from error
@@ -133,13 +133,13 @@ def _unusable(error: OSError) -> HostUnfit:
         return HostUnfit(f"{cache_directory()}: {DISK_FULL}")
     return HostUnfit(
         f"{cache_directory()}: cannot be used as the cache of builds "
-        f"({error.strerror or error}): run as root, or choose another with {CACHE_VARIABLE}"
+        f"({error.strerror or error}): run as root, or set {CACHE_VARIABLE} to another directory"
     )
 
 
 @contextmanager
 def _terminate_as_interrupt() -> Iterator[None]:
-    """Make SIGTERM unwind like Ctrl-C, so that nothing half-made stays."""
+    """Make SIGTERM unwind like Ctrl-C, so that no incomplete entry stays."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -155,7 +155,7 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
 
 def entry_of(build: Build, spec: str, path: str, package_version: str) -> Entry:
-    """What to remember of `build`, added now."""
+    """The entry for `build`, added now."""
     return Entry(
         label=build.label,
         spec=spec,
@@ -169,14 +169,14 @@ def entry_of(build: Build, spec: str, path: str, package_version: str) -> Entry:
     )
 
 
-def publish(entry: Entry, made: Path, place: Path) -> None:
-    """Write the record into `made` and put it in its `place`, all at once."""
-    made.mkdir(exist_ok=True)
+def publish(entry: Entry, source: Path, target: Path) -> None:
+    """Write the record into the directory `source` and rename it to `target`."""
+    source.mkdir(exist_ok=True)
     record = {"schema": SCHEMA, **asdict(entry)}
     if entry.unpacked:
-        del record["path"]  # it goes with the cache
-    (made / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    made.chmod(0o755)
-    if place.exists():  # a path added again, or what a crash left
-        place.rename(made.parent / "before")
-    made.rename(place)
+        del record["path"]  # relative to the cache, which may move
+    (source / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    source.chmod(0o755)
+    if target.exists():  # a path added again, or left by a crash
+        target.rename(source.parent / "before")
+    source.rename(target)

@@ -1,6 +1,6 @@
-"""The catalogue of QEMU builds: suites unpacked into a cache, and paths known under a label.
+"""The catalogue of QEMU builds: suites unpacked into a cache, and labelled paths.
 
-A build is named by `system`, a label, `debian:SUITE` or a path, wherever one is asked for.
+Every command that takes a build accepts `system`, a label, `debian:SUITE` or a path.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .cache import (
     SYSTEM,
     TREE,
     Entry,
-    Tell,
+    ReportProgress,
     cache_directory,
+    check_label,
     entry_of,
-    fit,
-    is_there,
+    has_entry,
     list_builds,
     locked,
     publish,
-    read,
+    read_entry,
 )
 from .discover import default_build, discover
 
@@ -38,58 +38,59 @@ __all__ = [
     "Entry",
     "add",
     "cache_directory",
+    "discover_entry",
     "find",
     "list_builds",
-    "look_into",
     "remove",
     "resolve_build",
 ]
 
 
-def tell(text: str) -> None:
-    """Say on standard error what is being done."""
+def print_progress(text: str) -> None:
+    """Print progress on standard error."""
     print(f"build: {text}", file=sys.stderr, flush=True)
 
 
 # --- resolving ------------------------------------------------------------------------------
 
 
-def resolve_build(text: str, progress: Tell = tell) -> Build:
-    """The build that `text` names, looked into and fit for a cpr-transfer.
+def resolve_build(text: str, progress: ReportProgress = print_progress) -> Build:
+    """The build named by `text`, examined and capable of cpr-transfer.
 
-    `system`; a label of the catalogue; `debian:SUITE[=VERSION]`, added when it is not there yet;
-    a path; or LABEL= before any of these, which only names it. A label goes before a path of the
-    same name (write ./NAME for that). Raises UsageError, BuildUnfit, HostUnfit.
+    `text` is `system`; a label of the catalogue; `debian:SUITE[=VERSION]`, which is added when it
+    is missing; a path; or any of these after LABEL=, which sets the label. A label takes precedence
+    over a path of the same name (write ./NAME for the path). Raises UsageError, BuildUnfit,
+    HostUnfit.
     """
     if parse_suite(text) is not None:
         known = next((entry for entry in list_builds() if entry.spec == text), None)
-        return look_into(known or add(text, progress=progress))
+        return discover_entry(known or add(text, progress=progress))
     label, equals, rest = text.partition("=")
     if equals and "/" not in label:
         if not rest:
-            raise UsageError(f"`{text}`: write it LABEL=BUILD, like next=/opt/qemu/build")
-        return replace(resolve_build(rest, progress), label=fit(label))
+            raise UsageError(f"`{text}`: expected LABEL=BUILD, e.g. next=/opt/qemu/build")
+        return replace(resolve_build(rest, progress), label=check_label(label))
     if text == SYSTEM:
         return default_build()
     entries = {entry.label: entry for entry in list_builds()}
     if text in entries:
-        return look_into(entries[text])
+        return discover_entry(entries[text])
     path = Path(text).expanduser()
     if "/" in text or path.exists():
         return discover(path)
-    raise UsageError(f"there is no build `{text}`{_nearest(text, [SYSTEM, *entries])}")
+    raise UsageError(f"unknown build `{text}`{_nearest(text, [SYSTEM, *entries])}")
 
 
-def look_into(entry: Entry) -> Build:
-    """The build behind an entry, as it is now.
+def discover_entry(entry: Entry) -> Build:
+    """The build of an entry, examined again.
 
-    Raises BuildUnfit when it is gone or unfit, or when an unpacked one is not what was unpacked.
+    Raises BuildUnfit when it is gone or unfit, or when an unpacked one was modified.
     """
     build = discover(entry.path, entry.label)
     if entry.unpacked and build.sha256 != entry.sha256:
         raise BuildUnfit(
-            f"{entry.label}: its QEMU was changed since it was unpacked; "
-            f"`pausebench build remove {entry.label}` and add {entry.spec} again"
+            f"{entry.label}: its QEMU was modified after unpacking; run `pausebench build remove "
+            f"{entry.label}` and `pausebench build add {entry.spec}`"
         )
     return build
 
@@ -98,56 +99,53 @@ def _nearest(text: str, labels: list[str]) -> str:
     near = difflib.get_close_matches(text, labels, 1)
     if near:
         return f"; did you mean `{near[0]}`?"
-    return f": name one of {', '.join(labels)}, or debian:SUITE, or a path"
+    return f": expected one of {', '.join(labels)}, debian:SUITE, or a path"
 
 
 # --- the catalogue --------------------------------------------------------------------------
 
 
 def find(label: str) -> Entry:
-    """The entry called `label`. Raises UsageError when there is none, RecordInvalid."""
-    if is_there(label):
-        return read(label)
+    """The entry `label`. Raises UsageError when there is none, RecordInvalid."""
+    if has_entry(label):
+        return read_entry(label)
     labels = [entry.label for entry in list_builds()]
     if not labels:
-        raise UsageError(
-            f"there is no build `{label}`; none was added yet (`pausebench build add`)"
-        )
-    raise UsageError(f"there is no build `{label}`{_nearest(label, labels)}")
+        raise UsageError(f"unknown build `{label}`; none was added yet (`pausebench build add`)")
+    raise UsageError(f"unknown build `{label}`{_nearest(label, labels)}")
 
 
-def add(spec: str, label: str | None = None, progress: Tell = tell) -> Entry:
-    """Add a suite's QEMU, unpacked, or a path, by reference; what is there already stays.
+def add(spec: str, label: str | None = None, progress: ReportProgress = print_progress) -> Entry:
+    """Add a suite's QEMU by unpacking it, or a path by reference; keep an existing suite.
 
-    The label defaults to the suite's name or qemu-VERSION. Either the whole entry is there
-    afterwards or nothing of it; packages that arrived before a failure are kept until the next
-    one succeeds. Raises UsageError, BuildUnfit, HostUnfit; an interrupt or SIGTERM unwinds
-    through here.
+    The label defaults to the suite's name or qemu-VERSION. Adding is atomic; packages downloaded
+    before a failure are kept until a later attempt succeeds. Raises UsageError, BuildUnfit,
+    HostUnfit; an interrupt or SIGTERM unwinds through here.
     """
     suite = parse_suite(spec)
     if label is not None:
-        fit(label)
+        check_label(label)
     if suite is None:
         spec = str(Path(spec).expanduser().absolute())
-        build = discover(spec)  # before anything is made
-    label = fit(label or (build.label if suite is None else suite.label))
+        build = discover(spec)  # before anything is created
+    label = check_label(label or (build.label if suite is None else suite.label))
     with locked(progress) as cache:
-        if is_there(label):
-            entry = read(label)
+        if has_entry(label):
+            entry = read_entry(label)
             if entry.spec != spec:
                 raise UsageError(
-                    f"`{label}` is {entry.spec} already: choose another --label, or "
-                    f"`pausebench build remove {label}`"
+                    f"`{label}` is already in use for {entry.spec}: choose another --label, or "
+                    f"run `pausebench build remove {label}` first"
                 )
             if suite is not None:
                 progress(
-                    f"{label} is there already: QEMU {entry.version}, of {entry.added[:10]} "
-                    f"(`pausebench build remove {label}` first, to fetch it anew)"
+                    f"{label} already exists: QEMU {entry.version}, added {entry.added[:10]} (to "
+                    f"fetch it again, run `pausebench build remove {label}` first)"
                 )
                 return entry
         work = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
         try:
-            work.chmod(0o755)  # for apt, which fetches as a user of its own
+            work.chmod(0o755)  # for apt, which downloads as a user of its own
             if suite is not None:
                 entry = _unpacked(suite, spec, label, work, progress)
             else:
@@ -161,27 +159,27 @@ def add(spec: str, label: str | None = None, progress: Tell = tell) -> Entry:
 
 
 def remove(label: str) -> None:
-    """Take an entry away; a build kept elsewhere stays there. Raises UsageError, HostUnfit."""
-    if not is_there(label):
-        find(label)  # says what there is
-    with locked(tell) as cache:
+    """Remove an entry, but not a build that it refers to by path. Raises UsageError, HostUnfit."""
+    if not has_entry(label):
+        find(label)  # raises with the existing labels
+    with locked(print_progress) as cache:
         work = Path(tempfile.mkdtemp(prefix=".old-", dir=cache))
         try:
-            with suppress(FileNotFoundError):  # another was quicker
+            with suppress(FileNotFoundError):  # removed by another process meanwhile
                 (cache / label).rename(work / label)
         finally:
             shutil.rmtree(work)
 
 
-def _unpacked(suite: Suite, spec: str, label: str, work: Path, progress: Tell) -> Entry:
-    made = work / label
-    made.mkdir(mode=0o700)  # nobody else looks in before set-uid bits are gone
-    tree = made / TREE
+def _unpacked(suite: Suite, spec: str, label: str, work: Path, progress: ReportProgress) -> Entry:
+    directory = work / label
+    directory.mkdir(mode=0o700)  # no access for others until set-uid bits are cleared
+    tree = directory / TREE
     version = unpack(suite, tree, work / "apt", cache_directory() / PACKAGES, progress)
-    progress("looking into it")
+    progress("examining the build")
     try:
         build = discover(tree, label)
     except BuildUnfit as error:
-        shutil.rmtree(cache_directory() / PACKAGES, ignore_errors=True)  # no use to fetch on
+        shutil.rmtree(cache_directory() / PACKAGES, ignore_errors=True)  # of no further use
         raise BuildUnfit(str(error).replace(str(tree), spec)) from error
     return entry_of(build, spec, str(cache_directory() / label / TREE), version)

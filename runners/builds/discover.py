@@ -1,4 +1,4 @@
-"""QEMU builds as values: found, looked into, and refused when they cannot do a cpr-transfer."""
+"""QEMU builds as values: located, examined, and refused when they lack cpr-transfer."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from typing import IO, Any
 from results.errors import BuildUnfit, HostUnfit, UsageError
 from results.records.scenario import Build
 from results.timeline.marks import FUNCTIONS, missing_marks
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
+from .contents import contents_hash
 from .elf import read_elf
 
 _MACHINE = platform.machine()
 _NAME = f"qemu-system-{_MACHINE}"
-_ELSEWHERE = (Path("/usr/libexec/qemu-kvm"), Path("/usr/bin/qemu-kvm"))
+_OTHER_PATHS = (Path("/usr/libexec/qemu-kvm"), Path("/usr/bin/qemu-kvm"))
 _LOADER = f"ld-linux-{_MACHINE.replace('_', '-')}.so.*"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _BINARY_PLACES = ("usr/bin", "usr/local/bin", "usr/libexec", "bin")
-# Where Debian and Ubuntu, then others, keep them; lib beside usr/lib is the merged-usr link, which
-# a tree of mere packages lacks.
+# Of Debian and Ubuntu first, then of others. lib is tried as well as usr/lib: a tree of unpacked
+# packages lacks the merged-usr link.
 _LIBRARY_PLACES = (
     f"usr/lib/{_MACHINE}-linux-gnu",
     f"lib/{_MACHINE}-linux-gnu",
@@ -44,33 +45,34 @@ _FIRMWARE_PLACES = (
     "usr/lib/ipxe/qemu",
     "usr/share/ipxe/qemu",
 )
-_TIMEOUT_S = patient(10.0)
-_WHAT = "name a QEMU binary, build directory or unpacked tree"
+_TIMEOUT_S = scaled_timeout(10.0)
+_EXPECTED = "expected a QEMU binary, build directory or unpacked tree"
 _FIRST_MAJOR = 10
-_SINCE = f"cpr-transfer came with QEMU {_FIRST_MAJOR}.0"
+_SINCE = f"cpr-transfer needs QEMU {_FIRST_MAJOR}.0 or newer"
 
 
 @dataclass(frozen=True, slots=True)
 class _Installation:
-    """Where a build is: its binary, the argv prefix that starts it, its firmware."""
+    """A build's binary, the argv prefix that starts it, its firmware and library directories."""
 
     binary: Path
     launcher: tuple[str, ...]
     firmware: tuple[Path, ...] = ()
+    libraries: tuple[Path, ...] = ()  # directories, with those of modules; empty: the host's
 
 
 def default_build() -> Build:
-    """The system's QEMU. Raises HostUnfit when there is none that can do a cpr-transfer."""
+    """The system's QEMU. Raises HostUnfit when it is missing or lacks cpr-transfer."""
     found = shutil.which(_NAME)
-    path = Path(found) if found else next((p for p in _ELSEWHERE if p.is_file()), None)
+    path = Path(found) if found else next((p for p in _OTHER_PATHS if p.is_file()), None)
     if path is None:
-        raise HostUnfit(f"{_NAME} is missing: `make setup` installs it, or name one with --build")
+        raise HostUnfit(f"{_NAME} is missing: run `make setup`, or choose a build with --build")
     try:
         return discover(path, "system")
     except BuildUnfit as error:
         raise HostUnfit(
-            f"the system's QEMU will not do: {error}; `make setup` installs a newer one, or name "
-            "another with --build LABEL=PATH"
+            f"the system's QEMU cannot be measured: {error}; run `make setup` to install a newer "
+            "one, or choose another with --build LABEL=PATH"
         ) from error
 
 
@@ -78,18 +80,18 @@ def parse_build_option(text: str) -> tuple[str, Path]:
     """`LABEL=PATH` → (label, path). Raises UsageError."""
     label, equals, path = text.partition("=")
     if not equals or not path:
-        raise UsageError(f"--build {text}: write it LABEL=PATH, like next=/opt/qemu/build")
+        raise UsageError(f"--build {text}: expected LABEL=PATH, e.g. next=/opt/qemu/build")
     if not _LABEL.fullmatch(label):
         raise UsageError(
-            f"--build {text}: a label is letters, digits, dots and dashes (32 at most)"
+            f"--build {text}: a label has up to 32 letters, digits, dots, dashes and underscores"
         )
     return label, Path(path).expanduser()
 
 
 def discover(path: str | Path, label: str = "") -> Build:
-    """Look into a QEMU: a binary, a build directory, or an unpacked tree of another suite.
+    """Examine a QEMU: a binary, a build directory, or an unpacked tree of another suite.
 
-    Without a label it is called by its version. Raises BuildUnfit when it is no QEMU or knows no
+    The label defaults to its version. Raises BuildUnfit when it is not a QEMU or lacks
     cpr-transfer.
     """
     path = Path(path)
@@ -97,16 +99,21 @@ def discover(path: str | Path, label: str = "") -> Build:
     version = _version(found.launcher, path)
     modes = _cpr_modes(found.launcher, path, version)
     if "cpr-transfer" not in modes:
-        known = f"it knows only {', '.join(modes)}" if modes else "it knows no CPR mode"
+        known = f"it supports only {', '.join(modes)}" if modes else "it supports no CPR mode"
         raise BuildUnfit(f"{path}: QEMU {version} has no cpr-transfer ({known}); {_SINCE}")
     try:
         elf = read_elf(found.binary, FUNCTIONS)
     except (OSError, ValueError) as error:
         raise BuildUnfit(
-            f"{path}: cannot be probed: {error}; name the binary itself, not a script around it"
+            f"{path}: cannot be probed: {error}; give the binary itself, not a wrapper script"
         ) from error
-    with found.binary.open("rb") as handle:
-        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+    own = (*found.libraries, *found.firmware)
+    try:
+        with found.binary.open("rb") as handle:
+            sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+        tree_sha256 = contents_hash(found.binary, own) if own else ""
+    except OSError as error:
+        raise BuildUnfit(f"{path}: cannot be read: {error}") from error
     return Build(
         label=label or f"qemu-{version.split()[0]}",
         binary=str(found.binary),
@@ -118,21 +125,22 @@ def discover(path: str | Path, label: str = "") -> Build:
         cpr_modes=modes,
         symbols=elf.functions,
         missing_marks=missing_marks(elf.functions),
+        tree_sha256=tree_sha256,
     )
 
 
-# --- where it is ----------------------------------------------------------------------------
+# --- location -------------------------------------------------------------------------------
 
 
 def _locate(path: Path) -> _Installation:
     if not path.exists():
-        raise BuildUnfit(f"{path}: there is nothing; {_WHAT}")
+        raise BuildUnfit(f"{path}: no such file or directory; {_EXPECTED}")
     if path.is_file():
         if not os.access(path, os.X_OK):
-            raise BuildUnfit(f"{path}: is not executable; {_WHAT}")
+            raise BuildUnfit(f"{path}: not executable; {_EXPECTED}")
         binary = path.resolve()
         root = binary.parents[2] if len(binary.parents) > 3 else None
-        if root is not None and _loader(root) is not None:  # named inside an unpacked tree
+        if root is not None and _loader(root) is not None:  # it is inside an unpacked tree
             return _tree(root, binary)
         return _Installation(binary, (str(path.absolute()),))
     root = path.resolve()
@@ -143,25 +151,27 @@ def _locate(path: Path) -> _Installation:
     for inside in _BINARY_PLACES:
         if (root / inside / _NAME).is_file():
             return _tree(root, (root / inside / _NAME).resolve())
-    raise BuildUnfit(f"{path}: holds no {_NAME}; {_WHAT}")
+    raise BuildUnfit(f"{path}: no {_NAME} in this directory; {_EXPECTED}")
 
 
 def _tree(root: Path, binary: Path) -> _Installation:
-    """An unpacked tree runs on its own libraries, by its own dynamic loader.
+    """An unpacked tree runs with its own libraries, through its own dynamic loader.
 
-    The loader is what /proc/self/exe names then, so QEMU finds neither its firmware (-L) nor its
-    modules (QEMU_MODULE_DIR) by itself. `env` becomes the loader by exec: no process is added.
+    /proc/self/exe is then the loader, so QEMU cannot find its firmware (-L) and its modules
+    (QEMU_MODULE_DIR) by itself. `env` executes the loader in its place: no process is added.
     """
     loader = _loader(root)
     if loader is None:
-        raise BuildUnfit(f"{root}: has a QEMU but no dynamic loader; unpack its libc there too")
+        raise BuildUnfit(f"{root}: has a QEMU but no dynamic loader; unpack its libc there as well")
     firmware = tuple(d for part in _FIRMWARE_PLACES if (d := root / part).is_dir())
-    search = ":".join(map(str, _library_dirs(root, loader, binary)))
+    libraries = _library_dirs(root, loader, binary)
+    search = ":".join(map(str, libraries))
     modules = [d for part in _LIBRARY_PLACES if (d := root / part / "qemu").is_dir()]
     env = shutil.which("env") if modules else None
     prefix = (env, f"QEMU_MODULE_DIR={modules[0]}") if env else ()
     start = (str(loader), "--library-path", search, str(binary))
-    return _Installation(binary, (*prefix, *start, *_firmware_options(firmware)), firmware)
+    launcher = (*prefix, *start, *_firmware_options(firmware))
+    return _Installation(binary, launcher, firmware, (*libraries, *modules))
 
 
 def _loader(root: Path) -> Path | None:
@@ -170,11 +180,11 @@ def _loader(root: Path) -> Path | None:
 
 
 def _library_dirs(root: Path, loader: Path, binary: Path) -> list[Path]:
-    """The tree's library directories, with those below them that hold what would be missing."""
+    """The tree's library directories, and subdirectories with libraries not found in those."""
     places = [d for part in _LIBRARY_PLACES if (d := root / part).is_dir()]
     search = ":".join(map(str, places))
-    said = _run([str(loader), "--library-path", search, "--list", str(binary)], binary)
-    missing = re.findall(r"^\s*(\S+) => not found", said, re.MULTILINE)
+    listing = _run([str(loader), "--library-path", search, "--list", str(binary)], binary)
+    missing = re.findall(r"^\s*(\S+) => not found", listing, re.MULTILINE)
     below = {found.parent for name in missing for place in places for found in place.rglob(name)}
     return [*places, *sorted(below)]
 
@@ -183,14 +193,14 @@ def _firmware_options(directories: Iterable[Path]) -> tuple[str, ...]:
     return tuple(word for directory in directories for word in ("-L", str(directory)))
 
 
-# --- what it says ---------------------------------------------------------------------------
+# --- version and capabilities ---------------------------------------------------------------
 
 
 def _version(launcher: Sequence[str], path: Path) -> str:
-    said = _run([*launcher, "--version"], path)
-    match = re.search(r"QEMU emulator version (\S+)(?: \(([^)]*)\))?", said)
+    output = _run([*launcher, "--version"], path)
+    match = re.search(r"QEMU emulator version (\S+)(?: \(([^)]*)\))?", output)
     if match is None:
-        raise BuildUnfit(f"{path}: is no QEMU (it does not tell a QEMU version); {_WHAT}")
+        raise BuildUnfit(f"{path}: not a QEMU (--version prints no QEMU version); {_EXPECTED}")
     return match[1] + (f" ({match[2]})" if match[2] else "")
 
 
@@ -206,16 +216,16 @@ def _run(argv: Sequence[str], path: Path) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise BuildUnfit(f"{path}: did not answer in {_TIMEOUT_S:g} s; is it a QEMU?") from None
+        raise BuildUnfit(f"{path}: timed out after {_TIMEOUT_S:g} s; is it a QEMU?") from None
     except OSError as error:
         raise BuildUnfit(f"{path}: cannot be started: {error.strerror or error}") from error
     if done.returncode != 0 and not done.stdout:
-        raise BuildUnfit(f"{path}: does not run here: {_last(done.stderr)}")
+        raise BuildUnfit(f"{path}: cannot run on this host: {_last_line(done.stderr)}")
     return done.stdout
 
 
 def _cpr_modes(launcher: Sequence[str], path: Path, version: str) -> tuple[str, ...]:
-    """Ask QEMU itself, over QMP, which CPR modes its `migrate` knows."""
+    """Query QEMU over QMP for the CPR modes that its `migrate` supports."""
     argv = [*launcher, "-machine", "none", "-S", "-nodefaults", "-no-user-config"]
     argv += ["-display", "none", "-qmp", "stdio"]
     with tempfile.TemporaryFile() as log:
@@ -223,30 +233,30 @@ def _cpr_modes(launcher: Sequence[str], path: Path, version: str) -> tuple[str, 
             with subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             ) as qemu:
-                schema = _ask_schema(qemu)
+                schema = _query_schema(qemu)
         except OSError as error:
             raise BuildUnfit(f"{path}: cannot be started: {error.strerror or error}") from error
         if schema is None:
             log.seek(0)
-            words = _last(log.read().decode(errors="replace"))
-            if int(version.split(".")[0]) < _FIRST_MAJOR:  # it was not to be asked at all
+            last = _last_line(log.read().decode(errors="replace"))
+            if int(version.split(".")[0]) < _FIRST_MAJOR:  # too old anyway
                 return ()
             raise BuildUnfit(
-                f"{path}: QEMU {version} does not tell its migration modes ({words}); {_SINCE}"
+                f"{path}: QEMU {version} does not report its migration modes ({last}); {_SINCE}"
             )
     return modes_of_schema(schema)
 
 
-def _ask_schema(qemu: subprocess.Popen[str]) -> list[dict[str, Any]] | None:
-    """The answer to query-qmp-schema, or None when QEMU ends or the time is up.
+def _query_schema(qemu: subprocess.Popen[str]) -> list[dict[str, Any]] | None:
+    """The answer to query-qmp-schema, or None when QEMU exits or does not answer in time.
 
-    QEMU is killed, not told to quit: `quit` cut answers off at 64 KiB that were still in its
-    buffer when the reader was slow.
+    QEMU is killed because `quit` truncated its answer at 64 KiB, the size of the pipe, when the
+    reader was slow.
     """
     assert qemu.stdin is not None
     assert qemu.stdout is not None
-    bound = threading.Timer(_TIMEOUT_S, qemu.kill)
-    bound.start()
+    timeout = threading.Timer(_TIMEOUT_S, qemu.kill)
+    timeout.start()
     try:
         with suppress(BrokenPipeError):
             _send(qemu.stdin, "qmp_capabilities", "query-qmp-schema")
@@ -256,7 +266,7 @@ def _ask_schema(qemu: subprocess.Popen[str]) -> list[dict[str, Any]] | None:
                     return answer
         return None
     finally:
-        bound.cancel()
+        timeout.cancel()
         qemu.kill()
 
 
@@ -267,7 +277,7 @@ def _send(stream: IO[str], *commands: str) -> None:
 
 
 def modes_of_schema(schema: Iterable[dict[str, Any]]) -> tuple[str, ...]:
-    """Values of the one enumeration that has `cpr-reboot`: names of types are masked in QMP."""
+    """CPR modes: values of the enumeration with `cpr-reboot`, as QMP masks the names of types."""
     for entry in schema:
         values = entry.get("values")
         if entry.get("meta-type") == "enum" and isinstance(values, list) and "cpr-reboot" in values:
@@ -275,5 +285,5 @@ def modes_of_schema(schema: Iterable[dict[str, Any]]) -> tuple[str, ...]:
     return ()
 
 
-def _last(text: str) -> str:
-    return next(iter(reversed(text.strip().splitlines())), "it said nothing").strip()
+def _last_line(text: str) -> str:
+    return next(iter(reversed(text.strip().splitlines())), "no output").strip()

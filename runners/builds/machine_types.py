@@ -1,4 +1,4 @@
-"""Machine types: which a build knows, and the newest that several builds have in common."""
+"""Machine types: those that a build supports, and the newest that several builds share."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _VERSIONED = re.compile(r"(.+)-([a-z]*)(\d+(?:\.\d+)*)")
 
 
 def known_machines(build: Build) -> tuple[str, ...]:
-    """Names of the machine types that the build knows, in its own order, aliases included.
+    """Names of the build's machine types, in its own order, aliases included.
 
-    Raises BuildUnfit when it does not tell them.
+    Raises BuildUnfit when it does not list them.
     """
     argv = [*build.launcher, "-machine", "help"]
     try:
@@ -31,31 +31,31 @@ def known_machines(build: Build) -> tuple[str, ...]:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildUnfit(f"{build.label}: does not tell its machine types: {error}") from error
+        raise BuildUnfit(f"{build.label}: cannot list its machine types: {error}") from error
     names = machine_names(done.stdout)
     if not names:
-        words = next(iter(done.stderr.strip().splitlines()), "it said nothing")
-        raise BuildUnfit(f"{build.label}: does not tell its machine types ({words})")
+        first = next(iter(done.stderr.strip().splitlines()), "no output")
+        raise BuildUnfit(f"{build.label}: cannot list its machine types ({first})")
     return names
 
 
 def machine_names(text: str) -> tuple[str, ...]:
-    """Names in the answer to `-machine help`: one a line, after a headline."""
+    """Names in the output of `-machine help`: one per line, after a heading."""
     return tuple(line.split()[0] for line in text.splitlines()[1:] if line.strip())
 
 
 def common_machine(builds: Sequence[Build], family: str = "q35") -> str:
-    """The machine type on which a guest of `family` can go between all `builds`.
+    """The machine type with which a guest of `family` can be transferred between all `builds`.
 
-    That is the newest versioned type that each of them knows, like pc-q35-10.0 for q35. A type
-    that is named with its version, or that has none, is returned as it is when all know it; options
-    behind a comma are kept. Raises BuildUnfit that names who lacks it.
+    That is the newest versioned type that all of them support, e.g. pc-q35-10.0 for q35. A type
+    given with its version, or one without versions, is returned unchanged when all support it.
+    Options after a comma are kept. Raises BuildUnfit with what each build supports.
     """
     return newest_common({build.label: known_machines(build) for build in builds}, family)
 
 
 def newest_common(known: dict[str, tuple[str, ...]], family: str) -> str:
-    """`common_machine` on values: label → the machine types of that build."""
+    """`common_machine` on values: `known` maps each build's label to its machine types."""
     name, comma, options = family.partition(",")
     prefix = _FAMILIES.get(name, name)
     shared = set.intersection(*map(set, known.values())) if known else set()
@@ -64,13 +64,13 @@ def newest_common(known: dict[str, tuple[str, ...]], family: str) -> str:
         return max(ranks, key=ranks.__getitem__) + comma + options
     if name in shared and name not in _FAMILIES:
         return family
-    raise BuildUnfit(f"no machine type of {name} is known to all: {_offers(known, prefix)}")
+    raise BuildUnfit(f"the builds share no machine type of {name}: {_offers(known, prefix)}")
 
 
 def _rank(machine: str, prefix: str) -> tuple[bool, tuple[int, ...]] | None:
-    """Order among the versions of one type: QEMU's own numbers beat a vendor's (pc-q35-rhel9.6.0).
+    """Sort key among the versions of a type; upstream ones rank above a vendor's (rhel9.6.0).
 
-    None when it is no versioned type of `prefix`.
+    None when it is not a versioned type of `prefix`.
     """
     match = _VERSIONED.fullmatch(machine)
     if match is None or match[1] != prefix:
@@ -79,7 +79,7 @@ def _rank(machine: str, prefix: str) -> tuple[bool, tuple[int, ...]] | None:
 
 
 def _offers(known: dict[str, tuple[str, ...]], prefix: str) -> str:
-    """What each build has of that type, newest first: `old has a, b; new has none`."""
+    """Each build's versions of a type, newest first: `old has a, b; new has none`."""
     return "; ".join(f"{label} has {_newest(names, prefix)}" for label, names in known.items())
 
 

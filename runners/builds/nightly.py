@@ -1,4 +1,4 @@
-"""Builds of a nightly job: what `newest:DIRECTORY` and `debian:SUITE` mean tonight."""
+"""Builds of a nightly job: resolves `newest:DIRECTORY` and `debian:SUITE` for one night."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ _KEPT = 3  # unpacked builds of a suite
 _MOST_TRIED = 10
 
 
-def build_of_tonight(
-    spec: str, label: str, day: str, base: Path, tell: Callable[[str], None]
+def resolve_nightly_build(
+    spec: str, label: str, day: str, base: Path, progress: Callable[[str], None]
 ) -> Build:
-    """The build that `spec` means on `day` (YYYYMMDD), called `label`.
+    """Resolve `spec` on `day` (YYYYMMDD) to a build with label `label`.
 
-    `newest:DIRECTORY` is the newest entry of a directory that is a fit build; `debian:SUITE` is
-    fetched once a day, and of those the last few are kept; paths are relative to `base`. Raises
-    UsageError, BuildUnfit, HostUnfit.
+    `newest:DIRECTORY` is the newest usable build in a directory; `debian:SUITE` is fetched once a
+    day, and the last few are kept. Paths are relative to `base`. Raises UsageError, BuildUnfit,
+    HostUnfit.
     """
     if spec.startswith(NEWEST):
-        found = _newest(base / Path(spec.removeprefix(NEWEST)).expanduser(), label, tell)
+        found = _newest(base / Path(spec.removeprefix(NEWEST)).expanduser(), label, progress)
     elif parse_suite(spec) is not None:
         name = re.sub(r"[^a-z0-9.-]+", "-", spec.removeprefix("debian:").lower())
-        entry = catalogue.add(spec, f"{name}.{day}", tell)
-        _forget_older(name, entry.label)
-        found = catalogue.look_into(entry)
+        entry = catalogue.add(spec, f"{name}.{day}", progress)
+        _remove_older(name, entry.label)
+        found = catalogue.discover_entry(entry)
     elif "/" in spec:
         found = discover(base / Path(spec).expanduser())
     else:
-        found = catalogue.resolve_build(spec, tell)
+        found = catalogue.resolve_build(spec, progress)
     return replace(found, label=label)
 
 
-def _newest(directory: Path, label: str, tell: Callable[[str], None]) -> Build:
-    """By the time of last change; an entry that is no fit build is told and passed over."""
+def _newest(directory: Path, label: str, progress: Callable[[str], None]) -> Build:
+    """The newest build by modification time; unusable entries are reported and skipped."""
     try:
         entries = sorted(
             (entry for entry in directory.iterdir() if not entry.name.startswith(".")),
@@ -52,20 +52,20 @@ def _newest(directory: Path, label: str, tell: Callable[[str], None]) -> Build:
             reverse=True,
         )
     except OSError as error:
-        raise UsageError(f"cannot look into {directory}: {error.strerror or error}") from error
+        raise UsageError(f"cannot list {directory}: {error.strerror or error}") from error
     for entry in entries[:_MOST_TRIED]:
         try:
             build = discover(entry, label)
         except BuildUnfit as error:
-            tell(f"{entry.name} is passed over: {error}")
+            progress(f"skipping {entry.name}: {error}")
             continue
-        tell(f"{label} is {entry.name}, QEMU {build.version.partition(' ')[0]}")
+        progress(f"{label} is {entry.name}, QEMU {build.version.partition(' ')[0]}")
         return build
-    raise BuildUnfit(f"none of the newest entries of {directory} is a build that can be measured")
+    raise BuildUnfit(f"none of the newest entries of {directory} is a usable build")
 
 
-def _forget_older(name: str, kept: str) -> None:
-    """Of a suite's daily builds only the last few stay in the cache."""
+def _remove_older(name: str, kept: str) -> None:
+    """Remove all but the last few daily builds of a suite from the cache."""
     daily = sorted(
         entry.label
         for entry in list_builds()

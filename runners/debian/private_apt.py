@@ -1,6 +1,6 @@
-"""apt on a private root: own sources, lists and package database, and none of the host's hooks.
+"""apt on a private root: its own sources, lists and package database, without the host's hooks.
 
-What the host keeps of its own stays as it is; its proxy, credentials and trust are used.
+The host's apt state stays untouched; its proxy, credentials and keyrings are used.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _TIMEOUT_S = 1800.0
 
 CACHE_VARIABLE = "PAUSEBENCH_CACHE"
 DISK_FULL = (
-    "the disk is full: an unpacked suite takes about 250 MB; free some there, or keep builds "
-    f"elsewhere with {CACHE_VARIABLE}"
+    "the disk is full: an unpacked suite takes about 250 MB; free some space, or set "
+    f"{CACHE_VARIABLE} to a directory on another disk"
 )
 
-# What apt says → who must act, and what to do. The first that matches is the cause.
+# apt's message → the error and what to do. The first match is the cause.
 _CAUSES: tuple[tuple[str, type[PausebenchError], str], ...] = (
     (
         r"No space left on device|enough free space|Disk quota exceeded",
@@ -36,25 +36,25 @@ _CAUSES: tuple[tuple[str, type[PausebenchError], str], ...] = (
         r"(?i)could not resolve|temporary failure|could not connect|unable to connect|"
         r"connection (?:timed out|refused|failed)|network is unreachable|no route to host",
         HostUnfit,
-        "the mirror of this host's apt sources is out of reach: see `apt-get update`",
+        "the mirror of this host's apt sources is unreachable: run `apt-get update` to see why",
     ),
     (
         r"NO_PUBKEY|EXPKEYSIG|is not signed|couldn't be verified|Missing key|keyring",
         HostUnfit,
-        "its signature cannot be verified here: install a debian-archive-keyring package that "
-        "knows the suite (the newest release's will do)",
+        "its signature cannot be verified: install a debian-archive-keyring package with the "
+        "suite's key (the one of the newest release has it)",
     ),
     (
         r"does not have a Release file|404 +Not Found",
         UsageError,
-        "the mirror has no such suite: name one like trixie, trixie-backports or sid",
+        "the mirror has no such suite: use one like trixie, trixie-backports or sid",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One file of a mirror: where apt gets it, its name in the archives, size and checksum."""
+    """One package file: where apt downloads it, its name in the archives, size and checksum."""
 
     uri: str
     name: str
@@ -63,10 +63,10 @@ class Package:
 
 
 class PrivateApt:
-    """apt on a root of its own."""
+    """apt on a private root. Every method raises HostUnfit or UsageError when apt fails."""
 
     def __init__(self, what: str, sources: str, work: Path, packages: Path) -> None:
-        self._what = what  # is fetched; what errors begin with
+        self._what = what  # what is being fetched: the prefix of error messages
         self._packages = packages
         self._config = work / "apt.conf"
         for directory in (
@@ -76,52 +76,52 @@ class PrivateApt:
             work / "none" / "partial",
         ):
             directory.mkdir(parents=True, exist_ok=True)
-        work.chmod(0o755)  # apt fetches as a user of its own
+        work.chmod(0o755)  # apt downloads as a user of its own
         (work / "status").touch()
         self._config.write_text(apt_config(work, packages))
         (work / "sources.list").write_text(sources)
 
-    def run(self, program: str, *words: str) -> str:
-        return self._checked([program, "-c", str(self._config), *words])
+    def run(self, program: str, *arguments: str) -> str:
+        return self._checked([program, "-c", str(self._config), *arguments])
 
-    def needed(self, *words: str) -> tuple[Package, ...]:
-        """All that apt-get with `words` would install; raises HostUnfit when it does not tell."""
-        # It leaves out what is in the archives already, so it is shown empty ones.
+    def needed(self, *arguments: str) -> tuple[Package, ...]:
+        """All packages that apt-get would install with `arguments`."""
+        # --print-uris omits what is in the archives already, so it gets an empty directory.
         empty = f"Dir::Cache::archives={self._config.parent}/none"
-        found = parse_uris(self.run("apt-get", "-o", empty, "-qq", "--print-uris", *words))
+        found = parse_uris(self.run("apt-get", "-o", empty, "-qq", "--print-uris", *arguments))
         if not found:
-            raise HostUnfit(f"{self._what}: apt does not tell what it would fetch")
+            raise HostUnfit(f"{self._what}: apt-get --print-uris lists no packages")
         return found
 
-    def fetch(self, found: Iterable[Package], *words: str) -> None:
-        """Fetch `found`, which is what apt-get with `words` would install."""
+    def fetch(self, found: Iterable[Package], *arguments: str) -> None:
+        """Download `found`, the packages that apt-get would install with `arguments`."""
         for package in found:
             path = self._packages / package.name
-            # apt takes a file that is there by its size alone; a full disk may have left a bad one.
+            # apt accepts an existing file by its size alone; a full disk may have left a bad one.
             if path.exists() and not matches(package, path):
                 path.unlink()
-        self.run("apt-get", "-q", "--download-only", *words)
+        self.run("apt-get", "-q", "--download-only", *arguments)
 
     def unpack(self, package: Package, tree: Path) -> None:
         path = self._packages / package.name
-        if not path.exists() and package.uri.startswith("file:"):  # apt leaves such where they are
+        if not path.exists() and package.uri.startswith("file:"):  # apt does not copy these
             path = Path(package.uri.removeprefix("file:"))
         if not matches(package, path):
-            raise HostUnfit(f"{self._what}: {package.name} did not arrive whole")
+            raise HostUnfit(f"{self._what}: {package.name} is incomplete or corrupt")
         self._checked(["dpkg-deb", "-x", str(path), str(tree)])
 
     def _checked(self, argv: list[str]) -> str:
         status, out, errors = _run(argv)
         if status != 0:
-            raise explain(self._what, out + errors)
+            raise classify_failure(self._what, out + errors)
         return out
 
 
 def apt_config(work: Path, packages: Path) -> str:
     """apt's configuration, read after the host's own.
 
-    The hooks go: Debian's container images empty the host's own archives after each update,
-    and others refresh the host's catalogues from it.
+    It clears the hooks: those of Debian's container images empty the host's own archives after
+    each update, others refresh the host's catalogues from the private root.
     """
     return f"""\
 #clear APT::Update;
@@ -130,12 +130,12 @@ def apt_config(work: Path, packages: Path) -> str:
 #clear DPkg::Pre-Install-Pkgs;
 #clear APT::Architectures;
 APT::Architectures {{ "amd64"; }};
-APT::Update::Error-Mode "any"; // else an unreachable mirror is a success
+APT::Update::Error-Mode "any"; // or else an unreachable mirror counts as success
 APT::Default-Release "";
 APT::Get::AllowUnauthenticated "false";
 Acquire::AllowInsecureRepositories "false";
 Acquire::Languages "none";
-Acquire::ForceHash "sha256"; // that --print-uris tells
+Acquire::ForceHash "sha256"; // for --print-uris
 Dir::State "{work}";
 Dir::State::lists "{work}/lists";
 Dir::State::status "{work}/status";
@@ -151,27 +151,27 @@ Dir::Etc::PreferencesParts "/dev/null";
 """
 
 
-# --- what apt says --------------------------------------------------------------------------
+# --- apt's output ---------------------------------------------------------------------------
 
 
 def parse_uris(text: str) -> tuple[Package, ...]:
-    """The packages of `apt-get --print-uris`."""
+    """The packages listed by `apt-get --print-uris`."""
     found = re.findall(r"^'([^']*)' (\S+) (\d+) ?(\S*)$", text, re.MULTILINE)
     return tuple(Package(uri, name, int(size), checksum) for uri, name, size, checksum in found)
 
 
-def explain(what: str, text: str) -> PausebenchError:
-    """The error that the output of a failed apt-get or dpkg-deb means."""
+def classify_failure(what: str, text: str) -> PausebenchError:
+    """The error for the output of a failed apt-get or dpkg-deb."""
     for pattern, kind, advice in _CAUSES:
         if re.search(pattern, text):
             return kind(f"{what}: {advice}")
     lines = [line for line in text.splitlines() if line.startswith(("E:", "dpkg-deb: error"))]
-    words = (lines or text.strip().splitlines() or ["it said nothing"])[-1]
-    return HostUnfit(f"{what}: apt failed: {words}")
+    last = (lines or text.strip().splitlines() or ["no output"])[-1]
+    return HostUnfit(f"{what}: apt failed: {last}")
 
 
 def _run(argv: list[str]) -> tuple[int, str, str]:
-    """Exit status and output. In a group of its own, so that its helpers end with it."""
+    """Exit status, stdout, stderr. Runs in its own process group, so that helpers die with it."""
     environ = os.environ | {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
         child = subprocess.Popen(
@@ -186,8 +186,8 @@ def _run(argv: list[str]) -> tuple[int, str, str]:
         )
     except FileNotFoundError:
         raise HostUnfit(
-            f"{argv[0]} is missing: suites can be unpacked on Debian and its kin only; elsewhere "
-            "add the path of an unpacked tree"
+            f"{argv[0]} is missing: suites can only be unpacked on Debian and its derivatives; "
+            "elsewhere add the path of an unpacked tree"
         ) from None
     with child:
         try:
@@ -195,16 +195,17 @@ def _run(argv: list[str]) -> tuple[int, str, str]:
         except BaseException as error:
             kill_group(child)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise HostUnfit(f"{argv[0]} did not end in {_TIMEOUT_S / 60:.0f} min") from None
+                raise HostUnfit(f"{argv[0]} timed out after {_TIMEOUT_S / 60:.0f} min") from None
             raise
     return child.returncode, out, errors
 
 
 def matches(package: Package, path: Path) -> bool:
+    """Whether the file at `path` has the package's size and SHA-256."""
     if not path.is_file() or path.stat().st_size != package.size_bytes:
         return False
     algorithm, _, wanted = package.checksum.partition(":")
-    if algorithm != "SHA256":  # apt itself has compared it on arrival
+    if algorithm != "SHA256":  # apt has verified it on download
         return True
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest() == wanted

@@ -1,4 +1,4 @@
-"""The Debian mirror that this host already uses, and the keyring that it trusts for it."""
+"""The Debian mirror that this host already uses, and its keyring for that mirror."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FORMAT = "$(ORIGIN)|$(RELEASE)|$(COMPONENT)|$(REPO_URI)|$(SIGNED_BY)"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A repository as an apt source names it."""
+    """A repository as given in an apt source."""
 
     uri: str
     suite: str
@@ -29,22 +29,24 @@ class Source:
 
 
 def host_mirror(suite: str) -> Source:
-    """The source of this host to take `suite` from. Raises HostUnfit when it has no Debian one."""
-    known = _written_sources()
-    fetched = _fetched_sources(_ask("apt-get", "indextargets", "--format", _FORMAT, _PACKAGES))
-    # A host that never updated its lists has none to tell their origin.
-    chosen = choose_mirror(fetched or _of_this_release(known), suite)
+    """The host's source to fetch `suite` from. Raises HostUnfit when it has no Debian source."""
+    known = _configured_sources()
+    fetched = _fetched_sources(
+        _output_of("apt-get", "indextargets", "--format", _FORMAT, _PACKAGES)
+    )
+    # A host that never ran apt-get update has no lists, and so no origins.
+    chosen = choose_mirror(fetched or _for_this_release(known), suite)
     if chosen is None:
         raise HostUnfit(
-            "this host's apt knows no Debian mirror: add one to its sources, or unpack the suite's "
-            "QEMU with its libraries by hand (dpkg-deb -x) and add that path"
+            "this host's apt sources have no Debian mirror: add one, or unpack the suite's QEMU "
+            "and its libraries by hand (dpkg-deb -x) and add the path of that tree"
         )
     keys = chosen.keys or next((s.keys for s in known if s.keys and _same(s, chosen)), ())
     return Source(chosen.uri, suite, ("main",), keys)
 
 
 def choose_mirror(sources: Iterable[Source], suite: str) -> Source | None:
-    """Security updates come from a mirror of their own, all other suites from the main one."""
+    """Security suites come from their own mirror, all other suites from the main one."""
     security = suite.endswith("-security")
     return next(
         (
@@ -59,10 +61,9 @@ def choose_mirror(sources: Iterable[Source], suite: str) -> Source | None:
 
 
 def signing_keys(source: Source) -> tuple[str, ...]:
-    """Keyring files for another suite of this source; empty leaves it to those apt trusts anyway.
+    """Keyring files for another suite of this source; empty means apt's default keyrings.
 
-    The host may trust one release's key alone for its own suites; the archive's keyring has the
-    keys of the others.
+    A host may have only its own release's key in its source; the archive keyring has the others.
     """
     files = (*source.keys, *map(str, sorted(_KEYRINGS.glob(_ARCHIVE_KEYS))[:1]))
     return tuple(dict.fromkeys(name for name in files if Path(name).is_file()))
@@ -73,17 +74,17 @@ def _same(one: Source, other: Source) -> bool:
 
 
 def _fetched_sources(text: str) -> tuple[Source, ...]:
-    """Debian's own among the lists that the host has, as `apt-get indextargets` tells them."""
+    """Debian's sources among the host's package lists, from `apt-get indextargets`."""
     rows = (line.split("|") for line in text.splitlines() if line.count("|") == 4)
     return tuple(
-        # apt before 2.9 leaves $(SIGNED_BY) as it stands.
+        # apt before 2.9 does not expand $(SIGNED_BY).
         Source(uri, suite, (component,), _files(keys))
         for origin, suite, component, uri, keys in rows
         if origin == "Debian"
     )
 
 
-def _of_this_release(sources: Iterable[Source]) -> tuple[Source, ...]:
+def _for_this_release(sources: Iterable[Source]) -> tuple[Source, ...]:
     with suppress(OSError):
         release = platform.freedesktop_os_release()
         if release.get("ID") == "debian":
@@ -93,7 +94,7 @@ def _of_this_release(sources: Iterable[Source]) -> tuple[Source, ...]:
     return ()
 
 
-def _ask(*argv: str) -> str:
+def _output_of(*argv: str) -> str:
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -104,11 +105,11 @@ def _ask(*argv: str) -> str:
 # --- /etc/apt -------------------------------------------------------------------------------
 
 
-def _written_sources() -> tuple[Source, ...]:
+def _configured_sources() -> tuple[Source, ...]:
     places = dict(
         re.findall(
             r"^(\w+)='(.*)'$",
-            _ask(
+            _output_of(
                 *("apt-config", "shell", "list", "Dir::Etc::sourcelist/f"),
                 *("parts", "Dir::Etc::sourceparts/d"),
             ),
@@ -155,5 +156,5 @@ def parse_stanzas(text: str) -> Iterator[Source]:
 
 
 def _files(words: str) -> tuple[str, ...]:
-    """Those that are files: a key may also be named by its fingerprint, or stand there itself."""
+    """The keyring files in signed-by: it may also hold a fingerprint, or the key itself."""
     return tuple(word for word in words.split() if word.startswith("/"))

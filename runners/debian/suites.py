@@ -1,6 +1,6 @@
-"""A Debian suite's QEMU with its libraries, fetched and unpacked beside the host's own packages.
+"""A Debian suite's QEMU and its libraries, downloaded and unpacked without installing anything.
 
-Only apt-get and dpkg-deb are used, on a private root of apt's, with the host's own mirror.
+Uses apt-get and dpkg-deb only, on a private apt root, with the host's own mirror.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ _BASED = re.compile(r"(.+?)-(?:backports(?:-sloppy)?|updates|proposed-updates|se
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A suite of Debian's archive, and the version wanted of it (empty: the newest)."""
+    """A suite of Debian's archive, and the requested version (empty: the newest)."""
 
     name: str
     version: str = ""
 
     @property
     def label(self) -> str:
-        """What a build of it is called by default."""
+        """The default label of a build of it."""
         words = self.name + (f"-{self.version.split(':')[-1]}" if self.version else "")
         return re.sub(r"[^A-Za-z0-9._-]", "-", words)[:32]
 
 
 def parse_suite(spec: str) -> Suite | None:
-    """`debian:SUITE` or `debian:SUITE=VERSION` → the suite; None for what is no such name.
+    """`debian:SUITE` or `debian:SUITE=VERSION` → the suite; None without the prefix `debian:`.
 
-    Raises UsageError for a malformed one.
+    Raises UsageError for a malformed suite or version.
     """
     if not spec.startswith(PREFIX):
         return None
     name, equals, version = spec.removeprefix(PREFIX).partition("=")
     if not _SUITE.fullmatch(name) or (equals and not _VERSION.fullmatch(version)):
-        raise UsageError(f"`{spec}`: write it debian:SUITE or debian:SUITE=VERSION")
+        raise UsageError(f"`{spec}`: expected debian:SUITE or debian:SUITE=VERSION")
     return Suite(name, version)
 
 
 def base_suite(name: str) -> str | None:
-    """The suite that `name` builds on, whose libraries it needs; None when it stands alone."""
+    """The suite that `name` extends and whose libraries it needs; None for a complete suite."""
     if name in ("experimental", "rc-buggy"):
         return "sid"
     match = _BASED.fullmatch(name)
@@ -63,13 +63,13 @@ def base_suite(name: str) -> str | None:
 def unpack(
     suite: Suite, tree: Path, work: Path, packages: Path, progress: Callable[[str], None]
 ) -> str:
-    """Unpack the suite's QEMU and all it depends on into `tree`; returns the package's version.
+    """Unpack the suite's QEMU and its dependencies into `tree`; returns the package's version.
 
-    `work` is a private directory that may be thrown away afterwards, `packages` keeps what was
-    fetched, so that an interrupted one goes on from there. Raises UsageError, HostUnfit.
+    `work` is a temporary private directory; `packages` keeps the downloads, so that an interrupted
+    download resumes. Raises UsageError, HostUnfit.
     """
     if platform.machine() != "x86_64":
-        raise HostUnfit(f"{PREFIX}{suite.name}: suites are unpacked on x86_64 only")
+        raise HostUnfit(f"{PREFIX}{suite.name}: suites can only be unpacked on x86_64")
     apt = PrivateApt(PREFIX + suite.name, suite_sources(suite), work, packages)
     progress(f"asking the mirror for {suite.name}")
     apt.run("apt-get", "update")
@@ -83,7 +83,7 @@ def unpack(
     tree.mkdir(parents=True)
     for package in found:
         apt.unpack(package, tree)
-    _without_privileges(tree)
+    _drop_set_id_bits(tree)
     return version
 
 
@@ -98,9 +98,9 @@ def suite_sources(suite: Suite) -> str:
 
 
 def choose_version(madison: str, suite: Suite) -> str:
-    """The package's version to take, from `apt-cache madison`, newest first. Raises UsageError.
+    """Select a package version from `apt-cache madison`, newest first. Raises UsageError.
 
-    A version may be named as the package's own or as QEMU's: `1:10.0.2+ds-2` or `10.0.2`.
+    The suite's version may be that of the package or of QEMU: `1:10.0.2+ds-2` or `10.0.2`.
     """
     rows = (
         [field.strip() for field in line.split("|")] for line in madison.splitlines() if "|" in line
@@ -120,8 +120,8 @@ def choose_version(madison: str, suite: Suite) -> str:
 # --- files ----------------------------------------------------------------------------------
 
 
-def _without_privileges(tree: Path) -> None:
-    """Drop set-uid and set-gid: nobody looks after security updates of these passwd and su."""
+def _drop_set_id_bits(tree: Path) -> None:
+    """Clear set-uid and set-gid bits: these copies of passwd and su get no security updates."""
     for directory, _, names in os.walk(tree):
         for name in names:
             path = Path(directory, name)

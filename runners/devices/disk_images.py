@@ -1,4 +1,4 @@
-"""Small disk images, made without qemu-img."""
+"""Small empty disk images, created without qemu-img."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _HEADER_BYTES = 104
 
 
 def raw_image(path: Path, size_bytes: int) -> Path:
-    """An empty raw image."""
+    """Create an empty raw image; returns `path`."""
     with path.open("wb") as image:
         image.truncate(size_bytes)
     return path
 
 
 def qcow2_image(path: Path, size_bytes: int) -> Path:
-    """An empty qcow2 image of version 3.
+    """Create an empty qcow2 image, version 3; returns `path`.
 
-    Four clusters: the header, the table of reference counts, its one block, the L1 table. One of
-    each holds for images of up to 512 MiB. Source: docs/interop/qcow2.txt of QEMU.
+    Four clusters: the header, the refcount table, one refcount block and the L1 table. One L1 entry
+    covers up to 512 MiB. Source: docs/interop/qcow2.txt of QEMU.
     """
     if not 0 < size_bytes <= 512 << 20:
-        raise ValueError(f"{size_bytes} bytes are no size for one L1 entry")
+        raise ValueError(f"{size_bytes} bytes do not fit one L1 entry: expected up to 512 MiB")
     header = struct.pack(
         ">4sIQIIQIIQQIIQQQQII",
         b"QFI\xfb",
@@ -34,11 +34,11 @@ def qcow2_image(path: Path, size_bytes: int) -> Path:
         _CLUSTER_BITS,
         size_bytes,
         0,  # no encryption
-        *(1, 3 * _CLUSTER),  # L1 table: entries, place
-        *(1 * _CLUSTER, 1),  # table of reference counts: place, clusters
+        *(1, 3 * _CLUSTER),  # L1 table: entries, offset
+        *(1 * _CLUSTER, 1),  # refcount table: offset, clusters
         *(0, 0),  # no snapshots
         *(0, 0, 0),  # features
-        *(4, _HEADER_BYTES),  # reference counts of 16 bits
+        *(4, _HEADER_BYTES),  # refcounts of 16 bits
     )
     with path.open("wb") as image:
         image.write(header)

@@ -1,4 +1,4 @@
-"""A driven device around one transfer: the payload's counts beside the host's own."""
+"""The device that the payload drives, around one transfer: the payload's and the host's counts."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from pathlib import Path
 
 from results.records.observations import DeviceCounts, DeviceWork
 from runners.qemu.guest import Guest, driven_device
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
-_OPERATIONS_TIMEOUT_S = patient(3.0)
+_OPERATIONS_TIMEOUT_S = scaled_timeout(3.0)
 _DEVICES = Path("/sys/bus/pci/devices")
-# What Intel's and AMD's drivers log of a device that reaches where nothing is mapped for it.
+# What Intel's and AMD's IOMMU drivers log for DMA to an unmapped address.
 _FAULT = re.compile(r"DMAR: \[DMA (?:Read|Write)|AMD-Vi: .*(?:IO_PAGE_FAULT|page fault)")
 
 
 class DeviceWatch:
-    """Made while the guest still runs in old QEMU; `finished` once it runs in new."""
+    """Create it while the guest runs in old QEMU; call `finished` when it runs in new QEMU."""
 
     def __init__(self, guest: Guest) -> None:
         self._guest = guest
         self.address = driven_device(guest.scenario)
         self._log = _kernel_log()
-        self._before, self._interrupts = self._look()
+        self._before, self._interrupts = self._read_counts()
 
-    def _look(self) -> tuple[DeviceCounts, int]:
+    def _read_counts(self) -> tuple[DeviceCounts, int]:
         return self._guest.memory.device(), interrupts_of(self.address)
 
     def finished(self) -> DeviceWork:
-        """Let the device go on for two more operations, and compare."""
+        """Wait for two more operations of the device; returns the counts before and after."""
         memory = self._guest.memory
         memory.wait_for_device(memory.device(), _OPERATIONS_TIMEOUT_S)
-        after, interrupts = self._look()
+        after, interrupts = self._read_counts()
         return DeviceWork(
             address=self.address,
             before=self._before,
@@ -56,7 +56,7 @@ class DeviceWatch:
 
 
 def interrupt_numbers(address: str) -> tuple[int, ...]:
-    """Numbers of the interrupts that the device has now: its MSIs, or its one line."""
+    """The device's current interrupt numbers: its MSIs, or its interrupt line."""
     here = _DEVICES / address
     numbers = [int(path.name) for path in (here / "msi_irqs").glob("*")]
     if not numbers:
@@ -66,7 +66,7 @@ def interrupt_numbers(address: str) -> tuple[int, ...]:
 
 
 def interrupts_of(address: str) -> int:
-    """How many interrupts of the device the host's kernel has taken since it has them."""
+    """How many interrupts of the device the host has handled, by its current numbers."""
     wanted = {str(number) for number in interrupt_numbers(address)}
     total = 0
     for line in Path("/proc/interrupts").read_text().splitlines()[1:]:
@@ -80,7 +80,7 @@ def interrupts_of(address: str) -> int:
 
 
 def _kernel_log() -> int:
-    """A descriptor at the end of the kernel's log; -1 where it may not be read."""
+    """A descriptor at the end of the kernel log; -1 without permission to read it."""
     try:
         log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.lseek(log, 0, os.SEEK_END)

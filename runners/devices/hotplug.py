@@ -1,9 +1,9 @@
-"""Devices and memory that are plugged into a live QEMU, taken away, or given to one at its start.
+"""Hot-plug and unplug of devices and memory in a running QEMU, or at its start.
 
-A guest that does not answer never lets go of what it is asked to eject. A PCI device in a slot
-that the guest has never powered on leaves at once (pcie_cap_slot_unplug_request_cb in QEMU's
-hw/pci/pcie.c), so root ports use their native hot-plug. For a pc-dimm the monitor's `o` does what
-the guest's ACPI code would: it writes the eject bit (hw/acpi/memory_hotplug.c).
+A guest without hot-plug support never acknowledges an eject request. A PCI device in a slot that
+the guest has not powered on is removed at once (pcie_cap_slot_unplug_request_cb in QEMU's
+hw/pci/pcie.c), so root ports use native hot-plug. For a pc-dimm the monitor command `o` does what
+the guest's ACPI code would do: it writes the eject bit (hw/acpi/memory_hotplug.c).
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from qemu.qmp import Message
 
 from results.errors import TransferRefused
 from runners.qemu.process import Qemu
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
-UNPLUG_TIMEOUT_S = patient(3.0)
+UNPLUG_TIMEOUT_S = scaled_timeout(3.0)
 _OPTIONS = {
     "object-add": "-object",
     "device_add": "-device",
     "netdev_add": "-netdev",
     "blockdev-add": "-blockdev",
 }
-_BACK = {
+_REMOVAL = {
     "object-add": ("object-del", "id", "id"),
     "netdev_add": ("netdev_del", "id", "id"),
     "blockdev-add": ("blockdev-del", "node-name", "node-name"),
     "chardev-add": ("chardev-remove", "id", "id"),
 }
-# I/O ports of memory hot-plug on q35 (ICH9_PMBASE is elsewhere; include/hw/acpi/ich9.h), its slot
-# selector and its flags; bit 3 of these ejects.
+# I/O ports of memory hot-plug: slot selector and slot flags, of which bit 3 ejects
+# (ACPI_MEMORY_HOTPLUG_BASE in QEMU's include/hw/acpi/pc-hotplug.h).
 _SELECT_SLOT, _SLOT_FLAGS, _EJECT = 0x0A00, 0x0A14, 8
 
-# Two slots with native hot-plug, room for memory, and a log of how descriptors are kept by name.
-ROOM: tuple[str, ...] = (
+# Two slots with native hot-plug, memory slots, and a trace of the descriptors saved by name.
+HOTPLUG_ARGUMENTS: tuple[str, ...] = (
     *("-m", "slots=4,maxmem=4G"),
     *("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"),
     *("-device", "pcie-root-port,id=slot1,chassis=1,slot=1"),
@@ -52,7 +52,7 @@ ROOM: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing as QMP adds it; the same arguments serve the command line, as JSON."""
+    """One object as QMP adds it; the command line takes the same arguments as JSON."""
 
     command: str
     arguments: Mapping[str, Any]
@@ -66,7 +66,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class HotplugUnit:
-    """A device with what is behind it, in the order of plugging.
+    """A device and its back ends, in the order of plugging.
 
     `memory` is the id of its memory backend. A device without an id is found by its bus.
     """
@@ -80,23 +80,23 @@ class HotplugUnit:
 
 
 async def plug(qemu: Qemu, unit: HotplugUnit) -> None:
-    """Raises TransferRefused with QEMU's words."""
+    """Plug a unit. Raises TransferRefused with QEMU's error."""
     for part in unit.parts:
         await qemu.execute(part.command, part.arguments)
 
 
 async def unplug(qemu: Qemu, unit: HotplugUnit) -> None:
-    """Take a unit away and wait until it is gone. Raises TransferRefused when QEMU keeps it."""
+    """Unplug a unit and wait until it is removed. Raises TransferRefused when it is not."""
     for part in reversed(unit.parts):
         if part.command == "device_add":
             await _unplug_device(qemu, part.arguments)
             continue
-        command, key, given = _BACK[part.command]
-        await _with_patience(qemu, command, {key: part.arguments[given]})
+        command, key, given = _REMOVAL[part.command]
+        await _retry_until_free(qemu, command, {key: part.arguments[given]})
 
 
 async def _unplug_device(qemu: Qemu, arguments: Mapping[str, Any]) -> None:
-    path = await _path(qemu, arguments)
+    path = await _device_path(qemu, arguments)
     slot = await _dimm_slot(qemu, str(arguments.get("id", "")))
     before = len(qemu.stamps)
     await qemu.execute("device_del", {"id": path})
@@ -111,8 +111,8 @@ async def _unplug_device(qemu: Qemu, arguments: Mapping[str, Any]) -> None:
     await qemu.wait_for(gone, f"that {arguments['driver']} is unplugged", UNPLUG_TIMEOUT_S)
 
 
-async def _path(qemu: Qemu, arguments: Mapping[str, Any]) -> str:
-    """A device's id, or the QOM path of the last one plugged without an id."""
+async def _device_path(qemu: Qemu, arguments: Mapping[str, Any]) -> str:
+    """A device's id, or the QOM path of a device without an id on the given bus."""
     if "id" in arguments:
         return str(arguments["id"])
     root = "/machine/peripheral-anon"
@@ -134,16 +134,16 @@ async def _dimm_slot(qemu: Qemu, name: str) -> int | None:
     return None
 
 
-async def placed(qemu: Qemu) -> dict[str, dict[str, int]]:
-    """Memory backend of each pc-dimm → its address and slot."""
+async def dimm_placement(qemu: Qemu) -> dict[str, dict[str, int]]:
+    """Address and slot of each pc-dimm, by the id of its memory backend."""
     return {
         d["data"]["memdev"].rpartition("/")[2]: {k: int(d["data"][k]) for k in ("addr", "slot")}
         for d in await qemu.execute("query-memory-devices")
     }
 
 
-async def _with_patience(qemu: Qemu, command: str, arguments: Mapping[str, Any]) -> None:
-    """What was behind a device is in use for a moment after the device is gone (RCU)."""
+async def _retry_until_free(qemu: Qemu, command: str, arguments: Mapping[str, Any]) -> None:
+    """Retry: a back end stays in use shortly after its device was removed (RCU)."""
     end = time.monotonic() + UNPLUG_TIMEOUT_S
     while True:
         try:
@@ -156,19 +156,19 @@ async def _with_patience(qemu: Qemu, command: str, arguments: Mapping[str, Any])
 
 
 async def hmp(qemu: Qemu, line: str) -> str:
-    """One command of the human monitor; what it prints."""
+    """Run one human monitor command; returns its output."""
     return str(await qemu.execute("human-monitor-command", {"command-line": line}))
 
 
 async def host_address(qemu: Qemu, address: int) -> int | None:
-    """Where QEMU has guest-physical `address`; None where the guest has no RAM there."""
+    """The host virtual address in QEMU of guest-physical `address`; None without RAM there."""
     answer = await hmp(qemu, f"gpa2hva {address:#x}")
     match = re.search(r"is (0x[0-9a-f]+)", answer)
     return int(match[1], 16) if match else None
 
 
-def names_kept(log: str) -> tuple[str, ...]:
-    """`NAME ID` of descriptors that a QEMU keeps for CPR, from its log of saves and deletes."""
+def saved_names(log: str) -> tuple[str, ...]:
+    """`NAME ID` of the descriptors that a QEMU has saved for CPR, from its trace log."""
     kept: dict[str, None] = {}
     for verb, name, number in re.findall(r"^cpr_(save|delete)_fd (.*?), id (-?\d+)", log, re.M):
         key = f"{name} {number}"
@@ -178,7 +178,7 @@ def names_kept(log: str) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def names_asked(log: str) -> dict[str, bool]:
-    """`NAME ID` that a QEMU looked up → whether it was there, from its log."""
+def looked_up_names(log: str) -> dict[str, bool]:
+    """`NAME ID` of the descriptors that a QEMU looked up → whether it found them."""
     found = re.findall(r"^cpr_find_fd (.*?), id (-?\d+) returns (-?\d+)", log, re.M)
     return {f"{name} {number}": int(fd) >= 0 for name, number, fd in found}

@@ -1,7 +1,7 @@
-"""A private network namespace with taps in it, and what arrives there.
+"""A private network namespace with tap devices, and packet sockets in it.
 
-The namespace has no name: it lives as long as a descriptor or process of it does, and a tap as
-long as a descriptor of it is open. So nothing of it can be left behind, not even by a kill.
+The namespace has no name: it exists as long as a descriptor or process refers to it, and a tap as
+long as its descriptor is open. So nothing is left behind, even when this process is killed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ T = TypeVar("T")
 
 
 class PrivateNetwork:
-    """A network namespace of its own; a context manager.
+    """A new network namespace; a context manager.
 
-    Raises HostUnfit where the host does not let us make one, or has no /dev/net/tun.
+    Raises HostUnfit when it cannot be created, or without /dev/net/tun.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class PrivateNetwork:
         try:
             self._namespace = _in_thread(_new_namespace)
         except OSError as error:
-            raise HostUnfit(f"no network namespace can be made: {error.strerror}") from error
+            raise HostUnfit(f"cannot create a network namespace: {error.strerror}") from error
         self._stack.callback(os.close, self._namespace)
         return self
 
@@ -50,19 +50,19 @@ class PrivateNetwork:
         self._stack.close()
 
     def tap(self, name: str, *, vnet_header: bool = True) -> int:
-        """A tap called `name`, up, as a descriptor of ours, open until the context ends.
+        """Create a tap `name` and bring it up; its descriptor stays open until the context ends.
 
-        `vnet_header`: each frame has the header of virtio in front, as QEMU makes its own taps.
+        `vnet_header`: each frame starts with a virtio header, as in the taps that QEMU creates.
         """
         try:
             descriptor = self._inside(lambda: _open_tap(name, vnet_header=vnet_header))
         except OSError as error:
-            raise HostUnfit(f"/dev/net/tun gives no tap: {error.strerror}") from error
+            raise HostUnfit(f"cannot create a tap device: {error.strerror}") from error
         self._stack.callback(os.close, descriptor)
         return descriptor
 
     def listener(self, ether_type: int = _ETH_P_ALL) -> socket.socket:
-        """A packet socket that sees the frames of every interface in the namespace."""
+        """A packet socket that receives the frames of all interfaces in the namespace."""
 
         def opened() -> socket.socket:
             return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ether_type))
@@ -70,11 +70,11 @@ class PrivateNetwork:
         try:
             return self._stack.enter_context(self._inside(opened))
         except OSError as error:
-            raise HostUnfit(f"no packet socket can be opened: {error.strerror}") from error
+            raise HostUnfit(f"cannot open a packet socket: {error.strerror}") from error
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """The calling thread is in the namespace, and so is what it starts meanwhile."""
+        """Move the calling thread into the namespace, with the processes that it starts there."""
         with Path("/proc/thread-self/ns/net").open("rb") as before:
             enter_network_namespace(self._namespace)
             try:
@@ -88,7 +88,7 @@ class PrivateNetwork:
 
 
 def _in_thread(work: Callable[[], T]) -> T:
-    """Run `work` in a thread of its own: a namespace is a thread's, and this one ends."""
+    """Run `work` in a new thread, because entering a namespace changes the calling thread."""
     found: list[T] = []
     failed: list[OSError] = []
 
@@ -129,5 +129,5 @@ def _bring_up(name: str) -> None:
         answer = fcntl.ioctl(control, _SIOCGIFFLAGS, request)
         flags = struct.unpack_from("H", answer, 16)[0]
         if flags & _IFF_UP:
-            raise OSError(errno.EEXIST, f"{name} is up already")
+            raise OSError(errno.EEXIST, f"{name} is already up")
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", name.encode(), flags | _IFF_UP))

@@ -1,4 +1,4 @@
-"""Ordinary devices as old and new QEMU are given them, and what on the host stands behind them."""
+"""Virtio devices for old and new QEMU, and their back ends on the host."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _EXPORTS = ("old", "new")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The further arguments of both QEMUs; `new` is None where they get the same."""
+    """Additional arguments of both QEMUs; `new` is None when they are the same."""
 
     old: Variation
     new: Variation | None = None
 
 
-# Sets the host's side up; the stack takes it away again. Raises HostUnfit.
+# Creates the back end on the host; the stack removes it. Raises HostUnfit.
 SetUp = Callable[[AsyncExitStack, Path, Build], Awaitable[Settings]]
 
 
 @dataclass(frozen=True, slots=True)
 class OrdinaryDevice:
-    """A device and the way it reaches the host. Its runs are stored as device.NAME."""
+    """A device with one kind of back end. Its runs are stored as device.NAME."""
 
     name: str
     what: str
     set_up: SetUp
-    needs: Path | None = None  # without which QEMU refuses the device on this host
-    fix: str = ""  # where QEMU is known to refuse this way: what to do instead
+    needs: Path | None = None  # QEMU refuses the device on a host without this
+    fix: str = ""  # what to do instead, if QEMU is known to refuse this
 
 
 async def _raw(stack: AsyncExitStack, directory: Path, build: Build) -> Settings:
@@ -53,10 +53,10 @@ async def _qcow2(stack: AsyncExitStack, directory: Path, build: Build) -> Settin
 
 
 def disk_arguments(kind: str, image: Path, options: str = "") -> tuple[str, ...]:
-    """A virtio-blk device on an image. Locks stay as QEMU sets them.
+    """A virtio-blk device on an image, with QEMU's default image locking.
 
-    An incoming QEMU opens its images inactive, and takes their locks when the guest is its own,
-    after old QEMU has let go of them. So both may name one image.
+    An incoming QEMU opens its images inactive and locks them when it activates the guest, after
+    old QEMU has released them. So both can use the same image.
     """
     return (
         *("-blockdev", f"driver=file,node-name=file0,filename={image}{options}"),
@@ -66,7 +66,7 @@ def disk_arguments(kind: str, image: Path, options: str = "") -> tuple[str, ...]
 
 
 async def _serial(stack: AsyncExitStack, directory: Path, build: Build) -> Settings:
-    """Both QEMUs are clients of one socket; nobody reads what an idle guest does not send."""
+    """Both QEMUs are clients of one socket; an idle guest sends nothing, so nothing reads it."""
     path = directory / "tried.serial"
     server = stack.enter_context(socket.socket(socket.AF_UNIX))
     server.bind(str(path))
@@ -76,7 +76,7 @@ async def _serial(stack: AsyncExitStack, directory: Path, build: Build) -> Setti
 
 
 def serial_arguments(path: Path) -> tuple[str, ...]:
-    """A port of virtio-serial that QEMU connects to the socket at `path`."""
+    """A virtio-serial port that QEMU connects to the socket at `path`."""
     return (
         *("-device", "virtio-serial-pci,id=serial0"),
         *("-chardev", f"socket,id=port0,path={path}"),
@@ -85,7 +85,7 @@ def serial_arguments(path: Path) -> tuple[str, ...]:
 
 
 def nic_arguments(backend: str) -> tuple[str, ...]:
-    """A virtio-net device on a backend. Nobody boots from it: no ROM is needed."""
+    """A virtio-net device on a backend, without a boot ROM."""
     return (
         *("-netdev", f"{backend},id=net0"),
         *("-device", "virtio-net-pci,netdev=net0,id=nic0,romfile="),
@@ -107,7 +107,7 @@ async def _shared_tap(stack: AsyncExitStack, directory: Path, build: Build) -> S
 
 async def _named_tap(stack: AsyncExitStack, directory: Path, build: Build) -> Settings:
     network = stack.enter_context(PrivateNetwork())
-    stack.enter_context(network.entered())  # QEMU makes its tap itself, and starts in there
+    stack.enter_context(network.entered())  # QEMU creates its own tap, so it starts in there
     return Settings(Variation(nic_arguments("tap,ifname=tap0,script=no,downscript=no")))
 
 
@@ -120,9 +120,10 @@ async def _vhost_net(stack: AsyncExitStack, directory: Path, build: Build) -> Se
 
 
 async def _vhost_user_blk(stack: AsyncExitStack, directory: Path, build: Build) -> Settings:
-    """A third QEMU without a guest serves one image on two sockets: it has a client on each.
+    """A third QEMU, without a guest, exports one image on two sockets.
 
-    The server takes one client a socket, and new QEMU needs its answers while old is still there.
+    A vhost-user server accepts one client per socket, and new QEMU connects while old QEMU is still
+    connected.
     """
     server = Qemu.start(lambda fd: _server_argv(build, fd), directory / "vhost-user.log")
     stack.push_async_callback(server.quit)
@@ -164,7 +165,7 @@ ORDINARY = (
         "virtio-net-name",
         "virtio-net, both QEMUs name one tap",
         _named_tap,
-        fix="give each QEMU a tap of its own, behind one bridge",
+        fix="give each QEMU its own tap, behind one bridge",
     ),
     OrdinaryDevice(
         "vhost-net", "virtio-net with vhost, a tap for each", _vhost_net, Path("/dev/vhost-net")

@@ -1,4 +1,4 @@
-"""What this host has, found out once: the facts that the requirements of `doctor` rest on."""
+"""Facts about this host, on which the requirements of `doctor` are evaluated."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from runners.host.facts import (
 from runners.lab import recipe
 from runners.system.timeouts import LAB_VARIABLE
 
-from . import capabilities as trials
+from . import capabilities
 
 _TRACEFS = (SYS / "kernel/tracing", SYS / "kernel/debug/tracing")
 _TRIED_HUGE_BYTES = 16 << 20
 
 
 def config_value(config: str, option: str) -> str:
-    """`y`, `m`, a value, or `n` from the text of a kernel configuration; empty without a text."""
+    """`y`, `m`, a value, or `n` from the text of a kernel configuration; empty for empty text."""
     match = re.search(rf"^{option}=(.*)$", config, re.MULTILINE)
     return match[1] if match else "n" if config else ""
 
 
 def _kernel_config() -> str:
-    """The running kernel's configuration where it is kept; else empty."""
+    """The running kernel's configuration; empty when it is not available."""
     try:
         return gzip.decompress((PROC / "config.gz").read_bytes()).decode()
     except (OSError, EOFError, UnicodeDecodeError):
@@ -49,16 +49,16 @@ def _kernel_config() -> str:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What `runners.doctor.requirements` judges.
+    """The input of `runners.doctor.requirements`.
 
-    `trials` maps a trial to why it failed, or to nothing.
+    `capabilities` maps the name of a check to why it failed, or to an empty string.
     """
 
     root: bool = True
     cpus: int = 1
     hypervisor: bool = False
     kvm_modules: tuple[str, ...] = ()
-    trials: dict[str, str] = field(default_factory=dict)
+    capabilities: dict[str, str] = field(default_factory=dict)
     tracefs: bool = True
     isolated: str = ""
     governor: str = ""
@@ -70,29 +70,38 @@ class HostFacts:
     thp: str = ""
     thp_shmem: str = ""
     huge_free: int = 0
-    huge_refusal: str = ""  # why no huge pages can be had; empty when they can
-    huge_returned: int = 0  # pages that a killed session had left in the pool
+    huge_refusal: str = ""  # why no huge pages can be reserved; empty when they can
+    huge_returned: int = 0  # pages returned that a killed session had left in the pool
     vfio: bool = False
     iommufd: bool = False
     iommu_groups: int = 0
     vfio_config: str = ""
-    lab: str = ""  # what the lab's root consists of; empty when there is none yet
-    lab_refusal: str = ""  # why there can be no lab here
+    lab: str = ""  # kernel, QEMU and Python of the lab; empty when it is not built yet
+    lab_refusal: str = ""  # why the lab cannot run on this host
 
 
-def look() -> HostFacts:
-    """The facts as they are now. Takes some 10 ms; gives back what killed sessions left."""
+def collect_facts() -> HostFacts:
+    """The current facts. Takes some 30 ms; returns huge pages that killed sessions left."""
     returned, refusal = _try_huge_pages()
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
     flags = cpu_facts(read_text(PROC / "cpuinfo")).get("flags", "").split()
-    tried = (trials.kvm, trials.kcmp, trials.pagemap, trials.io_uring, trials.lock_memory)
+    tried = (
+        capabilities.kvm,
+        capabilities.kcmp,
+        capabilities.pagemap,
+        capabilities.io_uring,
+        capabilities.lock_memory,
+    )
     return HostFacts(
         root=os.geteuid() == 0,
         cpus=len(os.sched_getaffinity(0)),
         hypervisor="hypervisor" in flags,
         kvm_modules=tuple(sorted(m.name for m in (SYS / "module").glob("kvm_*"))),
-        trials={t.__name__: t() for t in (*tried, trials.perf_software, trials.perf_hardware)},
-        tracefs=any(_there(tracefs / "events") for tracefs in _TRACEFS),
+        capabilities={
+            t.__name__: t()
+            for t in (*tried, capabilities.perf_software, capabilities.perf_hardware)
+        },
+        tracefs=any(_exists(tracefs / "events") for tracefs in _TRACEFS),
         isolated=read_text(CPUS / "isolated"),
         governor=governor(),
         load1=psutil.getloadavg()[0],
@@ -105,16 +114,16 @@ def look() -> HostFacts:
         huge_free=hugepages.free_pages(),
         huge_refusal=refusal,
         huge_returned=returned,
-        vfio=_there(Path("/dev/vfio/vfio")),
-        iommufd=_there(Path("/dev/iommu")),
+        vfio=_exists(Path("/dev/vfio/vfio")),
+        iommufd=_exists(Path("/dev/iommu")),
         iommu_groups=len(list((SYS / "kernel/iommu_groups").glob("[0-9]*"))),
         vfio_config=config_value(_kernel_config(), "CONFIG_VFIO"),
-        lab=_lab(),
+        lab=_lab_root(),
         lab_refusal=_lab_refusal(),
     )
 
 
-def _lab() -> str:
+def _lab_root() -> str:
     from runners.lab.root import current_root, describe
 
     with suppress(HostUnfit, OSError):
@@ -127,15 +136,15 @@ def _lab_refusal() -> str:
     if os.environ.get(LAB_VARIABLE):
         return "this is the lab"
     if platform.machine() != "x86_64":
-        return f"the lab is for x86_64, not {platform.machine()}"
+        return f"the lab runs on x86_64 only, not on {platform.machine()}"
     if shutil.which("apt-get") is None:
-        return "no apt-get to fetch its packages with"
+        return "apt-get, which downloads its packages, is missing"
     free = psutil.virtual_memory().available >> 20
     return "" if free >= recipe.FREE_MIB else f"only {free} MiB of memory are free"
 
 
-def _there(path: Path) -> bool:
-    """False also of what only root may see, like tracefs."""
+def _exists(path: Path) -> bool:
+    """False also for a path that only root may access, like tracefs."""
     try:
         return path.exists()
     except PermissionError:
@@ -143,9 +152,9 @@ def _there(path: Path) -> bool:
 
 
 def _try_huge_pages() -> tuple[int, str]:
-    """Pages that were given back, and why 16 MiB cannot be had, if they cannot."""
+    """Pages returned from killed sessions, and why 16 MiB cannot be reserved; empty if they can."""
     try:
-        returned = hugepages.give_back_of_the_dead()
+        returned = hugepages.reclaim_from_dead_sessions()
         with hugepages.reserve(_TRIED_HUGE_BYTES):
             return returned, ""
     except HostUnfit as error:

@@ -1,4 +1,4 @@
-"""The table of what the measurement needs of a host, and how one row of it is judged."""
+"""The table of what the measurement requires of a host, and how one row of it is evaluated."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import Literal
 
 from results.records.host_needs import Need, ProbeSupport
 from results.records.scenario import GIB, MIB
+from runners.lab.recipe import FREE_MIB
 
 from .facts import HostFacts
 
-# What is told, or how it follows from what was found out.
+# A text, or a function that derives it from the facts.
 Text = str | Callable[[HostFacts, ProbeSupport], str]
 Condition = Callable[[HostFacts, ProbeSupport], bool]
 
-_BUSY = 0.5  # load per CPU from which vCPU threads have to wait for each other's CPU
-_VM_FIX = "measure on bare metal for absolute figures; comparisons within one session hold here"
-_LAB_FIX = "or in a virtual machine: pausebench lab run"
+_BUSY = 0.5  # load per CPU above which vCPU threads have to wait for a CPU
+SUDO = "run pausebench with sudo"
+_VM_FIX = "use bare metal for absolute figures; comparisons within one session are valid here too"
+_LAB_FIX = "or use the lab: pausebench lab run"
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One thing that the measurement needs of a host, with all that is told of it.
+    """One requirement of the measurement on a host, with its texts.
 
-    `unmet` says what was found on a host that does not have it, and is empty on one that has.
+    `unmet` describes a host that does not meet it, and is empty on a host that does.
     """
 
     name: str
@@ -32,39 +34,39 @@ class Requirement:
     unmet: Text
     consequence: Text
     fix: Text
-    essential: bool | Condition = False  # without it nothing can be measured
+    essential: bool | Condition = False  # nothing can be measured without it
 
-    def judged(self, facts: HostFacts, support: ProbeSupport) -> Need:
-        def said(text: Text) -> str:
+    def evaluate(self, facts: HostFacts, support: ProbeSupport) -> Need:
+        def value(text: Text) -> str:
             return text if isinstance(text, str) else text(facts, support)
 
-        if not (found := said(self.unmet)):
-            return Need(self.name, "ok", said(self.met))
+        if not (found := value(self.unmet)):
+            return Need(self.name, "ok", value(self.met))
         essential = self.essential
         missing = essential(facts, support) if callable(essential) else essential
         state: Literal["missing", "limited"] = "missing" if missing else "limited"
-        return Need(self.name, state, found, said(self.consequence), said(self.fix))
+        return Need(self.name, state, found, value(self.consequence), value(self.fix))
 
 
-def _trial(name: str) -> Text:
-    """Why a trial failed; nothing when it did not."""
-    return lambda facts, _: facts.trials.get(name, "")
+def _reason_lacking(name: str) -> Text:
+    """Why the check of a capability failed; empty when it did not."""
+    return lambda facts, _: facts.capabilities.get(name, "")
 
 
-# --- texts of more than one condition -------------------------------------------------------
+# --- texts with more than one condition -----------------------------------------------------
 
 
 def _nested(facts: HostFacts, _: ProbeSupport) -> str:
     if not facts.hypervisor:
         return ""
     emulated = " (kvm_pvm: no hardware virtualization)" if "kvm_pvm" in facts.kvm_modules else ""
-    return f"this host is a virtual machine itself{emulated}"
+    return f"this host is itself a virtual machine{emulated}"
 
 
 def _no_tracefs(facts: HostFacts, _: ProbeSupport) -> str:
     if facts.tracefs:
         return ""
-    return "not mounted" if facts.root else "only root may see it"
+    return "not mounted" if facts.root else "accessible to root only"
 
 
 def _other_headers(_: HostFacts, support: ProbeSupport) -> str:
@@ -74,8 +76,10 @@ def _other_headers(_: HostFacts, support: ProbeSupport) -> str:
 
 
 def _huge_pages(facts: HostFacts, _: ProbeSupport) -> str:
-    back = f"; {facts.huge_returned} of a killed session given back" if facts.huge_returned else ""
-    return f"{facts.huge_free} free; more can be reserved for a run{back}"
+    returned = (
+        f"; {facts.huge_returned} returned from a killed session" if facts.huge_returned else ""
+    )
+    return f"{facts.huge_free} free; more can be reserved for a run{returned}"
 
 
 def _vfio_ways(facts: HostFacts, _: ProbeSupport) -> str:
@@ -86,27 +90,28 @@ def _vfio_ways(facts: HostFacts, _: ProbeSupport) -> str:
 def _no_vfio(facts: HostFacts, support: ProbeSupport) -> str:
     if facts.vfio or facts.iommufd:
         return "" if facts.iommu_groups else _vfio_ways(facts, support)
-    built = {"n": "this kernel was built without CONFIG_VFIO", "m": "not loaded"}
-    return f"no /dev/vfio/vfio: {built.get(facts.vfio_config, 'none')}"
+    built = {"n": "this kernel was built without CONFIG_VFIO", "m": "its module is not loaded"}
+    reason = built.get(facts.vfio_config, "")
+    return f"no /dev/vfio/vfio: {reason}" if reason else "no /dev/vfio/vfio"
 
 
 def _vfio_fix(facts: HostFacts, _: ProbeSupport) -> str:
-    fix = "another kernel" if facts.vfio_config == "n" else "modprobe vfio-pci"
+    fix = "use a kernel with CONFIG_VFIO" if facts.vfio_config == "n" else "modprobe vfio-pci"
     if facts.vfio or facts.iommufd:
-        fix = "boot with intel_iommu=on (AMD: on by itself), with the IOMMU on in the firmware"
-    return f"{fix}; {_LAB_FIX}"
+        fix = "enable the IOMMU in the firmware and boot with intel_iommu=on (AMD: on by default)"
+    return f"{fix}, {_LAB_FIX}"
 
 
 def _isolation_fix(facts: HostFacts, _: ProbeSupport) -> str:
     if facts.cpus < 4:
-        return "a host with 4 or more CPUs, some of them isolated (isolcpus=)"
-    return "isolcpus=2-3 nohz_full=2-3 on the kernel's command line"
+        return "use a host with 4 or more CPUs and isolate some of them (isolcpus=)"
+    return "boot with isolcpus=2-3 nohz_full=2-3 on the kernel command line"
 
 
 def _other_governor(facts: HostFacts, _: ProbeSupport) -> str:
     if facts.governor:
         return "" if facts.governor == "performance" else facts.governor
-    return "hidden by the hypervisor" if facts.hypervisor else "none: the firmware decides"
+    return "hidden by the hypervisor" if facts.hypervisor else "none: controlled by the firmware"
 
 
 def _governor_fix(facts: HostFacts, _: ProbeSupport) -> str:
@@ -132,30 +137,30 @@ def _load(facts: HostFacts, _: ProbeSupport) -> str:
     return f"{facts.load1:.2f} on {facts.cpus} CPUs"
 
 
-# --- the table, in the order in which it is shown -------------------------------------------
+# --- the table, in the order of display -----------------------------------------------------
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "root",
         met="yes",
         unmet=lambda facts, _: "" if facts.root else "not root",
-        consequence="neither BPF nor guest RAM can be read",
-        fix="run it with sudo",
+        consequence="BPF programs cannot be loaded and guest RAM cannot be read",
+        fix=SUDO,
         essential=True,
     ),
     Requirement(
         "KVM",
-        met=lambda facts, _: f"makes a VM and a vCPU ({', '.join(facts.kvm_modules) or 'kvm'})",
-        unmet=_trial("kvm"),
-        consequence="guests run under TCG: other blackouts than under KVM",
-        fix="modprobe kvm_intel or kvm_amd, with virtualization on in the firmware; in a virtual "
-        "machine let its host pass nested virtualization on",
+        met=lambda facts, _: f"creates a VM and a vCPU ({', '.join(facts.kvm_modules) or 'kvm'})",
+        unmet=_reason_lacking("kvm"),
+        consequence="guests run under TCG, with other blackouts than under KVM",
+        fix="enable virtualization in the firmware, then modprobe kvm_intel (AMD: kvm_amd); in a "
+        "virtual machine, enable nested virtualization on its host",
     ),
     Requirement(
         "KVM nesting",
-        met="none: this is the bare machine",
+        met="none: bare metal",
         unmet=_nested,
-        consequence="exits go through an outer hypervisor: longer blackouts, more spread",
+        consequence="exits go through an outer hypervisor: longer blackouts with more variance",
         fix=_VM_FIX,
     ),
     Requirement(
@@ -173,7 +178,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "" if support.bcc_version else "the distribution's bcc cannot be imported"
         ),
         consequence="no BPF program can be compiled",
-        fix="apt-get install python3-bpfcc, then `make setup`",
+        fix="apt-get install python3-bpfcc, then run `make setup`",
         essential=True,
     ),
     Requirement(
@@ -181,13 +186,13 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         met=lambda _, support: support.headers,
         unmet=_other_headers,
         consequence=lambda _, support: (
-            "enough for our probes; none may read a kernel struct through them"
+            "no effect on our probes, which read no kernel struct"
             if support.headers
             else "no BPF program can be compiled"
         ),
         fix=lambda _, support: (
             "apt-get install linux-headers-$(uname -r), "
-            f"{'where there are any' if support.headers else 'or any linux-headers-amd64'}"
+            f"{'if available' if support.headers else 'or linux-headers-amd64'}"
         ),
         essential=lambda _, support: not support.headers,
     ),
@@ -195,60 +200,60 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "BPF tracepoints",
         met="load and fire",
         unmet=lambda _, support: support.tracepoints,
-        consequence="the blackout cannot be seen",
-        fix="root, tracefs and a kernel with CONFIG_BPF_EVENTS",
+        consequence="the blackout cannot be measured",
+        fix="run as root, mount tracefs, and use a kernel with CONFIG_BPF_EVENTS",
         essential=True,
     ),
     Requirement(
         "BPF uprobes",
         met="load and fire",
         unmet=lambda _, support: support.uprobes,
-        consequence="the session's probes do not load: QEMU's functions cannot be seen",
-        fix="root and a kernel with CONFIG_UPROBE_EVENTS",
+        consequence="the probes cannot be loaded: QEMU's functions cannot be traced",
+        fix="run as root, and use a kernel with CONFIG_UPROBE_EVENTS",
         essential=True,
     ),
     Requirement(
         "BPF kprobes",
         met="load and fire",
         unmet=lambda _, support: support.kprobes,
-        consequence="pin and unpin events are not seen; the blackout does not need them",
-        fix="a kernel with CONFIG_KPROBES",
+        consequence="pin and unpin functions are not traced; the blackout does not need them",
+        fix="use a kernel with CONFIG_KPROBES",
     ),
     Requirement(
         "BPF fentry",
         met="load and fire",
         unmet=lambda _, support: support.fentry,
-        consequence="as for kprobes; either of the two is enough",
-        fix="a kernel with CONFIG_DEBUG_INFO_BTF and BPF trampolines, not locked down",
+        consequence="no effect: no probe uses it",
+        fix="use a kernel with CONFIG_DEBUG_INFO_BTF and BPF trampolines that is not locked down",
     ),
     Requirement(
         "perf, software",
         met="counts the task clock",
-        unmet=_trial("perf_software"),
-        consequence="no faults, switches or CPU time beside the blackout",
-        fix="root, or sysctl kernel.perf_event_paranoid=1",
+        unmet=_reason_lacking("perf_software"),
+        consequence="perf does not count page faults, context switches and CPU time",
+        fix="run as root, or sysctl kernel.perf_event_paranoid=1",
     ),
     Requirement(
         "perf, PMU",
         met="counts cycles",
-        unmet=_trial("perf_hardware"),
-        consequence="no cycles, instructions or cache misses",
-        fix="bare metal, or a virtual machine with a PMU (for QEMU: -cpu host,pmu=on)",
+        unmet=_reason_lacking("perf_hardware"),
+        consequence="cycles, instructions and cache misses are not counted",
+        fix="use bare metal, or a virtual machine with a PMU (QEMU: -cpu host,pmu=on)",
     ),
     Requirement(
         "huge pages, 2 MiB",
         met=_huge_pages,
         unmet=lambda facts, _: facts.huge_refusal,
         consequence="the hugetlb scenarios cannot run",
-        fix="as root: sysctl vm.nr_hugepages=512 (1 GiB), or hugepages=512 on the kernel's command "
-        "line",
+        fix="as root: sysctl vm.nr_hugepages=512 (1 GiB), or boot with hugepages=512 on the kernel "
+        "command line",
     ),
     Requirement(
         "memlock",
         met="16 MiB can be locked",
-        unmet=_trial("lock_memory"),
+        unmet=_reason_lacking("lock_memory"),
         consequence="scenarios with --mem-lock and pinned buffers fail",
-        fix="run as root, or raise it: ulimit -l unlimited",
+        fix="run as root, or raise the limit: ulimit -l unlimited",
     ),
     Requirement(
         "free memory",
@@ -256,51 +261,51 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         unmet=lambda facts, _: (
             "" if facts.available_bytes >= GIB else f"{facts.available_bytes // MIB} MiB"
         ),
-        consequence="guests may be swapped or killed",
-        fix="end other work, or measure with less --ram",
+        consequence="guests may be swapped out or killed",
+        fix="stop other programs, or use less --ram",
     ),
     Requirement(
         "kcmp",
-        met="tells open files apart",
-        unmet=_trial("kcmp"),
-        consequence="no proof that old's and new's descriptors are one open file",
-        fix="root and a kernel with CONFIG_KCMP",
+        met="distinguishes open files",
+        unmet=_reason_lacking("kcmp"),
+        consequence="no proof that old and new QEMU share the same open files",
+        fix="run as root, and use a kernel with CONFIG_KCMP",
     ),
     Requirement(
         "pagemap",
         met="shows page frame numbers",
-        unmet=_trial("pagemap"),
+        unmet=_reason_lacking("pagemap"),
         consequence="no proof that guest RAM stays in the same physical pages",
-        fix="run as root, in the host's own user namespace",
+        fix="run as root in the initial user namespace",
     ),
     Requirement(
         "io_uring",
         met="pins registered buffers",
-        unmet=_trial("io_uring"),
-        consequence="no long-term pins without a device, so no pin proof",
-        fix="sysctl kernel.io_uring_disabled=0, and a kernel with CONFIG_IO_URING",
+        unmet=_reason_lacking("io_uring"),
+        consequence="without an assigned device there are no long-term pins, and no proof for them",
+        fix="sysctl kernel.io_uring_disabled=0, and use a kernel with CONFIG_IO_URING",
     ),
     Requirement(
         "VFIO and IOMMU",
         met=_vfio_ways,
         unmet=_no_vfio,
-        consequence="no guest with a passed-through device can be measured",
+        consequence="guests with assigned devices cannot be measured on this host",
         fix=_vfio_fix,
     ),
     Requirement(
         "VFIO in the lab",
         met=lambda facts, _: (
-            f"ready: {facts.lab}" if facts.lab else "can be made (a minute, 1 GB in the cache)"
+            f"ready: {facts.lab}" if facts.lab else "can be built (a minute, 1 GB in the cache)"
         ),
         unmet=lambda facts, _: facts.lab_refusal,
-        consequence="assigned devices cannot be measured in the lab either",
-        fix="an x86_64 Debian with 4 GiB of free memory",
+        consequence="guests with assigned devices cannot be measured in the lab",
+        fix=f"use an x86_64 Debian host with {FREE_MIB / 1024:.1f} GiB of free memory",
     ),
     Requirement(
         "CPU isolation",
         met=lambda facts, _: f"CPUs {facts.isolated}",
         unmet=lambda facts, _: "" if facts.isolated else f"none of {facts.cpus} CPUs",
-        consequence="other work may run on a vCPU's CPU: more spread",
+        consequence="other tasks may run on a vCPU's CPU: more variance",
         fix=_isolation_fix,
     ),
     Requirement(
@@ -308,9 +313,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         met="performance",
         unmet=_other_governor,
         consequence=lambda facts, _: (
-            "the clock varies with load"
+            "the clock frequency varies with the load"
             if facts.governor
-            else "the clock may vary unseen; A/B order is interleaved against that"
+            else "the clock frequency may vary unnoticed; comparisons interleave A and B for that"
         ),
         fix=_governor_fix,
     ),
@@ -318,14 +323,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "swap",
         met=_swap,
         unmet=_swap_used,
-        consequence="guest RAM may be read back from disk in the blackout",
-        fix="swapoff -a while measuring, with memory to spare",
+        consequence="guest RAM may have to be read back from disk in the blackout",
+        fix="swapoff -a while measuring, if there is enough free memory",
     ),
     Requirement(
         "KSM",
         met=lambda facts, _: "off" if facts.ksm else "none",
         unmet=lambda facts, _: "" if facts.ksm in ("", "0") else "merges pages",
-        consequence="a scanner takes CPU time and write-protects guest pages",
+        consequence="its scanner takes CPU time and write-protects guest pages",
         fix="echo 0 > /sys/kernel/mm/ksm/run",
     ),
     Requirement(
@@ -334,7 +339,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         unmet=lambda facts, support: (
             _thp(facts, support) if facts.thp_shmem in ("always", "force") else ""
         ),
-        consequence="shared guest RAM gets huge pages by chance: boots differ",
+        consequence="shared guest RAM gets huge pages in some boots and not in others",
         fix="echo never > /sys/kernel/mm/transparent_hugepage/shmem_enabled",
     ),
     Requirement(
@@ -343,7 +348,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         unmet=lambda facts, support: (
             _load(facts, support) if facts.load1 > _BUSY * facts.cpus else ""
         ),
-        consequence="vCPUs wait for a CPU: longer and more scattered blackouts",
-        fix="let other work end first",
+        consequence="vCPUs wait for a CPU: longer blackouts with more variance",
+        fix="stop other programs, or wait for them to finish",
     ),
 )

@@ -1,4 +1,4 @@
-"""Facts about the host: metadata of a session, and load around a run."""
+"""Facts about the host, as metadata of a session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CPUS = SYS / "devices/system/cpu"
 
 
 def read_text(path: Path) -> str:
-    """Content of a small file of /proc or /sys, stripped; empty when it cannot be read."""
+    """Content of a small /proc or /sys file, stripped; empty when it cannot be read."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:
@@ -25,9 +25,9 @@ def read_text(path: Path) -> str:
 
 
 def environment() -> dict[str, str]:
-    """What may explain a difference between two sessions, as text; what is unknown is left out."""
+    """Facts that may explain a difference between two sessions, as text; unknown ones omitted."""
     cpu = cpu_facts(read_text(PROC / "cpuinfo"))
-    # In the lab every other fact is the lab's: this one names what it runs on.
+    # In the lab all other facts describe the lab: this one names the host that it runs on.
     lab = {"lab": os.environ[LAB_VARIABLE]} if os.environ.get(LAB_VARIABLE) else {}
     uname = os.uname()
     facts = {
@@ -62,7 +62,7 @@ def environment() -> dict[str, str]:
 
 
 def cpu_facts(cpuinfo: str) -> dict[str, str]:
-    """The first processor's lines of /proc/cpuinfo."""
+    """The first CPU's fields in /proc/cpuinfo."""
     facts: dict[str, str] = {}
     for line in cpuinfo.split("\n\n")[0].splitlines():
         name, colon, value = line.partition(":")
@@ -72,7 +72,7 @@ def cpu_facts(cpuinfo: str) -> dict[str, str]:
 
 
 def selected(choices: str) -> str:
-    """The chosen word of a file like `always [madvise] never`."""
+    """The selected word of a sysfs file like `always [madvise] never`."""
     match = re.search(r"\[(\w+)\]", choices)
     return match[1] if match else choices
 
@@ -85,7 +85,7 @@ def _distribution() -> str:
 
 
 def mitigations(directory: Path) -> str:
-    """Each CPU vulnerability that is not absent, with the kernel's answer to it."""
+    """Each vulnerability that affects this CPU, with the kernel's mitigation."""
     if not directory.is_dir():
         return ""
     states = ((entry.name, read_text(entry)) for entry in sorted(directory.iterdir()))
@@ -93,7 +93,7 @@ def mitigations(directory: Path) -> str:
 
 
 def kvm_parameters(modules: Path) -> str:
-    """Parameters of every loaded kvm module, `kvm.halt_poll_ns=200000 …`."""
+    """Parameters of all loaded kvm modules, `kvm.halt_poll_ns=200000 …`."""
     found = []
     for module in sorted(modules.glob("kvm*")):
         directory = module / "parameters"
@@ -111,7 +111,7 @@ def governor() -> str:
 
 
 def _huge_pages() -> str:
-    """`128 of 2048 kB, 0 free; …` for every size that has any."""
+    """`128 of 2048 kB, 0 free; …` for every page size in use, else `none`."""
     found = []
     for pool in sorted((SYS / "kernel/mm/hugepages").glob("hugepages-*")):
         if (number := read_text(pool / "nr_hugepages")) not in ("", "0"):

@@ -1,4 +1,4 @@
-"""2 MiB huge pages: reserved when they are needed, given back after, also after a crash."""
+"""2 MiB huge pages: reserved for a session and returned after it, even after a crash."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from runners.system.syscalls import MNT_DETACH, mount, unmount
 
 PAGE_BYTES = 2 << 20
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
-# Who needs how many pages and who added how many, so that two sessions do not count on the same
-# free pages, and the next one can give back what a killed one added.
+# How many pages each session needs and added to the pool, so that two sessions do not rely on the
+# same free pages, and the next session can return what a killed one added.
 STATE = Path("/run/pausebench/hugepages.json")
 _COMPACT = Path("/proc/sys/vm/compact_memory")
 _MOUNTS = Path("/proc/self/mounts")
@@ -27,7 +27,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Huge pages that one session counts on, and how many of them it added to the pool."""
+    """Huge pages that one session relies on, and how many of them it added to the pool."""
 
     pid: int
     started: int
@@ -39,111 +39,113 @@ class Reservation:
 
 
 def free_pages() -> int:
-    """Huge pages that nobody holds and nobody has reserved. 0 where the host has no pool."""
+    """Huge pages that are neither in use nor reserved. 0 when the host has no pool."""
     return max(0, _read("free_hugepages") - _read("resv_hugepages"))
 
 
 @contextmanager
 def reserve(bytes_needed: int) -> Iterator[None]:
-    """Have `bytes_needed` free in huge pages inside the block; add to the pool only what lacks.
+    """Provide `bytes_needed` of free huge pages inside the block, growing the pool if needed.
 
-    Raises HostUnfit with the fix when the host cannot give them.
+    Raises HostUnfit with the fix when there is not enough memory.
     """
     if bytes_needed <= 0:
         yield
         return
-    made = _grow(-(-bytes_needed // PAGE_BYTES))
+    reservation = _grow(-(-bytes_needed // PAGE_BYTES))
     try:
         yield
     finally:
         with _ledger() as reservations:
-            reservations.remove(made)
-            _shrink(made.added)
+            reservations.remove(reservation)
+            _shrink(reservation.added)
 
 
 def _grow(pages: int) -> Reservation:
-    """Add what lacks to `pages` free ones, beside what other sessions count on."""
+    """Grow the pool until `pages` are free in addition to those that other sessions rely on."""
     if not POOL.is_dir():
-        raise HostUnfit("no 2 MiB huge pages on this kernel: it needs CONFIG_HUGETLBFS")
+        raise HostUnfit(
+            "this kernel has no 2 MiB huge pages: boot a kernel built with CONFIG_HUGETLBFS"
+        )
     with _ledger() as reservations:
-        _give_back(reservations)
-        others = sum(made.pages for made in reservations)
+        _reclaim(reservations)
+        others = sum(reservation.pages for reservation in reservations)
         before = _persistent()
         try:
-            had = _fill(pages + others)
-            if had < pages + others:
-                raise HostUnfit(_refusal(pages, max(0, had - others), others))
+            free = _fill(pages + others)
+            if free < pages + others:
+                raise HostUnfit(_shortage(pages, max(0, free - others), others))
         except BaseException:
             _shrink(_persistent() - before)
             raise
         me, added = os.getpid(), _persistent() - before
-        reservations.append(made := Reservation(me, start_time(me), pages, added))
-        return made
+        reservations.append(reservation := Reservation(me, start_time(me), pages, added))
+        return reservation
 
 
 def _fill(pages: int) -> int:
-    """Try to have `pages` free; how many are free then."""
+    """Try to get `pages` free pages; returns how many are free afterwards."""
     for attempt in range(2):
         if (lacking := pages - free_pages()) <= 0:
             break
         if attempt:
             _compact()
-        # Surplus pages (of a QEMU that is still ending) count in nr and not in the persistent
-        # pool: from nr on, growth gives free pages rather than adopting those.
+        # Surplus pages (of a QEMU that is still exiting) count in nr_hugepages but not in the
+        # persistent pool: growth from nr_hugepages on adds free pages instead of adopting those.
         _write(_read("nr_hugepages") + lacking)
     return free_pages()
 
 
-def _refusal(pages: int, had: int, others: int) -> str:
-    beside = f" beside the {others} of another session" if others else ""
+def _shortage(pages: int, available: int, others: int) -> str:
+    besides = f" besides the {others} of another session" if others else ""
     return (
-        f"{pages} free huge pages of 2 MiB are needed and only {had} can be had{beside}: free "
-        f"memory, choose less --ram, or reserve them at boot (hugepages={pages} on the kernel's "
+        f"{pages} free huge pages of 2 MiB are needed, only {available} are available{besides}: "
+        f"free memory, use less --ram, or reserve them at boot (hugepages={pages} on the kernel "
         "command line)"
     )
 
 
 def _shrink(pages: int) -> None:
-    """Take pages out of the pool again.
+    """Remove pages from the pool.
 
-    The kernel never takes one that is in use or reserved: it makes it surplus, to go when it is
-    let go (set_max_huge_pages in Linux's mm/hugetlb.c).
+    The kernel never removes a page that is in use or reserved: it turns it into a surplus page,
+    which is freed on release (set_max_huge_pages in Linux's mm/hugetlb.c).
     """
     if pages > 0:
         _write(max(0, _persistent() - pages))
 
 
 def _persistent() -> int:
-    """The pool's size as it was set; nr_hugepages counts surplus pages too."""
+    """The configured size of the pool; nr_hugepages also counts surplus pages."""
     return _read("nr_hugepages") - _read("surplus_hugepages")
 
 
-def give_back_of_the_dead() -> int:
-    """Return what killed sessions left: pages in the pool, and mounts. How many pages that was.
+def reclaim_from_dead_sessions() -> int:
+    """Return pages that killed sessions added to the pool, and remove their mounts.
 
-    Raises HostUnfit when that takes root.
+    Returns the number of pages. Raises HostUnfit without root.
     """
     for (pid, started), directory in our_mounts(_MOUNTS.read_text()):
         if not still_runs(pid, started):
             _unmount(directory)
-    with suppress(PermissionError):  # the ledger says then what to do
+    with suppress(PermissionError):  # _ledger raises with the fix
         if not STATE.exists():
             return 0
     with _ledger() as reservations:
-        return _give_back(reservations)
+        return _reclaim(reservations)
 
 
-def _give_back(reservations: list[Reservation]) -> int:
-    dead = [made for made in reservations if not made.alive()]
-    for made in dead:
-        _shrink(made.added)
-        reservations.remove(made)
-    return sum(made.added for made in dead)
+def _reclaim(reservations: list[Reservation]) -> int:
+    dead = [reservation for reservation in reservations if not reservation.alive()]
+    for reservation in dead:
+        _shrink(reservation.added)
+        reservations.remove(reservation)
+    return sum(reservation.added for reservation in dead)
 
 
 @contextmanager
 def _ledger() -> Iterator[list[Reservation]]:
-    """The state file under a lock; written back whatever happens to its user."""
+    """The reservations in the state file, under a lock; always written back."""
     try:
         STATE.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.fdopen(os.open(STATE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
@@ -158,14 +160,14 @@ def _ledger() -> Iterator[list[Reservation]]:
         finally:
             handle.seek(0)
             handle.truncate()
-            json.dump({"boot": boot, "claims": [asdict(made) for made in reservations]}, handle)
+            json.dump({"boot": boot, "claims": [asdict(r) for r in reservations]}, handle)
 
 
 def read_reservations(text: str, boot: str) -> list[Reservation]:
-    """Those of a state file. One that is broken or of another boot tells nothing of this pool."""
+    """Reservations in a state file; none when it is malformed or from another boot."""
     try:
-        kept = json.loads(text)
-        return [Reservation(**entry) for entry in kept["claims"]] if kept["boot"] == boot else []
+        state = json.loads(text)
+        return [Reservation(**entry) for entry in state["claims"]] if state["boot"] == boot else []
     except (ValueError, TypeError, KeyError):
         return []
 
@@ -185,14 +187,14 @@ def _write(pages: int) -> None:
 
 
 def _compact() -> None:
-    # A kernel without compaction gives what it has.
+    # A kernel without compaction lacks this file.
     with suppress(OSError):
         _COMPACT.write_text("1")
 
 
 @contextmanager
 def mounted_hugetlbfs(parent: Path) -> Iterator[Path]:
-    """A private hugetlbfs of 2 MiB pages in `parent`, unmounted at the end.
+    """Mount a private hugetlbfs of 2 MiB pages in `parent`, and unmount it afterwards.
 
     Raises HostUnfit when it cannot be mounted.
     """
@@ -210,21 +212,21 @@ def mounted_hugetlbfs(parent: Path) -> Iterator[Path]:
 
 
 def our_mounts(mounts: str) -> list[tuple[tuple[int, int], Path]]:
-    """Our hugetlbfs mounts in the text of /proc/self/mounts: ((pid, start time), directory)."""
+    """Our hugetlbfs mounts in /proc/self/mounts, as ((pid, start time), directory)."""
     found = re.findall(r"^pausebench-(\d+)-(\d+) (\S+) hugetlbfs ", mounts, re.MULTILINE)
     return [((int(pid), int(start)), Path(_unescape(where))) for pid, start, where in found]
 
 
 def _unescape(field: str) -> str:
-    """Blanks and backslashes are octal in /proc/self/mounts."""
+    """/proc/self/mounts escapes white space and backslashes in octal."""
     return re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def _unmount(directory: Path) -> None:
     with suppress(OSError):
         for entry in directory.iterdir():
-            entry.unlink(missing_ok=True)  # a detached mount would keep a file's pages
+            entry.unlink(missing_ok=True)  # files keep their pages in a detached mount
     with suppress(OSError):
-        unmount(directory, MNT_DETACH)  # a QEMU that is still ending must not keep the mount
+        unmount(directory, MNT_DETACH)  # a QEMU that is still exiting must not block it
     with suppress(OSError):
         directory.rmdir()

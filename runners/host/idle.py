@@ -1,4 +1,4 @@
-"""Whether the host is quiet enough to measure on, and the lock that keeps a second job away."""
+"""Waiting until the host is idle enough to measure, and a lock against a second nightly job."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How busy the host's CPUs were, in percent of all of them, and with what."""
+    """CPU use of the host in percent of all CPUs, and the busiest processes."""
 
     busy_percent: float
     steal_percent: float
     busiest: tuple[str, ...]
 
-    def told(self) -> str:
-        """`busy 43 % (qemu-system-x86 12345 91 %)`."""
+    def describe(self) -> str:
+        """`CPUs busy 43 % (qemu-system-x86 12345 91 %)`."""
         by = f" ({', '.join(self.busiest)})" if self.busiest else ""
         stolen = f", steal {self.steal_percent:.0f} %" if self.steal_percent >= 1 else ""
         return f"CPUs busy {self.busy_percent:.0f} %{stolen}{by}"
 
 
 def measure_load(seconds: float = _SAMPLE_SECONDS) -> Load:
-    """Look at the host for `seconds`; our own process counts as the idle it is."""
+    """Measure the host's load for `seconds`. Our own process is idle meanwhile and not named."""
     processes = {}
     for process in psutil.process_iter(["name"]):
         try:
@@ -60,40 +60,46 @@ def measure_load(seconds: float = _SAMPLE_SECONDS) -> Load:
     return Load(max(0.0, 100.0 - idle), steal, named)
 
 
-def wait_until_quiet(
+def wait_until_idle(
     busy_percent: float,
     wait_seconds: float,
-    tell: Callable[[str], None],
-    look: Callable[[], Load] = measure_load,
+    progress: Callable[[str], None],
+    measure: Callable[[], Load] = measure_load,
     clock: Callable[[], float] = time.monotonic,
 ) -> Load | None:
-    """Wait for several quiet looks in a row. None when it is quiet, else the last load seen."""
+    """Wait for several idle samples in a row, each with at most `busy_percent` of CPU use.
+
+    Returns None when the host is idle, or the last load when it is still busy after
+    `wait_seconds`.
+    """
     deadline = clock() + wait_seconds
-    quiet = 0
-    told = False
+    idle = 0
+    reported = False
     while True:
-        load = look()
-        quiet = quiet + 1 if load.busy_percent <= busy_percent else 0
-        if quiet >= _SAMPLES:
+        load = measure()
+        idle = idle + 1 if load.busy_percent <= busy_percent else 0
+        if idle >= _SAMPLES:
             return None
-        if quiet == 0:
+        if idle == 0:
             if clock() >= deadline:
                 return load
-            if not told:
-                tell(f"waiting for a quiet host: {load.told()}, wanted {busy_percent:g} %")
-                told = True
+            if not reported:
+                progress(
+                    f"waiting for an idle host: {load.describe()}, the limit is {busy_percent:g} %"
+                )
+                reported = True
 
 
 @contextmanager
 def host_lock(directory: Path | None = None) -> Iterator[None]:
-    """Held by one nightly job of the host at a time; the kernel lets go of it with the process.
+    """A lock that one nightly job per host holds; the kernel releases it when the process exits.
 
-    Raises HostUnfit when another holds it, and names that process.
+    Raises HostUnfit, with the pid of the holder, when another process holds it.
     """
     place = directory or _lock_directory()
     path = place / LOCK_NAME
     try:
-        # Anybody may make files there: neither a link elsewhere nor a FIFO is followed.
+        # The directory is world-writable: follow no symbolic link and do not block on a FIFO.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         handle = os.open(path, flags, 0o600)
     except OSError as error:
@@ -104,8 +110,8 @@ def host_lock(directory: Path | None = None) -> Iterator[None]:
         except OSError:
             holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
             raise HostUnfit(
-                f"another nightly job measures on this host (process {holder}, lock {path}): "
-                "wait for it or end it"
+                f"another nightly job is running on this host (pid {holder}, lock {path}): "
+                "wait for it to finish, or stop it"
             ) from None
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)

@@ -1,4 +1,4 @@
-"""How busy the host is while a guest is updated: CPU time of others, steal, pressure."""
+"""Load of the host during an update: CPU time of other processes, steal, CPU pressure."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class LoadSnapshot:
     context_switches: int
     load1: float
     ns: int = 0  # CLOCK_MONOTONIC
-    own_s: float = 0.0  # CPU time of this process, its ended children and the named processes
+    own_s: float = 0.0  # CPU time of this process, its reaped children and the given processes
     waiting_us: int | None = None
 
 
 def load_snapshot(pids: Iterable[int] = ()) -> LoadSnapshot:
-    """CPU time, steal and context switches of the whole host so far, and how much is our own.
+    """CPU time, steal and context switches of the host since boot, and our share of CPU time.
 
-    `pids` are the children that live now; those that have ended are known to the kernel.
+    `pids` are the running children; os.times covers those that have been reaped.
     """
     times = psutil.cpu_times()
     total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
@@ -49,7 +49,7 @@ def load_snapshot(pids: Iterable[int] = ()) -> LoadSnapshot:
 
 
 def _cpu_s(pid: int) -> float:
-    """CPU time of a process; 0 once it is gone, as it then counts as an ended child."""
+    """CPU time of a process; 0 once it has exited, as it then counts as a reaped child."""
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.Error:
@@ -58,13 +58,13 @@ def _cpu_s(pid: int) -> float:
 
 
 def _waiting_us(pressure: str) -> int | None:
-    """`total` of the line `some` of /proc/pressure/cpu; None without pressure information."""
+    """`total` of the line `some` in /proc/pressure/cpu; None without pressure information."""
     match = re.search(r"^some .*total=(\d+)", pressure, re.MULTILINE)
     return int(match[1]) if match else None
 
 
 def host_state(before: LoadSnapshot, after: LoadSnapshot) -> HostState:
-    """What the host did between two snapshots; CPU use in percent of all CPUs together."""
+    """Load of the host between two snapshots; CPU use in percent of all CPUs."""
     span = after.total_s - before.total_s
     return HostState(
         load1=after.load1,

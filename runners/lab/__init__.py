@@ -1,1 +1,1 @@
-"""The lab: a virtual machine with an IOMMU, VFIO and KVM, for hosts that have none of these."""
+"""The lab: a virtual machine with an IOMMU, VFIO and KVM, for hosts that lack these."""

@@ -1,4 +1,4 @@
-"""Booting the lab: virtme-ng under TCG with an emulated IOMMU, watched and bounded in time."""
+"""Booting the lab: virtme-ng under TCG with an emulated IOMMU, with progress and time limits."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ import psutil
 
 from results.errors import HostUnfit, PausebenchError
 from results.records.scenario import MIB
-from runners.system.child import dying_with_us, kill_group, owner_name
+from runners.system.child import die_with_parent, kill_group, owner_name
 
 from . import recipe
 from .root import LabRoot, compile_python
 
 _ROOMS = ("bench", "probes", "runners", "results", "reports")
-_ATTEMPTS = 2  # one boot in some dozens hangs before it runs anything
+_ATTEMPTS = 2  # one boot in a few dozen hangs before it runs anything
 _BOOT_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be run in the lab."""
+    """A command to run in the lab."""
 
-    arguments: tuple[str, ...]  # the command, with pausebench's packages on Python's path
+    arguments: tuple[str, ...]  # run with pausebench's packages on Python's path
     devices: tuple[recipe.LabDevice, ...]
     environment: Mapping[str, str]
     limit_s: int
@@ -43,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What came of it. `store` is a directory that goes when the context ends."""
+    """The result of a job. `store` is a directory that is deleted when the context ends."""
 
     status: int
     store: Path
@@ -52,16 +52,16 @@ class Finished:
 
 
 @contextmanager
-def lab_run(root: LabRoot, job: Job, tell: Callable[[str], None]) -> Iterator[Finished]:
-    """Boot the lab, run the job, and yield what it left; nothing of it stays afterwards.
+def lab_run(root: LabRoot, job: Job, progress: Callable[[str], None]) -> Iterator[Finished]:
+    """Boot the lab, run the job and yield its result; everything is deleted afterwards.
 
-    Raises HostUnfit when it does not boot or does not end in time.
+    Raises HostUnfit when the lab does not boot or does not finish in time.
     """
     free = psutil.virtual_memory().available // MIB
     if free < recipe.FREE_MIB:
         raise HostUnfit(
-            f"the lab takes {recipe.MEMORY_MIB} MiB of memory and {free} MiB are available here: "
-            "end other work"
+            f"the lab needs {recipe.FREE_MIB} MiB of free memory and {free} MiB are available: "
+            "stop other programs"
         )
     with _private_directory() as directory:
         share = directory / "share"
@@ -71,32 +71,32 @@ def lab_run(root: LabRoot, job: Job, tell: Callable[[str], None]) -> Iterator[Fi
             (share / name).write_text(content)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                yield _boot_and_wait(root, job, directory, share, tell)
+                yield _boot_and_wait(root, job, directory, share, progress)
                 return
             except _NotBooted as error:
                 if attempt == _ATTEMPTS:
                     raise HostUnfit(str(error)) from error
-                tell(f"{error}; once more")
+                progress(f"{error}; retrying")
 
 
 class _NotBooted(PausebenchError):
-    """The lab did not get as far as its job."""
+    """The lab did not start its job."""
 
 
 def stage_code(root: LabRoot, into: Path) -> None:
-    """This very pausebench, with bytecode for the lab's Python: compiling there takes long."""
+    """Copy this pausebench, with bytecode for the lab's Python: compiling there is slow."""
     into.mkdir()
     for room in _ROOMS:
         spec = util.find_spec(room)
         if spec is None or not spec.submodule_search_locations:
-            raise HostUnfit(f"pausebench's own package {room} cannot be found")
+            raise HostUnfit(f"pausebench's package {room} is missing: reinstall pausebench")
         skipped = shutil.ignore_patterns("__pycache__", "test_*", "conftest.py")
         shutil.copytree(spec.submodule_search_locations[0], into / room, ignore=skipped)
     compile_python(root, into, "/lab/code")
 
 
 def _boot_and_wait(
-    root: LabRoot, job: Job, directory: Path, share: Path, tell: Callable[[str], None]
+    root: LabRoot, job: Job, directory: Path, share: Path, progress: Callable[[str], None]
 ) -> Finished:
     for name in ("output", "progress", "status"):
         (share / name).unlink(missing_ok=True)
@@ -114,9 +114,9 @@ def _boot_and_wait(
     with console.open("wb") as output:
         process = _start(root, argv, directory, output)
         try:
-            _follow(process, share, job.limit_s, tell, console)
+            _follow(process, share, job.limit_s, progress, console)
         finally:
-            kill_group(process)  # virtme-run, and the QEMU that it started
+            kill_group(process)  # virtme-run and its QEMU
             process.wait()
     status = _text(share / "status").strip()
     return Finished(
@@ -128,10 +128,10 @@ def _follow(
     process: subprocess.Popen[bytes],
     share: Path,
     limit_s: int,
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
     console: Path,
 ) -> None:
-    """Pass progress on until the lab has ended. Raises HostUnfit, _NotBooted."""
+    """Forward progress until the lab's job has finished. Raises HostUnfit, _NotBooted."""
     started = time.monotonic()
     shown = 0
     while True:
@@ -139,7 +139,7 @@ def _follow(
         text = _text(share / "progress")
         complete = text.rfind("\n") + 1
         for line in text[shown:complete].splitlines():
-            tell(line)
+            progress(line)
         shown = max(shown, complete)
         if (share / "status").exists():
             return
@@ -147,25 +147,25 @@ def _follow(
         booted = (share / "progress").exists()
         if ended:
             kind = HostUnfit if booted else _NotBooted
-            raise kind(f"the lab ended before its job did: {_last_words(share, console)}")
+            raise kind(f"the lab exited before its job finished: {_last_line(share, console)}")
         if not booted and spent > _BOOT_LIMIT_S:
             raise _NotBooted(f"the lab did not boot in {_BOOT_LIMIT_S:.0f} s")
         if spent > limit_s + _BOOT_LIMIT_S:
             raise HostUnfit(
-                f"the lab was ended after {spent:.0f} s ({_last_words(share, console)}): give it "
-                "more time with --time-limit, or less to do (--boots, --updates)"
+                f"the lab was killed after {spent:.0f} s ({_last_line(share, console)}): raise "
+                "--time-limit, or lower --boots or --updates"
             )
         time.sleep(0.1)
 
 
-def _last_words(share: Path, console: Path) -> str:
+def _last_line(share: Path, console: Path) -> str:
     lines = _text(share / "progress").split("\n") + _text(console)[-2000:].splitlines()
-    words = [line.strip() for line in lines if line.strip()]
-    return words[-1][-200:] if words else "it said nothing"
+    printed = [line.strip() for line in lines if line.strip()]
+    return printed[-1][-200:] if printed else "no output"
 
 
-def interactive(root: LabRoot, devices: Sequence[recipe.LabDevice]) -> int:
-    """A shell in the lab, with this pausebench in /lab/code; returns its exit status."""
+def run_shell(root: LabRoot, devices: Sequence[recipe.LabDevice]) -> int:
+    """Run a shell in the lab, with this pausebench in /lab/code; returns its exit status."""
     with _private_directory() as directory:
         share = directory / "share"
         share.mkdir()
@@ -177,7 +177,7 @@ def interactive(root: LabRoot, devices: Sequence[recipe.LabDevice]) -> int:
 def virtme_argv(
     root: LabRoot, devices: Sequence[recipe.LabDevice], directory: Path, more: Sequence[str]
 ) -> list[str]:
-    """argv of virtme-run. The front-end `vng` would pass all of it through a shell."""
+    """argv of virtme-run. Its front end `vng` would pass everything through a shell."""
     options = [word for name in recipe.KERNEL_OPTIONS for word in ("-a", name)]
     return [
         *(sys.executable, str(root.tools / "bin/virtme-run")),
@@ -203,18 +203,18 @@ def _disk(directory: Path, devices: Sequence[recipe.LabDevice]) -> Path:
 
 
 def _qemu(directory: Path) -> Path:
-    """QEMU that ends with us: virtme-run forks it, so that only the kernel can see to that."""
+    """A wrapper for a QEMU that dies with its parent, virtme-run, which forks it."""
     found = shutil.which("qemu-system-x86_64")
     if found is None:
-        raise HostUnfit("the lab needs qemu-system-x86_64 on PATH: make setup")
+        raise HostUnfit("the lab needs qemu-system-x86_64 on PATH: run `make setup`")
     wrapper = directory / "qemu"
-    wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(dying_with_us([found]))} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(die_with_parent([found]))} "$@"\n')
     wrapper.chmod(0o700)
     return wrapper
 
 
 def _environment(root: LabRoot, directory: Path) -> dict[str, str]:
-    """The root's kmod as `modprobe`, and temporary files where they are taken away."""
+    """The root's kmod as `modprobe`, and temporary files in a directory that is deleted."""
     programs = directory / "bin"
     programs.mkdir(exist_ok=True)
     modprobe = programs / "modprobe"
@@ -231,7 +231,7 @@ def _start(
     root: LabRoot, argv: Sequence[str], directory: Path, output: BinaryIO
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        dying_with_us(argv),
+        die_with_parent(argv),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -243,7 +243,7 @@ def _start(
 
 @contextmanager
 def _private_directory() -> Iterator[Path]:
-    # By this name `run` knows what it may clear away after a killed session.
+    # The name lets a later session delete the directory when this one is killed.
     directory = Path(tempfile.mkdtemp(prefix=f"{owner_name()}-"))
     try:
         yield directory

@@ -1,7 +1,8 @@
-"""The lab's root: packages of one suite unpacked beside the host's own, cached by their versions.
+"""The lab's root file system: packages of one suite, unpacked and cached by their versions.
 
-Nothing is installed or configured on the host. What maintainer scripts would do and the lab needs
-(users, the linker's cache, module dependencies, bytecode) is done here, by the root's own programs.
+Nothing is installed or configured on the host. What the lab needs of the maintainer scripts' work
+(users, the linker's cache, module dependencies, bytecode) is done here, with the root's own
+programs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from results.errors import HostUnfit
 from runners.builds.cache import PACKAGES as ARCHIVES
-from runners.builds.cache import Tell, cache_directory, locked
+from runners.builds.cache import ReportProgress, cache_directory, locked
 from runners.debian.private_apt import Package, PrivateApt
 from runners.debian.suites import Suite, suite_sources
 
@@ -45,7 +46,7 @@ class LabRoot:
     kernel: str  # release
     kernel_package: str  # version of its package
     qemu: str  # package version
-    python: str  # 3.13
+    python: str  # e.g. 3.13
     recipe: int
     python_packages: tuple[str, ...]
     made: str
@@ -56,7 +57,7 @@ class LabRoot:
 
     @property
     def tools(self) -> Path:
-        """Python packages of the host's side: virtme-ng."""
+        """Python packages that run on the host: virtme-ng."""
         return self.path / _TOOLS
 
     @property
@@ -64,7 +65,7 @@ class LabRoot:
         return self.tree / "usr/lib/modules" / self.kernel / "vmlinuz"
 
     def program(self, name: str, *words: str, as_name: str = "") -> list[str]:
-        """argv that runs one of the root's programs on the host, by the root's own loader."""
+        """argv that runs one of the root's programs on the host, with the root's own loader."""
         libraries = f"{self.tree}/usr/lib/x86_64-linux-gnu:{self.tree}/usr/lib"
         loader = [str(self.tree / "usr/lib64/ld-linux-x86-64.so.2")]
         if as_name:
@@ -77,7 +78,7 @@ def lab_directory() -> Path:
 
 
 def roots() -> list[LabRoot]:
-    """Whole roots in the cache, newest first."""
+    """Complete roots in the cache, newest first."""
     found = []
     for record in lab_directory().glob(f"*/{_RECORD}"):
         try:
@@ -85,35 +86,37 @@ def roots() -> list[LabRoot]:
             fields["python_packages"] = tuple(fields["python_packages"])
             found.append(LabRoot(path=record.parent, **fields))
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # of another version: `lab clean` takes it away
+            continue  # written by another version: `lab clean` deletes it
     return sorted(found, key=lambda root: root.made, reverse=True)
 
 
 def current_root() -> LabRoot | None:
-    """The newest root that this version of pausebench made with what this host has now."""
+    """The newest root with this version's recipe and this host's Python packages; else None."""
     pins = python_pins()
     fit = (r for r in roots() if r.recipe == recipe.VERSION and r.python_packages == pins)
     return next(fit, None)
 
 
 def python_pins() -> tuple[str, ...]:
-    """`name==version` of what pausebench imports in the lab: the versions that it has here."""
+    """`name==version` of pausebench's imports in the lab: the versions installed on this host."""
     try:
         return tuple(f"{name}=={metadata.version(name)}" for name in recipe.PYTHON_PACKAGES)
     except metadata.PackageNotFoundError as error:
-        raise HostUnfit(f"the Python package {error.name} is not installed: make setup") from error
+        raise HostUnfit(
+            f"the Python package {error.name} is not installed: run `make setup`"
+        ) from error
 
 
 @contextmanager
 def in_use(root: LabRoot) -> Iterator[None]:
-    """Keep `lab clean` and `lab build` from taking the root away meanwhile."""
+    """Prevent `lab clean` and `lab build` from deleting the root meanwhile."""
     with (root.path / _RECORD).open() as handle:
         fcntl.flock(handle, fcntl.LOCK_SH)
         yield
 
 
 def _remove(path: Path) -> bool:
-    """Take a root away; False when a lab runs on it."""
+    """Delete a root; False when a running lab uses it."""
     if not (path / _RECORD).exists():
         shutil.rmtree(path, ignore_errors=True)
         return True
@@ -126,13 +129,13 @@ def _remove(path: Path) -> bool:
     return True
 
 
-def build_root(progress: Tell) -> LabRoot:
-    """The root of the newest versions on the mirror, made when it is not there yet.
+def build_root(progress: ReportProgress) -> LabRoot:
+    """A root with the newest versions on the mirror, built unless it exists.
 
-    All of it is there afterwards or nothing. Raises HostUnfit, UsageError of the mirror.
+    Building is atomic. Raises HostUnfit, and UsageError when the mirror lacks the suite.
     """
     if os.geteuid() != 0:
-        raise HostUnfit("the lab's root has files of root's: run it with sudo")
+        raise HostUnfit("building the lab needs root: run it with sudo")
     pins = python_pins()
     with locked(progress) as cache:
         lab_directory().mkdir(exist_ok=True)
@@ -143,12 +146,12 @@ def build_root(progress: Tell) -> LabRoot:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _build(work: Path, pins: tuple[str, ...], progress: Tell) -> LabRoot:
+def _build(work: Path, pins: tuple[str, ...], progress: ReportProgress) -> LabRoot:
     apt = PrivateApt("the lab", suite_sources(Suite(recipe.SUITE)), work / "apt", archives())
     progress(f"asking the mirror for {recipe.SUITE}")
     apt.run("apt-get", "update")
-    words = ("-t", recipe.SUITE, "--no-install-recommends", "-y", "install", *recipe.PACKAGES)
-    everything = apt.needed(*words)
+    arguments = ("-t", recipe.SUITE, "--no-install-recommends", "-y", "install", *recipe.PACKAGES)
+    everything = apt.needed(*arguments)
     packages = [package for package in everything if recipe.wanted(package)]
     key = recipe.root_key(packages, (*pins, recipe.VIRTME))
     for known in roots():
@@ -157,19 +160,19 @@ def _build(work: Path, pins: tuple[str, ...], progress: Tell) -> LabRoot:
             return known
     total = sum(package.size_bytes for package in everything)
     progress(f"fetching {len(everything)} packages, {total / 1e6:.0f} MB")
-    apt.fetch(everything, *words)
+    apt.fetch(everything, *arguments)
     progress(f"unpacking {len(packages)} packages")
-    root = _unpack(apt, packages, work / "made", key, pins)
+    root = _unpack(apt, packages, work / "staging", key, pins)
     progress("installing Python packages, indexing modules")
     _finish(root)
     record = {name: value for name, value in asdict(root).items() if name != "path"}
     (root.path / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
     place = lab_directory() / key
     shutil.rmtree(place, ignore_errors=True)
-    for old in lab_directory().iterdir():  # of other versions; one that is in use stays
+    for old in lab_directory().iterdir():  # of other versions; those in use stay
         _remove(old)
     root.path.rename(place)
-    shutil.rmtree(archives(), ignore_errors=True)  # no use to fetch on from
+    shutil.rmtree(archives(), ignore_errors=True)  # needed only to resume a failed build
     return LabRoot(path=place, **record)
 
 
@@ -187,14 +190,14 @@ def _unpack(
     tree = path / _TREE
     tree.mkdir(parents=True)
     path.chmod(0o755)
-    # Its links /bin -> usr/bin and so on have to be there before anything is put behind them.
+    # Its links, /bin -> usr/bin and so on, must exist before anything is unpacked through them.
     ordered = sorted(packages, key=lambda p: (not p.name.startswith("base-files_"), p.name))
     apt.unpack(ordered[0], tree)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda package: apt.unpack(package, tree), ordered[1:]))
     kernels = [p.parent.name for p in tree.glob("usr/lib/modules/*/vmlinuz")]
     if len(kernels) != 1:
-        raise HostUnfit(f"the lab: {recipe.SUITE} brought {len(kernels)} kernels, not one")
+        raise HostUnfit(f"the lab: {recipe.SUITE} installs {len(kernels)} kernels, not one")
     return LabRoot(
         path=path,
         key=key,
@@ -209,13 +212,13 @@ def _unpack(
 
 
 def _version(packages: Sequence[Package], name: str) -> str:
-    """Version of a package, from its file's name."""
+    """Version of a package, from its file name."""
     found = next(p.name.split("_")[1] for p in packages if p.name.startswith(f"{name}_"))
     return found.replace("%3a", ":")
 
 
 def _finish(root: LabRoot) -> None:
-    """What maintainer scripts would have done, as far as the lab needs it."""
+    """Do what the maintainer scripts would do, as far as the lab needs it."""
     tree = root.tree
     for name in ("passwd", "group"):
         shutil.copy(tree / f"usr/share/base-passwd/{name}.master", tree / "etc" / name)
@@ -243,7 +246,7 @@ def index_modules(root: LabRoot) -> None:
 
 
 def _python_packages(root: LabRoot) -> None:
-    """pausebench's imports for the root's Python, and virtme-ng for this one."""
+    """Install pausebench's imports for the root's Python, and virtme-ng for the host's."""
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "install"]
     into = root.tree / "opt/pausebench"
     run_tool(
@@ -257,18 +260,18 @@ def _python_packages(root: LabRoot) -> None:
 
 
 def compile_python(root: LabRoot, directory: Path, seen_as: str) -> None:
-    """Bytecode of `directory` by the root's Python: compiling under TCG would take minutes."""
+    """Compile `directory` to bytecode with the root's Python: under TCG it would take minutes."""
     argv = root.program(
         f"usr/bin/python{root.python}",
         *("-m", "compileall", "-q", "-s", str(directory), "-p", seen_as, str(directory)),
     )
     home = {"PYTHONHOME": str(root.tree / "usr"), "PYTHONNOUSERSITE": "1", "PATH": "/usr/bin:/bin"}
-    # Its exit status also tells of files that are meant not to compile, in tests.
+    # The exit status is ignored: some files in tests are not meant to compile.
     subprocess.run(argv, env=home, capture_output=True, timeout=_TIMEOUT_S, check=False)
 
 
 def run_tool(argv: Sequence[str], **more: str) -> str:
-    """Run a step of the build. Raises HostUnfit with its last words."""
+    """Run a step of the build. Raises HostUnfit with its last output."""
     try:
         done = subprocess.run(
             list(argv),
@@ -281,15 +284,15 @@ def run_tool(argv: Sequence[str], **more: str) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise HostUnfit(f"the lab could not be made: {Path(argv[0]).name}: {error}") from error
+        raise HostUnfit(f"building the lab failed: {Path(argv[0]).name}: {error}") from error
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
-        raise HostUnfit(f"the lab could not be made: {Path(argv[0]).name}: {' / '.join(said)}")
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
+        raise HostUnfit(f"building the lab failed: {Path(argv[0]).name}: {' / '.join(lines)}")
     return done.stdout
 
 
 def clean() -> list[LabRoot]:
-    """Take every root away; returns those that a lab runs on."""
+    """Delete all roots that are not in use; returns those that are."""
     kept = [root for root in roots() if not _remove(root.path)]
     if not kept:
         shutil.rmtree(lab_directory(), ignore_errors=True)

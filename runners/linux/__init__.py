@@ -1,1 +1,1 @@
-"""A small Linux guest of Debian's kernel and one program of ours, which drives ordinary devices."""
+"""A small Linux guest: Debian's kernel and one program of ours, which drives virtio devices."""

@@ -1,4 +1,4 @@
-"""The Linux guest: booted under TCG, handed over by cpr-transfer, heard by the receiver."""
+"""The Linux guest: booted under TCG, updated by cpr-transfer, recorded by the receiver."""
 
 from __future__ import annotations
 
@@ -17,30 +17,37 @@ from results.errors import GuestLost, PausebenchError
 from results.records.observations import StreamLog
 from results.records.recording import Process
 from results.records.scenario import MIB, Build, Scenario
-from runners.qemu.command_line import AS_IT_IS, RAM_ID, Sockets, Variation, backend_options, channel
+from runners.qemu.command_line import (
+    NO_VARIATION,
+    RAM_ID,
+    Sockets,
+    Variation,
+    backend_options,
+    channel,
+)
 from runners.qemu.guest import vcpu_tids
 from runners.qemu.migration import (
     START_TIMEOUT_S,
-    listening,
-    numbers,
-    resumed,
-    sent,
+    integers,
+    wait_until_listening,
+    wait_until_resumed,
+    wait_until_sent,
 )
 from runners.qemu.process import Qemu
-from runners.system.child import dying_with_us
-from runners.system.timeouts import patient
-from runners.transfer.base import Hooks, Transferred, describe_ends
+from runners.system.child import die_with_parent
+from runners.system.timeouts import scaled_timeout
+from runners.transfer.base import Hooks, Transferred, record_final_state
 
 LETTERS = {"S": "virtio-serial", "B": "virtio-blk", "N": "virtio-net"}
-_BOOT_TIMEOUT_S = patient(60.0)
-_AWAKE = 50  # numbers of each stream, before and after
-# idle=poll: a vCPU that sleeps leaves cpu_exec long before it is stopped, and its last return would
-# tell nothing.
+_BOOT_TIMEOUT_S = scaled_timeout(60.0)
+_ENOUGH = 50  # numbers of each stream, before and after an update
+# idle=poll: a halted vCPU leaves cpu_exec long before it is stopped, and its last return would not
+# mark the start of the blackout.
 _APPEND = "console=ttyS0 panic=-1 mitigations=off net.ifnames=0 idle=poll quiet"
 
 
 class Receiver:
-    """The process that stamps what arrives; see runners/linux/receiver.py."""
+    """The process that timestamps what arrives; see runners/linux/receiver.py."""
 
     def __init__(self, path: Path, packets: socket.socket | None) -> None:
         self.path = path
@@ -52,7 +59,7 @@ class Receiver:
             words = [str(server.fileno()), str(packets.fileno() if packets else -1)]
             program = str(Path(__file__).with_name("receiver.py"))
             self._process = subprocess.Popen(
-                dying_with_us([sys.executable, "-ISu", program, *words]),
+                die_with_parent([sys.executable, "-ISu", program, *words]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=fds,
@@ -60,7 +67,7 @@ class Receiver:
             )
 
     def last(self) -> dict[str, int]:
-        """The last number of each letter so far."""
+        """The last number received for each letter."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(b"?")
@@ -69,8 +76,8 @@ class Receiver:
         return {letter: _number(text) for letter, text in answer.items()}
 
     def finish(self) -> list[tuple[int, str, str]]:
-        """End it and return all that came: (host ns, source, text)."""
-        out, _ = self._process.communicate(timeout=patient(20.0))
+        """Stop it and return everything received, as (host ns, source, text)."""
+        out, _ = self._process.communicate(timeout=scaled_timeout(20.0))
         return [(int(ns), str(source), str(text)) for ns, source, text in json.loads(out or b"[]")]
 
     def close(self) -> None:
@@ -82,7 +89,7 @@ class Receiver:
 def stream_logs(
     records: Iterable[tuple[int, str, str]], letters: Mapping[str, str]
 ) -> tuple[StreamLog, ...]:
-    """The streams in what the receiver kept; a line counts when its last byte arrives."""
+    """Split the receiver's records into streams; a line counts when its last byte arrives."""
     arrivals: dict[str, list[tuple[int, int]]] = {letter: [] for letter in (*letters, "W", "E")}
     rests: dict[str, str] = {}
     for ns, source, text in records:
@@ -110,7 +117,7 @@ def _number(text: str) -> int:
 
 
 class LinuxGuest:
-    """A Linux guest and the QEMU that it is in now."""
+    """A Linux guest and the QEMU that it currently runs in."""
 
     def __init__(self, scenario: Scenario, directory: Path, kernel: Path, initrd: Path) -> None:
         self.scenario = scenario
@@ -153,33 +160,33 @@ class LinuxGuest:
     async def boot(
         self, build: Build, variation: Variation, receiver: Receiver, letters: Iterable[str]
     ) -> None:
-        """Start it and return once every stream flows. Raises GuestLost."""
+        """Start it; returns when every stream sends. Raises GuestLost."""
         self.qemu = self.start_qemu(build, variation)
         await self.qemu.connect()
         self.vcpu_tids = await vcpu_tids(self.qemu, self.scenario.vcpus)
         end = time.monotonic() + _BOOT_TIMEOUT_S
-        while not all(receiver.last().get(letter, 0) > _AWAKE for letter in letters):
+        while not all(receiver.last().get(letter, 0) > _ENOUGH for letter in letters):
             if not self.qemu.alive():
-                raise self.qemu.lost("Linux booted")
+                raise self.qemu.lost("before Linux booted")
             if time.monotonic() > end:
                 raise GuestLost(
-                    f"Linux did not come to send in {_BOOT_TIMEOUT_S:.0f} s: {self._last_words()}",
+                    f"Linux did not boot and send in {_BOOT_TIMEOUT_S:.0f} s: {self._last_line()}",
                     self.qemu.argv,
                 )
             await asyncio.sleep(0.02)
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         try:
             lines = self._console.read_text(errors="replace").split("\n")
         except OSError:
             lines = []
-        words = [line.strip() for line in lines if line.strip()]
-        return words[-1] if words else "its console is empty"
+        printed = [line.strip() for line in lines if line.strip()]
+        return printed[-1] if printed else "its console is empty"
 
-    async def hand_over(
-        self, build: Build, hooks: Hooks, receiver: Receiver, variation: Variation = AS_IT_IS
+    async def update(
+        self, build: Build, hooks: Hooks, receiver: Receiver, variation: Variation = NO_VARIATION
     ) -> Transferred:
-        """Move it into a new QEMU of `build` by cpr-transfer; a failure is a value."""
+        """Move it into a new QEMU of `build` by cpr-transfer; sets `failure` when that fails."""
         old = self.qemu
         old.side = "old"
         old.stamps.clear()
@@ -191,7 +198,7 @@ class LinuxGuest:
         new = self.start_qemu(build, variation, sockets)
         new.side = "new"
         try:
-            await self._steps(old, new, sockets, seen, hooks, receiver)
+            await self._transfer(old, new, sockets, seen, hooks, receiver)
         except (PausebenchError, OSError) as error:
             seen.failure = str(error)
         except BaseException:
@@ -200,7 +207,7 @@ class LinuxGuest:
         finally:
             for path in (sockets.cpr, sockets.main):
                 path.unlink(missing_ok=True)
-        await describe_ends(seen, old, new)
+        await record_final_state(seen, old, new)
         if seen.failure:
             await new.reap()
             return seen
@@ -209,7 +216,7 @@ class LinuxGuest:
         hooks.ended(new)
         return seen
 
-    async def _steps(
+    async def _transfer(
         self,
         old: Qemu,
         new: Qemu,
@@ -223,7 +230,7 @@ class LinuxGuest:
         events = [{"capability": "events", "state": True}]
         await old.execute("migrate-set-capabilities", capabilities=events)
         await old.execute("migrate-set-parameters", mode="cpr-transfer")
-        await listening(new, sockets.cpr)
+        await wait_until_listening(new, sockets.cpr)
         steps["migrate"] = time.monotonic_ns()
         channels = [channel("main", hooks.main_path(sockets.main)), channel("cpr", sockets.cpr)]
         await old.execute("migrate", channels=channels)
@@ -235,11 +242,11 @@ class LinuxGuest:
         hooks.hold(old, new, self.vcpu_tids, tids)
         steps["migrate_incoming"] = time.monotonic_ns()
         await new.execute("migrate-incoming", uri=f"unix:{sockets.main}")
-        await sent(old)
+        await wait_until_sent(old)
         info = await old.execute("query-migrate")
-        steps["completed"] = await resumed(new)
-        seen.migrate_info = numbers(info)
-        await _flowing(receiver)
+        steps["completed"] = await wait_until_resumed(new)
+        seen.migrate_info = integers(info)
+        await _wait_for_streams(receiver)
         hooks.resumed(old, new)
         steps["done"] = time.monotonic_ns()
 
@@ -248,12 +255,12 @@ class LinuxGuest:
             self.qemu.kill()
 
 
-async def _flowing(receiver: Receiver) -> None:
-    """Give every stream time for more numbers; one that stands still is judged afterwards."""
+async def _wait_for_streams(receiver: Receiver) -> None:
+    """Give every stream time to send more numbers; a stalled one is detected later by the judge."""
     before = receiver.last()
-    end = time.monotonic() + patient(1.0)
+    end = time.monotonic() + scaled_timeout(1.0)
     while time.monotonic() < end:
         await asyncio.sleep(0.05)
         now = receiver.last()
-        if all(now[letter] > before[letter] + _AWAKE for letter in before if letter in LETTERS):
+        if all(now[letter] > before[letter] + _ENOUGH for letter in before if letter in LETTERS):
             return

@@ -1,9 +1,9 @@
 /*
- * The only process of the Linux guest: loads modules, then sends numbers to each device there is.
+ * The only process of the Linux guest: loads modules, then sends numbers to each device it finds.
  *
- * Everything is told as a line of a letter and eight hexadecimal digits. To the serial port go S (a
- * number of its own), B (a block that was written past the page cache and read back), W (a block
- * that came back as another) and E (a device that failed, and which); to the network goes N.
+ * Every message is a line of a letter and eight hexadecimal digits. Sent to the serial port: S (the
+ * port's own number), B (a block that was written and read back with O_DIRECT), W (a block that was
+ * read back wrong) and E (a block that could not be written or read). Sent to the network: N.
  */
 
         .set    SYS_READ64, 17
@@ -73,7 +73,7 @@ ready:  leaq    port(%rip), %rdi
         xorl    %r13d, %r13d                    /* r13: the number */
 1:      incl    %r13d
         movb    $'S', %al
-        call    tell
+        call    report
         call    sleep
         jmp     1b
 
@@ -82,7 +82,7 @@ blocks: leaq    disk(%rip), %rdi
         call    open_soon
         movl    %eax, %r14d                     /* r14: the disk */
         testl   %eax, %eax
-        js      end                             /* none was given */
+        js      end                             /* this guest has no disk */
         xorl    %r13d, %r13d
 1:      incl    %r13d
         leaq    written(%rip), %rsi
@@ -102,11 +102,11 @@ blocks: leaq    disk(%rip), %rdi
         cmpl    %r13d, BLOCK_BYTES - 4(%rsi)
         je      3f
 2:      movb    $'W', %al
-3:      call    tell
+3:      call    report
         call    sleep
         jmp     1b
 
-/* eax: how, rsi: buffer of the block whose place the number tells. */
+/* eax: system call, rsi: buffer, r13: number, which selects the block on the disk. */
 block:  movl    %r14d, %edi
         movl    $BLOCK_BYTES, %edx
         movl    %r13d, %r10d
@@ -131,7 +131,7 @@ frames: movl    $AF_PACKET, %edi
         call    sleep
         decl    %ebp
         jnz     1b
-        jmp     end                             /* none was given */
+        jmp     end                             /* this guest has no network device */
 2:      movl    request+16(%rip), %eax
         movl    %eax, address+4(%rip)
         movl    $SIOCGIFFLAGS, %esi
@@ -154,7 +154,7 @@ frames: movl    $AF_PACKET, %edi
         movl    %eax, %ebp
         call    sleep
         cmpl    $FRAME_BYTES, %ebp
-        jne     4b                              /* not taken, so not sent */
+        jne     4b                              /* not sent: retry */
         jmp     3b
 
 ioctl:  movl    %r14d, %edi
@@ -164,13 +164,13 @@ ioctl:  movl    %r14d, %edi
         ret
 
 failed: movb    $'E', %al
-        call    tell
+        call    report
 end:    xorl    %edi, %edi
         movl    $SYS_EXIT, %eax
         syscall
 
-/* al: letter. Sends the line until it is taken as a whole. */
-tell:   call    format
+/* al: letter, r13: number. Retries until the complete line is written. */
+report: call    format
 1:      movl    %r12d, %edi
         leaq    line(%rip), %rsi
         movl    $LINE_BYTES, %edx
@@ -205,13 +205,13 @@ sleep:  leaq    pace(%rip), %rdi
         syscall
         ret
 
-/* rdi: path, esi: how -> eax: descriptor or error. */
+/* rdi: path, esi: flags -> eax: descriptor or error. */
 open:   xorl    %edx, %edx
         movl    $SYS_OPEN, %eax
         syscall
         ret
 
-/* The same, for a device that may take a moment. Clobbers rbp. */
+/* The same, retrying for a device that appears late. Clobbers rbx, rbp, r8, r9. */
 open_soon:
         movl    $200, %ebp
         movq    %rdi, %r8
@@ -241,7 +241,7 @@ pace:   .quad   0, PACE_NS
 request: .asciz "eth0"
         .zero   40
         .balign 4
-address:                                        /* struct sockaddr_ll: to all */
+address:                                        /* struct sockaddr_ll: broadcast */
         .short  AF_PACKET
         .byte   ETHER_TYPE >> 8, ETHER_TYPE & 0xff
         .long   0

@@ -1,4 +1,4 @@
-"""The guest's initial RAM disk: our program, and the modules that its devices need."""
+"""The guest's initial RAM disk: our program and the modules for its devices."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MOST_MODULES = 26
 
 
 def build_initrd(modules: Path, directory: Path) -> Path:
-    """Assemble the program and pack it with the kernel's modules below `modules`.
+    """Assemble the program and pack it with the kernel modules below `modules`.
 
-    Raises HostUnfit without binutils, or for modules that cannot be unpacked.
+    Raises HostUnfit without binutils, or for modules that cannot be decompressed.
     """
     if platform.machine() != "x86_64":
-        raise HostUnfit("the Linux guest is an x86-64 one")
+        raise HostUnfit("the Linux guest runs on x86-64 only")
     program = assemble(
         __package__,
         "init.S",
@@ -48,9 +48,9 @@ def _module_files(modules: Path) -> dict[str, Path]:
 
 
 def in_order(files: Mapping[str, Path], wanted: Iterable[str]) -> list[bytes]:
-    """The wanted modules and all that they depend on, each after what it needs.
+    """The wanted modules and their dependencies, each after those that it depends on.
 
-    One without a file is part of the kernel itself.
+    A module without a file is built into the kernel.
     """
     found: dict[str, bytes] = {}
 
@@ -65,12 +65,14 @@ def in_order(files: Mapping[str, Path], wanted: Iterable[str]) -> list[bytes]:
     for name in wanted:
         add(name)
     if len(found) > _MOST_MODULES:
-        raise HostUnfit(f"the Linux guest's devices need {len(found)} modules")
+        raise HostUnfit(
+            f"the Linux guest's devices need {len(found)} modules, more than {_MOST_MODULES}"
+        )
     return list(found.values())
 
 
 def dependencies(module: bytes) -> list[str]:
-    """Names in the module's own `depends=`."""
+    """Module names in the `depends=` field of a module's modinfo."""
     match = re.search(rb"\0depends=([^\0]*)\0", module)
     names = match[1].decode() if match else ""
     return [name.replace("-", "_") for name in names.split(",") if name]
@@ -82,20 +84,20 @@ def _unpacked(path: Path) -> bytes:
         return content
     if path.suffix == ".xz":
         return lzma.decompress(content)
-    raise HostUnfit(f"the Linux guest's modules are packed as {path.suffix}, which is not known")
+    raise HostUnfit(f"the Linux guest's modules have an unsupported compression: {path.suffix}")
 
 
 def archive(files: Mapping[str, bytes], directories: Iterable[str]) -> bytes:
-    """A cpio archive of the format that the kernel reads (newc)."""
+    """A cpio archive in the format that the kernel reads (newc)."""
     entries = [(name, _DIRECTORY, b"") for name in directories]
     entries += [(name, _FILE, content) for name, content in files.items()]
     entries.append(("TRAILER!!!", 0, b""))
-    made = bytearray()
+    packed = bytearray()
     for number, (name, mode, content) in enumerate(entries, 1):
         fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
-        made += b"070701" + "".join(f"{field:08x}" for field in fields).encode()
-        made += name.encode() + b"\0"
-        made += bytes(-len(made) % 4)
-        made += content
-        made += bytes(-len(made) % 4)
-    return bytes(made)
+        packed += b"070701" + "".join(f"{field:08x}" for field in fields).encode()
+        packed += name.encode() + b"\0"
+        packed += bytes(-len(packed) % 4)
+        packed += content
+        packed += bytes(-len(packed) % 4)
+    return bytes(packed)

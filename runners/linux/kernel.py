@@ -1,6 +1,6 @@
-"""Debian's kernel for virtual machines, of this host's own release, kept in the cache.
+"""Debian's cloud kernel of this host's own release, in the cache.
 
-Nothing is installed: the package is unpacked, and the kernel and its modules are kept.
+Nothing is installed: the package is unpacked, and the kernel and its modules are cached.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from results.errors import HostUnfit
-from runners.builds.cache import PACKAGES, Tell, cache_directory, locked
+from runners.builds.cache import PACKAGES, ReportProgress, cache_directory, locked
 from runners.debian.private_apt import PrivateApt
 from runners.debian.suites import Suite, suite_sources
 
@@ -25,7 +25,7 @@ _WHAT = "the Linux guest"
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel in the cache; its directory's name is the package's file name."""
+    """A kernel in the cache, in a directory named after the package file."""
 
     path: Path
 
@@ -38,18 +38,18 @@ class Kernel:
         return self.path / _MODULES
 
 
-def guest_kernel(progress: Tell) -> Kernel:
-    """The kernel in the cache, fetched where there is none. Raises HostUnfit, UsageError."""
+def guest_kernel(progress: ReportProgress) -> Kernel:
+    """The cached kernel, downloaded if there is none yet. Raises HostUnfit, UsageError."""
     known = _known()
     if known is not None:
         return known
     with locked(progress) as cache:
         known = _known()
-        if known is not None:  # another was quicker
+        if known is not None:  # fetched by another process meanwhile
             return known
         work = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
         try:
-            work.chmod(0o755)  # apt fetches as a user of its own
+            work.chmod(0o755)  # apt downloads as a user of its own
             return _fetch(work, progress)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -60,20 +60,20 @@ def _known() -> Kernel | None:
     return Kernel(found[-1].parent) if found else None
 
 
-def own_suite() -> str:
-    """The release of Debian that this host runs. Raises HostUnfit for another system."""
+def host_suite() -> str:
+    """The Debian release of this host. Raises HostUnfit on another distribution."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:
         release = {}
     name = release.get("VERSION_CODENAME", "")
     if release.get("ID") != "debian" or not name:
-        raise HostUnfit(f"{_WHAT}: its kernel is fetched on a release of Debian only")
+        raise HostUnfit(f"{_WHAT}: its kernel can only be downloaded on a release of Debian")
     return name
 
 
-def _fetch(work: Path, progress: Tell) -> Kernel:
-    suite = own_suite()
+def _fetch(work: Path, progress: ReportProgress) -> Kernel:
+    suite = host_suite()
     progress(f"fetching the kernel of {suite} for the Linux guest")
     apt = PrivateApt(_WHAT, suite_sources(Suite(suite)), work / "apt", work / PACKAGES)
     apt.run("apt-get", "update")
@@ -81,18 +81,18 @@ def _fetch(work: Path, progress: Tell) -> Kernel:
     needed = apt.needed(*words)
     images = [p for p in needed if p.name.startswith(_IMAGE) and not p.name.startswith(_PACKAGE)]
     if len(images) != 1:
-        raise HostUnfit(f"{_WHAT}: {_PACKAGE} brings {len(images)} kernels, not one")
+        raise HostUnfit(f"{_WHAT}: {_PACKAGE} depends on {len(images)} kernels, not one")
     apt.fetch(needed, *words)
     tree = work / "tree"
     apt.unpack(images[0], tree)
-    made = work / "made"
-    made.mkdir(mode=0o755)
+    kept = work / "kept"
+    kept.mkdir(mode=0o755)
     kernels, modules = list(tree.glob("boot/vmlinuz-*")), list(tree.glob("**/lib/modules/*"))
     if len(kernels) != 1 or len(modules) != 1:
-        raise HostUnfit(f"{_WHAT}: {images[0].name} holds no kernel with its modules")
-    modules[0].rename(made / _MODULES)
-    kernels[0].rename(made / _KERNEL)
+        raise HostUnfit(f"{_WHAT}: {images[0].name} does not contain one kernel and its modules")
+    modules[0].rename(kept / _MODULES)
+    kernels[0].rename(kept / _KERNEL)
     place = cache_directory() / _DIRECTORY / images[0].name.removesuffix(".deb")
     place.parent.mkdir(exist_ok=True)
-    made.rename(place)
+    kept.rename(place)
     return Kernel(place)

@@ -1,9 +1,9 @@
-"""A process of its own that stamps what the guest sends, on CLOCK_MONOTONIC, and nothing else.
+"""A separate process that timestamps what the guest sends, on CLOCK_MONOTONIC.
 
 Run as a program with two descriptors: a listening unix socket, to which each QEMU connects its
-serial port, and a packet socket, or -1. A byte on standard input asks for the last line of each
-letter; its end asks for all that came: JSON, a list of [ns, source, text]. Sources are the
-connections by number, and "net".
+serial port, and a packet socket, or -1. Each byte on standard input requests the last line of each
+letter; end of file requests everything received, as a JSON list of [ns, source, text]. Sources are
+the numbers of the connections, and "net".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 
-_MOST = 65536
+_READ_BYTES = 65536
 _LINE_BYTES = 10
 
 
@@ -44,7 +44,7 @@ class _ArrivalLog:
                 elif number in self._connections:
                     self._receive(number, now)
                 elif self._packets is not None:
-                    self._keep(now, "net", self._packets.recv(_MOST)[14 : 14 + _LINE_BYTES])
+                    self._keep(now, "net", self._packets.recv(_READ_BYTES)[14 : 14 + _LINE_BYTES])
 
     def _accept(self) -> None:
         connection, _ = self._server.accept()
@@ -54,7 +54,7 @@ class _ArrivalLog:
     def _receive(self, number: int, now: int) -> None:
         connection, source = self._connections[number]
         try:
-            data = connection.recv(_MOST)
+            data = connection.recv(_READ_BYTES)
         except ConnectionError:
             data = b""
         if data:

@@ -1,1 +1,1 @@
-"""The observer: a small program of our own that watches guests beat, from the host."""
+"""The observer: a small assembly program that watches the guest's beats from the host."""

@@ -1,12 +1,12 @@
 /*
- * Watches each vCPU's tick in guest RAM and logs every stretch without a beat, on CLOCK_MONOTONIC.
+ * Watches each vCPU's tick in guest RAM and logs every gap between beats, on CLOCK_MONOTONIC.
  *
- * Takes part in nothing: no BPF, no QEMU, no Python. Standard input is the area shared with the
+ * An independent witness, without BPF, QEMU or Python. Standard input is the area shared with the
  * host (layout.py), standard output the file of guest RAM.
  *
- * Round i reads all ticks, then the clock: T(i). A change seen in round i came after the read of
- * round i-1, so after T(i-2), and no later than T(i). That reach, T(i) - T(i-2), is kept with every
- * time: it is how far the true beat may lie before it, also when this program lost its CPU.
+ * Round i reads all ticks, then the clock: T(i). A change seen in round i happened after the read
+ * in round i-1, so after T(i-2), and no later than T(i). That reach, T(i) - T(i-2), is stored with
+ * every time: the true beat may be earlier by that much, even when this program was preempted.
  */
 
         .set    SYS_MMAP, 9
@@ -66,7 +66,7 @@ round:
         movl    %edx, 16(%rdi)
         movq    (%rdi), %r9                     /* r9: last */
         testq   %r9, %r9
-        jz      keep                            /* the first that is seen ends no gap */
+        jz      keep                            /* the first change seen ends no gap */
         movq    %rax, %r10
         subq    %r9, %r10
         cmpq    O_THRESHOLD(%r12), %r10
@@ -83,7 +83,7 @@ round:
         movq    %rcx, 8(%rsi)
         movq    %rax, 16(%rsi)
         movq    %r8, 24(%rsi)
-        incl    O_COUNTS(%r12, %rbx, 4)         /* last: who sees it finds the entry */
+        incl    O_COUNTS(%r12, %rbx, 4)         /* last: its reader finds the entry */
 keep:   movq    %rax, (%rdi)
         movq    %r8, 8(%rdi)
 next:   incq    %rbx
@@ -96,7 +96,7 @@ done:   xorl    %edi, %edi
         movl    $SYS_EXIT, %eax
         syscall
 
-/* rsi: length, edx: protection, r8: descriptor, r9: offset -> rax: address; ends on an error. */
+/* rsi: length, edx: protection, r8: descriptor, r9: offset -> rax: address; exits on an error. */
 map:
         xorl    %edi, %edi
         movl    $MAP_SHARED, %r10d
@@ -112,7 +112,7 @@ map:
 /* -> rax: ns. Clobbers rcx, rdi, rsi, r11. */
 clock:
         movl    $CLOCK_MONOTONIC, %edi
-        leaq    8(%rsp), %rsi                   /* room made at the start, below it the return */
+        leaq    8(%rsp), %rsi                   /* reserved at _start, above the return address */
         movl    $SYS_CLOCK_GETTIME, %eax
         syscall
         imulq   $1000000000, 8(%rsp), %rax

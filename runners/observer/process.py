@@ -1,4 +1,4 @@
-"""The observer as a process: started beside a handover, read when the guest runs again."""
+"""The observer process: started before a handover, read when the guest runs again."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from results.errors import HostUnfit
 from results.records.observations import ObservedGap
 from runners.payload import layout as payload
 from runners.system.assembler import assemble
-from runners.system.child import dying_with_us
+from runners.system.child import die_with_parent
 
 from . import layout as at
 
-THRESHOLD_NS = 200_000  # as the payload's own log of gaps
+THRESHOLD_NS = 200_000  # the same as in the payload's log of gaps
 _START_TIMEOUT_S = 5.0
 _END_TIMEOUT_S = 2.0
 
@@ -27,7 +27,7 @@ _END_TIMEOUT_S = 2.0
 def build_observer(directory: Path) -> Path:
     """Assemble the observer into `directory` and return its path. Raises HostUnfit."""
     if platform.machine() != "x86_64":
-        raise HostUnfit("the observer is written for x86-64; leave --observer away")
+        raise HostUnfit("the observer runs on x86-64 only: omit --observer")
     return assemble(
         __package__,
         "observer.S",
@@ -41,13 +41,14 @@ def build_observer(directory: Path) -> Path:
 class Observer:
     """Watches `vcpus` vCPUs in the RAM file at `ram` until it is closed; a context manager.
 
-    It needs a CPU of its own. Where it has none it says so, by how late each of its reads was.
+    It needs its own CPU. When it has to share one, the reach of each gap shows how late its reads
+    were.
     """
 
     def __init__(
         self, program: Path, ram: Path, vcpus: int, threshold_ns: int = THRESHOLD_NS
     ) -> None:
-        """Raises HostUnfit when it does not come to run."""
+        """Raises HostUnfit when the program does not start."""
         area = os.memfd_create("pausebench-observer", os.MFD_CLOEXEC)
         slots = os.open(ram, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -57,7 +58,7 @@ class Observer:
             struct.pack_into("<Q", self._area, at.O_SLOT_BYTES, vcpus << payload.SLOT_SHIFT)
             self._vcpus = vcpus
             self._process = subprocess.Popen(
-                dying_with_us([str(program)]),
+                die_with_parent([str(program)]),
                 stdin=area,
                 stdout=slots,
                 stderr=subprocess.DEVNULL,
@@ -77,18 +78,18 @@ class Observer:
         return self._process.pid
 
     def rounds(self) -> int:
-        """How often it has looked at all vCPUs so far."""
+        """How often it has read all vCPUs so far."""
         return int(struct.unpack_from("<Q", self._area, at.O_LOOPS)[0])
 
     def _wait_until_it_runs(self) -> None:
         end = time.monotonic() + _START_TIMEOUT_S
         while self.rounds() < 2:
             if self._process.poll() is not None or time.monotonic() > end:
-                raise HostUnfit("the observer does not run; leave --observer away")
+                raise HostUnfit("the observer did not start: omit --observer")
             time.sleep(0.0002)
 
     def gaps(self) -> tuple[ObservedGap, ...]:
-        """Every logged stretch without a beat, by vCPU, oldest first; at most 32 of each."""
+        """The logged gaps between beats, by vCPU, oldest first; at most the last 32 of each."""
         found = []
         for vcpu in range(self._vcpus):
             count = struct.unpack_from("<I", self._area, at.O_COUNTS + 4 * vcpu)[0]
@@ -98,7 +99,7 @@ class Observer:
         return tuple(found)
 
     def close(self) -> None:
-        """End it. May be called twice."""
+        """Stop it. May be called twice."""
         if self._process.poll() is None:
             struct.pack_into("<I", self._area, at.O_STOP, 1)
             try:

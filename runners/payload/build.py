@@ -13,7 +13,7 @@ from . import layout
 def build_payload(directory: Path) -> Path:
     """Assemble `payload.S` into a 64 KiB firmware image in `directory` and return its path.
 
-    Raises HostUnfit when binutils is missing or refuses the source.
+    Raises HostUnfit when binutils is missing or rejects the source.
     """
     image = assemble(
         __package__,
@@ -25,5 +25,5 @@ def build_payload(directory: Path) -> Path:
     )
     size = image.stat().st_size
     if size != layout.ROM_BYTES:
-        raise HostUnfit(f"the payload came out as {size} bytes, not {layout.ROM_BYTES}")
+        raise HostUnfit(f"the payload image has {size} bytes, not {layout.ROM_BYTES}")
     return image

@@ -1,4 +1,4 @@
-"""The host's view of the payload: guest RAM mapped through the backend's own descriptor."""
+"""The host's view of the payload: guest RAM, mapped through the backend's own descriptor."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from . import layout as at
 
 Words = npt.NDArray[np.uint32]
 
-# Compared after every update; more than this costs more than the update itself.
+# Compared after every update; comparing more takes longer than the update itself.
 CHECK_LIMIT_BYTES = 64 * MIB
-_CHUNK_PAGES = 64  # chunk, pattern and result then stay in the CPU's second cache: 2 x faster
-_AROUND_PAGES = 16  # fault_around_bytes, 64 KiB by default; with less, the proof maps the rest
+_CHUNK_PAGES = 64  # 256 KiB: chunk, pattern and result stay in the CPU's L2 cache, 2 x faster
+_AROUND_PAGES = 16  # fault_around_bytes, 64 KiB by default; if it is less, the proof maps the rest
 _FRESH_SAMPLES = 16
-_RING_BEFORE = 256  # intervals of some 0.4 ms: what the usual rate is taken from
+_RING_BEFORE = 256  # intervals of some 0.4 ms before the pause: the base of the normal rate
 _FRESH_NS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class GuestPlan:
-    """What the payload is told: its vCPUs, its working set and its pattern."""
+    """The payload's parameters: its vCPUs, its working set and its pattern."""
 
     vcpus: int
     ram_bytes: int
@@ -41,7 +41,7 @@ class GuestPlan:
     seed: int
     threshold_ticks: int
     ring_shift: int
-    device: int = 0  # address of an edu device's PCI configuration, as port 0xcf8 has it; 0: none
+    device: int = 0  # an edu device's PCI configuration address, as for port 0xcf8; 0: none
     device_pace_ticks: int = 0
     device_late_ticks: int = 0
 
@@ -53,9 +53,9 @@ class GuestPlan:
 def plan_guest(
     vcpus: int, ram_bytes: int, touched: float, low_bytes: int, seed: int, ticks_per_second: float
 ) -> GuestPlan:
-    """Lay out a guest: `touched` of its RAM from 16 MiB on, gaps of 200 µs and more logged.
+    """Plan a guest that touches `touched` of its RAM from 16 MiB on and logs gaps from 200 µs on.
 
-    The ring's interval is the power of two of ticks nearest below half a millisecond.
+    The ring's interval is the largest power of two of ticks up to half a millisecond.
     """
     room = ram_bytes // at.PAGE_BYTES - at.FIRST_PAGE
     pages = max(vcpus, min(room, int(ram_bytes * touched) // at.PAGE_BYTES))
@@ -72,10 +72,10 @@ def plan_guest(
 
 
 class GuestMemory:
-    """Guest RAM, shared with every QEMU that the guest lives in.
+    """Guest RAM, shared with every QEMU that runs the guest.
 
-    The mapping is of the file, not of a process: it stays right through any number of transfers,
-    provided that each new QEMU maps the same file, which every transfer checks.
+    It maps the file, not a process's memory: it stays valid over any number of transfers, as long
+    as each new QEMU maps the same file, which every transfer checks.
     """
 
     def __init__(self, path: str | Path, plan: GuestPlan) -> None:
@@ -92,17 +92,17 @@ class GuestMemory:
         self._increments: Words = words.reshape(_CHUNK_PAGES, at.PAGE_WORDS)
         self._rest = np.empty_like(self._increments)
         self._differs = np.empty(self._increments.shape, dtype=np.bool_)
-        self._through = np.empty((_CHUNK_PAGES // _AROUND_PAGES, at.PAGE_WORDS), dtype=np.uint32)
+        self._sampled = np.empty((_CHUNK_PAGES // _AROUND_PAGES, at.PAGE_WORDS), dtype=np.uint32)
 
     def close(self) -> None:
-        """Give the mapping back; huge pages are freed only when nobody maps them."""
+        """Unmap guest RAM: huge pages are freed only when nothing maps them."""
         self.words = np.zeros(0, dtype=np.uint32)
         self._map.close()
 
     # -- before the guest runs ------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Write the control block, the pattern and the guest's own words. The guest is paused."""
+        """Write the control block, the pattern and the guest's own words while it is paused."""
         plan = self.plan
         control = {
             at.C_VCPUS: plan.vcpus,
@@ -132,7 +132,7 @@ class GuestMemory:
     # -- while it runs --------------------------------------------------------------------
 
     def slot_word(self, vcpu: int, offset: int) -> int:
-        """One 32-bit word of a vCPU's slot; aligned words are written by one store."""
+        """One 32-bit word of a vCPU's slot; the guest writes aligned words atomically."""
         return int(self.words[(at.SLOTS + (vcpu << at.SLOT_SHIFT) + offset) // 4])
 
     def running(self) -> bool:
@@ -149,25 +149,25 @@ class GuestMemory:
         )
 
     def wait_for_beats(self, since: tuple[int, ...], timeout_s: float) -> None:
-        """Return once every vCPU has beaten after the counts in `since`; raise GuestLost else."""
+        """Wait until every vCPU has beaten after the counts in `since`. Raises GuestLost."""
         end = time.monotonic() + timeout_s
         while True:
-            still = [v for v, old in enumerate(since) if self.slot_word(v, at.S_BEATS) == old]
-            if not still:
+            stalled = [v for v, old in enumerate(since) if self.slot_word(v, at.S_BEATS) == old]
+            if not stalled:
                 return
             if time.monotonic() > end:
-                raise GuestLost(f"vCPU {still[0]} did not beat within {timeout_s:g} s")
+                raise GuestLost(f"vCPU {stalled[0]} did not beat within {timeout_s:g} s")
             time.sleep(0.0005)
 
-    def sample_ticks(self, patience_s: float = 0.1) -> list[list[tuple[int, int]]]:
-        """Read (host ns, tick of the last beat) of every vCPU: one list of fresh samples a vCPU.
+    def sample_ticks(self, timeout_s: float = 0.1) -> list[list[tuple[int, int]]]:
+        """Sample (host ns, tick of the last beat): one list of fresh samples per vCPU.
 
-        The clock is read after the tick: a reader that loses its CPU in between then makes the
-        sample staler, never fresher than the truth, and the smallest (ns - tick) is the best one.
-        A sample is fresh when the tick moved within the last 100 µs, which a vCPU that waits for
-        a CPU does not do; the look ends at 16 fresh samples, or after `patience_s` with what there
-        is. It reads on for some beats before it sleeps: a sleep alone may take longer than a sample
-        stays fresh. Ticks are raw (32 bits, wrapping).
+        The clock is read after the tick: a preemption in between makes the time too late, never too
+        early, so the sample with the smallest (ns - tick) is the best one. A sample is fresh when
+        the tick changed within the last 100 µs, so not on a vCPU that waits for a CPU. Sampling
+        stops at 16 fresh samples or after `timeout_s`. It polls for some beats before each sleep,
+        because a sleep may take longer than a sample stays fresh. Ticks are raw (32 bits,
+        wrapping).
         """
         vcpus = range(self.plan.vcpus)
         places = [(at.SLOTS + (v << at.SLOT_SHIFT) + at.S_TICK) // 4 for v in vcpus]
@@ -176,7 +176,7 @@ class GuestMemory:
         last = [(0, -1)] * len(places)
         fresh = 0
         now = clock()
-        end, rest = now + int(patience_s * 1e9), now + _FRESH_NS
+        end, rest = now + int(timeout_s * 1e9), now + _FRESH_NS
         while fresh < _FRESH_SAMPLES and clock() < end:
             for i, place in enumerate(places):
                 tick = int(words[place])
@@ -187,12 +187,12 @@ class GuestMemory:
                     samples[i].append((now, tick))
                     fresh += 1
             if now > rest:
-                time.sleep(20e-6)  # leaves the CPU to the vCPU that is being watched
+                time.sleep(20e-6)  # leaves the CPU to the sampled vCPU
                 rest = clock() + _FRESH_NS
         return samples
 
     def gaps_since(self, vcpu: int, logged: int) -> tuple[tuple[Gap, ...], bool]:
-        """Gaps logged after the `logged`-th (raw ticks), oldest first, and whether any was lost."""
+        """Gaps after the first `logged` ones (raw ticks), oldest first; and whether any is lost."""
         now = self.slot_word(vcpu, at.S_GAPS)
         new = (now - logged) & 0xFFFFFFFF
         first = (at.SLOTS + (vcpu << at.SLOT_SHIFT) + at.S_GAP_LOG) // 4
@@ -204,14 +204,14 @@ class GuestMemory:
         return tuple(gaps), new > at.GAP_ENTRIES
 
     def ring(self, vcpu: int, since_tick: int) -> Ring:
-        """Beats by interval from 100 ms before `since_tick` (raw) to the last complete interval.
+        """Beats per interval from 100 ms before `since_tick` (raw) to the last complete interval.
 
-        An interval in which the vCPU did not beat has no entry, or that of an earlier turn.
+        An interval without a beat has no entry, or that of an earlier turn of the ring.
         """
         shift = self.plan.ring_shift
         turns = 1 << (32 - shift)
         first = ((since_tick >> shift) - _RING_BEFORE) % turns
-        last = self.slot_word(vcpu, at.S_RING_ID)  # being counted in
+        last = self.slot_word(vcpu, at.S_RING_ID)  # the interval in progress
         place = (at.SLOTS + (vcpu << at.SLOT_SHIFT) + at.S_RING) // 4
         entries = self.words[place : place + 2 * at.RING_ENTRIES].copy().reshape(-1, 2)
         length = min((last - first) % turns, at.RING_ENTRIES - 1)
@@ -224,7 +224,7 @@ class GuestMemory:
         return self.slot_word(vcpu, at.S_GAPS)
 
     def errors(self, vcpu: int) -> tuple[int, str]:
-        """Words that the guest itself found changed, and a description of the first."""
+        """Number of changed words that the guest found, and a description of the first."""
         count = self.slot_word(vcpu, at.S_ERRORS)
         if count == 0:
             return 0, ""
@@ -237,7 +237,7 @@ class GuestMemory:
     # -- the device -----------------------------------------------------------------------
 
     def device(self) -> DeviceCounts:
-        """What the payload has counted of the device that it drives."""
+        """The payload's counts for the device that it drives."""
         return DeviceCounts(
             **{
                 name: int(self.words[(at.DEVICE + offset) // 4])
@@ -246,14 +246,14 @@ class GuestMemory:
         )
 
     def device_ready(self) -> bool:
-        """Whether the payload has found its device and has heard from it twice."""
+        """Whether the payload found its device and completed two operations. Raises GuestLost."""
         found = int(self.words[(at.DEVICE + at.D_READY) // 4])
         if found and found != at.DEVICE_READY:
-            raise GuestLost(f"the payload found no edu device in its slot but {found:#x}")
+            raise GuestLost(f"the payload found no usable edu device in its slot: read {found:#x}")
         return self.device().operations >= 2
 
     def wait_for_device(self, since: DeviceCounts, timeout_s: float) -> None:
-        """Return once the device has ended two more operations than in `since`, or time is up."""
+        """Wait until the device has completed two operations after `since`, or for `timeout_s`."""
         end = time.monotonic() + timeout_s
         while self.device().operations - since.operations < 2 and time.monotonic() < end:
             time.sleep(0.005)
@@ -263,19 +263,19 @@ class GuestMemory:
     def check(
         self, mapped: tuple[int, int] | None = None, limit_bytes: int = CHECK_LIMIT_BYTES
     ) -> RamCheck:
-        """Compare the pattern with what lies in RAM: all of it up to `limit_bytes`, else a sample.
+        """Compare guest RAM with the pattern: all of it up to `limit_bytes`, beyond that a sample.
 
-        All of it is read through the shared file. With `mapped` (pid, address) every 16th page is
-        read once more through that process's own mapping: the copies would differ if it mapped
-        anything else there, and the reads fill its page table for the proof, as a fault maps the
-        neighbours too. (To read everything that way took 2.5 x the time, for the same file.) The
-        guest's own words are left to the guest, which changes them all the time. Raises OSError
-        when the process ends.
+        It is read through the shared file. With `mapped` (pid, address) every 16th page is also
+        read through that process's own mapping: the contents differ if it maps anything else
+        there, and the reads populate its page table for the proof, as a fault also maps the
+        neighbouring pages. (Reading everything that way took 2.5 x as long, for the same file.) The
+        guest's own words change all the time and are checked by the guest. Raises OSError when the
+        process exits.
         """
         start = time.monotonic_ns()
         plan = self.plan
         stride = max(1, -(-plan.pages * at.PAGE_BYTES // limit_bytes))
-        wrong = _Wrong()
+        changed = _ChangedPages()
         checked = 0
         with ExitStack() as stack:
             fd = -1 if mapped is None else os.open(f"/proc/{mapped[0]}/mem", os.O_RDONLY)
@@ -283,23 +283,23 @@ class GuestMemory:
                 stack.callback(os.close, fd)
             for first in range(plan.first_page, plan.end_page, _CHUNK_PAGES * stride):
                 pages = min(_CHUNK_PAGES, plan.end_page - first)
-                wrong.add(first, self._differing(self._pages(first, pages), first, 1))
+                changed.add(first, self._differing(self._pages(first, pages), first, 1))
                 checked += pages
                 if mapped is not None:
-                    found = self._through[: -(-pages // _AROUND_PAGES)]
+                    found = self._sampled[: -(-pages // _AROUND_PAGES)]
                     for row, page in enumerate(range(first, first + pages, _AROUND_PAGES)):
                         _read_exactly(fd, found[row], mapped[1] + page * at.PAGE_BYTES)
-                    wrong.add(first, self._differing(found, first, _AROUND_PAGES))
+                    changed.add(first, self._differing(found, first, _AROUND_PAGES))
         return RamCheck(
             pages=checked,
             bytes=checked * (at.PAGE_BYTES - 4 * at.GUEST_WORDS),
-            bad_pages=len(wrong.pages),
-            first_bad=wrong.first,
+            bad_pages=len(changed.pages),
+            first_bad=changed.first,
             duration_ns=time.monotonic_ns() - start,
         )
 
     def _differing(self, found: Words, first: int, step: int) -> npt.NDArray[np.int64]:
-        """Offsets from page `first` of the pages in `found`, each `step`-th, that have changed."""
+        """Offsets from page `first` of the changed pages in `found`, which has every `step`-th."""
         count = len(found)
         rest, differs = self._rest[:count], self._differs[:count]
         np.subtract(found, self._increments[: count * step : step], out=rest)
@@ -318,8 +318,8 @@ class GuestMemory:
 
 
 @dataclass(slots=True)
-class _Wrong:
-    """Pages that have changed, by number, and the first one found."""
+class _ChangedPages:
+    """Numbers of changed pages, and the first one found."""
 
     pages: set[int] = field(default_factory=set)
     first: str = ""
@@ -332,7 +332,7 @@ class _Wrong:
 
 def _read_exactly(fd: int, into: Words, offset: int) -> None:
     if os.preadv(fd, [into.data], offset) != into.nbytes:
-        raise OSError("guest RAM of new QEMU could not be read to its end")
+        raise OSError("short read of guest RAM in new QEMU")
 
 
 _DEVICE_WORDS: dict[str, int] = {

@@ -1,17 +1,16 @@
 /*
  * The guest: a 64 KiB firmware image of 32-bit code that beats.
  *
- * It is its own firmware (-bios) because SeaBIOS needs seconds to reach a boot sector where KVM
- * emulates every instruction. All constants come from layout.py by --defsym.
+ * It is its own firmware (-bios) because SeaBIOS takes seconds to reach a boot sector on a KVM that
+ * emulates every instruction. All shared constants come from layout.py by --defsym.
  *
- * Every vCPU, for ever: read the TSC, log the gap since its last beat if that is long, count the
- * beat, count it in the ring of short intervals, visit one page of its share of the working set:
+ * Each vCPU loops for ever: read the TSC, log the gap since its last beat if it is long, count the
+ * beat in total and in the ring of short intervals, visit one page of its share of the working set:
  * check the words that it wrote on its last visit, write new ones, check one word of the pattern
- * that the host laid down.
+ * that the host wrote.
  *
- * Interrupts stay off, but for a moment now and then where a device is driven, whose interrupt is
- * the only one that the IDT knows: any fault is a triple fault, which ends QEMU (-no-reboot) and
- * fails the run.
+ * Interrupts stay disabled, except for a moment in every poll of a device, whose interrupt is the
+ * only one in the IDT: any fault is a triple fault, which ends QEMU (-no-reboot) and fails the run.
  */
 
         .set    ROM_BASE, 0xffff0000
@@ -42,7 +41,7 @@
 rom:
         cli
         cld
-        movb    $2, %al                         /* A20 on, should the board start with it off */
+        movb    $2, %al                         /* enable A20, in case the board has it disabled */
         outb    %al, $0x92
         lgdtl   %cs:(rom_gdtr - rom)
         movl    %cr0, %eax
@@ -51,8 +50,8 @@ rom:
         ljmpl   $CODE_SELECTOR, $(rom32 - rom + ROM_BASE)
 
         /*
-         * Descriptors carry the accessed bit: a CPU that has to set it in ROM cannot, and KVM's
-         * emulator then repeats the far jump for ever.
+         * Descriptors have the accessed bit set: the CPU cannot set it in ROM, and KVM's emulator
+         * then repeats the far jump for ever.
          */
         .macro  descriptors
         .quad   0
@@ -84,11 +83,11 @@ rom32:
         movl    $(first_cpu - image + CODE), %eax
         jmp     *%eax
 
-/* What follows runs in RAM at CODE: the ROM must not matter once the guest is handed over. */
+/* What follows runs in RAM at CODE: the guest must not depend on the ROM after a transfer. */
         .balign 16
 image:
         .code16
-other_cpu:                                      /* start-up IPI lands here, CS = CODE >> 4 */
+other_cpu:                                      /* start-up IPI enters here, CS = CODE >> 4 */
         cli
         cld
         xorw    %ax, %ax
@@ -109,7 +108,7 @@ first_cpu:
         lgdt    (gdtr - image + CODE)
         cmpl    $0, CONTROL + C_PAGING
         je      wake_others
-        /* Identity map of 4 GiB by 2 MiB pages; the windows are remapped later, one a vCPU. */
+        /* Identity map of 4 GiB in 2 MiB pages; each vCPU remaps its window later. */
         xorl    %ecx, %ecx
 1:      movl    %ecx, %eax
         shll    $21, %eax
@@ -136,7 +135,7 @@ wake_others:
         movl    0xf0(%edi), %eax                /* spurious vector register: enable the APIC */
         orl     $0x1ff, %eax
         movl    %eax, 0xf0(%edi)
-        movl    $0x000c4500, 0x300(%edi)        /* INIT to all but this one */
+        movl    $0x000c4500, 0x300(%edi)        /* INIT to all but self */
         movl    $(0x000c4600 + (CODE >> 12)), 0x300(%edi)       /* start-up IPI */
 
 every_cpu:
@@ -144,8 +143,8 @@ every_cpu:
         cmpl    $0, CONTROL + C_PAGING
         je      1f
         /*
-         * Long mode with its four-level tables, though the code stays 32-bit (compatibility mode):
-         * a KVM without hardware virtualization (PVM) answers 32-bit paging with #GP.
+         * Long mode with four-level page tables, although the code stays 32-bit (compatibility
+         * mode): a KVM without hardware virtualization (PVM) raises #GP on 32-bit paging.
          */
         movl    $0x20, %eax                     /* CR4.PAE */
         movl    %eax, %cr4
@@ -159,13 +158,13 @@ every_cpu:
         orl     $0x80000000, %eax
         movl    %eax, %cr0
 1:
-        /* The slot is chosen by APIC id, so that it belongs to the same vCPU in QEMU's order. */
+        /* The slot index is the APIC id, which is the vCPU's index in QEMU. */
         movl    $1, %eax
         cpuid
         shrl    $24, %ebx
         movl    %ebx, %esi                      /* esi: APIC id */
         shll    $SLOT_SHIFT, %ebx
-        addl    $SLOTS, %ebx                    /* ebx: slot, for good */
+        addl    $SLOTS, %ebx                    /* ebx: slot, from here on */
         leal    S_STACK(%ebx), %esp
         movl    %esi, %eax
         addl    CONTROL + C_FIRST_PAGE, %eax
@@ -181,7 +180,7 @@ every_cpu:
         movl    %eax, S_TICK(%ebx)
         movl    $MAGIC, S_MAGIC(%ebx)
 
-/* First walk: write to every page of the share, so that all of it is mapped. */
+/* First walk: write to every page of the share, so that all pages are mapped. */
 touch:
         movl    S_PAGE(%ebx), %esi
         cmpl    CONTROL + C_END_PAGE, %esi
@@ -209,7 +208,7 @@ beat:
         cmpl    CONTROL + C_THRESHOLD, %edx
         jae     log_gap
 count_in_ring:
-        incl    S_BEATS(%ebx)                   /* after the log: who sees the beat finds its gap */
+        incl    S_BEATS(%ebx)                   /* after the log: its reader finds the gap */
         movl    CONTROL + C_RING_SHIFT, %ecx
         shrl    %cl, %eax                       /* eax: interval */
         cmpl    S_RING_ID(%ebx), %eax
@@ -231,7 +230,7 @@ visit_page:
         movl    4(%edi), %edx
         notl    %edx
         xorl    %esi, %edx
-        cmpl    %edx, %eax                      /* second word: the complement, mixed with the page */
+        cmpl    %edx, %eax                      /* second word: complement xor page number */
         jne     bad_guest_word
         movl    S_BEATS(%ebx), %ecx
         movl    %ecx, (%edi)
@@ -261,7 +260,7 @@ wrap:
         call    first_page
         jmp     beat
 
-/* eax: tick, ecx: tick of the last beat, edx: gap. The counter moves last: readers go by it. */
+/* eax: tick, ecx: tick of the last beat, edx: gap. Increments the counter last, for readers. */
 log_gap:
         movl    S_GAPS(%ebx), %edi
         andl    $(GAP_ENTRIES - 1), %edi
@@ -302,7 +301,7 @@ bad_word:                                       /* eax expected, edx seen, ecx w
         movl    %ecx, S_ERROR_WORD(%ebx)
         movl    %edx, S_ERROR_SEEN(%ebx)
         movl    %eax, S_ERROR_EXPECTED(%ebx)
-1:      incl    S_ERRORS(%ebx)                  /* last, as with the gaps: readers go by it */
+1:      incl    S_ERRORS(%ebx)                  /* last, for readers, as with the gaps */
         jmp     next_page
 
 /* ---- the device ------------------------------------------------------------------------- */
@@ -315,7 +314,7 @@ bad_word:                                       /* eax expected, edx seen, ecx w
         movw    $0xcfc, %dx
         .endm
 
-/* Give the device its place, let it be master of the bus, and turn its MSI on. */
+/* Assign the device's BAR, make it a bus master, and enable its MSI. */
 find_device:
         configure $0x10
         movl    CONTROL + C_DEVICE_BASE, %eax
@@ -332,7 +331,7 @@ find_device:
         inl     %dx, %eax
         movzbl  %al, %ecx
 1:      testl   %ecx, %ecx                      /* ecx: capability */
-        jz      3f
+        jz      3f                              /* no MSI capability */
         configure %ecx
         inl     %dx, %eax
         cmpb    $5, %al
@@ -361,14 +360,14 @@ find_device:
         movl    $DEVICE_READY, DEVICE + D_READY
 3:      ret
 
-/* A look at the device, and back to the visit. */
+/* Poll the device, then go on with the visit. */
 drive_device:
         call    tick
         movl    %eax, %ecx
-        subl    DEVICE + D_LOOKED, %ecx
+        subl    DEVICE + D_POLLED, %ecx
         cmpl    CONTROL + C_DEVICE_PACE, %ecx
-        jb      looked
-        movl    %eax, DEVICE + D_LOOKED
+        jb      polled
+        movl    %eax, DEVICE + D_POLLED
         sti                                     /* takes effect after the next instruction */
         nop
         nop
@@ -381,11 +380,11 @@ drive_device:
         jae     interrupted
         subl    DEVICE + D_STARTED, %eax
         cmpl    CONTROL + C_DEVICE_LATE, %eax
-        jb      looked
+        jb      polled
         call    tick
         movl    %eax, DEVICE + D_STARTED
         testl   $EDU_RUN, EDU_COMMAND(%edi)
-        jnz     looked
+        jnz     polled
         incl    DEVICE + D_SILENT
         decl    DEVICE + D_AWAITED
         jmp     ended
@@ -394,7 +393,7 @@ interrupted:
         jz      ended
         incl    DEVICE + D_SURPLUS
         incl    DEVICE + D_AWAITED
-        jmp     looked
+        jmp     polled
 ended:
         movl    $EDU_DMA_ENDED, EDU_ACK(%edi)
         incl    DEVICE + D_OPS
@@ -430,7 +429,7 @@ start:
         call    tick
         movl    %eax, DEVICE + D_STARTED
         movl    %ecx, EDU_COMMAND(%edi)
-looked:
+polled:
         movl    S_PAGE(%ebx), %esi
         jmp     visit_page
 
@@ -454,7 +453,7 @@ tick:
         shrdl   $TICK_SHIFT, %edx, %eax
         ret
 
-/* Restart the walk at this vCPU's first page. Clobbers eax, esi. */
+/* Restart the walk at this vCPU's first page. Clobbers esi. */
 first_page:
         movl    %ebx, %esi
         subl    $SLOTS, %esi
@@ -475,7 +474,7 @@ find_page:
         addl    $0x100000, %eax                 /* page frame: the rest of RAM starts at 4 GiB */
         movl    %ebx, %edx
         subl    $SLOTS, %edx
-        shrl    $SLOT_SHIFT, %edx               /* edx: APIC id, names the window */
+        shrl    $SLOT_SHIFT, %edx               /* edx: APIC id, the index of the window */
         movl    %edx, %edi
         shll    $21, %edi
         addl    $WINDOW, %edi                   /* edi: window */

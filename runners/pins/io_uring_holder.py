@@ -1,11 +1,11 @@
-"""A process that stands for a DMA device: it pins guest RAM by io_uring registered buffers.
+"""A process that stands in for a DMA device: it pins guest RAM with io_uring registered buffers.
 
-Registered buffers are long-term pins (FOLL_PIN | FOLL_LONGTERM), the kind VFIO takes, and I/O
-through them reaches the pinned pages whatever any process maps by then. It is not VFIO, and no
-report says so.
+Registered buffers are long-term pins (FOLL_PIN | FOLL_LONGTERM), the kind that VFIO takes. I/O
+through them reaches the pinned pages, no matter what is mapped at their addresses later. It is not
+VFIO, and no report claims that it is.
 
-Runs as `python -m runners.pins.io_uring_holder RAM_FILE BYTES`; answers each line on standard
-input with one JSON line. Struct layouts: uapi linux/io_uring.h.
+Runs as `python -m runners.pins.io_uring_holder RAM_FILE BYTES`; answers each line of standard
+input with one line of JSON. Struct layouts: uapi linux/io_uring.h.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from runners.system import syscalls
 _OP_READ_FIXED = 4
 _OFF_SQ, _OFF_CQ, _OFF_SQES = 0, 0x8000000, 0x10000000
 _SQE_BYTES, _CQE_BYTES = 64, 16
-_BUFFER_BYTES = 1 << 30  # the kernel's limit for one registered buffer
+_BUFFER_BYTES = 1 << 30  # the kernel's limit per registered buffer
 
 
 class IoUring:
-    """An io_uring with one request in flight, just enough for fixed-buffer reads."""
+    """A minimal io_uring for fixed-buffer reads, one request in flight."""
 
     def __init__(self) -> None:
         self.fd, params = syscalls.io_uring_setup(4)
@@ -46,7 +46,7 @@ class IoUring:
         syscalls.register_buffers(self.fd, parts)
 
     def unregister(self) -> None:
-        """Let the pins go."""
+        """Release the pins."""
         syscalls.unregister_buffers(self.fd)
 
     def read_fixed(self, source: int, address: int, length: int, buffer: int) -> int:
@@ -95,7 +95,7 @@ class Holder:
         self._ring.unregister()
 
 
-def _answer(**fields: object) -> None:
+def _reply(**fields: object) -> None:
     print(json.dumps(fields), flush=True)
 
 
@@ -103,9 +103,9 @@ def main(path: str, length: str) -> int:
     try:
         holder = Holder(Path(path), int(length))
     except OSError as error:
-        _answer(error=str(error))
+        _reply(error=str(error))
         return 1
-    _answer(pid=os.getpid(), bytes=int(length))
+    _reply(pid=os.getpid(), bytes=int(length))
     for line in sys.stdin:
         words = line.split()
         try:
@@ -113,9 +113,9 @@ def main(path: str, length: str) -> int:
                 holder.dma(int(words[1]), int(words[2]))
             elif words[0] == "release":
                 holder.release()
-            _answer(done=words[0])
+            _reply(done=words[0])
         except OSError as error:
-            _answer(error=str(error))
+            _reply(error=str(error))
     return 0
 
 

@@ -1,12 +1,12 @@
-"""A process that takes guest RAM over wrongly on purpose: the controls of the proof.
+"""A process that deliberately maps guest RAM in a wrong way: negative controls for the proof.
 
-Runs as `python -m runners.pins.tampered_mapping MODE FILE BYTES`; prints one JSON line with its
-address and descriptor and lives until standard input closes. MODE is one of
+Runs as `python -m runners.pins.tampered_mapping MODE FILE BYTES`; prints one line of JSON with its
+address and descriptor and runs until standard input closes. MODE is one of
 
-    shared    maps the file as new QEMU should (what must pass)
+    shared    maps the file as new QEMU should (this one must pass)
     private   maps a private copy of it
-    replaced  maps it shared, but one page in the middle is another with the same content
-    reopened  maps it as it should, through a descriptor that it opened anew
+    replaced  maps it shared, but with one page in the middle replaced by a copy
+    reopened  maps it correctly, through a new open of the file
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main(mode: str, path: str, length_text: str) -> int:
     address = ctypes.addressof(ctypes.c_char.from_buffer(area))
     for start in range(0, length, PAGE_BYTES):
         if mode == "private":
-            area[start] = area[start]  # a write is what makes the private copy
+            area[start] = area[start]  # a write makes the private copy
         else:
             bytes(area[start : start + 1])
     if mode == "replaced":

@@ -1,4 +1,4 @@
-"""From a scenario to a QEMU command line: values in, argv out."""
+"""Builds QEMU command lines from scenarios: values in, argv out."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from runners.payload import layout
 
 RAM_ID = "ram0"
 HUGE_PAGE_BYTES = 2 * MIB
-MOST_SPARE_DEVICES = 24  # the root bus has 32 slots, some of them the machine's own
-FIRST_SLOT = 0x10  # of assigned devices on the root bus
+MOST_SPARE_DEVICES = 24  # the root bus has 32 slots, some of which the machine uses itself
+FIRST_SLOT = 0x10  # on the root bus, for assigned devices
 MAX_DEVICES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """Private socket paths of one hand-over; `None` for a guest that starts afresh."""
+    """Private socket paths of one transfer."""
 
     cpr: Path
     main: Path
-    plain: bool = False  # an ordinary migration, which has no cpr channel
-    uri: str = ""  # loaded at once, instead of awaiting `migrate-incoming`
-    monitor: Path | None = None  # listened on, instead of an inherited descriptor
+    plain: bool = False  # an ordinary migration, without a cpr channel
+    uri: str = ""  # loaded at start, instead of waiting for `migrate-incoming`
+    monitor: Path | None = None  # a socket to listen on, instead of an inherited descriptor
 
 
 @dataclass(frozen=True, slots=True)
 class Variation:
-    """How one QEMU's command line departs from what its scenario says."""
+    """How one QEMU's command line differs from its scenario's."""
 
-    arguments: tuple[str, ...] = ()  # further ones, at the end
-    aux_ram_share: bool = True  # False: RAM without a backend of its own cannot be handed over
-    descriptors: tuple[int, ...] = ()  # of ours that QEMU inherits under the same numbers
+    arguments: tuple[str, ...] = ()  # appended
+    aux_ram_share: bool = True  # False: RAM without its own backend is private, which CPR refuses
+    descriptors: tuple[int, ...] = ()  # inherited by QEMU under the same numbers
 
 
-AS_IT_IS = Variation()
+NO_VARIATION = Variation()
 
 
 def low_ram_bytes(machine: str, ram_bytes: int) -> int:
-    """RAM below the PCI hole, as QEMU lays it out: the rest starts at 4 GiB.
+    """RAM below the PCI hole in QEMU's memory layout; the rest starts at 4 GiB.
 
     Source: pc_q35_init and pc_init1 in QEMU's hw/i386/pc_q35.c and pc_piix.c.
     """
@@ -52,7 +52,7 @@ def low_ram_bytes(machine: str, ram_bytes: int) -> int:
 
 
 def backend_options(scenario: Scenario, hugetlbfs: Path | None) -> str:
-    """The -object of guest RAM; share=on is what CPR demands of every backend."""
+    """The -object option of guest RAM; CPR requires share=on for every backend."""
     common = f"id={RAM_ID},size={scenario.ram_bytes},share=on"
     match scenario.backend:
         case "anon":
@@ -70,9 +70,9 @@ def backend_options(scenario: Scenario, hugetlbfs: Path | None) -> str:
 
 
 def device_options(scenario: Scenario) -> list[str]:
-    """Assigned devices, each in a fixed slot of the root bus: the payload looks for them there.
+    """Options of assigned devices, each in a fixed slot of the root bus, where the payload looks.
 
-    Without an id QEMU has no name for a device's descriptors: "vfio device with fd=%d needs an id
+    Each needs an id, by which QEMU names its descriptors: "vfio device with fd=%d needs an id
     property".
     """
     argv = ["-object", "iommufd,id=iommufd0"] if scenario.vfio == "iommufd" else []
@@ -87,7 +87,7 @@ def device_options(scenario: Scenario) -> list[str]:
 
 
 def _escape(path: Path) -> str:
-    """QEMU's option parser takes a doubled comma for a comma."""
+    """QEMU's option parser reads a doubled comma as a comma."""
     return str(path).replace(",", ",,")
 
 
@@ -99,12 +99,12 @@ def guest_argv(
     monitor_fd: int,
     hugetlbfs: Path | None = None,
     incoming: Sockets | None = None,
-    variation: Variation = AS_IT_IS,
+    variation: Variation = NO_VARIATION,
 ) -> tuple[str, ...]:
-    """Full argv of one QEMU. With `incoming` it takes the guest over, else it starts it paused.
+    """Complete argv of one QEMU. With `incoming` it receives a guest, else it starts one paused.
 
-    `monitor_fd` is an inherited, connected socket: the greeting on it says that the monitor is
-    open, so nobody polls for a socket file.
+    `monitor_fd` is an inherited, connected socket: QEMU's greeting on it shows that the monitor is
+    open, without polling for a socket file.
     """
     machine = f"{scenario.machine},accel={scenario.accel},memory-backend={RAM_ID}"
     if variation.aux_ram_share:
@@ -121,7 +121,7 @@ def guest_argv(
         *("-bios", str(firmware)),
         "-nodefaults",
         "-no-user-config",
-        "-no-reboot",  # the payload has no IDT: a fault must end the run, not restart the guest
+        "-no-reboot",  # a triple fault of the payload must end the run, not restart the guest
         *("-display", "none"),
         *(("-object", "rng-builtin,id=rng0") if scenario.spare_devices else ()),
         *("-chardev", f"socket,id=qmp,{_monitor(monitor_fd, incoming)}"),
@@ -138,7 +138,8 @@ def guest_argv(
     elif incoming.plain:
         argv += ["-incoming", "defer"]
     else:
-        # The monitor opens while the old guest runs; `migrate-incoming` then starts the blackout.
+        # The monitor opens while the guest runs in old QEMU; `migrate-incoming` then starts the
+        # blackout.
         argv += ["-incoming", "defer", "-incoming", json.dumps(channel("cpr", incoming.cpr))]
     return tuple(argv)
 
@@ -150,7 +151,7 @@ def _monitor(fd: int, incoming: Sockets | None) -> str:
 
 
 def channel(kind: str, path: Path) -> dict[str, object]:
-    """A MigrationChannel of the QMP schema over a unix socket."""
+    """A MigrationChannel of the QMP schema, over a unix socket."""
     return {
         "channel-type": kind,
         "addr": {"transport": "socket", "type": "unix", "path": str(path)},
@@ -158,9 +159,9 @@ def channel(kind: str, path: Path) -> dict[str, object]:
 
 
 def check_scenario(scenario: Scenario, memory_bytes: int, cpus: int) -> None:
-    """Refuse what cannot be run, before anything is started.
+    """Refuse a scenario that cannot be run, before anything is started.
 
-    `memory_bytes` is what the host has available, `cpus` how many it has. Raises UsageError.
+    `memory_bytes` is the host's available memory, `cpus` the number of its CPUs. Raises UsageError.
     """
     where = f"scenario {scenario.id}"
     if scenario.ram_bytes < layout.MINIMUM_RAM_BYTES:
@@ -174,40 +175,45 @@ def check_scenario(scenario: Scenario, memory_bytes: int, cpus: int) -> None:
     if (needed := ram_needed(scenario)) > memory_bytes:
         raise UsageError(
             f"{where}: {needed // MIB} MiB of RAM, but the host has only "
-            f"{memory_bytes // MIB} MiB available: choose less (--ram)"
+            f"{memory_bytes // MIB} MiB available: use less (--ram)"
         )
     if not 1 <= scenario.vcpus <= layout.MAX_VCPUS:
-        raise UsageError(f"{where}: {scenario.vcpus} vCPUs; 1 to {layout.MAX_VCPUS} (--vcpus)")
+        raise UsageError(
+            f"{where}: {scenario.vcpus} vCPUs: expected 1 to {layout.MAX_VCPUS} (--vcpus)"
+        )
     if scenario.vcpus > 4 * cpus:
         raise UsageError(
-            f"{where}: {scenario.vcpus} vCPUs on {cpus} CPUs would measure the scheduler; "
-            f"at most {4 * cpus} here (--vcpus)"
+            f"{where}: {scenario.vcpus} vCPUs on {cpus} CPUs would measure the scheduler: "
+            f"use at most {4 * cpus} on this host (--vcpus)"
         )
     _check_devices(scenario, where)
     if not 0 <= scenario.spare_devices <= MOST_SPARE_DEVICES:
         raise UsageError(
-            f"{where}: {scenario.spare_devices} spare devices; 0 to {MOST_SPARE_DEVICES}"
+            f"{where}: {scenario.spare_devices} spare devices: expected 0 to {MOST_SPARE_DEVICES}"
         )
     if not 0.0 <= scenario.touched <= 1.0:
-        raise UsageError(f"{where}: touched is a share from 0 to 1, not {scenario.touched}")
+        raise UsageError(f"{where}: touched is {scenario.touched}: expected a share from 0 to 1")
 
 
 def _check_devices(scenario: Scenario, where: str) -> None:
     devices = [address for address in scenario.devices.split(",") if address]
     if devices and not scenario.vfio:
-        raise UsageError(f"{where}: assigns no device; --device is for vfio-type1, vfio-iommufd, …")
+        raise UsageError(
+            f"{where}: this scenario assigns no device; use --device with vfio-type1, "
+            "vfio-iommufd, …"
+        )
     if not scenario.vfio:
         return
     if not devices:
         raise UsageError(
-            f"{where}: name the PCI device to assign, --device 0000:01:00.0 (it is taken from this "
-            "host meanwhile), or use the lab: pausebench lab run"
+            f"{where}: choose the PCI device to assign, e.g. --device 0000:01:00.0 (it is unbound "
+            "from the host meanwhile), or use the lab: pausebench lab run"
         )
     if len(devices) > MAX_DEVICES:
-        raise UsageError(f"{where}: {len(devices)} devices; at most {MAX_DEVICES} (--device)")
+        raise UsageError(f"{where}: {len(devices)} devices: use at most {MAX_DEVICES} (--device)")
     if scenario.accel == "tcg":
         # Seen with 10.1 to 11.1: SIGSEGV in kvm_irqchip_remove_irqfd_notifier_gsi.
         raise UsageError(
-            f"{where}: needs KVM: under TCG old QEMU crashes while it hands assigned devices over "
-            "(vfio-under-tcg); `pausebench lab run` has both"
+            f"{where}: needs KVM: under TCG old QEMU crashes when it transfers assigned devices "
+            "(vfio-under-tcg); use `pausebench lab run`, which has both"
         )

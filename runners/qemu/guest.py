@@ -1,4 +1,4 @@
-"""A guest: a payload in RAM that outlives the QEMU processes it runs in."""
+"""A guest: the payload in RAM, which outlives the QEMU processes that run it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 
 from results.errors import GuestLost, TransferRefused
 from results.records.scenario import Build, Scenario
-from runners.host.vfio_pci import EDU, look_at
+from runners.host.vfio_pci import EDU, read_device
 from runners.payload.layout import TICK_SHIFT
 from runners.payload.memory import GuestMemory, GuestPlan, plan_guest
 from runners.system.process_memory import ram_descriptor
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
-from .command_line import AS_IT_IS, FIRST_SLOT, Sockets, Variation, guest_argv, low_ram_bytes
+from .command_line import FIRST_SLOT, NO_VARIATION, Sockets, Variation, guest_argv, low_ram_bytes
 from .process import Qemu
 
-BEAT_TIMEOUT_S = patient(30.0)
-# An operation of edu takes 100 ms by QEMU's own clock.
+BEAT_TIMEOUT_S = scaled_timeout(30.0)
+# An operation of edu takes 100 ms on QEMU's own clock.
 _DEVICE_PACE_S, _DEVICE_LATE_S = 0.001, 5.0
-# Of any guest before it runs: only the thresholds of the payload depend on it.
+# Assumed before a guest runs: only the payload's thresholds depend on it.
 _ASSUMED_TICKS_PER_SECOND = 2.5e9 / (1 << TICK_SHIFT)
 
 
 @dataclass(frozen=True, slots=True)
 class GuestPlace:
-    """Where a session's guests live: a private directory and what is built once for all of them."""
+    """A session's private directory and the files in it that all its guests share."""
 
     directory: Path  # mode 0700; sockets and logs
     firmware: Path
@@ -37,7 +37,7 @@ class GuestPlace:
 
 
 class Guest:
-    """A running guest and the QEMU that it is in now."""
+    """A running guest and the QEMU that it currently runs in."""
 
     def __init__(
         self, scenario: Scenario, build: Build, place: GuestPlace, plan: GuestPlan, qemu: Qemu
@@ -50,16 +50,20 @@ class Guest:
         self.memory: GuestMemory
         self.vcpu_tids: tuple[int, ...] = ()
         self.first_beat_s = 0.0
-        self.update = 0
-        self.variation = AS_IT_IS  # of the QEMU that it is in now
+        self.updates = 0
+        self.variation = NO_VARIATION  # of the current QEMU
 
     @classmethod
     async def boot(
-        cls, scenario: Scenario, build: Build, place: GuestPlace, variation: Variation = AS_IT_IS
+        cls,
+        scenario: Scenario,
+        build: Build,
+        place: GuestPlace,
+        variation: Variation = NO_VARIATION,
     ) -> Guest:
-        """Start a guest and return once every vCPU beats and has touched its share of RAM.
+        """Start a guest; returns when every vCPU beats and has touched its share of RAM.
 
-        Raises GuestLost when QEMU ends or the guest stays silent.
+        Raises GuestLost when QEMU exits or a vCPU does not beat in time.
         """
         plan = plan_guest(
             scenario.vcpus,
@@ -80,7 +84,7 @@ class Guest:
             guest.vcpu_tids = await vcpu_tids(qemu, scenario.vcpus)
             guest.memory = GuestMemory(ram_descriptor(qemu.pid, scenario.ram_bytes), plan)
             try:
-                await guest._wake()
+                await guest._start_payload()
             except BaseException:
                 guest.memory.close()
                 raise
@@ -90,64 +94,66 @@ class Guest:
             raise
         return guest
 
-    async def _wake(self) -> None:
+    async def _start_payload(self) -> None:
         self.memory.prepare()
         await self.qemu.execute("cont")
         start = time.monotonic()
-        await self._until(self.memory.first_beat_seen, "its first beat")
+        await self._wait_until(self.memory.first_beat_seen, "the guest's first beat")
         self.first_beat_s = time.monotonic() - start
-        # A large working set on a KVM that emulates takes its time: bound it by its size.
-        patience = BEAT_TIMEOUT_S + self.plan.pages * 100e-6
-        await self._until(self.memory.running, "the first walk over its RAM", patience)
+        # A large working set takes long on a KVM that emulates: scale the timeout with its size.
+        timeout_s = BEAT_TIMEOUT_S + self.plan.pages * 100e-6
+        await self._wait_until(
+            self.memory.running, "the guest's first walk over its RAM", timeout_s
+        )
         if self.plan.device:
-            await self._until(self.memory.device_ready, "its first DMA")
+            await self._wait_until(self.memory.device_ready, "the guest's first DMA")
 
-    async def _until(
-        self, reached: Callable[[], bool], what: str, patience_s: float = BEAT_TIMEOUT_S
+    async def _wait_until(
+        self, reached: Callable[[], bool], what: str, timeout_s: float = BEAT_TIMEOUT_S
     ) -> None:
-        end = time.monotonic() + patience_s
+        end = time.monotonic() + timeout_s
         while not reached():
             if not self.qemu.alive():
-                raise self.qemu.lost(f"the guest made {what}")
+                raise self.qemu.lost(f"before {what}")
             if time.monotonic() > end:
                 raise GuestLost(
-                    f"the guest did not make {what} in {patience_s:.0f} s", self.qemu.argv
+                    f"timed out after {timeout_s:.0f} s waiting for {what}", self.qemu.argv
                 )
             await asyncio.sleep(0.002)
 
     def adopt_ram(self, qemu: Qemu) -> None:
-        """Look at the RAM that `qemu` has copied the guest into, from now on."""
+        """Map the guest RAM of `qemu`, which holds the copied guest, instead of the old RAM."""
         copied = GuestMemory(ram_descriptor(qemu.pid, self.scenario.ram_bytes), self.plan)
         self.memory.close()
         self.memory = copied
 
     async def end(self) -> None:
-        """End the guest in good order, then free its RAM."""
+        """Quit QEMU, then unmap the guest's RAM."""
         try:
             await self.qemu.quit()
         finally:
             self.close()
 
     def close(self) -> None:
-        """End the guest at once and free its RAM. Needs no event loop, and may follow `end`."""
+        """Kill QEMU and unmap the guest's RAM. Needs no event loop; may be called after `end`."""
         self.qemu.kill()
         self.memory.close()
 
 
 def driven_device(scenario: Scenario) -> str:
-    """The assigned device that the payload drives: the first edu. Empty: none.
+    """The assigned device that the payload drives: the first edu. Empty when there is none.
 
-    The payload switches to long mode where RAM goes beyond the PCI hole, and takes no interrupts
-    there.
+    With RAM above the PCI hole the payload runs in long mode, where it takes no interrupts and
+    drives no device.
     """
     if low_ram_bytes(scenario.machine, scenario.ram_bytes) < scenario.ram_bytes:
         return ""
     assigned = filter(None, scenario.devices.split(","))
-    return next((address for address in assigned if look_at(address).ids == EDU), "")
+    return next((address for address in assigned if read_device(address).ids == EDU), "")
 
 
 def device_plan(scenario: Scenario) -> dict[str, int]:
-    """What the payload is told of the device that it drives."""
+    """The payload's parameters for the device that it drives."""
     address = driven_device(scenario)
     if not address:
         return {}
@@ -164,9 +170,9 @@ def start_qemu(
     build: Build,
     place: GuestPlace,
     incoming: Sockets | None = None,
-    variation: Variation = AS_IT_IS,
+    variation: Variation = NO_VARIATION,
 ) -> Qemu:
-    """Start a QEMU for `scenario`, to run the guest afresh or to take it over."""
+    """Start a QEMU for `scenario`, to run a new guest or to receive one."""
     number = secrets.token_hex(4)
     return Qemu.start(
         lambda fd: guest_argv(
@@ -184,7 +190,7 @@ def start_qemu(
 
 
 async def vcpu_tids(qemu: Qemu, vcpus: int) -> tuple[int, ...]:
-    """Thread ids of the vCPUs in their order."""
+    """Thread ids of the vCPUs, by vCPU index. Raises TransferRefused, GuestLost."""
     found = await qemu.execute("query-cpus-fast")
     tids = {int(cpu["cpu-index"]): int(cpu["thread-id"]) for cpu in found}
     if sorted(tids) != list(range(vcpus)):

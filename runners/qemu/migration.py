@@ -1,4 +1,4 @@
-"""What a QEMU shows of a migration that it takes part in, and the bounds of waiting for that."""
+"""The state of a migration as both QEMUs report it, and the timeouts of waiting for it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 from qemu.qmp import Message
 
 from results.errors import PausebenchError, TransferRefused
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
 from .process import Qemu
 
-HANDOVER_TIMEOUT_S = patient(30.0)
-START_TIMEOUT_S = patient(20.0)
-_STATE_TIMEOUT_S = patient(2.0)
+HANDOVER_TIMEOUT_S = scaled_timeout(30.0)
+START_TIMEOUT_S = scaled_timeout(20.0)
+_STATE_TIMEOUT_S = scaled_timeout(2.0)
 
 
 async def runstate(qemu: Qemu) -> str:
-    """The state in which a QEMU ends a transfer, `gone`, or `silent` when it does not answer."""
+    """A QEMU's runstate after a transfer; `gone` if it exited, `silent` if it does not answer."""
     end = time.monotonic() + _STATE_TIMEOUT_S
     state = "silent"
     with suppress(PausebenchError, TimeoutError):
         while qemu.alive():
             left = max(0.1, end - time.monotonic())
             state = str((await asyncio.wait_for(qemu.execute("query-status"), left))["status"])
-            # The migration is reported as completed a moment before the runstate follows
+            # The migration is reported as completed shortly before the runstate changes
             # (migration_iteration_finish in QEMU's migration/migration.c).
             if state != "finish-migrate" or time.monotonic() > end:
                 return state
@@ -38,7 +38,7 @@ async def runstate(qemu: Qemu) -> str:
 
 
 def migration_status(message: Message) -> str:
-    """The status that a MIGRATION event tells; empty for another event."""
+    """The status in a MIGRATION event; empty for another event."""
     data = message.get("data")
     if message.get("event") == "MIGRATION" and isinstance(data, dict):
         return str(data.get("status"))
@@ -49,10 +49,10 @@ def migration_ended(message: Message) -> bool:
     return migration_status(message) in ("completed", "failed")
 
 
-async def sent(old: Qemu) -> None:
+async def wait_until_sent(old: Qemu) -> None:
     """Wait until old QEMU has sent the guest.
 
-    Raises TransferRefused when it reports a failure or nothing in time, GuestLost when it ends.
+    Raises TransferRefused on a failed migration or a timeout, GuestLost when it exits.
     """
     _, last = await old.wait_for(migration_ended, "the end of the migration", HANDOVER_TIMEOUT_S)
     if migration_status(last) == "failed":
@@ -60,31 +60,31 @@ async def sent(old: Qemu) -> None:
 
 
 def failed_migration(who: str, info: Mapping[str, object]) -> TransferRefused:
-    """The error for a migration that QEMU itself calls failed; `info` is its query-migrate."""
+    """The error for a migration that QEMU reports as failed; `info` is its query-migrate."""
     reason = info.get("error-desc", "no reason given")
     return TransferRefused(f"{who} reports a failed migration: {reason}", received=str(info))
 
 
-async def resumed(new: Qemu) -> int:
-    """Wait until new QEMU says that the guest runs; when it said so (monotonic ns)."""
+async def wait_until_resumed(new: Qemu) -> int:
+    """Wait for new QEMU's RESUME event; returns when it arrived (monotonic ns)."""
 
-    def says_so(message: Message) -> bool:
+    def is_resume(message: Message) -> bool:
         return message.get("event") == "RESUME"
 
-    ns, _ = await new.wait_for(says_so, "that the guest resumed", HANDOVER_TIMEOUT_S)
+    ns, _ = await new.wait_for(is_resume, "that the guest resumed", HANDOVER_TIMEOUT_S)
     return ns
 
 
-async def listening(new: Qemu, cpr: Path) -> None:
+async def wait_until_listening(new: Qemu, cpr: Path) -> None:
     """Wait until new QEMU listens on its cpr socket, without connecting to it.
 
-    The file exists a moment before it listens, and a connection that is only tried would be
-    taken for old QEMU's. Raises GuestLost, TransferRefused.
+    The file exists shortly before QEMU listens, and QEMU would take a trial connection for old
+    QEMU's. Raises GuestLost, TransferRefused.
     """
     end = time.monotonic() + START_TIMEOUT_S
-    while not listens(cpr):
+    while not is_listening(cpr):
         if not new.alive():
-            raise new.lost("it opened the cpr socket")
+            raise new.lost("before opening the cpr socket")
         if time.monotonic() > end:
             raise TransferRefused(
                 f"new QEMU (pid {new.pid}) did not listen on its cpr socket "
@@ -93,8 +93,8 @@ async def listening(new: Qemu, cpr: Path) -> None:
         await asyncio.sleep(0.001)
 
 
-def listens(path: Path) -> bool:
-    """Whether a unix socket at `path` accepts: flag __SO_ACCEPTCON in /proc/net/unix."""
+def is_listening(path: Path) -> bool:
+    """Whether a unix socket at `path` is listening: flag __SO_ACCEPTCON in /proc/net/unix."""
     needle = str(path)
     for line in Path("/proc/net/unix").read_text().splitlines():
         if line.endswith(needle) and line.split()[3] == "00010000":
@@ -102,6 +102,6 @@ def listens(path: Path) -> bool:
     return False
 
 
-def numbers(answer: Mapping[str, object]) -> dict[str, int]:
+def integers(answer: Mapping[str, object]) -> dict[str, int]:
     """The integers of a QMP answer."""
     return {k: v for k, v in answer.items() if isinstance(v, int) and not isinstance(v, bool)}

@@ -1,4 +1,4 @@
-"""One live QEMU process: started, spoken to over QMP, watched for its end, and ended."""
+"""One QEMU process: started, controlled over QMP, monitored, and stopped."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from results.errors import GuestLost, TransferRefused
 from results.qemu.log import last_words
 from results.records.recording import QmpStamp
 from results.records.run import Side
-from runners.system.child import dying_with_us
-from runners.system.timeouts import patient
+from runners.system.child import die_with_parent
+from runners.system.timeouts import scaled_timeout
 
 LOG_TAIL_BYTES = 4096
-COMMAND_TIMEOUT_S = patient(20.0)
-_QUIT_TIMEOUT_S = patient(5.0)
+COMMAND_TIMEOUT_S = scaled_timeout(20.0)
+_QUIT_TIMEOUT_S = scaled_timeout(5.0)
 
 
 class Qemu:
-    """A QEMU under our control. It dies with this process, whatever happens to it."""
+    """A QEMU process. The kernel kills it when our process exits for any reason."""
 
     def __init__(self, process: subprocess.Popen[bytes], argv: tuple[str, ...], log: Path) -> None:
         self.process = process
@@ -47,20 +47,19 @@ class Qemu:
         log: Path,
         descriptors: tuple[int, ...] = (),
     ) -> Qemu:
-        """Start QEMU with the argv that `make_argv` builds around the monitor's descriptor.
+        """Start QEMU with the argv that `make_argv` builds for the monitor's descriptor.
 
-        `descriptors` of ours it inherits too.
-
-        The monitor is one end of a socket pair: no path, no polling, and nobody else can reach it.
+        QEMU also inherits `descriptors`. The monitor is one end of a socket pair: it has no path,
+        needs no polling, and no other process can reach it.
         """
         ours, theirs = socket.socketpair()
         try:
             argv = make_argv(theirs.fileno())
             with log.open("ab") as output:
-                # The group of its own keeps a Ctrl-C at the terminal from reaching QEMU before
-                # the clean-up does.
+                # In its own process group, so that a Ctrl-C at the terminal does not kill QEMU
+                # before our clean-up runs.
                 process = subprocess.Popen(
-                    dying_with_us(argv),
+                    die_with_parent(argv),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -84,36 +83,36 @@ class Qemu:
         return self.process.poll() is None
 
     def log_tail(self) -> str:
-        """The last 4 KiB that QEMU wrote to standard output and error."""
+        """The last 4 KiB of QEMU's standard output and error."""
         with suppress(OSError), self.log.open("rb") as handle:
             handle.seek(0, os.SEEK_END)
             handle.seek(max(0, handle.tell() - LOG_TAIL_BYTES))
             return handle.read().decode(errors="replace").strip()
         return ""
 
-    def lost(self, what: str) -> GuestLost:
-        """The error for a QEMU that ended or went silent while `what` was going on."""
+    def lost(self, when: str) -> GuestLost:
+        """The error for a QEMU that exited or does not answer; `when` is a clause of time."""
         code = self.process.poll()
         state = "does not answer" if code is None else f"ended with {_describe(code)}"
         tail = self.log_tail()
         return GuestLost(
-            f"QEMU (pid {self.pid}) {state} while {what}: {last_words(tail) or 'it wrote nothing'}",
+            f"QEMU (pid {self.pid}) {state} {when}: {last_words(tail) or 'its log is empty'}",
             self.argv,
             tail,
         )
 
-    async def ended(self, what: str) -> GuestLost:
-        """`lost`, once a QEMU that has closed its monitor had a moment to end."""
+    async def ended(self, when: str) -> GuestLost:
+        """`lost`, after giving a QEMU that closed its monitor a moment to exit."""
         for _ in range(100):
             if not self.alive():
                 break
             await asyncio.sleep(0.01)
-        return self.lost(what)
+        return self.lost(when)
 
     async def connect(self, timeout_s: float = COMMAND_TIMEOUT_S, path: Path | None = None) -> None:
-        """Wait for the monitor to open and negotiate; events are kept from here on.
+        """Wait for the monitor to open and negotiate; events are recorded from here on.
 
-        Over the inherited socket, or over the one that QEMU listens on at `path`.
+        Uses the inherited socket, or the one at `path` that QEMU listens on.
         """
         listener = EventListener(event_filter=self._stamp)
         self.client.register_listener(listener)
@@ -121,12 +120,12 @@ class Qemu:
         assert (monitor is None) != (path is None)
         connecting = asyncio.ensure_future(self.client.connect(monitor or str(path)))
         try:
-            await self._bounded(connecting, timeout_s, "its monitor was opening")
+            await self._bounded(connecting, timeout_s, "while opening its monitor")
         except (QMPError, OSError, EOFError) as error:
-            raise await self.ended("its monitor was opening") from error
+            raise await self.ended("while opening its monitor") from error
 
     def _stamp(self, message: Message) -> bool:
-        """Called on arrival: stamps the event. Nothing is queued (False): `stamps` holds it."""
+        """Event filter: records the event with its arrival time and keeps it out of the queue."""
         self.stamps.append((time.monotonic_ns(), message))
         self._arrived.set()
         return False
@@ -134,27 +133,27 @@ class Qemu:
     async def execute(
         self, command: str, arguments: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Any:
-        """Run one QMP command, bounded. Raises TransferRefused with QEMU's own words."""
+        """Run one QMP command. Raises TransferRefused with QEMU's error, GuestLost on a timeout."""
         given = dict(arguments or {}) | {k.replace("_", "-"): v for k, v in kwargs.items()}
         try:
             return await self._bounded(
                 asyncio.ensure_future(self.client.execute(command, given or None)),
                 COMMAND_TIMEOUT_S,
-                f"it was asked to {command}",
+                f"while executing {command}",
             )
         except ExecuteError as error:
             raise TransferRefused(
                 f"{self.side} QEMU refused {command}: {error}", f"{command} {given}", str(error)
             ) from error
         except (QMPError, OSError, EOFError) as error:
-            raise await self.ended(f"it was asked to {command}") from error
+            raise await self.ended(f"while executing {command}") from error
 
     async def wait_for(
         self, wanted: Callable[[Message], bool], what: str, timeout_s: float
     ) -> tuple[int, Message]:
-        """The first kept event that `wanted` accepts, with the time it arrived (monotonic ns).
+        """The first recorded event that `wanted` accepts, with its arrival time (monotonic ns).
 
-        Raises TransferRefused when the bound passes and GuestLost when QEMU ends.
+        Raises TransferRefused on a timeout and GuestLost when QEMU exits.
         """
         end = time.monotonic() + timeout_s
         while True:
@@ -168,42 +167,42 @@ class Qemu:
                     f"{self.side} QEMU (pid {self.pid}) did not report {what} in {timeout_s:g} s"
                 )
             if not self.alive():
-                raise self.lost(f"{what} was awaited")
+                raise self.lost(f"before reporting {what}")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), min(left, 0.1))
 
     def qmp_stamps(self, side: Side) -> tuple[QmpStamp, ...]:
-        """Events that arrived so far, as records."""
+        """The events so far, as records."""
         return tuple(_as_stamp(ns, side, message) for ns, message in self.stamps)
 
-    async def _bounded(self, task: asyncio.Future[Any], timeout_s: float, what: str) -> Any:
+    async def _bounded(self, task: asyncio.Future[Any], timeout_s: float, when: str) -> Any:
         try:
             return await asyncio.wait_for(task, timeout_s)
         except TimeoutError:
-            raise self.lost(what) from None
+            raise self.lost(when) from None
 
     async def quit(self) -> None:
-        """Ask QEMU to end, and make it end when it does not."""
+        """Ask QEMU to quit, and kill it when it does not."""
         if self.alive():
             with suppress(QMPError, OSError, EOFError, TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(self.client.execute("quit"), 2.0)
         await self.reap(_QUIT_TIMEOUT_S)
 
-    async def reap(self, patience_s: float = 0.0) -> None:
-        """Wait for the end, then kill; closes the monitor. Safe to call twice."""
-        end = time.monotonic() + patience_s
+    async def reap(self, timeout_s: float = 0.0) -> None:
+        """Wait up to `timeout_s` for QEMU to exit, then kill it; close the monitor. Idempotent."""
+        end = time.monotonic() + timeout_s
         while self.alive() and time.monotonic() < end:
             await asyncio.sleep(0.002)
         self.kill()
         await self.disconnect()
 
     async def disconnect(self) -> None:
-        """Close the monitor and leave QEMU alone."""
+        """Close the monitor; QEMU keeps running."""
         with suppress(QMPError, OSError, EOFError, TimeoutError):
             await asyncio.wait_for(self.client.disconnect(), 2.0)
 
     def kill(self) -> None:
-        """End QEMU at once; needs no event loop, so it also serves an interrupt."""
+        """Kill QEMU; needs no event loop, so that an interrupt handler may call it too."""
         if self._monitor is not None:
             self._monitor.close()
             self._monitor = None

@@ -1,4 +1,4 @@
-"""Assembling our own small programs with binutils, once a session, into a private directory."""
+"""Assembling our small programs with binutils, once per session, into a private directory."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def assemble(
     assembler: Sequence[str],
     linker: Sequence[str],
 ) -> Path:
-    """Assemble `source` of `package` with `symbols` defined, link it to `image`, return that.
+    """Assemble `source` of `package` with `symbols` defined, link it to `image` and return `image`.
 
-    Raises HostUnfit when binutils is missing or refuses the source.
+    Raises HostUnfit when binutils is missing or rejects the source.
     """
     for tool in ("as", "ld"):
         if shutil.which(tool) is None:
             raise HostUnfit(f"`{tool}` is missing: apt-get install binutils")
     defines = [part for k, v in symbols.items() for part in ("--defsym", f"{k}={v:#x}")]
-    made = image.with_suffix(".o")
+    compiled = image.with_suffix(".o")
     with resources.as_file(resources.files(package).joinpath(source)) as path:
-        _run(source, "as", *assembler, *defines, "-o", str(made), str(path))
-    _run(source, "ld", *linker, "-o", str(image), str(made))
+        _run(source, "as", *assembler, *defines, "-o", str(compiled), str(path))
+    _run(source, "ld", *linker, "-o", str(image), str(compiled))
     return image
 
 

@@ -1,4 +1,4 @@
-"""Processes of ours: told apart from others by pid and start, tied to this one, and ended."""
+"""Child processes: identified by pid and start time, tied to our lifetime, and killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from results.errors import HostUnfit
 
 
 def start_time(pid: int) -> int:
-    """Start of a process in clock ticks since boot; -1 when it is gone or a zombie."""
+    """Start time of a process in clock ticks since boot; -1 when it has exited or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -24,20 +24,20 @@ def start_time(pid: int) -> int:
 
 
 def still_runs(pid: int, started: int) -> bool:
-    """Whether `pid` is the process that started then: a pid may have been taken by another."""
+    """Whether `pid` is still the process that started at `started`: pids are reused."""
     return 0 <= started == start_time(pid)
 
 
 def owner_name() -> str:
-    """`pausebench-PID-START`: names this process as the owner of what it may leave when killed."""
+    """`pausebench-PID-START`: marks this process as the owner of what it may leave when killed."""
     return f"pausebench-{os.getpid()}-{start_time(os.getpid())}"
 
 
-def dying_with_us(argv: Sequence[str]) -> list[str]:
-    """argv of a child that the kernel kills when this process ends, however that happens.
+def die_with_parent(argv: Sequence[str]) -> list[str]:
+    """Wrap argv so that the kernel kills the child when this process exits for any reason.
 
-    setpriv becomes the program by exec, so that the signal is the program's own; a preexec_fn
-    would fork this process with all that BPF holds. Raises HostUnfit without setpriv.
+    setpriv sets the parent death signal and executes the program in its place; a preexec_fn would
+    fork this process with all its BPF memory. Raises HostUnfit without setpriv.
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None:
@@ -46,6 +46,6 @@ def dying_with_us(argv: Sequence[str]) -> list[str]:
 
 
 def kill_group(process: subprocess.Popen[Any]) -> None:
-    """End a process that leads a group, and all that it has started in that group."""
+    """Kill a process group by its leader."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Memory of another process, through /proc/PID/mem."""
+"""Memory of another process: reads and writes through /proc/PID/mem, and its mappings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from results.errors import GuestLost
 
 
 def read_memory(pid: int, address: int, length: int) -> bytes:
-    """`length` bytes of a process. Raises OSError, also when they are not all there."""
+    """Read `length` bytes of a process. Raises OSError, also on a short read."""
     fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
         content = os.pread(fd, length, address)
@@ -22,7 +22,7 @@ def read_memory(pid: int, address: int, length: int) -> bytes:
 
 
 def write_memory(pid: int, address: int, content: bytes) -> None:
-    """Put `content` into a process. Raises OSError, also when not all of it went in."""
+    """Write `content` into a process. Raises OSError, also on a short write."""
     fd = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
     try:
         written = os.pwrite(fd, content, address)
@@ -43,7 +43,7 @@ class SharedMapping:
 
 
 def shared_mappings(pid: int) -> tuple[SharedMapping, ...]:
-    """All mappings of shared files of a process that begin with the file. Raises OSError."""
+    """All shared file mappings of a process that start at file offset 0. Raises OSError."""
     found = []
     for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
         span, mode, offset, _, inode, *name = line.split(maxsplit=5)
@@ -57,7 +57,7 @@ def shared_mappings(pid: int) -> tuple[SharedMapping, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RamMapping:
-    """Guest RAM as one process maps it."""
+    """A process's mapping of guest RAM."""
 
     start: int
     end: int
@@ -67,9 +67,9 @@ class RamMapping:
 
 
 def ram_mapping(pid: int, ram_bytes: int) -> RamMapping:
-    """Find guest RAM in /proc/PID/maps: the one mapping of a file that has RAM's size.
+    """Find guest RAM in /proc/PID/maps: the file mapping whose size is that of guest RAM.
 
-    Raises GuestLost when there is none.
+    Raises GuestLost when no mapping matches.
     """
     for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
         span, mode, offset, device, inode = line.split(maxsplit=5)[:5]
@@ -80,7 +80,7 @@ def ram_mapping(pid: int, ram_bytes: int) -> RamMapping:
 
 
 def ram_descriptor(pid: int, ram_bytes: int) -> Path:
-    """Path under /proc of the descriptor that `pid` holds on guest RAM."""
+    """Path under /proc of the descriptor of guest RAM in process `pid`."""
     inode = ram_mapping(pid, ram_bytes).inode
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -89,4 +89,4 @@ def ram_descriptor(pid: int, ram_bytes: int) -> Path:
             continue
         if found.st_ino == inode and found.st_size >= ram_bytes:
             return entry
-    raise GuestLost(f"QEMU (pid {pid}) holds no descriptor of its guest RAM")
+    raise GuestLost(f"QEMU (pid {pid}) has no open descriptor of its guest RAM")

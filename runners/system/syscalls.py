@@ -1,7 +1,7 @@
-"""Linux system calls that Python has no function for. Each raises OSError with its errno.
+"""Linux system calls that Python does not wrap. Each raises OSError with its errno.
 
-Some have no function in the C library either and go by their numbers, which differ between
-architectures for the older ones.
+The C library does not wrap some of them either: those are made by number, which for older calls
+depends on the architecture.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NUMBERS = {
     "x86_64": {"perf_event_open": 298, "kcmp": 312},
     "aarch64": {"perf_event_open": 241, "kcmp": 272},
 }
-# The same on every architecture, as all that came since Linux 5.1.
+# The same on every architecture, like all calls added since Linux 5.1.
 _IO_URING = {"io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427}
 
 _KCMP_FILE = 0
@@ -39,17 +39,17 @@ def _libc() -> ctypes.CDLL:
 
 
 def _checked(result: int) -> None:
-    """Raise the error of a function of the C library, as Python's own functions do."""
+    """Raise the errno of a failed C library call, as Python's own functions do."""
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 
 
 def _by_number(name: str, *arguments: object, what: str = "") -> int:
-    """Make a call that the C library has no function for; `what` names it in errors."""
+    """Make a call that the C library does not wrap; `what` names it in errors."""
     number = (_NUMBERS.get(platform.machine(), {}) | _IO_URING).get(name)
     if number is None:
-        raise OSError(errno.ENOSYS, f"{name}: its number on {platform.machine()} is not known")
+        raise OSError(errno.ENOSYS, f"{name}: unknown system call number on {platform.machine()}")
     result = int(_libc().syscall(number, *arguments))
     if result < 0:
         code = ctypes.get_errno()
@@ -61,7 +61,7 @@ def _by_number(name: str, *arguments: object, what: str = "") -> int:
 
 
 def compare_files(pid: int, other_pid: int, fd: int, other_fd: int) -> int:
-    """kcmp(KCMP_FILE): 0 when both descriptors are one open file description, else an order."""
+    """kcmp(KCMP_FILE): 0 when both descriptors refer to one open file description, else nonzero."""
     return _by_number("kcmp", pid, other_pid, _KCMP_FILE, fd, other_fd)
 
 
@@ -84,13 +84,13 @@ def io_uring_setup(entries: int) -> tuple[int, list[int]]:
 
 
 def io_uring_enter(ring: int, submitted: int, completed: int) -> int:
-    """Submit requests and wait until so many are completed; how many were taken."""
+    """Submit `submitted` requests and wait for `completed`; returns how many were submitted."""
     flags = _IORING_ENTER_GETEVENTS
     return _by_number("io_uring_enter", ring, submitted, completed, flags, None, 0)
 
 
 def register_buffers(ring: int, buffers: Sequence[tuple[int, int]]) -> None:
-    """Pin memory of this process, as (address, bytes), for requests of the ring."""
+    """Pin buffers of this process, given as (address, bytes), for requests of the ring."""
     words = [word for buffer in buffers for word in buffer]
     vectors = (ctypes.c_uint64 * len(words))(*words)
     operands = (_IORING_REGISTER_BUFFERS, ctypes.byref(vectors), len(buffers))
@@ -114,7 +114,7 @@ def unlock_memory(address: int, length: int) -> None:
 
 
 def replace_mapping(address: int, length: int) -> None:
-    """Put fresh private memory in the place of what is mapped there."""
+    """Replace an existing mapping by new private anonymous memory."""
     flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED
     size, no_offset = ctypes.c_size_t(length), ctypes.c_size_t(0)
     _libc().mmap.restype = ctypes.c_void_p
@@ -126,12 +126,12 @@ def replace_mapping(address: int, length: int) -> None:
 
 
 def new_network_namespace() -> None:
-    """Move the calling thread into one of its own (os.unshare came with Python 3.12)."""
+    """Move the calling thread into a new namespace (os.unshare exists since Python 3.12)."""
     _checked(_libc().unshare(_CLONE_NEWNET))
 
 
 def enter_network_namespace(descriptor: int) -> None:
-    """Move the calling thread there (os.setns came with Python 3.12)."""
+    """Move the calling thread into a namespace (os.setns exists since Python 3.12)."""
     _checked(_libc().setns(descriptor, _CLONE_NEWNET))
 
 

@@ -1,13 +1,13 @@
-"""How long to wait for others: longer in the lab, where a processor is emulated."""
+"""Timeouts, scaled up in the lab, where the CPU is emulated."""
 
 from __future__ import annotations
 
 import os
 
-LAB_VARIABLE = "PAUSEBENCH_LAB"  # set in the lab: the machine and the QEMU that it runs on
+LAB_VARIABLE = "PAUSEBENCH_LAB"  # set in the lab: describes the machine and QEMU it runs on
 _LAB_FACTOR = 5.0
 
 
-def patient(seconds: float) -> float:
-    """A bound for this machine. Bounds only end what hangs, so a longer one changes no result."""
+def scaled_timeout(seconds: float) -> float:
+    """`seconds`, scaled for this machine. A timeout only ends what hangs: it affects no result."""
     return seconds * (_LAB_FACTOR if os.environ.get(LAB_VARIABLE) else 1.0)

@@ -1,4 +1,4 @@
-"""What every mode of a transfer shares: the steps of one update, each of them bounded in time."""
+"""The steps of one update that all modes of transfer share, each with a timeout."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from results.records.recording import Process, QmpStamp
 from results.records.scenario import Build
 from runners.qemu.command_line import Sockets, Variation
 from runners.qemu.guest import Guest, start_qemu, vcpu_tids
-from runners.qemu.migration import START_TIMEOUT_S, resumed, runstate, sent
+from runners.qemu.migration import START_TIMEOUT_S, runstate, wait_until_resumed, wait_until_sent
 from runners.qemu.process import Qemu
 from runners.system.process_memory import ram_mapping
-from runners.system.timeouts import patient
+from runners.system.timeouts import scaled_timeout
 
-BEAT_TIMEOUT_S = patient(10.0)
-AWAY_S = 0.03  # for this long at most the CPU is left to QEMU while the guest stands still
-UNLIMITED = 0  # max-bandwidth: the default of 128 MiB/s would measure the limit
-# Between two looks at a new guest's clock where the pause is long: that a sample may be 25 us late
-# makes 40 us of a pause of half a second then.
-CLOCK_LOOK_S = 0.3
+BEAT_TIMEOUT_S = scaled_timeout(10.0)
+BLACKOUT_SLEEP_S = 0.03  # longest sleep that leaves the CPU to QEMU during the blackout
+UNLIMITED = 0  # max-bandwidth: with the default of 128 MiB/s the limit would be measured
+# Baseline for the rate of a new guest's clock in modes with long pauses: samples that are 25 us
+# late then make an error of 40 us in a pause of half a second.
+CLOCK_BASELINE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What others do at the steps of a transfer; none of it runs inside the blackout."""
+    """Callbacks at the steps of a transfer; none of them runs inside the blackout."""
 
     started: Callable[[int, int], None] = lambda old, new: None  # both pids, before `migrate`
     hold: Callable[[Qemu, Qemu, tuple[int, ...], tuple[int, ...]], None] = (
         lambda old, new, old_tids, new_tids: None
     )
-    # In modes without a hold: old QEMU is about to stop, QEMU `pid` was started, runs the guest.
+    # In modes without a hold: old QEMU is about to stop; QEMU `pid` was started; it runs the guest.
     leaving: Callable[[Qemu, tuple[int, ...]], None] = lambda old, old_tids: None
     spawned: Callable[[int], None] = lambda pid: None
     arrived: Callable[[Qemu, tuple[int, ...]], None] = lambda new, new_tids: None
-    resumed: Callable[[Qemu, Qemu], None] = lambda old, new: None  # guest runs in new
-    ended: Callable[[Qemu], None] = lambda new: None  # old QEMU is gone, RAM was read through new
-    # The path that old QEMU connects to, given the one that new QEMU listens on.
+    resumed: Callable[[Qemu, Qemu], None] = lambda old, new: None  # guest runs in new QEMU
+    ended: Callable[[Qemu], None] = lambda new: None  # old QEMU has exited, guest RAM was checked
+    # The path that old QEMU connects to, from the one that new QEMU listens on.
     main_path: Callable[[Path], Path] = lambda path: path
 
 
 @dataclass(slots=True)
 class Transferred:
-    """What the driver itself saw of one transfer; filled as far as it got."""
+    """What the driver itself recorded of one transfer; incomplete when the transfer failed."""
 
     old: Process
     new: Process
@@ -63,12 +63,12 @@ class Transferred:
     failure: str = ""
 
 
-async def describe_ends(
+async def record_final_state(
     seen: Transferred, old: Qemu, new: Qemu | None, old_state: str = ""
 ) -> None:
-    """Add the state, log and events in which both QEMUs end the transfer.
+    """Add both QEMUs' runstate, log and events at the end of the transfer.
 
-    `old_state` is given of an old QEMU that cannot be asked any more.
+    `old_state` replaces the runstate of an old QEMU that cannot be queried any more.
     """
     state = old_state or await runstate(old)
     seen.old = Process(old.pid, old.argv, seen.old.vcpu_tids, state, old.log_tail())
@@ -81,8 +81,8 @@ async def describe_ends(
 
 
 @dataclass(frozen=True, slots=True)
-class VcpuView:
-    """One vCPU before it is taken away; samples are (host ns, tick) of its last beat."""
+class VcpuSnapshot:
+    """One vCPU before the transfer; samples are (host ns, tick) of its last beat."""
 
     gaps_logged: int
     beats: int
@@ -91,7 +91,7 @@ class VcpuView:
 
 @dataclass
 class Transfer(ABC):
-    """One update of a guest. A mode is a class whose `run` puts the shared steps in its order."""
+    """One update of a guest. Each mode is a subclass whose `run` calls the shared steps."""
 
     guest: Guest
     build: Build
@@ -100,32 +100,32 @@ class Transfer(ABC):
     hooks: Hooks
     old: Qemu
     new: Qemu | None = None
-    old_state: str = ""  # of a QEMU that cannot be asked any more at the end
+    old_state: str = ""  # runstate of an old QEMU that cannot be queried at the end
     cpr: Path = field(init=False)
     main: Path = field(init=False)
-    clock_look_s: ClassVar[float] = 0.0  # before a guest's first update; 0: one look is enough
+    clock_baseline_s: ClassVar[float] = 0.0  # before a guest's first update; 0: not needed
 
     def __post_init__(self) -> None:
         name = secrets.token_hex(4)
         self.cpr = self.guest.place.directory / f"{name}.cpr"
         self.main = self.guest.place.directory / f"{name}.main"
 
-    # -- what a mode may do in its own way ----------------------------------------------------
+    # -- what a mode may override -------------------------------------------------------------
 
     @abstractmethod
     async def run(self) -> None:
-        """Move the guest. Raises TransferRefused, GuestLost; OSError of a QEMU that is gone."""
+        """Move the guest. Raises TransferRefused, GuestLost; OSError when a QEMU has exited."""
 
     def sockets(self) -> Sockets:
-        """How new QEMU is reached: an ordinary migration, which has no cpr channel."""
+        """New QEMU's sockets: by default an ordinary migration, without a cpr channel."""
         return Sockets(self.cpr, self.main, plain=True)
 
     def begin(self) -> None:
-        """What is started before all else: new QEMU, which waits."""
+        """Start new QEMU, which waits for the guest."""
         self._start_new()
 
-    def clear(self) -> None:
-        """Take away what the update alone needed."""
+    def clean_up(self) -> None:
+        """Remove the sockets of this update."""
         for path in (self.cpr, self.main):
             path.unlink(missing_ok=True)
 
@@ -133,7 +133,7 @@ class Transfer(ABC):
         await self.old.quit()
 
     async def _prepare(self, qemu: Qemu) -> None:
-        """Set what both QEMUs must agree on."""
+        """Set the capabilities that both QEMUs must agree on."""
         capabilities = {"events": True, "return-path": self.guest.scenario.return_path}
         await qemu.execute(
             "migrate-set-capabilities",
@@ -145,22 +145,22 @@ class Transfer(ABC):
     def _start_new(self) -> Qemu:
         guest = self.guest
         new = start_qemu(guest.scenario, self.build, guest.place, self.sockets(), self.variation)
-        return self._is_new(new)
+        return self._register_new(new)
 
-    def _is_new(self, new: Qemu) -> Qemu:
+    def _register_new(self, new: Qemu) -> Qemu:
         new.side = "new"
         self.new = new
         self.seen.new = Process(new.pid, new.argv, ())
         return new
 
-    def _waiting(self) -> Qemu:
-        """New QEMU as `begin` has started it, before old QEMU is told anything."""
+    def _announce_start(self) -> Qemu:
+        """Call the hook for new QEMU, before old QEMU gets any command; returns new QEMU."""
         assert self.new is not None
         self.hooks.started(self.old.pid, self.new.pid)
         return self.new
 
     async def _hold(self, new: Qemu) -> None:
-        """Both QEMUs are ready and the guest still runs in old: others arm their probes."""
+        """Both QEMUs are ready and the guest still runs in old QEMU: probes are armed now."""
         await new.connect(START_TIMEOUT_S)
         self._step("monitor")
         tids = await vcpu_tids(new, self.guest.scenario.vcpus)
@@ -168,13 +168,13 @@ class Transfer(ABC):
         self.seen.new = Process(new.pid, new.argv, tids)
         self.hooks.hold(self.old, new, self.guest.vcpu_tids, tids)
 
-    async def _completed(self, new: Qemu) -> None:
-        await sent(self.old)
-        await resumed(new)
+    async def _wait_until_completed(self, new: Qemu) -> None:
+        await wait_until_sent(self.old)
+        await wait_until_resumed(new)
         self._step("completed")
 
-    def _same_file(self, new: Qemu) -> None:
-        """New QEMU must map the very file that is compared with the pattern, and share it."""
+    def _check_same_file(self, new: Qemu) -> None:
+        """Check that new QEMU maps the same RAM file as the host, and maps it shared."""
         guest = self.guest
         mapping = ram_mapping(new.pid, guest.scenario.ram_bytes)
         if mapping.inode != guest.memory.inode or not mapping.shared:
@@ -186,22 +186,22 @@ class Transfer(ABC):
     def _step(self, name: str) -> None:
         self.seen.steps[name] = time.monotonic_ns()
 
-    def _watch_guest(self) -> list[VcpuView]:
-        """Last look at the beats before the guest is taken away."""
-        if self.clock_look_s and not self.guest.update:
-            time.sleep(self.clock_look_s)
+    def _snapshot_vcpus(self) -> list[VcpuSnapshot]:
+        """Sample the beats just before the guest is stopped."""
+        if self.clock_baseline_s and not self.guest.updates:
+            time.sleep(self.clock_baseline_s)
         memory = self.guest.memory
         samples = memory.sample_ticks()
-        # Counted last: a busy host fills the log with gaps that are none of the blackout's.
+        # Read last: on a busy host the log also fills with gaps outside the blackout.
         logged = [memory.gaps_logged(v) for v in range(self.guest.scenario.vcpus)]
         beats = memory.beats()
         return [
-            VcpuView(count, beat, tuple(ticks))
+            VcpuSnapshot(count, beat, tuple(ticks))
             for count, beat, ticks in zip(logged, beats, samples, strict=True)
         ]
 
-    async def _follow_guest(self, before: list[VcpuView]) -> None:
-        """See every vCPU beat in new QEMU and read the gap that it logged."""
+    async def _record_beats(self, before: list[VcpuSnapshot]) -> None:
+        """Wait until every vCPU beats in new QEMU, and read the gaps that it logged."""
         memory = self.guest.memory
         await asyncio.to_thread(memory.wait_for_beats, memory.beats(), BEAT_TIMEOUT_S)
         logs = [memory.gaps_since(v, view.gaps_logged) for v, view in enumerate(before)]

@@ -1,4 +1,4 @@
-"""cpr-exec: old QEMU saves and becomes its successor by execve."""
+"""cpr-exec: old QEMU saves its state and executes new QEMU in its own process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runners.qemu.migration import (
     HANDOVER_TIMEOUT_S,
     START_TIMEOUT_S,
     failed_migration,
-    listens,
+    is_listening,
     migration_status,
 )
 from runners.qemu.process import Qemu
@@ -22,10 +22,10 @@ from .snapshot import Snapshot
 
 
 class CprExec(Snapshot):
-    """One process: QEMU stops, saves, and starts its successor by execve.
+    """QEMU stops the guest, saves its state, and starts its successor by execve.
 
-    Its monitor does not come through. That of the successor is a private socket which it listens
-    on; an inherited descriptor would serve for one update only.
+    Its monitor does not survive the execve. The successor listens on a private socket instead: an
+    inherited descriptor would serve for one update only.
     """
 
     mode: ClassVar[str] = "cpr-exec"
@@ -34,7 +34,7 @@ class CprExec(Snapshot):
         return Sockets(self.cpr, self.main, uri=self.uri, monitor=self.cpr)
 
     async def run(self) -> None:
-        old, argv = self.old, self._successor()
+        old, argv = self.old, self._successor_argv()
         await self._prepare(old)
         await old.execute(
             "migrate-set-parameters",
@@ -42,18 +42,18 @@ class CprExec(Snapshot):
         )
         self.hooks.leaving(old, self.guest.vcpu_tids)
         self.hooks.spawned(old.pid)
-        before = self._watch_guest()
+        before = self._snapshot_vcpus()
         self._step("migrate")
         await old.execute("migrate", uri=self.uri)
-        await self._executed(argv)
+        await self._wait_for_exec(argv)
         self.old_state = "exec"
-        new = self._is_new(Qemu(old.process, argv, old.log))
+        new = self._register_new(Qemu(old.process, argv, old.log))
         await new.connect(START_TIMEOUT_S, self.cpr)
         self._step("monitor")
-        await self._running(new)
-        await self._arrive(new, before)
+        await self._wait_until_running(new)
+        await self._guest_arrived(new, before)
 
-    def _successor(self) -> tuple[str, ...]:
+    def _successor_argv(self) -> tuple[str, ...]:
         guest = self.guest
         return guest_argv(
             self.build,
@@ -65,15 +65,15 @@ class CprExec(Snapshot):
             variation=self.variation,
         )
 
-    async def _executed(self, argv: tuple[str, ...]) -> None:
-        """Wait until the successor listens, or until old QEMU says that it failed."""
+    async def _wait_for_exec(self, argv: tuple[str, ...]) -> None:
+        """Wait until the successor listens, or until old QEMU reports a failure."""
         end = time.monotonic() + HANDOVER_TIMEOUT_S
-        while not listens(self.cpr):
+        while not is_listening(self.cpr):
             if any(migration_status(m) == "failed" for _, m in self.old.stamps):
                 raise failed_migration("QEMU", await self.old.execute("query-migrate"))
             if not self.old.alive():
-                self._is_new(Qemu(self.old.process, argv, self.old.log))
-                raise self.old.lost("it started its successor")
+                self._register_new(Qemu(self.old.process, argv, self.old.log))
+                raise self.old.lost("before starting its successor")
             if time.monotonic() > end:
                 raise TransferRefused(
                     f"QEMU (pid {self.old.pid}) did not start its successor "
@@ -81,8 +81,8 @@ class CprExec(Snapshot):
                 )
             await asyncio.sleep(0.002)
 
-    async def _running(self, new: Qemu) -> None:
-        """The guest may have resumed before the monitor was there to say so: ask."""
+    async def _wait_until_running(self, new: Qemu) -> None:
+        """Poll for the runstate: the guest may have resumed before the monitor could report it."""
         end = time.monotonic() + HANDOVER_TIMEOUT_S
         while (state := (await new.execute("query-status"))["status"]) != "running":
             if time.monotonic() > end:
@@ -92,8 +92,8 @@ class CprExec(Snapshot):
             await asyncio.sleep(0.002)
 
     def _adopt(self, new: Qemu) -> None:
-        self._same_file(new)
+        self._check_same_file(new)
 
     async def end_old(self) -> None:
-        """Old QEMU is new QEMU: only its monitor is gone."""
+        """Old QEMU's process is now new QEMU: only close its monitor."""
         await self.old.disconnect()

@@ -1,4 +1,4 @@
-"""cpr-reboot, as documented: mode cpr-reboot on both sides, with a host that is not rebooted."""
+"""cpr-reboot: mode cpr-reboot on both sides, as documented, but without rebooting the host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .snapshot import Snapshot
 
 
 class CprReboot(Snapshot):
-    """QEMU itself stops the guest before it saves, and resumes it when it has loaded it."""
+    """QEMU itself stops the guest before saving it, and resumes it after loading."""
 
     mode: ClassVar[str] = "cpr-reboot"
 

@@ -1,8 +1,8 @@
-"""Between old and new QEMU's main channel: passes everything on, and can hold the end back.
+"""A proxy for the main channel that forwards everything and can delay the last byte.
 
-New QEMU has not got the guest until it has read the last byte of device state. That byte is kept
-until old QEMU has closed its end, so that nothing more is going on, and let go after a known time:
-a pause that no signal and no kernel probe has a part in.
+New QEMU has not received the guest before it has read the last byte of device state. The proxy
+holds that byte until old QEMU has closed its end, and forwards it after a known time: a pause that
+involves neither signals nor kernel probes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """How long the last byte was kept (host ns): from old QEMU's end of file to its sending."""
+class Delay:
+    """How long the last byte was held (host ns): from old QEMU's end of file to its forwarding."""
 
     start_ns: int
     end_ns: int
@@ -34,10 +34,11 @@ class Held:
         return self.end_ns - self.start_ns
 
 
-class HeldChannel:
-    """Listens at `path` for old QEMU and passes on to new QEMU at `target`; a context manager.
+class DelayProxy:
+    """Listens at `path` for old QEMU and forwards to new QEMU at `target`; a context manager.
 
-    One connection, in a thread of its own. Without a return path: old QEMU must end by itself.
+    Serves one connection in its own thread, without a return path: old QEMU must close its end by
+    itself.
     """
 
     def __init__(self, path: Path, target: Path, hold_ns: int) -> None:
@@ -46,7 +47,7 @@ class HeldChannel:
         self._hold_ns = hold_ns
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._stop, self._stopped = socket.socketpair()
-        self._held: Held | None = None
+        self._delay: Delay | None = None
         self._error = ""
         self._thread = threading.Thread(target=self._serve, name="main channel", daemon=True)
 
@@ -63,11 +64,12 @@ class HeldChannel:
             end.close()
         self._path.unlink(missing_ok=True)
 
-    def held(self) -> Held:
-        """What was held back. Raises TransferRefused when the channel did not get that far."""
-        if self._held is None:
-            raise TransferRefused(f"nothing was held back: {self._error or 'old QEMU did not end'}")
-        return self._held
+    def delay(self) -> Delay:
+        """The delay that was applied. Raises TransferRefused when there was none."""
+        if self._delay is None:
+            reason = self._error or "old QEMU did not close the channel"
+            raise TransferRefused(f"the main channel was not delayed: {reason}")
+        return self._delay
 
     def _serve(self) -> None:
         try:
@@ -78,18 +80,18 @@ class HeldChannel:
                 new = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
                 new.settimeout(_TIMEOUT_S)
                 new.connect(str(self._target))
-                self._pass_on(old, new)
+                self._forward(old, new)
         except OSError as error:
             self._error = str(error)
 
-    def _pass_on(self, old: socket.socket, new: socket.socket) -> None:
-        kept = b""
+    def _forward(self, old: socket.socket, new: socket.socket) -> None:
+        held = b""
         while self._readable(old):
             data = old.recv(_CHUNK_BYTES)
             if not data:
                 break
-            data = kept + data
-            kept = data[-1:]
+            data = held + data
+            held = data[-1:]
             new.sendall(data[:-1])
         else:
             return
@@ -97,15 +99,15 @@ class HeldChannel:
         if self._hold_ns > 0:
             time.sleep(self._hold_ns / 1e9)
         end = time.monotonic_ns()
-        new.sendall(kept)
-        self._held = Held(start, end)
-        with suppress(OSError):  # new QEMU may be done and gone
+        new.sendall(held)
+        self._delay = Delay(start, end)
+        with suppress(OSError):  # new QEMU may have exited
             new.shutdown(socket.SHUT_WR)
-        # Closed by new QEMU when it has read all: to close first could discard what it has not.
+        # Wait for new QEMU to close: closing first could discard data that it has not read.
         self._readable(new)
 
     def _readable(self, wanted: socket.socket) -> bool:
-        """Wait until there is something to read; False when the channel is taken down."""
+        """Wait until the socket is readable; False on a timeout or when the proxy is closed."""
         with selectors.DefaultSelector() as selector:
             selector.register(wanted, selectors.EVENT_READ)
             selector.register(self._stopped, selectors.EVENT_READ)

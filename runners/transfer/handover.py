@@ -1,4 +1,4 @@
-"""One update of a guest by any mode: from its start to the look at what came of it."""
+"""One update of a guest by any mode of transfer, and the checks after it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from runners.qemu.guest import Guest
 from runners.qemu.process import Qemu
 from runners.system.process_memory import ram_mapping
 
-from .base import Hooks, Transfer, Transferred, describe_ends
+from .base import Hooks, Transfer, Transferred, record_final_state
 from .modes import TRANSFERS
 
-__all__ = ["Hooks", "Transferred", "hand_over"]
+__all__ = ["Hooks", "Transferred", "update_guest"]
 
-RATE_PATIENCE_S = 0.1
+RATE_TIMEOUT_S = 0.1
 
 
-async def hand_over(
+async def update_guest(
     guest: Guest,
     build: Build,
     hooks: Hooks | None = None,
@@ -33,13 +33,12 @@ async def hand_over(
     mode: Mode | None = None,
     variation: Variation | None = None,
 ) -> Transferred:
-    """Move `guest` into a new QEMU of `build`; the guest's QEMU is the new one afterwards.
+    """Move `guest` into a new QEMU of `build`, which is the guest's QEMU afterwards.
 
-    By `mode`, or the scenario's. New QEMU's command line varies as old's does, or as `variation`
-    says.
+    The mode defaults to the scenario's, `variation` to that of old QEMU.
 
-    A failure of the transfer is a value (`failure` is set, both QEMUs are ended by the caller's
-    `guest.close()`); only an interrupt is raised.
+    A failed transfer does not raise: `failure` is set in the result, and the caller's
+    `guest.close()` ends old QEMU. Only an interrupt is raised.
     """
     old = guest.qemu
     old.side = "old"
@@ -50,22 +49,22 @@ async def hand_over(
     transfer = kind(guest, build, variation, seen, hooks or Hooks(), old)
     await _attempt(transfer)
     new = transfer.new
-    await describe_ends(seen, old, new, transfer.old_state)
+    await record_final_state(seen, old, new, transfer.old_state)
     if seen.failure or new is None:
         await _kill(new)
         return seen
-    # Read and compared without Python's lock, while old QEMU ends, which takes as long.
+    # The check releases Python's GIL and runs while old QEMU exits, which takes as long.
     await asyncio.gather(transfer.end_old(), _check_ram(guest, new, seen))
     guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
     guest.variation = variation
-    guest.update += 1
+    guest.updates += 1
     await _follow_rate(guest, seen)
     transfer.hooks.ended(new)
     return seen
 
 
 async def _attempt(transfer: Transfer) -> None:
-    """Carry the transfer out; what stops it is kept as its failure."""
+    """Run the transfer; an error becomes its `failure`."""
     seen = transfer.seen
     try:
         transfer.begin()
@@ -73,13 +72,13 @@ async def _attempt(transfer: Transfer) -> None:
     except PausebenchError as error:
         seen.failure = str(error)
     except OSError as error:
-        # A QEMU that ends at an unlucky moment is met as a /proc entry that is gone.
-        seen.failure = f"a QEMU could not be looked at any more: {error}"
+        # The /proc entries of a QEMU that exits unexpectedly disappear.
+        seen.failure = f"a QEMU could not be inspected any more: {error}"
     except BaseException:
         await _kill(transfer.new)
         raise
     finally:
-        transfer.clear()
+        transfer.clean_up()
 
 
 async def _kill(qemu: Qemu | None) -> None:
@@ -97,8 +96,8 @@ async def _check_ram(guest: Guest, new: Qemu, seen: Transferred) -> None:
 
 
 async def _follow_rate(guest: Guest, seen: Transferred) -> None:
-    """Read every vCPU's ring of beats, again until its rate is back or patience is at its end."""
-    end = time.monotonic() + RATE_PATIENCE_S
+    """Read every vCPU's ring of beats until its rate has recovered, or until the timeout."""
+    end = time.monotonic() + RATE_TIMEOUT_S
     while True:
         seen.beats = tuple(
             replace(beats, ring=guest.memory.ring(beats.index, tick))
@@ -106,7 +105,7 @@ async def _follow_rate(guest: Guest, seen: Transferred) -> None:
             else beats
             for beats in seen.beats
         )
-        if all(map(_is_back, seen.beats)) or time.monotonic() > end:
+        if all(map(_rate_is_back, seen.beats)) or time.monotonic() > end:
             return
         await asyncio.sleep(0.005)
 
@@ -118,11 +117,11 @@ def _tick_before(beats: VcpuBeats) -> int | None:
     return beats.gaps[0].start_tick if beats.gaps else None
 
 
-def _is_back(beats: VcpuBeats) -> bool:
-    """Whether its rate is back; also where that cannot be told, as waiting would not help."""
+def _rate_is_back(beats: VcpuBeats) -> bool:
+    """Whether the rate has recovered, or cannot be determined, so that waiting does not help."""
     if beats.ring is None or not beats.gaps:
         return True
     longest = max(beats.gaps, key=lambda gap: tick_difference(gap.end_tick, gap.start_tick))
-    # The duration of a tick scales the answer and does not change it.
+    # The duration of a tick only scales the result.
     found = follow(beats.ring, longest.start_tick, longest.end_tick, 1.0)
     return found is None or found.length_ns is not None

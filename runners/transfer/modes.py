@@ -1,4 +1,4 @@
-"""Which class transfers a guest in which mode."""
+"""The class that implements each mode of transfer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""postcopy: the guest moves as soon as it can, and RAM follows, what it touches first."""
+"""postcopy: the guest moves as early as possible, and RAM follows on demand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .precopy import Precopy
 
 
 class Postcopy(Precopy):
-    """A precopy that is told to turn to postcopy as soon as it has begun."""
+    """A precopy that switches to postcopy as soon as it has started."""
 
     capability: ClassVar[str] = "postcopy-ram"
 
@@ -21,10 +21,10 @@ class Postcopy(Precopy):
         if qemu is self.old:
             await qemu.execute("migrate-set-parameters", {"max-postcopy-bandwidth": UNLIMITED})
 
-    async def _on_its_way(self) -> None:
+    async def _migration_started(self) -> None:
         await self.old.wait_for(
             lambda message: migration_status(message) in ("active", "completed", "failed"),
-            "that the migration began",
+            "that the migration started",
             HANDOVER_TIMEOUT_S,
         )
         await self.old.execute("migrate-start-postcopy")

@@ -1,4 +1,4 @@
-"""precopy-multifd: a precopy over several channels at once."""
+"""precopy-multifd: a precopy over several parallel channels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .precopy import Precopy
 
 
 class PrecopyMultifd(Precopy):
-    """Four of them, where QEMU's default is two."""
+    """A precopy over four channels, where QEMU's default is two."""
 
     capability: ClassVar[str] = "multifd"
     parameters: ClassVar[dict[str, Any]] = {"multifd-channels": 4}

@@ -1,4 +1,4 @@
-"""snapshot: old QEMU saves to a file and ends; then new QEMU starts and loads it."""
+"""snapshot: old QEMU saves to a file and exits; then new QEMU starts and loads the file."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from runners.qemu.guest import vcpu_tids
 from runners.qemu.migration import (
     HANDOVER_TIMEOUT_S,
     START_TIMEOUT_S,
+    integers,
     migration_ended,
-    numbers,
-    resumed,
     runstate,
-    sent,
+    wait_until_resumed,
+    wait_until_sent,
 )
 from runners.qemu.process import Qemu
 
-from .base import CLOCK_LOOK_S, UNLIMITED, Transfer, VcpuView
+from .base import CLOCK_BASELINE_S, UNLIMITED, Transfer, VcpuSnapshot
 
 
 class Snapshot(Transfer):
-    """The file is a memfd of this process: tmpfs, without a name that could be left behind.
+    """The file is a memfd of this process: it is in memory and leaves nothing behind.
 
-    Modes that save to a file in another way name QEMU's `mode`, and change `_save`, `_restore`.
+    Modes that save to a file in another way set QEMU's `mode` and override `_save` and `_restore`.
     """
 
-    clock_look_s: ClassVar[float] = CLOCK_LOOK_S
+    clock_baseline_s: ClassVar[float] = CLOCK_BASELINE_S
     mode: ClassVar[str] = "normal"
     state_fd: int = -1
 
     def begin(self) -> None:
         self.state_fd = os.memfd_create("guest-state")
 
-    def clear(self) -> None:
-        super().clear()
+    def clean_up(self) -> None:
+        super().clean_up()
         if self.state_fd >= 0:
             os.close(self.state_fd)
             self.state_fd = -1
@@ -48,12 +48,12 @@ class Snapshot(Transfer):
         self.hooks.leaving(self.old, self.guest.vcpu_tids)
         await self._prepare(self.old)
         await self.old.execute("migrate-set-parameters", mode=self.mode, max_bandwidth=UNLIMITED)
-        before = self._watch_guest()
+        before = self._snapshot_vcpus()
         self._step("migrate")
         await self._save()
-        await sent(self.old)
+        await wait_until_sent(self.old)
         self.old_state = await runstate(self.old)
-        self.seen.migrate_info = numbers(await self.old.execute("query-migrate"))
+        self.seen.migrate_info = integers(await self.old.execute("query-migrate"))
         await self.old.quit()
         self._step("old_gone")
         new = self._start_new()
@@ -63,8 +63,8 @@ class Snapshot(Transfer):
         await self._prepare(new)
         await new.execute("migrate-set-parameters", mode=self.mode)
         await self._restore(new)
-        await resumed(new)
-        await self._arrive(new, before)
+        await wait_until_resumed(new)
+        await self._guest_arrived(new, before)
 
     async def _save(self) -> None:
         await self.old.execute("stop")
@@ -75,14 +75,14 @@ class Snapshot(Transfer):
         await new.wait_for(migration_ended, "that it loaded the guest", HANDOVER_TIMEOUT_S)
         await new.execute("cont")
 
-    async def _arrive(self, new: Qemu, before: list[VcpuView]) -> None:
-        """The guest runs in new QEMU: see who its vCPUs are, and that they beat."""
+    async def _guest_arrived(self, new: Qemu, before: list[VcpuSnapshot]) -> None:
+        """The guest runs in new QEMU: record its vCPU threads and beats."""
         self._step("completed")
         tids = await vcpu_tids(new, self.guest.scenario.vcpus)
         self.seen.new = Process(new.pid, new.argv, tids)
         self.hooks.arrived(new, tids)
         self._adopt(new)
-        await self._follow_guest(before)
+        await self._record_beats(before)
         self.hooks.resumed(self.old, new)
         self._step("done")
 

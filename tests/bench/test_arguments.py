@@ -1,4 +1,4 @@
-"""Values of the command line: sizes and budgets."""
+"""Values on the command line: sizes and budgets."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_sizes(text: str, size: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "G", "1X", "-1G", "1,5G", "1GG", "0x10", "1e9", "one", "1 G B"]
 )
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(UsageError, match="is no size: write it like 256M or 1G"):
+def test_malformed_sizes(text: str) -> None:
+    with pytest.raises(UsageError, match=r"invalid size `.*`: expected e\.g\. 256M or 1G"):
         parse_size(text)
 
 
@@ -88,8 +88,8 @@ def test_budgets(text: str, found: TimeBudget) -> None:
     ["", "0", "-1", "nan", "inf", "1e9", "50:0", "50:101", "50:x", "=5", "a=b", "5:", "ms", "-1ms",
      "0ms", "1e3ms", "10 min", "1.2.3s"],
 )  # fmt: skip
-def test_what_is_no_budget(text: str) -> None:
-    with pytest.raises(UsageError, match=r"is no \[SCENARIO=\]TIME\[:PERCENT\], like 10ms"):
+def test_malformed_budgets(text: str) -> None:
+    with pytest.raises(UsageError, match=r"expected \[SCENARIO=\]TIME\[:PERCENT\], e.g. 10ms"):
         parse_budget(text)
 
 
@@ -108,4 +108,4 @@ def test_a_wrong_budget_is_one_line_in_every_command(
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "`soon` is no [SCENARIO=]TIME[:PERCENT]" in said
+    assert "invalid budget `soon`: expected [SCENARIO=]TIME[:PERCENT]" in said

@@ -1,4 +1,4 @@
-"""The benchmarks under bench/benchmarks: all can be collected, and one is run for real."""
+"""The benchmarks in bench/benchmarks: all can be collected, and one is run."""
 
 from __future__ import annotations
 

@@ -32,13 +32,14 @@ def pausebench(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_tells_the_commands_and_the_exit_statuses(tmp_path: Path) -> None:
+def test_help_lists_the_commands_and_the_exit_statuses(tmp_path: Path) -> None:
     done = pausebench("--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     for name, text in COMMANDS.items():
         assert name in done.stdout
         assert text.split()[0] in done.stdout
-    assert "exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit" in done.stdout
+    words = " ".join(done.stdout.split())
+    assert "exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit" in words
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -81,13 +82,27 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert f"usage: pausebench {command}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_a_command_does_and_how_it_is_called(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    description = text.split("\n\n")[1]
+    assert len(description) > 100
+    assert max(map(len, description.splitlines())) <= 80  # prose is wrapped
+    assert f"\nexamples:\n  pausebench {command}" in text
+
+
 def test_version(tmp_path: Path) -> None:
     done = pausebench("--version", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.startswith("pausebench ")
 
 
-def test_list_for_people_and_for_machines(tmp_path: Path) -> None:
+def test_list_as_a_table_and_as_json(tmp_path: Path) -> None:
     done = pausebench("list", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "hugetlb-2m" in done.stdout
@@ -104,12 +119,12 @@ def test_list_for_people_and_for_machines(tmp_path: Path) -> None:
     [
         ("run nonsense", "unknown scenario `nonsense`; known: anon"),
         ("run memfb", "did you mean `memfd`?"),
-        ("run anon --ram lots", "`lots` is no size"),
+        ("run anon --ram lots", "invalid size `lots`"),
         ("run anon --ram 30M", "30 MiB of RAM is too little"),
         ("run anon --ram 900T", "but the host has only"),
         ("run anon --ram 65537K", "RAM must be a multiple of 2 MiB"),
-        ("run anon --vcpus 256", "256 vCPUs; 1 to 255"),
-        ("run anon --touched 1.5", "touched is a share from 0 to 1, not 1.5"),
+        ("run anon --vcpus 256", "256 vCPUs: expected 1 to 255"),
+        ("run anon --touched 1.5", "touched is 1.5: expected a share from 0 to 1"),
         ("run anon --scenarios absent.toml", "absent.toml: cannot be read as TOML"),
         ("run anon --build x=/bin/true", "/bin/true"),
         ("run anon --build x=/nonexistent", "/nonexistent"),
@@ -134,16 +149,14 @@ def test_bad_input_is_one_line_and_status_2(words: str, said: str, tmp_path: Pat
         ("", "required: COMMAND"),
         ("frobnicate", "invalid choice: 'frobnicate'"),
         ("run", "required: scenario"),
-        ("run anon --vcpus 0", "--vcpus: `0` is no whole number from 1"),
+        ("run anon --vcpus 0", "--vcpus: `0` is not an integer from 1"),
         ("run anon --boots -3", "--boots"),
-        ("run anon --updates many", "--updates: `many` is no whole number from 1"),
+        ("run anon --updates many", "--updates: `many` is not an integer from 1"),
         ("run anon --accel xen", "--accel: invalid choice: 'xen'"),
         ("run anon --frobnicate", "unrecognized arguments: --frobnicate"),
     ],
 )
-def test_words_that_are_no_command_line(
-    words: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_malformed_command_lines(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(words.split())
     assert caught.value.code == 2
@@ -162,7 +175,7 @@ def test_store_that_cannot_be_written(tmp_path: Path) -> None:
     assert "--store" in line
 
 
-# -- what becomes of an error ---------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------------
 
 
 def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -199,14 +212,14 @@ def test_errors_become_one_line_and_a_status(
     assert said in line
 
 
-def test_traceback_only_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_traceback_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     raising(monkeypatch, RuntimeError("boom"))
     monkeypatch.setenv("PAUSEBENCH_DEBUG", "1")
     with pytest.raises(RuntimeError, match="boom"):
         main(["list"])
 
 
-def test_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -224,7 +237,7 @@ def test_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_host_without_kvm_is_unfit_for_a_run_on_kvm(
+def test_a_run_on_kvm_needs_kvm(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(bench.measurement.scenarios, "kvm", lambda: "no such device")
@@ -235,7 +248,7 @@ def test_host_without_kvm_is_unfit_for_a_run_on_kvm(
 
 
 @pytest.mark.qemu
-def test_caller_who_is_not_root_is_told_so(
+def test_measuring_needs_root(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)

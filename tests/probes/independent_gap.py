@@ -1,9 +1,9 @@
-"""A second, independent look at KVM_RUN: streams every entry and exit of vCPU threads.
+"""An independent tracer of KVM_RUN: streams every entry and exit of vCPU threads.
 
-Shares nothing with the product's probe: other tracepoints (raw_syscalls), another transport (perf
-buffer), no bracket kept in the kernel; the gap is computed afterwards from the stream. Run as a
-script: prints READY, collects until standard input closes, then prints one JSON document
-[[tid, "enter"|"exit", ns], …].
+It shares nothing with the handover probe: other tracepoints (raw_syscalls), another transport (perf
+buffer), no bracket in the kernel; the gap is computed from the stream afterwards. Run as a script:
+prints READY, records until standard input closes, then prints one JSON document
+{"lost": N, "rows": [[tid, "enter"|"exit", ns], …]}.
 """
 
 import json

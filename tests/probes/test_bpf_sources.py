@@ -1,4 +1,4 @@
-"""The C programs name what the tables in Python name; no kernel is asked."""
+"""The C sources agree with the tables in Python; needs no kernel."""
 
 import re
 from importlib import resources
@@ -12,7 +12,7 @@ def source(name):
     return BPF.joinpath(name).read_text("utf-8")
 
 
-def test_every_mark_has_its_program():
+def test_every_mark_has_a_program():
     text = source("handover.bpf.c")
     plain = re.findall(r"^MARK\((\w+)\)", text, re.MULTILINE)
     entered = [*plain, *re.findall(r"^int enter_(\w+)\(", text, re.MULTILINE)]
@@ -22,7 +22,7 @@ def test_every_mark_has_its_program():
     assert len(returned) == len(set(returned))
 
 
-def test_records_of_the_kernel_have_the_numbers_of_the_header():
+def test_kinds_of_records_agree_with_the_header():
     numbers = re.findall(r"^#define KIND_(\w+) (\d+)", source("event.h"), re.MULTILINE)
     assert [int(number) for _, number in numbers] == list(range(1000, 1000 + len(KERNEL_EVENTS)))
     for (name, _), event in zip(numbers, KERNEL_EVENTS, strict=True):

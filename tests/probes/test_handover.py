@@ -1,4 +1,4 @@
-"""The handover probe proven on workloads with a known count and a known pause."""
+"""The handover probe on workloads with known counts and pauses."""
 
 import asyncio
 import json
@@ -18,14 +18,14 @@ from results.timeline.cpr_channel import carried_descriptors
 from runners.builds.discover import default_build
 from runners.payload.build import build_payload
 from runners.qemu.guest import Guest, GuestPlace
-from runners.transfer.handover import Hooks, hand_over
+from runners.transfer.handover import Hooks, update_guest
 
 pytestmark = [pytest.mark.bpf, pytest.mark.qemu]
 
 PAUSE_NS = 50_000_000
 ROOT = Path(__file__).resolve().parents[2]
 
-# Maps a file N times, shared, when told to; then waits to be ended.
+# Maps a file N times, shared, for each line of input.
 MAPPER = """
 import mmap, sys, tempfile
 with tempfile.TemporaryFile() as f:
@@ -85,13 +85,13 @@ def test_counts_exactly_what_happened(probe, mapper):
     assert observed.lost == 0
 
 
-def test_sees_nothing_of_a_process_that_is_not_watched(probe, mapper):
+def test_records_nothing_of_an_unwatched_process(probe, mapper):
     mapper.run(23)
     assert probe.collect((), ()).events == ()
 
 
 def test_a_record_that_cannot_be_written_is_counted(probe, mapper):
-    # The ring holds 1 MiB and is not drained meanwhile: every event must be either kept or lost.
+    # The ring holds 1 MiB and is not drained meanwhile: every event must be recorded or lost.
     probe.watch(mapper.pid)
     mapper.run(20_000)
     observed = probe.collect((), ())
@@ -99,11 +99,11 @@ def test_a_record_that_cannot_be_written_is_counted(probe, mapper):
     assert observed.lost > 0
     assert len(mapped(observed, mapper.pid)) + observed.lost == 20_000
     mapper.run(1)
-    assert probe.collect((), ()).lost == 0, "an old loss must not spoil the next run"
+    assert probe.collect((), ()).lost == 0, "an earlier loss must not affect the next run"
 
 
-def test_the_kernel_is_asked_for_every_program_what_it_left_out(probe):
-    """None can be left out on purpose; but each one must have its count, and be counted once."""
+def test_skipped_calls_are_read_for_every_program(probe):
+    """A call cannot be skipped on purpose, but every program must be read exactly once."""
     files = {name: Path(f"/proc/self/fdinfo/{f.fd}") for name, f in probe._bpf.funcs.items()}
     at_marks = {name for name in files if name.startswith((b"enter_", b"return_"))}
     for calls, names in ((probe._marks, at_marks), (probe._others, files.keys() - at_marks)):
@@ -119,7 +119,7 @@ def program_id(text):
     return re.search(r"^prog_id:\s*(\d+)$", text, re.MULTILINE)[1]
 
 
-def test_what_the_kernel_left_out_is_added_up(tmp_path):
+def test_skipped_calls_are_summed(tmp_path):
     counted = SkippedCalls(())
     for number, text in enumerate((b"prog_type:\t2\nrecursion_misses:\t3\nx:\t9\n", b"pos:\t0\n")):
         file = tmp_path / str(number)
@@ -136,7 +136,7 @@ def test_attaches_every_needed_mark(probe, build):
 
 @pytest.mark.parametrize("accel", [pytest.param("kvm", marks=pytest.mark.kvm), "tcg"])
 def test_recovers_a_known_pause(probe, build, place, accel):
-    """QMP stop, 50 ms, cont: the bracket must see at least what the clock between them saw."""
+    """QMP stop, 50 ms, cont: the bracket must be at least as long as the time in between."""
 
     async def pause():
         guest = await Guest.boot(
@@ -150,7 +150,7 @@ def test_recovers_a_known_pause(probe, build, place, accel):
             await guest.qemu.execute("stop")
             stopped = time.monotonic_ns()
             left = [b.run_last_exit_ns for b in probe.collect(tids, tids).brackets]
-            # On its way out a vCPU thread enters once more, only to be sent back: start afresh.
+            # While stopping, a vCPU thread enters once more and leaves at once: arm again.
             probe.arm(tids)
             time.sleep(PAUSE_NS / 1e9)
             resuming = time.monotonic_ns()
@@ -171,7 +171,7 @@ def test_recovers_a_known_pause(probe, build, place, accel):
 
 @pytest.mark.kvm
 def test_an_independent_script_finds_the_same_gaps(probe, build, place):
-    """Stream of raw_syscalls by another program against the brackets: within 50 µs, every vCPU."""
+    """The brackets agree with another program's stream of raw_syscalls within 50 µs per vCPU."""
 
     async def handovers(count):
         guest = await Guest.boot(
@@ -188,7 +188,7 @@ def test_an_independent_script_finds_the_same_gaps(probe, build, place):
 
         try:
             for _ in range(count):
-                seen = await hand_over(guest, build, Hooks(started=started, hold=hold))
+                seen = await update_guest(guest, build, Hooks(started=started, hold=hold))
                 assert not seen.failure, seen.failure
                 observed = probe.collect(seen.old.vcpu_tids, seen.new.vcpu_tids)
                 probe.forget(seen.old.pid, seen.old.vcpu_tids)
@@ -213,7 +213,7 @@ def test_an_independent_script_finds_the_same_gaps(probe, build, place):
     assert len(brackets) == 6
     for bracket in brackets:
         rows = report["rows"]
-        # The payload causes no exit to QEMU, so old's last exit is the last before new's entry.
+        # The payload causes no exits to QEMU: old's last exit is the last before new's entry.
         entered = min(ns for tid, kind, ns in rows if tid == bracket.new_tid and kind == "enter")
         left = max(
             ns for tid, kind, ns in rows
@@ -223,8 +223,8 @@ def test_an_independent_script_finds_the_same_gaps(probe, build, place):
         assert abs((entered - left) - ours) < 50_000, (bracket, entered - left, ours)
 
 
-def test_descriptors_are_seen_by_a_watch_that_comes_late(probe, build, place):
-    """New QEMU waits inside its load of the CPR state: a busy host may watch it only by then."""
+def test_descriptors_are_captured_even_if_watched_late(probe, build, place):
+    """On a busy host new QEMU may be watched only when it already waits for the CPR state."""
 
     async def late():
         guest = await Guest.boot(Scenario("late", "anon", accel="tcg"), build, place)
@@ -235,7 +235,7 @@ def test_descriptors_are_seen_by_a_watch_that_comes_late(probe, build, place):
             probe.watch(new, incoming=True)
 
         try:
-            seen = await hand_over(guest, build, Hooks(started=started))
+            seen = await update_guest(guest, build, Hooks(started=started))
             observed = probe.collect((), ())
             probe.forget(seen.old.pid, ())
             probe.forget(seen.new.pid, ())

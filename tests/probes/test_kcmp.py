@@ -1,4 +1,4 @@
-"""kcmp on descriptors whose kinship is known."""
+"""kcmp on descriptors of known open files."""
 
 import errno
 import os
@@ -18,22 +18,22 @@ WAITER = "import sys; sys.stdin.read()"
 
 @pytest.fixture
 def memfd():
-    fd = os.memfd_create("kin")
+    fd = os.memfd_create("first")
     yield fd
     os.close(fd)
 
 
 @pytest.fixture
 def opened():
-    """Descriptors made in a test, closed after it."""
-    made = []
-    yield made.append
-    for fd in made:
+    """Registers descriptors to be closed after the test."""
+    fds = []
+    yield fds.append
+    for fd in fds:
         os.close(fd)
 
 
 @pytest.fixture
-def heir(memfd):
+def child(memfd):
     """A process that inherited `memfd` under the same number."""
     with subprocess.Popen(
         [sys.executable, "-c", WAITER], pass_fds=[memfd], stdin=subprocess.PIPE
@@ -42,22 +42,22 @@ def heir(memfd):
         process.kill()
 
 
-def test_a_descriptor_is_itself(memfd):
+def test_a_descriptor_is_the_same_as_itself(memfd):
     assert same_open_file(HERE, memfd, HERE, memfd)
 
 
 def test_a_duplicate_is_the_same_open_file(memfd, opened):
-    twin = os.dup(memfd)
-    opened(twin)
-    assert same_open_file(HERE, memfd, HERE, twin)
-    assert same_open_file(HERE, twin, HERE, memfd)
+    duplicate = os.dup(memfd)
+    opened(duplicate)
+    assert same_open_file(HERE, memfd, HERE, duplicate)
+    assert same_open_file(HERE, duplicate, HERE, memfd)
 
 
-def test_an_inherited_one_is_the_same_in_another_process(memfd, heir):
-    assert same_open_file(HERE, memfd, heir.pid, memfd)
+def test_an_inherited_descriptor_is_the_same_open_file(memfd, child):
+    assert same_open_file(HERE, memfd, child.pid, memfd)
 
 
-def test_a_file_opened_anew_is_another_though_the_inode_is_one(memfd, opened):
+def test_a_file_opened_again_is_another_open_file_with_the_same_inode(memfd, opened):
     again = os.open(f"/proc/{HERE}/fd/{memfd}", os.O_RDWR)
     opened(again)
     assert os.fstat(again).st_ino == os.fstat(memfd).st_ino
@@ -65,21 +65,21 @@ def test_a_file_opened_anew_is_another_though_the_inode_is_one(memfd, opened):
     assert not same_open_file(HERE, again, HERE, memfd)
 
 
-def test_another_file_is_another(memfd, heir, opened):
-    other = os.memfd_create("stranger")
+def test_another_file_is_another_open_file(memfd, child, opened):
+    other = os.memfd_create("other")
     opened(other)
     assert not same_open_file(HERE, memfd, HERE, other)
-    assert not same_open_file(HERE, other, heir.pid, memfd)
-    assert not same_open_file(HERE, memfd, heir.pid, 0)
+    assert not same_open_file(HERE, other, child.pid, memfd)
+    assert not same_open_file(HERE, memfd, child.pid, 0)
 
 
-def test_a_descriptor_that_is_not_open(memfd):
+def test_a_closed_descriptor_raises(memfd):
     with pytest.raises(OSError, match="kcmp: ") as caught:
         same_open_file(HERE, memfd, HERE, 1_000_000)
     assert caught.value.errno == errno.EBADF
 
 
-def test_a_process_that_is_gone(memfd):
+def test_a_process_that_has_exited_raises(memfd):
     with subprocess.Popen(["true"]) as process:
         process.wait()
     with pytest.raises(OSError, match="kcmp: ") as caught:
@@ -87,8 +87,8 @@ def test_a_process_that_is_gone(memfd):
     assert caught.value.errno == errno.ESRCH
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="giving rights away needs root")
-def test_a_process_that_may_not_look(memfd):
+@pytest.mark.skipif(os.geteuid() != 0, reason="dropping capabilities needs root")
+def test_a_process_without_permission_raises(memfd):
     arguments = f"{HERE}, {memfd}, {HERE}, {memfd}"
     script = f"from probes.kcmp import same_open_file; same_open_file({arguments})"
     done = subprocess.run(
@@ -101,7 +101,7 @@ def test_a_process_that_may_not_look(memfd):
     assert "PermissionError: [Errno 1] kcmp: Operation not permitted" in done.stderr
 
 
-def test_a_machine_whose_number_is_not_known(memfd, monkeypatch):
+def test_an_architecture_with_unknown_numbers(memfd, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(OSError, match="riscv64") as caught:
         same_open_file(HERE, memfd, HERE, memfd)

@@ -1,4 +1,4 @@
-"""Memory accounting: what is read from /proc, and that it moves with real memory and real pins."""
+"""Memory accounting: parsing of /proc, and agreement with real memory and real pins."""
 
 import mmap
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from probes import memory_accounts as accounting
+from probes import memory_accounts
 from probes.memory_accounts import fields_in_bytes, read_accounts, thread_faults
 from results.records.scenario import MIB
 from runners.pins.holder import PinHolder
@@ -22,10 +22,10 @@ VmRSS:\t  300012 kB
 RssAnon:\t   11264 kB
 HugetlbPages:\t       0 kB
 """
-PIN_BYTES = 12_345 * 4096  # a number that nobody else is likely to pin just now
+PIN_BYTES = 12_345 * 4096  # a number of pages that no other program is likely to pin
 
 
-def test_fields_become_bytes_and_only_those_asked_for():
+def test_requested_fields_are_converted_to_bytes():
     found = fields_in_bytes(STATUS, ("VmPin", "VmLck", "RssAnon", "RssShmem"))
     assert found == {"VmPin": 256 * MIB, "VmLck": 0, "RssAnon": 11 * MIB}
 
@@ -35,7 +35,7 @@ def test_a_status_without_memory_has_no_fields():
     assert fields_in_bytes("", ("VmPin",)) == {}
 
 
-def test_this_process_and_this_host():
+def test_accounts_of_this_process_and_this_host():
     accounts = read_accounts("hold", {"old": os.getpid()})
     assert accounts.point == "hold"
     assert set(accounts.processes) == {"old"}
@@ -45,29 +45,35 @@ def test_this_process_and_this_host():
     assert accounts.host["AnonPages"] > MIB
 
 
-def test_own_memory_is_told_from_shared():
-    def look():
+def touch(area):
+    """Write to every page; a buffer to copy from would itself count as private memory."""
+    for start in range(0, len(area), mmap.PAGESIZE):
+        area[start] = 1
+
+
+def test_private_memory_is_distinguished_from_shared():
+    def accounts():
         return read_accounts("hold", {"old": os.getpid()}).processes["old"]
 
-    before = look()
-    with mmap.mmap(-1, 16 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as own:
-        own.write(bytes(16 * MIB))
-        grown = look()
+    before = accounts()
+    with mmap.mmap(-1, 16 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as private:
+        touch(private)
+        grown = accounts()
     assert grown["RssAnon"] - before["RssAnon"] == pytest.approx(16 * MIB, abs=4 * MIB)
     with mmap.mmap(-1, 16 * MIB) as shared:
-        shared.write(bytes(16 * MIB))
-        grown = look()
+        touch(shared)
+        grown = accounts()
     assert grown["RssShmem"] - before["RssShmem"] == pytest.approx(16 * MIB, abs=MIB)
 
 
-def test_a_process_that_is_gone_is_left_out():
+def test_a_process_that_has_exited_is_omitted():
     with subprocess.Popen(["true"]) as process:
         process.wait()
     accounts = read_accounts("end", {"old": process.pid, "new": os.getpid()})
     assert set(accounts.processes) == {"new"}
 
 
-def test_a_kernel_that_counts_neither_pins_nor_moved_pages(tmp_path, monkeypatch):
+def test_a_kernel_without_counters_of_pins_and_migrations(tmp_path, monkeypatch):
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("nr_free_pages 5\n")
     real = Path.read_text
@@ -80,21 +86,21 @@ def test_a_kernel_that_counts_neither_pins_nor_moved_pages(tmp_path, monkeypatch
     assert (accounts.pins, accounts.migrated) == (None, None)
 
 
-def test_counters_are_folded_in_only_when_asked_for(tmp_path, monkeypatch):
+def test_per_cpu_counters_are_flushed_only_on_request(tmp_path, monkeypatch):
     refresh = tmp_path / "stat_refresh"
-    monkeypatch.setattr(accounting, "_REFRESH", refresh)
+    monkeypatch.setattr(memory_accounts, "_REFRESH", refresh)
     read_accounts("hold", {})
     assert not refresh.exists()
     read_accounts("hold", {}, exact_pins=True)
     assert refresh.read_text() == "1\n"
 
 
-def test_pins_are_told_where_they_cannot_be_folded_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(accounting, "_REFRESH", tmp_path / "missing" / "stat_refresh")
+def test_pins_are_read_even_if_counters_cannot_be_flushed(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory_accounts, "_REFRESH", tmp_path / "missing" / "stat_refresh")
     assert read_accounts("hold", {}, exact_pins=True).pins is not None
 
 
-def test_pages_that_the_kernel_moved_are_those_of_vmstat():
+def test_migrated_pages_agree_with_vmstat():
     def counted():
         lines = Path("/proc/vmstat").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("pgmigrate_success"))
@@ -104,7 +110,7 @@ def test_pages_that_the_kernel_moved_are_those_of_vmstat():
 
 
 def pinned_now(tries=20):
-    """Pages pinned on the host, once nobody else is pinning or letting go this moment."""
+    """Pages pinned on the host, when no other program is pinning or unpinning."""
     seen = [read_accounts("hold", {}, exact_pins=True).pins]
     for _ in range(tries):
         seen.append(read_accounts("hold", {}, exact_pins=True).pins)
@@ -113,9 +119,9 @@ def pinned_now(tries=20):
     return seen[-1]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="vm.stat_refresh is root's")
-def test_pins_move_by_every_single_page():
-    """The host's counters are everybody's: other sessions may spoil a try, not all of them."""
+@pytest.mark.skipif(os.geteuid() != 0, reason="vm.stat_refresh needs root")
+def test_every_single_pinned_page_is_counted():
+    """The counters are system-wide: other sessions may disturb some attempts, but not all."""
     seen = []
     for _ in range(5):
         fd = os.memfd_create("pins")
@@ -133,11 +139,11 @@ def test_pins_move_by_every_single_page():
         seen.append((held.pins - before, after.pins - held.pins))
         if seen[-1] == (12_345, -12_345):
             return
-    pytest.fail(f"pinned and let go by (+12345, -12345), the host counted {seen}")
+    pytest.fail(f"pinned and released 12345 pages, but the host counted {seen}")
 
 
 def test_faults_of_a_thread_are_counted():
-    """Against what was touched: each new page of a private mapping is one fault."""
+    """Each new page of a private mapping causes one fault."""
     pid = os.getpid()
     before = thread_faults(pid, pid)
     with mmap.mmap(-1, 512 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as area:

@@ -1,4 +1,4 @@
-"""Page frames: which pages are looked at, and what a real pagemap says of real memory."""
+"""Page frames: the choice of pages, and a real pagemap on real memory."""
 
 import ctypes
 import mmap
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probes import pagemap as frames
+from probes import pagemap
 from probes.pagemap import (
     HUGE_PAGE_BYTES,
     PAGE_BYTES,
@@ -38,7 +38,7 @@ def test_every_page_up_to_the_sample_size(first, end):
 
 
 @pytest.mark.parametrize("more", [1, 63, 64, 1_000_000])
-def test_a_sample_of_blocks_beyond(more):
+def test_beyond_it_a_sample_of_blocks(more):
     first, end = 4096, 4096 + SAMPLE_PAGES + more
     units = choose_pages(first, end, PAGE_BYTES, 1)
     assert len(units) == len(np.unique(units)) == SAMPLE_PAGES
@@ -50,13 +50,13 @@ def test_a_sample_of_blocks_beyond(more):
     assert (np.diff(blocks, axis=1) == 1).all(), "neighbours, for one read of pagemap"
 
 
-def test_the_sample_reaches_all_over_ram():
+def test_the_sample_covers_all_of_ram():
     units = choose_pages(0, 16 * SAMPLE_PAGES, PAGE_BYTES, 1)
     counts, _ = np.histogram(units, bins=16, range=(0, 16 * SAMPLE_PAGES))
     assert (abs(counts / (SAMPLE_PAGES / 16) - 1) < 0.5).all()
 
 
-def test_a_seed_repeats_its_sample_and_another_takes_others():
+def test_the_sample_depends_on_the_seed_only():
     def sample(seed):
         return choose_pages(0, 4 * SAMPLE_PAGES, PAGE_BYTES, seed)
 
@@ -66,7 +66,7 @@ def test_a_seed_repeats_its_sample_and_another_takes_others():
 
 def test_a_huge_page_counts_once():
     assert choose_pages(4096, 4096 + 3 * 512, HUGE_PAGE_BYTES, 0).tolist() == [8, 9, 10]
-    # A working set that ends within a huge page has touched that one too.
+    # A working set that ends inside a huge page has touched that page too.
     assert choose_pages(4096, 4096 + 513, HUGE_PAGE_BYTES, 0).tolist() == [8, 9]
 
 
@@ -81,7 +81,7 @@ def mapped(fd, length, flags=mmap.MAP_SHARED):
     try:
         yield area, ctypes.addressof(head)
     finally:
-        del head  # a mapping with a view on it cannot be closed
+        del head  # a mapping with an exported pointer cannot be closed
         area.close()
 
 
@@ -104,7 +104,7 @@ def ram(memfd):
 
 @contextmanager
 def other_process(fd, length):
-    """A process that maps a file and touches none of it: (pid, address)."""
+    """A process that maps a file without touching it: (pid, address)."""
     code = (
         "import ctypes, mmap, sys\n"
         f"area = mmap.mmap({fd}, {length})\n"
@@ -127,19 +127,19 @@ def here(address, units=UNITS, unit_bytes=PAGE_BYTES):
 
 
 @sees_frames
-def test_one_file_mapped_twice_lies_in_the_same_frames(memfd, ram):
+def test_a_file_mapped_twice_has_the_same_frames(memfd, ram):
     _, address = ram
-    with mapped(memfd, PAGES * PAGE_BYTES) as (area, twin):
+    with mapped(memfd, PAGES * PAGE_BYTES) as (area, other):
         for start in range(0, len(area), PAGE_BYTES):
             assert area[start] == 1
-        assert twin != address
+        assert other != address
         assert here(address).all()
         assert len(np.unique(here(address))) == PAGES
-        assert (here(address) == here(twin)).all()
+        assert (here(address) == here(other)).all()
 
 
 @sees_frames
-def test_a_private_copy_lies_in_others(memfd, ram):
+def test_a_private_copy_has_other_frames(memfd, ram):
     _, address = ram
     with mapped(memfd, PAGES * PAGE_BYTES, mmap.MAP_PRIVATE) as (area, copy):
         for start in range(0, len(area), PAGE_BYTES):
@@ -149,7 +149,7 @@ def test_a_private_copy_lies_in_others(memfd, ram):
 
 
 @sees_frames
-def test_one_page_that_is_another_is_found_by_its_number(memfd, ram):
+def test_a_single_replaced_page_is_found(memfd, ram):
     _, address = ram
     with mapped(memfd, PAGES * PAGE_BYTES, mmap.MAP_PRIVATE) as (area, copy):
         for start in range(0, len(area), PAGE_BYTES):
@@ -159,7 +159,7 @@ def test_one_page_that_is_another_is_found_by_its_number(memfd, ram):
 
 
 @sees_frames
-def test_frames_of_scattered_pages_are_those_of_these_pages(ram):
+def test_frames_of_scattered_pages(ram):
     _, address = ram
     scattered = np.array([0, 1, 2, 9, 40, 41, PAGES - 1])
     assert here(address, scattered).tolist() == here(address)[scattered].tolist()
@@ -167,7 +167,7 @@ def test_frames_of_scattered_pages_are_those_of_these_pages(ram):
 
 
 @sees_frames
-def test_a_page_that_is_not_mapped_has_no_frame(memfd):
+def test_an_unmapped_page_has_no_frame(memfd):
     with mapped(memfd, PAGES * PAGE_BYTES) as (area, address):
         assert not here(address).any()
         area[5 * PAGE_BYTES] = 1
@@ -176,28 +176,28 @@ def test_a_page_that_is_not_mapped_has_no_frame(memfd):
 
 @sees_frames
 @pytest.mark.parametrize("touched", [0, 1, 40])
-def test_populate_fills_the_table_of_a_process_that_touched_nothing(memfd, ram, touched):
+def test_populate_fills_the_page_table_of_another_process(memfd, ram, touched):
     _, address = ram
     with other_process(memfd, PAGES * PAGE_BYTES) as (pid, theirs):
         populate(pid, theirs, UNITS[:touched], np.zeros(touched, dtype=np.int64), PAGE_BYTES)
         seen = read_frames(pid, theirs, UNITS, PAGE_BYTES)
-        assert not seen.all(), "else there was nothing to fill"
+        assert not seen.all(), "otherwise there is nothing to populate"
         populate(pid, theirs, UNITS, seen, PAGE_BYTES)
         assert (read_frames(pid, theirs, UNITS, PAGE_BYTES) == here(address)).all()
 
 
 @sees_frames
-def test_populate_does_not_rely_on_neighbours_that_a_fault_maps(memfd, ram, monkeypatch):
+def test_populate_does_not_rely_on_fault_around(memfd, ram, monkeypatch):
     _, address = ram
-    # As on a kernel with fault_around_bytes=4096, by counting on more than any fault maps.
-    monkeypatch.setattr(frames, "_AROUND_PAGES", PAGES)
+    # As on a kernel with fault_around_bytes=4096: assume more than any fault maps.
+    monkeypatch.setattr(pagemap, "_AROUND_PAGES", PAGES)
     with other_process(memfd, PAGES * PAGE_BYTES) as (pid, theirs):
         populate(pid, theirs, UNITS, np.zeros(PAGES, dtype=np.int64), PAGE_BYTES)
         assert (read_frames(pid, theirs, UNITS, PAGE_BYTES) == here(address)).all()
 
 
 @sees_frames
-def test_populate_says_so_where_nothing_is_mapped(memfd):
+def test_populate_raises_without_a_mapping(memfd):
     with (
         other_process(memfd, PAGES * PAGE_BYTES) as (pid, _),
         pytest.raises(OSError, match="Input/output error"),
@@ -207,7 +207,7 @@ def test_populate_says_so_where_nothing_is_mapped(memfd):
 
 @sees_frames
 @pytest.mark.hugepages
-def test_huge_pages_are_compared_by_their_heads():
+def test_huge_pages_are_compared_by_their_head_pages():
     length = 3 * HUGE_PAGE_BYTES
     units = choose_pages(0, length // PAGE_BYTES, HUGE_PAGE_BYTES, 0)
     with reserve(length):
@@ -231,9 +231,9 @@ def test_huge_pages_are_compared_by_their_heads():
             os.close(fd)
 
 
-# --- hosts and processes that do not show them ------------------------------------------------
+# --- hosts and processes without access -------------------------------------------------------
 
-LOOKER = """
+READER = """
 import sys
 import numpy as np
 from probes.pagemap import read_frames
@@ -250,9 +250,9 @@ except PermissionError as error:
 """
 
 
-def look(privileges, pid, address):
+def read_with(privileges, pid, address):
     done = subprocess.run(
-        ["setpriv", *privileges, "--", sys.executable, "-c", LOOKER, str(pid), str(address)],
+        ["setpriv", *privileges, "--", sys.executable, "-c", READER, str(pid), str(address)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -262,21 +262,21 @@ def look(privileges, pid, address):
 
 
 @sees_frames
-def test_frames_hidden_from_a_process_without_the_capability():
-    answer = look(["--bounding-set=-sys_admin"], 0, 0)
+def test_frames_are_hidden_without_the_capability():
+    answer = read_with(["--bounding-set=-sys_admin"], 0, 0)
     assert answer == "PermissionError: the kernel hides page frames: CAP_SYS_ADMIN is needed"
-    assert look([], 0, 0).startswith("["), "the same look with it sees them"
+    assert read_with([], 0, 0).startswith("["), "with the capability they are visible"
 
 
 @sees_frames
-def test_frames_of_a_process_that_may_do_more(ram):
+def test_frames_of_a_process_with_more_privileges_are_refused(ram):
     _, address = ram
-    answer = look(["--bounding-set=-all"], os.getpid(), address)
+    answer = read_with(["--bounding-set=-all"], os.getpid(), address)
     assert answer.startswith("PermissionError: ")
     assert f"/proc/{os.getpid()}/pagemap" in answer
 
 
-def test_a_process_that_is_gone():
+def test_a_process_that_has_exited_raises():
     with subprocess.Popen(["true"]) as process:
         process.wait()
     with pytest.raises(FileNotFoundError, match=str(process.pid)):
@@ -284,8 +284,8 @@ def test_a_process_that_is_gone():
 
 
 @sees_frames
-def test_a_process_that_ended_and_waits_to_be_reaped():
+def test_a_zombie_raises():
     with subprocess.Popen(["true"]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        with pytest.raises(OSError, match=r"pagemap ends early|No such process"):
+        with pytest.raises(OSError, match=r"short read of pagemap|No such process"):
             read_frames(process.pid, 0x10000, UNITS, PAGE_BYTES)

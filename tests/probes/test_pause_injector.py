@@ -1,4 +1,4 @@
-"""The injector on a process of our own, which sees for itself how long it stood still."""
+"""The injector on a test process that measures its own pause."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from results.records.scenario import Build
 pytestmark = pytest.mark.bpf
 
 LENGTH_NS = 40_000_000
-# Calls the probed function when told to and prints how long the call took, by its own clock.
+# Calls the probed function for each line of input and prints how long the call took.
 CALLER = """
 import os, sys, time
 print("ready", flush=True)
@@ -27,7 +27,7 @@ for line in sys.stdin:
 
 
 def libc() -> str:
-    """The file behind the C library that a Python process maps."""
+    """The path of the C library that a Python process maps."""
     for line in Path("/proc/self/maps").read_text().splitlines():
         if "/libc.so" in line or "/libc-" in line:
             return line.split(maxsplit=5)[5]
@@ -58,19 +58,19 @@ def caller():
         process.kill()
 
 
-def test_injects_what_was_asked_and_measures_it(injector, caller):
+def test_injects_the_requested_pause_and_measures_it(injector, caller):
     injector.arm(caller.pid, LENGTH_NS)
     seen = caller.call()
     pause = injector.injected(caller.pid)
     assert pause.pid == caller.pid
     assert pause.continued_ns - pause.start_ns >= LENGTH_NS
     assert pause.start_ns < pause.continued_ns <= pause.end_ns
-    # The process's own clock is around the pause: never shorter, and longer by its own steps only.
+    # The process's own measurement encloses the pause, with little in addition.
     assert seen >= pause.length_ns
     assert seen - pause.length_ns < LENGTH_NS
 
 
-def test_stops_once_and_only_whom_it_was_told(injector, caller):
+def test_stops_only_an_armed_process_and_only_once(injector, caller):
     assert caller.call() < LENGTH_NS
     injector.arm(caller.pid, LENGTH_NS)
     assert caller.call() >= LENGTH_NS
@@ -78,7 +78,7 @@ def test_stops_once_and_only_whom_it_was_told(injector, caller):
     assert caller.call() < LENGTH_NS
 
 
-def test_says_so_when_nothing_came_about(injector, caller):
+def test_reports_a_pause_that_did_not_occur(injector, caller):
     injector.arm(caller.pid, LENGTH_NS)
     with pytest.raises(EventsLost):
         injector.injected(caller.pid, timeout_s=0.2)

@@ -1,4 +1,4 @@
-"""Counters of perf events on a process that does a known amount of work."""
+"""perf counters on a process that does a known amount of work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from probes.perf import ProcessCounters
 
-pytestmark = pytest.mark.bpf  # the same rights
+pytestmark = pytest.mark.bpf  # needs the same privileges
 
 WORKER = """
 import mmap, sys, time
@@ -41,7 +41,7 @@ def work(process):
     assert process.stdout.readline() == "done\n"
 
 
-def test_counts_what_the_process_does_between_opening_and_reading(worker):
+def test_counts_the_work_between_opening_and_reading(worker):
     work(worker)
     with ProcessCounters(worker.pid) as counters:
         time.sleep(0.05)
@@ -54,6 +54,6 @@ def test_counts_what_the_process_does_between_opening_and_reading(worker):
     assert found["context-switches"] >= 1
 
 
-def test_a_process_that_is_gone_is_said_to_be_gone():
+def test_a_process_that_has_exited_raises():
     with pytest.raises(OSError, match="task"):
         ProcessCounters(1 << 22)

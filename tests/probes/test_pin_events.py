@@ -1,4 +1,4 @@
-"""Pin paths: what the kernel shows is counted, what it does not show is said."""
+"""Pin paths: traceable ones are counted, and the absence of others is reported."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def probe():
         yield probe
 
 
-def test_the_tier_says_what_is_seen(probe):
+def test_the_tier_states_what_is_traced(probe):
     assert ("kprobes" in probe.tier) == KPROBES
     iommu = Path("/sys/kernel/tracing/events/iommu/unmap").is_dir()
     assert ("iommu_unmap" in probe.totals()) == iommu
@@ -45,6 +45,6 @@ def test_an_unpin_of_a_watched_process_is_counted(probe, tmp_path):
         probe.forget(holder.pid)
 
 
-def test_a_kernel_that_shows_nothing_is_said_to(probe, monkeypatch):
+def test_a_kernel_without_traceable_paths_is_reported(probe, monkeypatch):
     monkeypatch.setattr(probe, "_watched_paths", ())
     assert "CONFIG_KPROBES" in probe.since({}).missing

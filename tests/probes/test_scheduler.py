@@ -1,4 +1,4 @@
-"""The scheduler probe on processes whose waits are known: counted, and against the kernel's own."""
+"""The scheduler probe on processes with known waits, and compared to the kernel's own counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.bpf
 
 READ, WRITE = 0, 1
 WAIT_S = 10
-# Answers every line; on `thread` from a thread of its own.
+# Answers every line; to `thread` from a new thread.
 ANSWERER = """
 import os, threading
 def answer(): os.write(1, b"x")
@@ -53,7 +53,7 @@ def answerer():
                 assert process.stdout.read(1) == b"x"
 
         def settle() -> None:
-            """Wait until it sleeps in its read again."""
+            """Wait until it is blocked in its read again."""
             until = time.monotonic() + WAIT_S
             path = Path(f"/proc/{process.pid}/syscall")
             while not path.read_text().startswith("0 0x0 "):
@@ -79,13 +79,13 @@ def test_counts_exactly_what_happened_and_who_did_it(probe, answerer):
     ]  # fmt: skip
     woken = [e for e in seen.events if e.kind == "wake" and e.other == answerer.pid]
     assert len(slept) == 23
-    assert all(e.args[0] == 0 for e in slept), "descriptor 0 is what it read from"
+    assert all(e.args[0] == 0 for e in slept), "it reads from descriptor 0"
     assert len([e for e in woken if e.tid == threading.get_native_id()]) == 23
     assert threading.get_native_id() in seen.own
     assert seen.lost == 0
 
 
-def test_records_nothing_outside_its_window_or_of_others(probe, answerer):
+def test_records_nothing_outside_the_window_or_of_other_processes(probe, answerer):
     answerer.ask(5)
     probe.open([])
     answerer.ask(5)
@@ -93,11 +93,11 @@ def test_records_nothing_outside_its_window_or_of_others(probe, answerer):
     probe.open([answerer.pid])
     seen = probe.close()
     answerer.ask(5)
-    assert probe.close().events == (), "the watch had ended"
+    assert probe.close().events == (), "the window is closed"
     assert all(e.ns >= seen.since_ns for e in seen.events)
 
 
-def test_follows_threads_that_begin_later(probe, answerer):
+def test_follows_threads_that_start_later(probe, answerer):
     probe.open([answerer.pid])
     answerer.ask(3, b"thread")
     answerer.settle()
@@ -107,9 +107,9 @@ def test_follows_threads_that_begin_later(probe, answerer):
     assert len(begun) == 3
     for tid in begun:
         states = [s.state for s in time_lines(seen, seen.events[-1].ns, lambda t, n: n)[tid]]
-        assert states[:1] == ["blocked"], "it had not begun"
+        assert states[:1] == ["blocked"], "it had not started"
         assert "on-cpu" in states
-        assert any(e.tid == tid and e.state & ENDED for e in seen.events), "its end was missed"
+        assert any(e.tid == tid and e.state & ENDED for e in seen.events), "its exit was missed"
 
 
 def test_a_record_that_cannot_be_written_is_counted(probe, answerer):
@@ -118,11 +118,11 @@ def test_a_record_that_cannot_be_written_is_counted(probe, answerer):
     assert probe.close().lost > 0
     probe.open([answerer.pid])
     answerer.ask(1)
-    assert probe.close().lost == 0, "an old loss must not spoil the next run"
+    assert probe.close().lost == 0, "an earlier loss must not affect the next run"
 
 
-def test_finds_the_wait_for_a_cpu_that_the_kernel_counts(probe):
-    """Three spinners on one CPU: our runnable stretches against run_delay of schedstat."""
+def test_time_runnable_agrees_with_the_kernels_run_delay(probe):
+    """Three spinners on one CPU: our runnable time against run_delay of schedstat."""
     cpu = min(os.sched_getaffinity(0))
     spinners = [subprocess.Popen([sys.executable, "-c", SPINNER]) for _ in range(3)]
     try:
@@ -143,21 +143,21 @@ def test_finds_the_wait_for_a_cpu_that_the_kernel_counts(probe):
     stretches = time_lines(seen, seen.events[-1].ns, lambda tid, name: name)[first]
     waited = sum(s.end_ns - s.start_ns for s in stretches if s.state == "runnable")
     assert counted > 100_000_000
-    # The kernel counts a wait as it ends: one of them may lie across either end of the watch.
+    # The kernel counts a wait when it ends: one wait may cross each end of the window.
     longest = max(s.end_ns - s.start_ns for s in stretches)
     assert abs(waited - counted) <= 2 * longest
     assert any("python" in s.by for s in stretches if s.state == "runnable")
 
 
-def test_where_it_cannot_be_loaded_the_reason_is_kept(monkeypatch, tmp_path):
+def test_if_it_cannot_be_loaded_the_reason_is_kept(monkeypatch, tmp_path):
     monkeypatch.setattr("probes.scheduler.compile_program", refuse)
     with SchedulerProbe() as probe:
         probe.open([1])
-        assert probe.close().missing == "the verifier says no"
+        assert probe.close().missing == "rejected by the verifier"
         assert probe.program_fds() == ()
 
 
 def refuse(*args):
     from results.errors import HostUnfit
 
-    raise HostUnfit("the verifier says no")
+    raise HostUnfit("rejected by the verifier")

@@ -1,12 +1,11 @@
-"""What this kernel lets probes do: found by loading them, and told apart when it does not."""
+"""Which probes this kernel supports: found by loading them, with reasons for those it refuses."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from probes import bcc_loader as bcc_import
-from probes import headers, support
+from probes import bcc_loader, headers, support
 from probes.support import probe_support
 from results.errors import HostUnfit
 from results.records.host_needs import ProbeSupport
@@ -18,7 +17,7 @@ def found():
 
 
 @pytest.mark.bpf
-def test_tracepoints_and_uprobes_work_where_the_host_has_bpf(found):
+def test_tracepoints_and_uprobes_work_with_bpf(found):
     assert found.tracepoints == ""
     assert found.uprobes == ""
     assert found.headers
@@ -26,32 +25,32 @@ def test_tracepoints_and_uprobes_work_where_the_host_has_bpf(found):
 
 
 @pytest.mark.bpf
-def test_a_function_that_no_kernel_has_is_refused_with_one_line_of_reason():
+def test_an_unknown_function_is_refused_with_a_one_line_reason():
     bpf = support._compiled()
     try:
-        why = support._tried(
+        reason = support._attach_and_fire(
             bpf,
             support._KPROBE,
             lambda: bpf.attach_kprobe(event="no_kernel_has_this", fn_name="on_kprobe"),
         )
     finally:
         bpf.cleanup()
-    assert why
-    assert "\n" not in why
-    assert why != "it attaches, but never fires"
+    assert reason
+    assert "\n" not in reason
+    assert reason != "attaches but never fires"
 
 
 @pytest.mark.bpf
-def test_a_program_that_does_not_compile_is_refused_with_one_line_of_reason(monkeypatch):
+def test_a_program_that_does_not_compile_is_refused_with_a_one_line_reason(monkeypatch):
     compiled = support._compiled
     monkeypatch.setattr(support, "_compiled", lambda *flags: compiled(*flags, "-DKINDS=!"))
     found = probe_support()
     assert found.bcc_version
-    for why in (found.tracepoints, found.uprobes, found.kprobes, found.fentry):
-        assert "error" in why
-        assert "\n" not in why
-        assert "pausebench doctor" not in why
-        assert "not loaded" not in why
+    for reason in (found.tracepoints, found.uprobes, found.kprobes, found.fentry):
+        assert "error" in reason
+        assert "\n" not in reason
+        assert "pausebench doctor" not in reason
+        assert "not loaded" not in reason
 
 
 @pytest.mark.bpf
@@ -61,7 +60,7 @@ def test_kprobes_agree_with_the_kernel(found):
 
 
 @pytest.mark.bpf
-def test_nothing_is_said_on_standard_error(capfd):
+def test_nothing_is_printed(capfd):
     probe_support()
     said = capfd.readouterr()
     assert said.out == ""
@@ -72,13 +71,16 @@ def test_nothing_is_said_on_standard_error(capfd):
 def test_a_probe_that_never_fires_does_not_count():
     bpf = support._compiled()
     try:
-        assert support._tried(bpf, support._KPROBE, lambda: None) == "it attaches, but never fires"
+        assert (
+            support._attach_and_fire(bpf, support._KPROBE, lambda: None)
+            == "attaches but never fires"
+        )
     finally:
         bpf.cleanup()
 
 
 @pytest.mark.bpf
-def test_the_last_word_of_c_is_the_reason():
+def test_the_last_line_of_libbpf_is_the_reason():
     class Nothing:
         def __getitem__(self, name):
             raise AssertionError("it was refused")
@@ -87,51 +89,51 @@ def test_the_last_word_of_c_is_the_reason():
         os.write(2, b"libbpf: first\nlibbpf: the reason\n\n")
         raise RuntimeError("Failed to attach")
 
-    assert support._tried(Nothing(), 0, refused) == "libbpf: the reason"
+    assert support._attach_and_fire(Nothing(), 0, refused) == "libbpf: the reason"
 
 
-def test_without_bcc_every_kind_says_why(monkeypatch):
+def test_without_bcc_every_kind_has_the_reason(monkeypatch):
     def missing():
         raise HostUnfit("Python's bcc is missing; apt-get install python3-bpfcc")
 
     monkeypatch.setattr(support, "load_bcc", missing)
     monkeypatch.setattr(support, "kernel_headers", missing)
-    why = "Python's bcc is missing; apt-get install python3-bpfcc"
-    assert probe_support() == ProbeSupport(why, why, why, why, "", "")
+    reason = "Python's bcc is missing; apt-get install python3-bpfcc"
+    assert probe_support() == ProbeSupport(reason, reason, reason, reason, "", "")
 
 
 def test_another_package_called_bcc_is_refused(monkeypatch):
-    monkeypatch.setattr(bcc_import.importlib, "import_module", lambda name: object())
+    monkeypatch.setattr(bcc_loader.importlib, "import_module", lambda name: object())
     with pytest.raises(HostUnfit, match="not the BPF compiler"):
-        bcc_import.load_bcc()
+        bcc_loader.load_bcc()
 
 
-def test_bcc_is_found_in_the_distributions_directory_only_for_itself(monkeypatch, tmp_path):
+def test_only_bcc_is_imported_from_the_distribution(monkeypatch, tmp_path):
     (tmp_path / "bcc").mkdir()
     (tmp_path / "bcc" / "__init__.py").write_text("BPF = 1\n__version__ = '0'\n")
-    monkeypatch.setattr(bcc_import, "_DISTRIBUTION", tmp_path)
-    path, seen = list(bcc_import.sys.path), []
+    monkeypatch.setattr(bcc_loader, "_DISTRIBUTION", tmp_path)
+    path, seen = list(bcc_loader.sys.path), []
 
     def import_module(name):
-        seen.append(str(tmp_path) in bcc_import.sys.path)
+        seen.append(str(tmp_path) in bcc_loader.sys.path)
         if not seen[-1]:
             raise ImportError(name)
         return type("bcc", (), {"BPF": 1})
 
-    monkeypatch.setattr(bcc_import.importlib, "import_module", import_module)
-    assert bcc_import.load_bcc().BPF == 1
+    monkeypatch.setattr(bcc_loader.importlib, "import_module", import_module)
+    assert bcc_loader.load_bcc().BPF == 1
     assert seen == [False, True]
-    assert bcc_import.sys.path == path
+    assert bcc_loader.sys.path == path
 
 
-def test_bcc_nowhere_names_the_package(monkeypatch, tmp_path):
+def test_missing_bcc_is_reported_with_its_package(monkeypatch, tmp_path):
     def import_module(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(bcc_import.importlib, "import_module", import_module)
-    monkeypatch.setattr(bcc_import, "_DISTRIBUTION", tmp_path)
+    monkeypatch.setattr(bcc_loader.importlib, "import_module", import_module)
+    monkeypatch.setattr(bcc_loader, "_DISTRIBUTION", tmp_path)
     with pytest.raises(HostUnfit, match="apt-get install python3-bpfcc"):
-        bcc_import.load_bcc()
+        bcc_loader.load_bcc()
 
 
 # --- headers ----------------------------------------------------------------------------------
@@ -155,14 +157,14 @@ def make_tree(root, *files):
 WHOLE = "include/linux/kconfig.h"
 
 
-def test_the_running_kernels_headers_are_taken(trees):
+def test_headers_of_the_running_kernel_are_preferred(trees):
     own = trees / "modules" / os.uname().release / "build"
     make_tree(own, WHOLE)
     make_tree(trees / "src/linux-headers-99.0.0-1-amd64", WHOLE)
     assert headers.kernel_headers() == headers.Headers(own, os.uname().release, True)
 
 
-def test_else_the_newest_installed_ones(trees):
+def test_otherwise_the_newest_headers_are_used(trees):
     for release in ("6.9.1-1-amd64", "6.10.0-1-amd64"):
         make_tree(trees / f"src/linux-headers-{release}", WHOLE)
     found = headers.kernel_headers()
@@ -170,7 +172,7 @@ def test_else_the_newest_installed_ones(trees):
 
 
 @pytest.mark.parametrize("flavour", ["amd64", "cloud-amd64", "rt-amd64"])
-def test_debians_two_trees_are_joined(trees, flavour):
+def test_debians_two_trees_are_merged(trees, flavour):
     arch = f"arch/{headers._ARCH[headers.platform.machine()]}/include"
     make_tree(trees / f"src/linux-headers-6.1.0-9-{flavour}", f"{arch}/generated/uapi/a.h")
     common = trees / "src/linux-headers-6.1.0-9-common"
@@ -182,6 +184,6 @@ def test_debians_two_trees_are_joined(trees, flavour):
     assert (found.path / arch / "generated/uapi/a.h").is_file()
 
 
-def test_no_headers_is_unfit(trees):
+def test_a_host_without_headers_is_unfit(trees):
     with pytest.raises(HostUnfit, match="linux-headers"):
         headers.kernel_headers()

@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from results.claims.catalogue import Finding
+from results.claims.document import SCHEMA as SCHEMA_OF_CLAIMS
+from results.claims.document import ClaimsDocument
 from results.records.evidence import Check, Proof
 from results.records.observations import DeviceContinuity, HostState, RamCheck
 from results.records.recording import Process, Recording
@@ -281,3 +284,34 @@ def driven(tmp_path, good_run, session):
     with open_store(tmp_path / "driven") as store:
         fill(store, replace(good_run, device=device), session)
         return gather(store, [SESSION])
+
+
+@pytest.fixture
+def finding():
+    """A finding on one build, with a run as evidence."""
+
+    def make(found, build, detail, topic="claim", claim=2, test="test", quote=""):
+        run = f"20261127-105547-d544.{test}+{build.split()[0]}.b01.u01"
+        return Finding(topic, claim, build, test, found, detail, (run,), quote)
+
+    return make
+
+
+@pytest.fixture
+def claims_document():
+    """A document on claims 2 and 7 for two builds and the upgrade between them."""
+
+    def make(*findings):
+        return ClaimsDocument(
+            schema=SCHEMA_OF_CLAIMS,
+            session="20261127-105547-d544",
+            made_unix_ns=0,
+            took_s=61,
+            builds={"old": "10.0.2", "new": "11.1.3"},
+            columns=("old", "new", "old -> new"),
+            findings=findings,
+            claims=(2, 7),
+            notes=("no time was left for devices on new",),
+        )
+
+    return make

@@ -42,8 +42,8 @@ def test_a_regression_comes_first_and_names_the_worst_cell(material):
             "median_a_ns": 4_456_500,
             "median_b_ns": 5_456_500,
             "shift_ns": 1_000_000,
-            "low_ns": 990_000,
-            "high_ns": 1_010_000,
+            "low_ns": 970_000,
+            "high_ns": 1_029_500,
             "shift_percent": pytest.approx(22.439, abs=1e-3),
         },
     )
@@ -89,11 +89,40 @@ def test_a_missed_budget_counts_as_regressed(material):
         "build": "old",
         "within": 8,
         "total": 12,
+        "failed": 0,
         "limit_ns": 5_000_000,
         "asked_percent": 95.0,
     }
     kept = replace(missed, limit=Limit(5_000_000, 0.5))
     assert headline(replace(plain, cells=(kept, *rest))).exit_code == 0
+
+
+def test_a_missed_budget_counts_failed_runs(material):
+    plain = without_comparison(material, failed=17)
+    first, *rest = plain.cells
+    missed = replace(first, budget=Budget(5_000_000, 1, 18, 0.0, 17), limit=Limit(5_000_000))
+    top = headline(replace(plain, cells=(missed, *rest)))
+    assert (top.word, top.exit_code) == ("over budget", 1)
+    assert "1 of 18 blackouts under 5.00 ms, asked were 95 % (17 runs failed)" in top.sentence
+
+
+def test_a_baseline_over_its_budget_is_not_the_finding_of_a_night(material):
+    """The candidate is judged: it is the same as the baseline, which is over its budget."""
+    (comparison,) = material.comparisons
+    same = replace(comparison, exit_code=0, cells=tuple(
+        replace(cell, verdict="same", more_failures=False) for cell in comparison.cells
+    ))  # fmt: skip
+    cells = [
+        replace(cell, summary=replace(cell.summary, failed=0), budget=Budget(5_000_000, 1, 18, 0.0),
+                limit=Limit(5_000_000) if cell.builds == comparison.label_a else None)
+        for cell in material.cells
+    ]  # fmt: skip
+    top = headline(replace(material, cells=tuple(cells), comparisons=(same,)))
+    assert (top.word, top.exit_code) == ("same", 0)
+    both = [replace(cell, limit=Limit(5_000_000)) for cell in cells]
+    top = headline(replace(material, cells=tuple(both), comparisons=(same,)))
+    assert (top.word, top.exit_code) == ("over budget", 1)
+    assert f"on {comparison.label_b}" in top.cell
 
 
 def test_undecided_is_a_failure_only_when_strict(material):

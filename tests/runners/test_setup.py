@@ -1,7 +1,7 @@
-"""The host set-up: what it finds missing, what it refuses, and that it is quiet when done.
+"""The host setup: what it finds missing, what it refuses, and no output when nothing is missing.
 
-Nothing here installs anything: the script is asked with --check, in a bare copy of the clone, or
-on a host that it must refuse.
+Nothing is installed here: the script runs with --check, in a partial copy of the clone, or on a
+host that it must refuse.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOBODY = 65534
 
 
 class Clone:
-    """A directory with no more of the project in it than the set-up reads."""
+    """A directory with those files of the project that the setup script reads."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -51,7 +51,7 @@ class Clone:
         self.environ["PAUSEBENCH_OS_RELEASE"] = str(path)
 
     def make_venv(self) -> None:
-        """As the set-up would leave it, but with neither pip nor the packages in it."""
+        """As the setup script leaves it, but without pip and the packages."""
         options = ["--system-site-packages", "--without-pip"]
         subprocess.run([PYTHON, "-m", "venv", *options, self.venv], check=True)
         for name in ("pip", "pausebench"):
@@ -72,7 +72,7 @@ class Clone:
         )
 
     def missing(self) -> str:
-        """What --check says of .venv and what is in it."""
+        """The output of --check about .venv and its content."""
         done = self.run("--check")
         lines = [line for line in done.stdout.splitlines() if ".venv" in line]
         assert done.returncode == (1 if done.stdout else 0)
@@ -81,7 +81,7 @@ class Clone:
 
 @pytest.fixture
 def clone() -> Iterator[Clone]:
-    # Not tmp_path: no other user may look into that.
+    # Not tmp_path: other users cannot access that.
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory).resolve()
         root.chmod(0o755)
@@ -103,21 +103,21 @@ def test_an_unknown_argument_is_refused(clone: Clone) -> None:
     assert "--force" in done.stderr
 
 
-def test_a_host_that_is_set_up_is_left_alone_quietly() -> None:
+def test_a_complete_host_is_left_unchanged_without_output() -> None:
     checked = subprocess.run([SCRIPT, "--check"], capture_output=True, text=True, check=False)
     assert (checked.returncode == 0) == (checked.stdout == "")
     if checked.returncode != 0:
-        pytest.skip(f"this host is not set up, and a test must not do it: {checked.stdout!r}")
+        pytest.skip(f"this host is not set up, which a test must not do: {checked.stdout!r}")
     stamp = PROJECT / ".venv" / ".pausebench-pyproject"
     before = stamp.stat().st_mtime_ns
     start = time.monotonic()
     done = subprocess.run([SCRIPT], capture_output=True, text=True, check=True)
-    assert time.monotonic() - start < 2  # 0.15 s where nothing else runs
+    assert time.monotonic() - start < 2  # 0.15 s on an idle host
     assert done.stdout == done.stderr == ""
     assert stamp.stat().st_mtime_ns == before
 
 
-def test_an_old_qemu_is_missing_by_version(clone: Clone) -> None:
+def test_an_old_qemu_counts_as_missing(clone: Clone) -> None:
     clone.install_old_qemu()
     done = clone.run("--check")
     assert done.returncode == 1
@@ -125,7 +125,7 @@ def test_an_old_qemu_is_missing_by_version(clone: Clone) -> None:
     assert not clone.venv.exists()
 
 
-def test_another_distribution_is_told_what_to_install(clone: Clone) -> None:
+def test_another_distribution_gets_a_list_of_what_to_install(clone: Clone) -> None:
     clone.install_old_qemu()
     clone.be('ID=fedora\nPRETTY_NAME="Fedora Linux 42"\n')
     done = clone.run()
@@ -137,7 +137,7 @@ def test_another_distribution_is_told_what_to_install(clone: Clone) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_is_told_what_root_must_install(clone: Clone) -> None:
+def test_an_ordinary_user_gets_the_command_for_root(clone: Clone) -> None:
     clone.install_old_qemu()
     clone.be('ID=linuxmint\nID_LIKE="ubuntu debian"\nPRETTY_NAME="A Mint"\n')
     done = clone.run(user=NOBODY)
@@ -147,9 +147,9 @@ def test_another_user_is_told_what_root_must_install(clone: Clone) -> None:
     assert "A Mint" not in done.stderr
 
 
-def test_a_second_set_up_waits_for_the_first(clone: Clone) -> None:
+def test_a_second_setup_waits_for_the_first(clone: Clone) -> None:
     clone.install_old_qemu()
-    clone.be("ID=fedora\n")  # it ends by itself once it has the lock
+    clone.be("ID=fedora\n")  # it exits as soon as it has the lock
     lock = os.open(clone.root, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -157,7 +157,7 @@ def test_a_second_set_up_waits_for_the_first(clone: Clone) -> None:
             clone.command, env=clone.environ, stderr=subprocess.PIPE, text=True
         )
         assert second.stderr is not None
-        assert "another set-up is at work" in second.stderr.readline()
+        assert "another setup is running" in second.stderr.readline()
         with pytest.raises(subprocess.TimeoutExpired):
             second.wait(timeout=0.5)
         fcntl.flock(lock, fcntl.LOCK_UN)
@@ -169,22 +169,22 @@ def test_a_second_set_up_waits_for_the_first(clone: Clone) -> None:
 
 
 needs_bcc = pytest.mark.skipif(
-    not Path("/usr/lib/python3/dist-packages/bcc").is_dir(), reason="no bcc of the distribution"
+    not Path("/usr/lib/python3/dist-packages/bcc").is_dir(), reason="no bcc from the distribution"
 )
 
 
 @needs_bcc
 def test_a_venv_is_kept_until_pyproject_changes(clone: Clone) -> None:
-    assert clone.missing() == "missing: .venv (there is none)"
+    assert clone.missing() == "missing: .venv (it does not exist)"
     clone.make_venv()
     assert clone.missing() == ""
     with (clone.root / "pyproject.toml").open("a") as project:
         project.write("# another dependency\n")
-    assert "as pyproject.toml now names them" in clone.missing()
+    assert "as in the current pyproject.toml" in clone.missing()
 
 
 @needs_bcc
-def test_an_interrupted_install_is_taken_up_again(clone: Clone) -> None:
+def test_an_interrupted_install_is_repeated(clone: Clone) -> None:
     clone.make_venv()
     (clone.venv / ".pausebench-pyproject").unlink()
     assert "the project and its Python packages" in clone.missing()
@@ -195,7 +195,7 @@ def test_a_moved_clone_gets_a_new_venv(clone: Clone) -> None:
     clone.make_venv()
     config = clone.venv / "pyvenv.cfg"
     config.write_text(config.read_text().replace(str(clone.venv), "/elsewhere/.venv"))
-    assert clone.missing() == "missing: .venv (it was made at another place)"
+    assert clone.missing() == "missing: .venv (it was created in another directory)"
 
 
 @needs_bcc
@@ -208,7 +208,10 @@ def test_a_venv_of_another_python_is_replaced(clone: Clone, here: str, there: st
     config = clone.venv / "pyvenv.cfg"
     assert here in config.read_text()
     config.write_text(config.read_text().replace(here, there))
-    assert clone.missing() == "missing: .venv (it is of another python than /usr/bin/python3)"
+    assert (
+        clone.missing()
+        == "missing: .venv (it was created with another Python than /usr/bin/python3)"
+    )
 
 
 @needs_bcc

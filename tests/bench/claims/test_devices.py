@@ -1,4 +1,4 @@
-"""Guests with ordinary devices, handed over for real; and what a broken one looks like."""
+"""Guests with ordinary devices, really transferred; and the finding on a broken one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def live(store: Store) -> Iterator[LiveSession]:
 @pytest.mark.qemu
 @pytest.mark.kvm
 @pytest.mark.bpf
-def test_what_this_host_s_qemu_makes_of_each_device(live: LiveSession, store: Store) -> None:
+def test_each_device_with_the_qemu_of_this_host(live: LiveSession, store: Store) -> None:
     build = default_build()
     network = Path("/proc/thread-self/ns/net").readlink()
     found = asyncio.run(try_devices(live.experiment, build, build, linux=False))

@@ -1,4 +1,4 @@
-"""Claims in the lab: which builds it stands for."""
+"""Claims in the lab: which builds its QEMU represents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linux with devices at work, handed over for real; and blocks that a host finds wrong."""
+"""Linux with devices under load, really transferred; and wrong blocks found by the host."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def kernel() -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.qemu
 @pytest.mark.bpf
-def test_its_streams_go_on_and_a_shared_header_loses_frames(tmp_path: Path, kernel: Path) -> None:
+def test_its_streams_continue_and_a_shared_header_loses_frames(
+    tmp_path: Path, kernel: Path
+) -> None:
     build = default_build()
     scenario = Scenario("device", "anon", accel="tcg")
     with (
@@ -73,13 +75,13 @@ def image(numbers: range) -> bytearray:
     return made
 
 
-def test_blocks_in_place_are_not_wrong() -> None:
+def test_blocks_in_place_are_right() -> None:
     assert wrong_blocks(bytes(image(range(1, 500))), 499) == 0
     assert wrong_blocks(bytes(image(range(1, 3000))), 2999) == 0
-    assert wrong_blocks(bytes(image(range(1, 3001))), 2999) == 0  # one that was not told of yet
+    assert wrong_blocks(bytes(image(range(1, 3001))), 2999) == 0  # one that was not reported yet
 
 
-def test_a_block_that_is_missing_or_half_written_is_wrong() -> None:
+def test_a_missing_or_torn_block_is_wrong() -> None:
     assert wrong_blocks(bytes(image(range(1, 499))), 499) == 1
     torn = image(range(1, 500))
     struct.pack_into("<I", torn, 7 * 4096 + 4092, 6)

@@ -1,4 +1,4 @@
-"""Every mode with real QEMU: one bracket for all, checked by what shares nothing with it."""
+"""Every mode with real QEMU: one bracket for all, checked by independent measurements."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from runners.transfer.base import Hooks
 
 pytestmark = [pytest.mark.qemu, pytest.mark.bpf]
 ACCELS = [pytest.param("kvm", marks=pytest.mark.kvm), "tcg"]
-TRIES = 4  # a busy host may spoil a measurement of a guest that came through whole
+TRIES = 4  # on a busy host a run may be invalid although the guest is unharmed
 
 
 class Silent:
@@ -43,8 +43,8 @@ class Silent:
 
 
 @dataclass(slots=True)
-class Meddling(Instrument):
-    """Does what a test asks for at the steps of an update."""
+class Interfering(Instrument):
+    """Runs a test's hooks at the steps of an update."""
 
     hooks: Hooks
 
@@ -53,7 +53,7 @@ class Meddling(Instrument):
 
 
 def newest() -> Build:
-    """The build that knows most modes: one from the cache where there is one."""
+    """The build with the most modes: one from the cache if there is one."""
     try:
         return resolve_build("trixie-backports")
     except PausebenchError:
@@ -98,7 +98,7 @@ def updated(
     chosen = scenario(mode, accel)
     updated.boots += 1  # type: ignore[attr-defined]
     trial = Trial(chosen, build, build, updated.boots, n, f"{chosen.id}-{accel}")  # type: ignore[attr-defined]
-    instruments = live.experiment.instruments.plus(Meddling(hooks or Hooks()))
+    instruments = live.experiment.instruments.plus(Interfering(hooks or Hooks()))
     return asyncio.run(replace(live.experiment, instruments=instruments).run([trial]))
 
 
@@ -135,13 +135,13 @@ def test_update_after_update(
         assert run.blackout_ns is not None
         assert run.blackout_start_ns is not None
         end = run.blackout_start_ns + run.blackout_ns
-        # What has no part in the probes: the controller's own stamps lie around the bracket.
+        # Independent of the probes: the controller's own timestamps enclose the bracket.
         assert seen.steps["migrate"] < run.blackout_start_ns
         assert run.residual_ns == run.blackout_ns - sum(s.blackout_ns for s in run.spans)
         if "old_gone" in seen.steps:
             assert run.blackout_start_ns < seen.steps["old_gone"] < seen.steps["monitor"] < end
         if mode == "cpr-exec":
-            # An unpacked tree is started through `env` and its own loader: an execve each.
+            # An unpacked tree is started through `env` and its own loader, an execve each.
             execs = [e.ns for e in seen.events if e.mark == "exec"]
             assert execs
             assert run.blackout_start_ns < min(execs) <= max(execs) < end
@@ -151,40 +151,40 @@ def test_update_after_update(
 @pytest.mark.slow
 @pytest.mark.kvm
 @pytest.mark.parametrize("mode", ["cpr-exec", "cpr-reboot", "snapshot"])
-def test_the_guests_own_gap_lies_around_the_bracket(
+def test_the_guests_own_gap_encloses_the_bracket(
     live: LiveSession, build: Build, mode: Mode
 ) -> None:
-    """In modes whose new threads nobody knows beforehand: the guest and QMP must agree with it."""
+    """In modes whose new threads are not known beforehand: the guest and QMP must agree with it."""
     skip_without(build, mode)
     for _ in range(TRIES):
-        told = [
+        measured = [
             run
             for run in updated(live, build, mode, "kvm")
             if run.outcome == "completed" and run.guest_gap_ns is not None
         ]
-        if told:
+        if measured:
             break
-    for run in told:
+    for run in measured:
         assert run.guest_gap_ns is not None
         assert run.blackout_ns is not None
         assert run.first_progress_ns is not None
         assert run.guest_gap_ns > run.blackout_ns - 400_000
-        # A vCPU beats until it is stopped and soon after it is entered, else the bracket is short.
+        # A vCPU beats until its stop and soon after its first entry, or the bracket is too short.
         assert run.blackout_ns > run.guest_gap_ns / 2
         if run.witnesses.qmp is not None:
             assert run.witnesses.qmp < run.blackout_ns + 100_000
-    assert told
+    assert measured
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "cpr-transfer"])
-def test_a_page_that_is_lost_fails_the_run(live: LiveSession, build: Build, mode: Mode) -> None:
+def test_a_lost_page_fails_the_run(live: LiveSession, build: Build, mode: Mode) -> None:
     skip_without(build, mode)
     from runners.system.process_memory import ram_mapping
 
     def lose(old: Qemu, new: Qemu) -> None:
         with Path(f"/proc/{new.pid}/mem").open("r+b", buffering=0) as memory:
-            # Between two words that the guest itself checks: the host must find it.
+            # Between two words that the guest itself checks, so that only the host can find it.
             memory.seek(ram_mapping(new.pid, 64 * MIB).start + 17 * MIB + 2048)
             memory.write(b"\0" * 64)
 
@@ -195,7 +195,7 @@ def test_a_page_that_is_lost_fails_the_run(live: LiveSession, build: Build, mode
 
 
 @pytest.mark.slow
-def test_a_successor_that_cannot_start_fails_the_run(
+def test_a_new_qemu_that_cannot_start_fails_the_run(
     live: LiveSession, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skip_without(build, "cpr-exec")
@@ -221,11 +221,11 @@ def test_private_ram_is_lost_by_cpr_exec(live: LiveSession, build: Build) -> Non
     assert "4096 of 4096 pages" in found.detail
 
 
-def test_rounds_hold_every_mode_in_another_order(build: Build) -> None:
+def test_every_round_has_all_modes_in_another_order(build: Build) -> None:
     trials = plan(build, build, 3, 2, 1)
     modes = known_modes(build)
     each = Counter(trial.scenario.mode for trial in trials)
-    # Short pauses lie close together: they get more boots, in the same rounds.
+    # Short pauses are close to each other: they get more boots, in the same rounds.
     assert each == {mode: 10 if mode in SHORT else 5 for mode in modes}
     size = len(trials) // 5
     rounds = [[t.scenario.mode for t in trials[n : n + size]] for n in range(0, len(trials), size)]
@@ -239,15 +239,15 @@ def test_rounds_hold_every_mode_in_another_order(build: Build) -> None:
     assert set(upgrades.values()) == {5}
 
 
-def test_a_mode_that_the_build_lacks_ends_with_one_line(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_mode_that_the_build_lacks_is_reported_in_one_line(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     if not lacks(default_build(), "cpr-exec"):
         pytest.skip("the system's QEMU has cpr-exec")
     assert main(["run", "anon", "--mode", "cpr-exec", "--store", str(tmp_path)]) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert len(said) == 1
-    assert "scenario anon@cpr-exec: QEMU system" in said[0]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "scenario anon@cpr-exec: QEMU system" in lines[0]
 
 
-def test_an_unknown_mode_ends_with_one_line(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_an_unknown_mode_is_reported_in_one_line(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     assert main(["run", "anon", "--mode", "precopi", "--store", str(tmp_path)]) == 2
     assert "did you mean `precopy`?" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Refusals and hazards on real QEMU: what it says, how the guest fares, and broken attempts."""
+"""Refusals and hazards on real QEMU: its answers, the state of the guest, broken attempts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 
 import bench.claims.refusal_attempts
 from bench.claims.hazards import try_hazards
-from bench.claims.refusal_attempts import Attempts, Said, asked
-from bench.claims.refusals import _migrate, _nowhere, try_refusals
+from bench.claims.refusal_attempts import Answer, Attempts, expect_refusal
+from bench.claims.refusals import _channels, _migrate, try_refusals
 from bench.cli import main
 from bench.measurement.scenarios import BUILTIN, find_scenario, resolve
 from bench.measurement.session import LiveSession, open_session
@@ -39,7 +39,7 @@ ROUNDS = itertools.count(1)
 
 
 class Kept:
-    """Who is told of every run."""
+    """A progress that keeps every run."""
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
@@ -82,7 +82,7 @@ def hazards(live: LiveSession) -> list[Finding]:
 
 
 def of(found: list[Finding], name: str) -> Finding:
-    (one,) = (f for f in found if f.test == find(name).tried)
+    (one,) = (f for f in found if f.test == find(name).test)
     return one
 
 
@@ -90,12 +90,12 @@ HERE = [each.name for each in REFUSALS if each.name != "no-main-channel"]
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_it_is_refused_and_the_guest_runs_on(
+def test_it_is_refused_and_the_guest_keeps_running(
     findings: list[Finding], live: LiveSession, store: Path, name: str
 ) -> None:
     version = release(default_build().version)
     if not find(name).belongs(version):
-        assert all(f.found == "not testable" for f in findings if f.test == find(name).tried)
+        assert all(f.found == "not testable" for f in findings if f.test == find(name).test)
         return
     finding = of(findings, name)
     assert (finding.found, finding.claim) == ("shown", find(name).claim), finding
@@ -112,7 +112,7 @@ def test_it_is_refused_and_the_guest_runs_on(
     assert judge(recording) == run
 
 
-def test_what_new_qemu_refuses_keeps_its_words_and_command_line(
+def test_a_refusal_by_new_qemu_has_its_words_and_command_line(
     findings: list[Finding], store: Path
 ) -> None:
     recording = read_recording(store, of(findings, "incoming-cpr-over-tcp").evidence[0])
@@ -126,7 +126,7 @@ def test_what_new_qemu_refuses_keeps_its_words_and_command_line(
     ("claim", "test"),
     [(6, "the same guest with aux-ram-share=on"), (7, "the same pc-dimm with share=on")],
 )
-def test_without_its_cause_the_same_guest_is_handed_over(
+def test_the_same_guest_is_transferred_without_the_cause(
     findings: list[Finding], live: LiveSession, claim: int, test: str
 ) -> None:
     (finding,) = (f for f in findings if f.test == test)
@@ -134,7 +134,7 @@ def test_without_its_cause_the_same_guest_is_handed_over(
     assert live.experiment.store.run(finding.evidence[0]).outcome == "completed"
 
 
-def test_the_guest_of_the_bad_channels_is_handed_over_at_last(
+def test_the_guest_of_the_bad_channels_is_transferred_at_last(
     findings: list[Finding], live: LiveSession
 ) -> None:
     refused, allowed = of(findings, "cpr-over-tcp").evidence
@@ -143,18 +143,18 @@ def test_the_guest_of_the_bad_channels_is_handed_over_at_last(
     assert first.old.pid == last.old.pid, "the very same old QEMU"
 
 
-def test_a_cpr_channel_alone_ends_old_qemu_and_that_is_told(findings: list[Finding]) -> None:
-    """Through 11.1 QEMU looks at the main channel before it asks whether there is one."""
+def test_a_cpr_channel_alone_crashes_old_qemu(findings: list[Finding]) -> None:
+    """Up to 11.1 QEMU uses the main channel before it checks that there is one."""
     version = release(default_build().version)
     if version > (11, 1):
-        pytest.skip(f"what QEMU {version[0]}.{version[1]} makes of it is not known yet")
+        pytest.skip(f"not known for QEMU {version[0]}.{version[1]} yet")
     finding = of(findings, "no-main-channel")
     assert finding.found == "refuted", finding
     assert "ended with SIG" in finding.detail
     assert "old QEMU is gone" in finding.detail
 
 
-def test_what_this_host_lacks_is_told_with_the_reason(findings: list[Finding], store: Path) -> None:
+def test_untestable_refusals_name_what_the_host_lacks(findings: list[Finding], store: Path) -> None:
     if not Path("/dev/sgx_vepc").exists():
         finding = of(findings, "epc-backend")
         assert finding.found == "not testable"
@@ -163,10 +163,10 @@ def test_what_this_host_lacks_is_told_with_the_reason(findings: list[Finding], s
         assert read_recording(store, finding.evidence[0]).failure == finding.quote
     if find("vfio-too-old").belongs(release(default_build().version)):
         assert of(findings, "vfio-too-old").found == "not testable"
-        assert "this build has no vfio_legacy_cpr" in of(findings, "vfio-too-old").detail
+        assert "this build lacks vfio_legacy_cpr" in of(findings, "vfio-too-old").detail
 
 
-def test_two_rounds_of_one_session_are_kept_apart(
+def test_two_rounds_of_one_session_have_different_runs(
     findings: list[Finding], hazards: list[Finding]
 ) -> None:
     runs = [run for f in (*findings, *hazards) for run in f.evidence]
@@ -174,7 +174,7 @@ def test_two_rounds_of_one_session_are_kept_apart(
 
 
 @pytest.mark.parametrize("name", [each.name for each in HAZARDS])
-def test_hazards_are_survived_or_stand_still(
+def test_the_guest_survives_a_hazard_or_stays_stopped(
     hazards: list[Finding], live: LiveSession, name: str
 ) -> None:
     finding = of(hazards, name)
@@ -203,15 +203,15 @@ def test_show_prints_an_attempt(
     assert "4096 pages compared, 0 changed" in text
 
 
-# -- attempts that go wrong, each of which must be refuted --------------------------------------
+# -- broken attempts, each of which must be refuted ---------------------------------------------
 
 
 def broken(
     live: LiveSession,
-    meddle: Callable[[Attempts, Guest], Awaitable[Said]],
+    interfere: Callable[[Attempts, Guest], Awaitable[Answer]],
     variation: Variation | None = None,
 ) -> Finding:
-    """One attempt at `no-cpr-channel` on a guest, with something wrong done in it."""
+    """The finding of one attempt at `no-cpr-channel` that was interfered with."""
     build = default_build()
     attempts = Attempts(live.experiment, build, build, next(ROUNDS))
     refusal = find("no-cpr-channel")
@@ -219,122 +219,122 @@ def broken(
     async def go() -> Finding:
         async with attempts.booted("refusal.broken", variation or Variation()) as booted:
             guest = booted.guest
-            recording = await attempts.attempt(refusal, guest, partial(meddle, attempts, guest))
+            recording = await attempts.attempt(refusal, guest, partial(interfere, attempts, guest))
         return decide(refusal, recording, attempts.label)
 
     return asyncio.run(go())
 
 
-async def refused(attempts: Attempts, guest: Guest) -> Said:
+async def refused(attempts: Attempts, guest: Guest) -> Answer:
     return await _migrate(attempts, guest, "no-cpr-channel")
 
 
-def test_an_attempt_with_nothing_wrong_is_shown(live: LiveSession) -> None:
+def test_a_good_attempt_is_shown(live: LiveSession) -> None:
     assert broken(live, refused).found == "shown"
 
 
-def test_a_guest_that_was_stopped_is_seen(live: LiveSession) -> None:
-    async def meddle(attempts: Attempts, guest: Guest) -> Said:
-        said = await refused(attempts, guest)
+def test_a_stopped_guest_is_noticed(live: LiveSession) -> None:
+    async def interfere(attempts: Attempts, guest: Guest) -> Answer:
+        answer = await refused(attempts, guest)
         await guest.qemu.execute("stop")
-        return said
+        return answer
 
-    finding = broken(live, meddle)
+    finding = broken(live, interfere)
     assert finding.found == "refuted"
     assert "old QEMU is paused afterwards" in finding.detail
     assert "no beat of vCPU 0 and 1" in finding.detail
 
 
-def test_ram_that_was_changed_is_seen(live: LiveSession) -> None:
-    async def meddle(attempts: Attempts, guest: Guest) -> Said:
-        said = await refused(attempts, guest)
+def test_changed_ram_is_noticed(live: LiveSession) -> None:
+    async def interfere(attempts: Attempts, guest: Guest) -> Answer:
+        answer = await refused(attempts, guest)
         guest.memory.words[(at.FIRST_PAGE + 77) * at.PAGE_WORDS + at.GUEST_WORDS + 5] ^= 1
-        return said
+        return answer
 
-    finding = broken(live, meddle)
+    finding = broken(live, interfere)
     assert finding.found == "refuted"
     assert "1 of 4096 pages of guest RAM changed" in finding.detail
 
 
-def test_what_the_guest_itself_finds_changed_is_seen(live: LiveSession) -> None:
-    async def meddle(attempts: Attempts, guest: Guest) -> Said:
-        said = await refused(attempts, guest)
+def test_a_change_that_the_guest_finds_is_noticed(live: LiveSession) -> None:
+    async def interfere(attempts: Attempts, guest: Guest) -> Answer:
+        answer = await refused(attempts, guest)
         memory = guest.memory
         memory.words[(at.FIRST_PAGE + 77) * at.PAGE_WORDS + 1] ^= 1  # one of the guest's own
         end = time.monotonic() + 10
         while not any(memory.errors(vcpu)[0] for vcpu in range(2)) and time.monotonic() < end:
             await asyncio.sleep(0.01)
-        return said
+        return answer
 
-    finding = broken(live, meddle)
+    finding = broken(live, interfere)
     assert finding.found == "refuted"
     assert "changed words in its RAM" in finding.detail
 
 
-def test_a_qemu_that_died_is_seen(live: LiveSession) -> None:
-    async def meddle(attempts: Attempts, guest: Guest) -> Said:
-        said = await refused(attempts, guest)
+def test_a_dead_qemu_is_noticed(live: LiveSession) -> None:
+    async def interfere(attempts: Attempts, guest: Guest) -> Answer:
+        answer = await refused(attempts, guest)
         guest.qemu.kill()
-        return said
+        return answer
 
-    finding = broken(live, meddle)
+    finding = broken(live, interfere)
     assert finding.found == "refuted"
     assert "old QEMU is gone afterwards" in finding.detail
 
 
-def test_another_refusal_does_not_pass(live: LiveSession) -> None:
+def test_another_refusal_is_refuted(live: LiveSession) -> None:
     finding = broken(live, lambda attempts, guest: _migrate(attempts, guest, "cpr-over-tcp"))
     assert finding.found == "refuted"
     assert finding.quote == "bad cpr channel address; must be unix"
 
 
-def test_what_qemu_does_not_refuse_is_told_and_ends_at_once(live: LiveSession) -> None:
-    """Nothing is wrong with this hand-over but that nobody is there."""
+def test_a_transfer_that_is_not_refused_fails_at_once(live: LiveSession) -> None:
+    """This transfer is correct, except that nothing listens."""
     finding = broken(live, lambda attempts, guest: _migrate(attempts, guest))
     assert finding.found == "refuted"
-    assert "QEMU went on to connect" in finding.detail
+    assert "QEMU tried to connect" in finding.detail
     assert finding.quote == ""
 
 
-def test_a_hand_over_that_is_not_refused_is_cancelled_and_told(
+def test_a_transfer_that_is_not_refused_is_cancelled(
     live: LiveSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Old QEMU waits for a hang-up that does not come: bounded, then cancelled."""
+    """Old QEMU waits for a hang-up that does not come, until it is cancelled."""
     monkeypatch.setattr(bench.claims.refusal_attempts, "_FAILED_S", 0.2)
 
-    async def meddle(attempts: Attempts, guest: Guest) -> Said:
+    async def interfere(attempts: Attempts, guest: Guest) -> Answer:
         await guest.qemu.execute("migrate-set-parameters", mode="cpr-transfer")
         paths = attempts.paths()
         with socket.socket(socket.AF_UNIX) as silent:
             silent.bind(str(paths.cpr))
             silent.listen(1)
-            return await asked(guest.qemu, "migrate", {"channels": _nowhere(paths)[""]})
+            return await expect_refusal(guest.qemu, "migrate", {"channels": _channels(paths)[""]})
 
-    finding = broken(live, meddle)
+    finding = broken(live, interfere)
     assert finding.found == "refuted"
     assert f"{ACCEPTED}the migration is setup after 0.2 s" in finding.detail
     assert "old QEMU is" not in finding.detail, "the guest runs on"
 
 
-def test_a_hang_up_of_somebody_else_is_told_as_not_refused(live: LiveSession) -> None:
-    async def meddle(attempts: Attempts, guest: Guest) -> Said:
+def test_a_hang_up_by_another_process_is_no_refusal(live: LiveSession) -> None:
+    async def interfere(attempts: Attempts, guest: Guest) -> Answer:
         await guest.qemu.execute("migrate-set-parameters", mode="cpr-transfer")
         paths = attempts.paths()
         with socket.socket(socket.AF_UNIX) as silent:
             silent.bind(str(paths.cpr))
             silent.listen(1)
             asking = asyncio.ensure_future(
-                asked(guest.qemu, "migrate", {"channels": _nowhere(paths)[""]})
+                expect_refusal(guest.qemu, "migrate", {"channels": _channels(paths)[""]})
             )
             with (await asyncio.to_thread(silent.accept))[0] as end:
                 await asyncio.to_thread(end.recv, 1 << 16)
             return await asking
 
-    finding = broken(live, meddle)
+    finding = broken(live, interfere)
     assert finding.found == "refuted"
-    assert "QEMU went on to connect: Failed to connect" in finding.detail
+    assert "QEMU tried to connect: Failed to connect" in finding.detail
 
 
-def test_a_name_that_is_unknown_is_an_error() -> None:
+def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(KeyError):
         find("nothing")

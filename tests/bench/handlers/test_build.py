@@ -1,4 +1,4 @@
-"""`pausebench build`: what it prints for people and for machines."""
+"""`pausebench build`: its output as text and as JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def host(tmp_path, monkeypatch):
 
     def discover(path, label=""):
         if not str(path).endswith("mine"):
-            raise BuildUnfit(f"{path}: there is nothing")
+            raise BuildUnfit(f"{path}: no such file or directory")
         version = "11.1.50"
         return replace(SYSTEM, label=label or f"qemu-{version}", version=version, binary=str(path))
 
@@ -60,7 +60,7 @@ def test_list(host, capsys):
     assert mine[:3] == ["night", "11.1.50", str(host / "mine")]
 
 
-def test_an_empty_list_says_how_to_fill_it(capsys):
+def test_an_empty_list_says_how_to_add_a_build(capsys):
     main(["build", "list"])
     assert "pausebench build add debian:SUITE" in capsys.readouterr().out
 
@@ -74,7 +74,7 @@ def test_a_host_without_qemu_has_a_list_too(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["builds"] == []
 
 
-def test_list_for_machines(host, capsys):
+def test_list_as_json(host, capsys):
     main(["build", "add", str(host / "mine"), "--label", "night"])
     (host / "mine").rmdir()
     capsys.readouterr()
@@ -95,7 +95,7 @@ def test_show(host, capsys):
     assert main(["build", "show", "night"]) == 0
     lines = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
     assert lines["QEMU"].strip() == "11.1.50"
-    assert lines["machines"].strip() == "3, the newest q35: pc-q35-10.0"
+    assert lines["machines"].strip() == "3 types, newest q35: pc-q35-10.0"
     assert lines["CPR modes"].strip() == "cpr-reboot, cpr-transfer"
     assert "package" not in lines  # it is of none
     assert main(["build", "show", "system", "--json"]) == 0
@@ -117,7 +117,7 @@ def test_remove(host, capsys):
     capsys.readouterr()
     assert main(["build", "remove", "night"]) == 2
     assert capsys.readouterr().err == (
-        "pausebench: there is no build `night`; none was added yet (`pausebench build add`)\n"
+        "pausebench: unknown build `night`; none was added yet (`pausebench build add`)\n"
     )
     assert (host / "mine").exists()
 
@@ -127,9 +127,9 @@ def test_remove(host, capsys):
     [
         (["build"], "required: ACTION"),
         (["build", "add"], "required: SPEC"),
-        (["build", "add", "debian:"], "write it debian:SUITE"),
-        (["build", "add", "/nonexistent"], "/nonexistent: there is nothing"),
-        (["build", "show", "nosuch"], "there is no build `nosuch`"),
+        (["build", "add", "debian:"], "expected debian:SUITE"),
+        (["build", "add", "/nonexistent"], "/nonexistent: no such file"),
+        (["build", "show", "nosuch"], "unknown build `nosuch`"),
     ],
 )
 def test_bad_requests_end_in_one_line_and_status_2(words, said, capsys):
@@ -137,7 +137,7 @@ def test_bad_requests_end_in_one_line_and_status_2(words, said, capsys):
         status = main(words)
     except SystemExit as ended:
         status = ended.code
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     assert status == 2
-    assert said in told.err
-    assert told.err.count("\n") == 1
+    assert said in captured.err
+    assert captured.err.count("\n") == 1

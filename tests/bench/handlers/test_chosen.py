@@ -1,4 +1,4 @@
-"""What shared options ask for."""
+"""What shared options select."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from bench.handlers.chosen import labelled
+from bench.handlers.chosen import check_labels
 from results.errors import UsageError
 from results.records.scenario import Build
 
 
-def test_a_label_is_given_once() -> None:
+def test_labels_must_differ() -> None:
     one = Build("one", "/x", "10.0.2", "id", "sha", ("/x",))
-    assert labelled([one, replace(one, label="two")])
-    with pytest.raises(UsageError, match="two builds are called `one`"):
-        labelled([one, one])
+    assert check_labels([one, replace(one, label="two")])
+    with pytest.raises(UsageError, match="two builds have the label `one`"):
+        check_labels([one, one])

@@ -1,4 +1,4 @@
-"""`pausebench claims` on real guests: verdicts, evidence that is there, errors in one line."""
+"""`pausebench claims` on real guests: verdicts with stored evidence, errors in one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pausebench(*words: str, expect: int = 0) -> str:
     return done.stdout
 
 
-def test_list_names_all_claims(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_prints_all_claims(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["claims", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 24
@@ -40,10 +40,10 @@ def test_list_names_all_claims(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "said"),
     [
         (["--claim", "13"], "there are 12 claims"),
-        (["--claim", "0"], "no whole number from 1"),
+        (["--claim", "0"], "not an integer from 1"),
         (["--build", "nowhere"], "nowhere"),
         (["--assigned-only"], "--assigned-only needs devices"),
-        (["--assigned-only", "--device", "0000:01:00.0", "--claim", "1"], "leave --claim out"),
+        (["--assigned-only", "--device", "0000:01:00.0", "--claim", "1"], "leave out --claim"),
         (["--device", "0000:ff:1f.7", "--build", "system"], "no PCI device 0000:ff:1f.7"),
     ],
 )
@@ -59,7 +59,7 @@ def test_bad_input_is_one_line(
     assert said in printed
 
 
-def test_nothing_is_stored_yet(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_no_claims_are_stored_yet(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with open_store(tmp_path):
         pass
     assert main(["claims", "--stored", "last", "--store", str(tmp_path)]) == 2
@@ -70,7 +70,7 @@ def test_nothing_is_stored_yet(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 @pytest.mark.kvm
 @pytest.mark.bpf
 def test_claims_that_show_in_transfers(tmp_path: Path) -> None:
-    """All that a transfer shows is shown on the system's build, and kept with its evidence."""
+    """Claims that show in transfers hold on the system's build, with stored evidence."""
     chosen = [word for n in (2, 3, 4, 5, 9, 10, 11) for word in ("--claim", str(n))]
     words = ["claims", *chosen, "--build", "system", "--no-lab", "--updates", "1"]
     found = json.loads(pausebench(*words, "--json", "--store", str(tmp_path)))
@@ -97,7 +97,7 @@ def test_claims_that_show_in_transfers(tmp_path: Path) -> None:
 @pytest.mark.qemu
 @pytest.mark.kvm
 @pytest.mark.bpf
-def test_without_time_nothing_is_tried(tmp_path: Path) -> None:
+def test_without_time_nothing_is_tested(tmp_path: Path) -> None:
     words = [
         "claims",
         "--claim",
@@ -110,17 +110,14 @@ def test_without_time_nothing_is_tried(tmp_path: Path) -> None:
         str(tmp_path),
     ]
     found = json.loads(pausebench(*words, "--json"))
-    assert (
-        found["claims"][0]["verdict"]
-        == "not testable here: no time was left, a larger --limit gives more"
-    )
+    assert found["claims"][0]["verdict"] == "not testable here: no time was left (raise --limit)"
     assert found["notes"]
 
 
 @pytest.mark.qemu
 @pytest.mark.kvm
 @pytest.mark.bpf
-def test_what_was_found_before_an_interrupt_is_kept(tmp_path: Path) -> None:
+def test_findings_before_an_interrupt_are_kept(tmp_path: Path) -> None:
     words = ("--claim", "2", "--claim", "12", "--build", "system", "--no-lab")
     argv = [sys.executable, "-m", "bench", "claims", *words, "--store", str(tmp_path)]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
@@ -134,5 +131,5 @@ def test_what_was_found_before_an_interrupt_is_kept(tmp_path: Path) -> None:
     assert rest.strip().splitlines()[-1] == "pausebench: interrupted; what was finished is kept"
     found = json.loads(pausebench("claims", "--stored", "last", "--json", "--store", str(tmp_path)))
     verdicts = {row["claim"]: row["verdict"] for row in found["claims"]}
-    assert verdicts == {2: "shown", 12: "not testable here: nothing was tried"}
+    assert verdicts == {2: "shown", 12: "not testable here: it was not tested"}
     assert any(note.startswith("interrupted") for note in found["notes"])

@@ -1,4 +1,4 @@
-"""Comparing builds for real: a build against itself, and one that is slower by a known amount."""
+"""Comparing real builds: one with itself, and sessions that differ."""
 
 import json
 import subprocess
@@ -32,22 +32,40 @@ def pausebench(*words):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "said"),
     [
-        (("compare", "system"), "compare takes two builds"),
-        (("compare", "system", "system", "--repeat", "2"), "--repeat goes with --aa"),
+        (("compare", "system"), "compare needs two builds"),
+        (("compare", "system", "system", "--repeat", "2"), "--repeat needs --aa"),
         (("compare", "system", "system", "--boots", "9", "--limit", "3"), "--limit 3 is below"),
         (("compare", "a", "b", "--relative", "-1"), "--relative -1"),
         (("compare", "--stored", "x", "y", "--store", "/nonexistent/store"), "no store in"),
         (("matrix", "system"), "two builds or more"),
     ],
 )
-def test_bad_requests_are_one_line(words, told):
+def test_bad_requests_are_one_line(words, said):
     done = pausebench(*words)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+@pytest.mark.qemu
+@pytest.mark.kvm
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("anon", "memfd", "--boots", "4"), "4 boots of each side cannot call any change"),
+        (("anon", "memfd", "--boots", "4"), "6 boots would do"),
+        (("--boots", "2"), "6 boots would do"),
+    ],
+)
+def test_a_plan_that_cannot_decide_is_refused_before_it_is_measured(words, said, tmp_path):
+    pair = ("compare", "one=/usr/bin/qemu-system-x86_64", "two=/usr/bin/qemu-system-x86_64")
+    done = pausebench(*pair, *words, "--store", str(tmp_path / "out"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert not list((tmp_path / "out").glob("raw/*"))
 
 
 # -- for real ---------------------------------------------------------------------------------
@@ -57,7 +75,7 @@ def test_bad_requests_are_one_line(words, told):
 class TestReal:
     pytestmark = REAL
 
-    def test_the_command_compares_and_remembers_an_aa(self, tmp_path):
+    def test_the_command_compares_and_stores_an_aa(self, tmp_path):
         done = pausebench(
             "compare", "--aa", "system", "anon", "--boots", "4", "--updates", "2", "--json",
             "--store", str(tmp_path),

@@ -1,4 +1,4 @@
-"""`pausebench doctor` as it is called: what is printed where, and the exit status."""
+"""`pausebench doctor`: its output and exit status."""
 
 import json
 
@@ -16,10 +16,10 @@ SUPPORT = ProbeSupport(headers="6.1.0", bcc_version="0.26.0")
 
 @pytest.fixture
 def host(monkeypatch):
-    """A host as described, so that the status does not hang on where the tests run."""
+    """A described host, so that the status does not depend on where the tests run."""
 
     def make(facts=FIT, found=SUPPORT):
-        monkeypatch.setattr(needs, "look", lambda: facts)
+        monkeypatch.setattr(needs, "collect_facts", lambda: facts)
         monkeypatch.setattr(bench.handlers.doctor, "probe_support", lambda: found)
 
     return make
@@ -45,7 +45,7 @@ def test_a_host_without_bpf(host, capsys):
     assert states["BPF tracepoints"] == "missing"
 
 
-def test_a_build_that_is_none(host, capsys, tmp_path):
+def test_an_invalid_build(host, capsys, tmp_path):
     host()
     assert main(["doctor", "--json", "--build", f"next={tmp_path}"]) == 4
     first = json.loads(capsys.readouterr().out)["needs"][0]
@@ -54,7 +54,7 @@ def test_a_build_that_is_none(host, capsys, tmp_path):
 
 
 @pytest.mark.qemu
-def test_a_refused_build_beside_a_fit_one(host, capsys, tmp_path):
+def test_a_refused_build_and_a_usable_one(host, capsys, tmp_path):
     import shutil
 
     host()

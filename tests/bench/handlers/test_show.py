@@ -106,7 +106,7 @@ def test_show_of_an_unknown_run_is_a_usage_error(store):
 @pytest.mark.parametrize(
     "what", [[], [SESSION], ["20261123"], [f"{SESSION}.anon.b01.u01"], ["last"]]
 )
-def test_replay_gives_the_same_numbers(store, capsys, what):
+def test_replay_gives_the_same_result(store, capsys, what):
     assert call("replay", store, *what) == 0
     out = capsys.readouterr().out
     count = 1 if what and ("anon" in what[0] or what[0] == "last") else 2
@@ -149,7 +149,7 @@ def test_replay_of_changed_evidence_differs(store, capsys):
 
 @pytest.fixture
 def harmed(tmp_path):
-    """A store with one run whose guest was harmed, stored as before runs had `reasons`."""
+    """A store with one run whose guest was damaged, stored before runs had `reasons`."""
     found = replace(
         recording(1),
         failure="",
@@ -169,7 +169,7 @@ def harmed(tmp_path):
 
 @pytest.fixture
 def reworded(monkeypatch):
-    """Every sentence that is given a name is told in new words, the old ones listed or not."""
+    """Reword every sentence that is named, with or without listing its former template."""
 
     def reword(*codes: str, listed: bool = True) -> None:
         for code in codes:
@@ -184,13 +184,13 @@ def reworded(monkeypatch):
 REWORDED = ("ram-changed", "mark-silent", "probes-skipped", "frames-differ", "memory-unread")
 
 
-def test_a_run_from_before_there_were_reasons_replays_as_the_same(harmed, capsys):
+def test_a_run_stored_without_reasons_replays_as_the_same(harmed, capsys):
     assert harmed.runs()[0].reasons == ()
     assert call("replay", harmed) == 0
     assert "1 judged again, 1 same, 0 different" in capsys.readouterr().out
 
 
-def test_it_does_so_after_its_sentences_were_reworded(harmed, reworded, capsys):
+def test_it_replays_as_the_same_after_its_sentences_were_reworded(harmed, reworded, capsys):
     reworded(*REWORDED)
     judged = judge(harmed.recording(harmed.runs()[0].id))
     assert judged.reason.count("in short") == 2
@@ -200,13 +200,13 @@ def test_it_does_so_after_its_sentences_were_reworded(harmed, reworded, capsys):
     assert "1 judged again, 1 same, 0 different" in capsys.readouterr().out
 
 
-def test_words_that_nobody_listed_are_others(harmed, reworded, capsys):
+def test_a_former_template_that_is_not_listed_is_different(harmed, reworded, capsys):
     reworded("probes-skipped", listed=False)
     assert call("replay", harmed) == 3
     assert "warnings: stored" in capsys.readouterr().out
 
 
-def test_a_run_with_its_reasons_needs_no_words(harmed, reworded):
+def test_a_run_stored_with_reasons_needs_no_former_template(harmed, reworded):
     run = harmed.runs()[0]
     forge(harmed, judge(harmed.recording(run.id)))
     reworded("ram-changed", listed=False)
@@ -240,7 +240,7 @@ def test_a_figure_that_changed_is_different(harmed, reworded, capsys, field, cha
     assert f"{field}: stored" in capsys.readouterr().out
 
 
-def test_show_json_tells_the_reasons_of_an_older_run_too(harmed, capsys):
+def test_show_json_has_the_reasons_of_an_older_run_too(harmed, capsys):
     assert call("show", harmed, "--json") == 0
     (run,) = json.loads(capsys.readouterr().out)["runs"]
     assert {
@@ -282,6 +282,6 @@ def test_replay_does_not_list_all_of_many_corrupt_recordings(store, capsys):
     assert lines[-1] == "pausebench: 2 more runs are unreadable"
 
 
-def test_replay_of_nothing_known_is_a_usage_error(store):
+def test_replay_of_an_unknown_run_is_a_usage_error(store):
     with pytest.raises(UsageError, match="no run 'nope'"):
         call("replay", store, "nope")

@@ -1,4 +1,4 @@
-"""A small sweep on real guests, precopy and all, and what it refuses."""
+"""A small sweep on real guests, with a precopy, and what it refuses."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 
 from bench.cli import main
 
-ARGUMENTS = ["--boots", "1", "--updates", "1", "--json"]
+ARGUMENTS = ["--boots", "2", "--updates", "1", "--json"]
 
 
 @pytest.mark.bpf
 @pytest.mark.qemu
 @pytest.mark.slow
 @pytest.mark.parametrize("accel", [pytest.param("kvm", marks=pytest.mark.kvm), "tcg"])
-def test_ram_grows_beside_a_precopy(tmp_path, capsys, accel):
+def test_ram_with_a_precopy(tmp_path, capsys, accel):
     values = ["--values", "64M", "96M", "128M"]
     main(["sweep", "ram", "--accel", accel, "--store", str(tmp_path), *values, *ARGUMENTS])
     found = json.loads(capsys.readouterr().out)
@@ -44,7 +44,7 @@ def test_spare_devices_are_carried(tmp_path, capsys):
     [
         (["ram", "--values", "1G", "2G"], "3 different values"),
         (["ram", "--values", "1", "2", "3"], "too little"),
-        (["vcpus", "--values", "1", "2", "many"], "whole numbers"),
+        (["vcpus", "--values", "1", "2", "many"], "expected integers"),
         (["devices", "--values", "0", "1", "99"], "spare devices"),
         (["ram", "nonesuch"], "unknown scenario"),
     ],

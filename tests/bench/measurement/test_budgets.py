@@ -1,6 +1,8 @@
-"""Budgets of one scenario and of every, held against runs and comparisons."""
+"""Budgets of one scenario and of all, checked against runs and comparisons."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
@@ -34,14 +36,14 @@ def runs(scenario: str, *blackouts_ms: int, build: str = "a") -> list[Run]:
     ]  # fmt: skip
 
 
-def test_a_budget_of_its_own_takes_the_place_of_that_of_every_scenario() -> None:
+def test_the_budget_of_a_scenario_replaces_the_one_for_all() -> None:
     measured = [*runs("anon", 5, 9), *runs("memfd", 5, 9), *runs("shm", 1)]
     asked = [parse_budget(text) for text in ("8ms", "memfd=4", "memfd=6")]
     kept = {b.scenario: (b.limit_ns, r.within, r.total) for b, r in budget_reports(asked, measured)}
     assert kept == {"*": (8 * MS, 2, 3), "memfd": (6 * MS, 1, 2)}
 
 
-def test_no_budget_no_report() -> None:
+def test_without_a_budget_there_is_no_report() -> None:
     assert budget_reports([], runs("anon", 5)) == []
 
 
@@ -49,13 +51,13 @@ def test_no_budget_no_report() -> None:
     ("text", "within", "words"),
     [("8ms", 0, ""), ("8ms:50", 5, ""), ("8ms:50", 4, "50 % asked"), ("8:99.5", 9, "99.5 % asked")],
 )
-def test_a_share_is_missed_where_one_was_named(text: str, within: int, words: str) -> None:
+def test_a_share_can_be_missed_only_if_one_was_given(text: str, within: int, words: str) -> None:
     assert missed(parse_budget(text), within, 10) == words
 
 
-def test_what_is_not_measured_has_no_budget() -> None:
+def test_a_budget_for_a_scenario_that_is_not_measured_is_refused() -> None:
     check_measured([parse_budget("8"), parse_budget("anon=8")], BUILTIN[:2])
-    with pytest.raises(UsageError, match=r"--budget shm=…: what is measured is anon, memfd"):
+    with pytest.raises(UsageError, match=r"--budget shm=…: not measured, only anon, memfd"):
         check_measured([parse_budget("shm=8")], BUILTIN[:2])
 
 
@@ -69,7 +71,7 @@ def compared(*texts: str) -> tuple[Comparison, list[str]]:
     return found, missed_lines(found, asked)
 
 
-def test_every_cell_of_a_comparison_has_the_budgets_that_are_meant_for_it() -> None:
+def test_every_cell_of_a_comparison_has_the_budgets_that_apply_to_it() -> None:
     found, lines = compared("8", "20ms", "memfd=4", "memfd=10")
     limits = {c.scenario: [b.limit_ns // MS for b in c.budgets_a] for c in found.cells}
     assert limits == {"anon": [8, 20], "memfd": [4, 10]}
@@ -77,10 +79,19 @@ def test_every_cell_of_a_comparison_has_the_budgets_that_are_meant_for_it() -> N
     assert lines == []
 
 
-def test_a_comparison_tells_who_missed_a_share() -> None:
+def test_a_comparison_reports_which_side_missed_a_share() -> None:
     _, lines = compared("8:60", "memfd=10:60")
     assert lines == [
         "anon: A missed its budget of 8.00 ms (60 % asked)",
         "anon: B missed its budget of 8.00 ms (60 % asked)",
         "memfd: B missed its budget of 10.0 ms (60 % asked)",
     ]
+
+
+def test_a_failed_run_keeps_no_budget() -> None:
+    """17 of 18 failed; the one that did not was within."""
+    measured = runs("anon", *[1] * 18)
+    measured[1:] = [replace(run, outcome="failed", blackout_ns=None) for run in measured[1:]]
+    ((budget, report),) = budget_reports([parse_budget("8ms:95")], measured)
+    assert (report.within, report.total, report.failed) == (1, 18, 17)
+    assert missed(budget, report.within, report.total) == "95 % asked"

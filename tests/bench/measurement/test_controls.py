@@ -1,4 +1,4 @@
-"""The controls are caught by the real checks, and say so when a check has gone blind."""
+"""The controls are caught by the real checks, and reveal a check that sees nothing."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_all_four_are_caught(sound: tuple[Control, ...]) -> None:
         ("pins let go", ("pins: VmPin of the holder is 0 KiB at `resumed`", "2048 KiB")),
     ],
 )
-def test_each_is_caught_by_the_evidence_that_it_is_about(
+def test_each_is_caught_by_its_own_check(
     sound: tuple[Control, ...], name: str, evidence: tuple[str, ...]
 ) -> None:
     for words in evidence:
@@ -100,7 +100,7 @@ REAL_COMPARE = bench.measurement.controls.compare_views
         ("read_accounts", blind_accounts, ["pins let go"]),
     ],
 )
-def test_a_blind_check_lets_its_controls_slip_and_proves_nothing(
+def test_a_blind_check_misses_its_controls_and_proves_nothing(
     monkeypatch: pytest.MonkeyPatch, check: str, blind: Callable[..., Any], slipped: list[str]
 ) -> None:
     monkeypatch.setattr(bench.measurement.controls, check, blind)
@@ -112,8 +112,8 @@ def test_a_blind_check_lets_its_controls_slip_and_proves_nothing(
     )
 
 
-def test_a_check_that_cries_wolf_catches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calling everything broken catches every control; what is right must pass as well."""
+def test_a_check_that_always_fails_catches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calling everything broken would catch every control; the faultless case must pass too."""
 
     def paranoid(*args: Any) -> Frames:
         return replace(REAL_COMPARE(*args), differing=1, first=((7, 1, 2),))
@@ -121,10 +121,10 @@ def test_a_check_that_cries_wolf_catches_nothing(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(bench.measurement.controls, "compare_views", paranoid)
     controls = run_controls()
     assert not caught(controls)["private copy"]
-    assert "the same check fails where all is right" in by(controls, "private copy")
+    assert "the same check fails without the fault" in by(controls, "private copy")
 
 
-def test_a_page_that_the_kernel_moved_once_does_not_spoil_a_control(
+def test_a_page_that_the_kernel_moved_once_does_not_fail_a_control(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks: list[Frames] = []
@@ -140,7 +140,7 @@ def test_a_page_that_the_kernel_moved_once_does_not_spoil_a_control(
     assert len(looks) == 6, "the first control was carried out twice"
 
 
-def test_a_check_that_looks_at_some_pages_only_misses_the_replaced_one(
+def test_a_check_of_some_pages_only_misses_the_replaced_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def hasty(units: Any, unit: int, touched: int, old: Any, new: Any) -> Frames:
@@ -155,7 +155,7 @@ def test_a_check_that_looks_at_some_pages_only_misses_the_replaced_one(
     assert not caught(controls)["replaced page"]
 
 
-def test_hosts_that_cannot_run_them_get_a_reason_and_no_crash(
+def test_a_control_that_cannot_run_has_a_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*args: Any) -> None:
@@ -172,7 +172,7 @@ def test_hosts_that_cannot_run_them_get_a_reason_and_no_crash(
     assert proof(controls).verdict == "unproven"
 
 
-def test_hidden_frames_let_the_controls_slip_with_the_reason(
+def test_hidden_frames_miss_the_controls_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def hidden(*args: Any) -> None:

@@ -1,10 +1,10 @@
-"""How RAM and descriptors of two processes are looked at."""
+"""Reading the RAM and descriptors of two processes."""
 
 from __future__ import annotations
 
 import subprocess
 
-from bench.measurement.evidence import compare_descriptor, look_at, look_from, unit_bytes
+from bench.measurement.evidence import compare_descriptor, unit_bytes, view_from, view_of
 from bench.measurement.scenarios import BUILTIN
 from probes.pagemap import HUGE_PAGE_BYTES, PAGE_BYTES, choose_pages
 from results.records.run import CarriedFd
@@ -13,12 +13,12 @@ from results.records.scenario import MIB
 RAM = 64 * MIB
 
 
-def test_a_process_that_is_gone_is_told_and_not_raised() -> None:
+def test_a_process_that_is_gone_is_a_reason_and_not_raised() -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
     units = choose_pages(0, 4, PAGE_BYTES, 0)
-    assert "No such file" in look_at(process.pid, RAM, units, PAGE_BYTES).missing
-    assert "cannot be read" in look_from(process.pid, 0, units, PAGE_BYTES).missing
+    assert "No such file" in view_of(process.pid, RAM, units, PAGE_BYTES).missing
+    assert "cannot be read" in view_from(process.pid, 0, units, PAGE_BYTES).missing
     gone = compare_descriptor(process.pid, process.pid, CarriedFd("ram0", 0, old_fd=3, new_fd=3))
     assert gone.same is None
     assert "No such process" in gone.missing

@@ -1,4 +1,4 @@
-"""The order in which instruments are called, which of them work where, and what each adds."""
+"""The order in which instruments are called, which modes they work for, what each records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def update(mode: Mode = "cpr-transfer", **changes: Any) -> Update:
 
 @dataclass(slots=True)
 class Noting(Instrument):
-    """Notes what is called in which order."""
+    """Records what is called in which order."""
 
     name: str
     calls: list[str]
@@ -77,8 +77,8 @@ class NotingLate(Noting):
 
 
 def steps_of(found: tuple[Instrument, ...]) -> Recording:
-    """A transfer that goes well; what is recorded of it."""
-    seen = Transferred(Process(10, (), (1,)), Process(11, (), (2,)), failure="as told")
+    """A transfer that completes, and its recording."""
+    seen = Transferred(Process(10, (), (1,)), Process(11, (), (2,)), failure="on purpose")
     about = Recording(
         SCHEMA, "run", "session", 1, 1, 0, Scenario("anon", "anon"), "a", "b", NOBODY, NOBODY, {}
     )
@@ -107,7 +107,7 @@ def test_armed_in_order_disarmed_in_reverse_and_collected_in_order() -> None:
         *(f"{name}.close" for name in reversed(names)),
     ]
     assert list(recording.steps) == list(reversed(names))
-    assert (recording.old.pid, recording.new.pid, recording.failure) == (10, 11, "as told")
+    assert (recording.old.pid, recording.new.pid, recording.failure) == (10, 11, "on purpose")
 
 
 def test_every_update_has_fresh_copies_of_what_is_loaded() -> None:
@@ -119,7 +119,7 @@ def test_every_update_has_fresh_copies_of_what_is_loaded() -> None:
     assert instruments.at(update())[1] is own, "the caller's is to be read after the update"
 
 
-def test_all_are_closed_whatever_one_does() -> None:
+def test_all_are_closed_even_if_one_fails() -> None:
     calls: list[str] = []
 
     class Breaking(Noting):
@@ -137,7 +137,7 @@ def test_the_main_channel_goes_through_all() -> None:
     assert Observation(found).hooks().main_path(Path("/s/main")) == Path("/s/mainxy")
 
 
-def test_without_leaves_a_kind_out_and_keeps_what_is_further() -> None:
+def test_without_leaves_a_kind_out_and_keeps_those_of_the_caller() -> None:
     calls: list[str] = []
     instruments = Instruments((Noting("a", calls), PerfCounts())).plus(Noting("b", calls))
     left = instruments.without(Noting)
@@ -146,7 +146,7 @@ def test_without_leaves_a_kind_out_and_keeps_what_is_further() -> None:
     assert len(instruments.loaded) == 2
 
 
-def test_who_is_loaded_forgets_a_guest_that_has_ended() -> None:
+def test_loaded_instruments_forget_a_guest_that_has_ended() -> None:
     calls: list[str] = []
     Instruments((Noting("a", calls),)).plus(Noting("b", calls)).forget(7, (8,))
     assert calls == ["a.forget 7"]

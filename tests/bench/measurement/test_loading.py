@@ -1,4 +1,4 @@
-"""What is loaded for what was asked, and in which order it is called."""
+"""Which instruments are loaded, and in which order they are called."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def no_probe_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         (Watch(True, True, True), ALL, "tracepoints+uprobes+scheduler+observer+perf"),
     ],
 )
-def test_what_is_loaded_in_its_order(
+def test_instruments_are_loaded_in_order(
     watch: Watch, kinds: list[type[Instrument]], tier: str, tmp_path: Path
 ) -> None:
     assert watch.tier == tier

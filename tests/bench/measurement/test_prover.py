@@ -1,4 +1,4 @@
-"""The proof around real transfers: what holds, and wrong worlds made for it, each caught."""
+"""The proof around real transfers: it holds, and every fault that is made is caught."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import pytest
 
 import bench.measurement.evidence
 import bench.measurement.prover
-from bench.measurement.evidence import compare_descriptor, look_at, look_from
+from bench.measurement.evidence import compare_descriptor, view_from, view_of
 from bench.measurement.experiment import Booted
 from bench.measurement.instruments import Instrument, Instruments
 from bench.measurement.probing import HandoverMarks
@@ -59,7 +59,7 @@ EVERYWHERE = {"RAM in place", "one copy", "descriptors"}
 
 
 class Silent:
-    """Nobody watches."""
+    """Shows no progress."""
 
     def doing(self, what: str) -> None: ...
     def finished(self, run: Run) -> None: ...
@@ -96,7 +96,7 @@ def live(store: Path) -> Iterator[LiveSession]:
 
 @dataclass(slots=True)
 class Meddling(Instrument):
-    """Does what a test asks for at the steps of an update."""
+    """Calls a test's functions at the steps of an update."""
 
     hooks: Hooks
 
@@ -116,7 +116,7 @@ def transfer(
     updates: int = 1,
     instruments: Instruments | None = None,
 ) -> list[Run]:
-    """Boot a guest and hand it over; `meddle` may look at it and be called in the steps.
+    """Boot a guest and update it; `meddle` may look at it and be called in the steps.
 
     Once more, with another guest, when the host's noise got into a run.
     """
@@ -131,8 +131,8 @@ def transfer(
 
     for _ in range(5):
         runs = asyncio.run(whole())
-        told = [run.reason + (run.proof.reason if run.proof else "") for run in runs]
-        if not any(noise in text for noise in NOISE for text in told):
+        texts = [run.reason + (run.proof.reason if run.proof else "") for run in runs]
+        if not any(noise in text for noise in NOISE for text in texts):
             break
     return runs
 
@@ -157,7 +157,7 @@ def states(run: Run) -> dict[str, str]:
 
 
 def assert_broken(run: Run, *names: str) -> None:
-    """The proof is broken by exactly these checks, and the run failed for nothing else."""
+    """The proof is broken by exactly these checks, and the run failed for no other reason."""
     broken = {c.name for c in proof_of(run).checks if c.state == "broken"}
     assert broken - {"pin events"} == set(names), proof_of(run)
     assert proof_of(run).verdict == "broken"
@@ -170,7 +170,7 @@ def assert_broken(run: Run, *names: str) -> None:
 # --- what holds -------------------------------------------------------------------------------
 
 
-def test_ram_and_descriptors_hold_again_and_again(live: LiveSession) -> None:
+def test_ram_and_descriptors_hold_over_repeated_updates(live: LiveSession) -> None:
     runs = transfer(live, scenario("anon"), updates=3)
     for run in runs:
         assert (run.outcome, proof_of(run).verdict) == ("completed", "held"), proof_of(run)
@@ -216,7 +216,7 @@ def test_locked_ram_is_locked_by_both(live: LiveSession) -> None:
         assert words in text
 
 
-def test_ram_that_is_not_locked_does_not_pass_for_locked(live: LiveSession, store: Path) -> None:
+def test_ram_that_is_not_locked_is_not_reported_as_locked(live: LiveSession, store: Path) -> None:
     (run,) = transfer(live, scenario("anon"))
     recording = read_recording(store, run.id)
     locked = replace(recording, scenario=replace(recording.scenario, mem_lock=True))
@@ -237,10 +237,10 @@ def test_huge_pages_hold_pinned_and_not(store: Path) -> None:
     assert f"VmPin {RAM // 1024} KiB" in checks(pinned)["pins"].text
 
 
-def test_pinned_pages_stay_where_they_are_though_the_kernel_moves_others(
+def test_pinned_pages_stay_in_place_while_the_kernel_moves_others(
     live: LiveSession,
 ) -> None:
-    """Memory is compacted in the window: only what is pinned may count on its frames."""
+    """Memory is compacted in the window: only pinned pages must stay in their frames."""
     compact = Path("/proc/sys/vm/compact_memory")
     if not compact.exists():
         pytest.skip("this kernel does not compact memory")
@@ -252,7 +252,7 @@ def test_pinned_pages_stay_where_they_are_though_the_kernel_moves_others(
         assert (run.outcome, proof_of(run).verdict) == ("completed", "held"), proof_of(run)
 
 
-def test_pages_that_the_kernel_moved_do_not_fail_a_guest_that_nobody_pinned(
+def test_pages_that_the_kernel_moved_do_not_fail_an_unpinned_guest(
     live: LiveSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compaction moves a page or it does not; either way nothing is broken."""
@@ -270,7 +270,7 @@ def test_pages_that_the_kernel_moved_do_not_fail_a_guest_that_nobody_pinned(
         assert proof_of(run).verdict in ("held", "unproven")
 
 
-def test_a_recording_is_judged_alike_long_after(live: LiveSession, store: Path) -> None:
+def test_a_stored_recording_is_judged_alike(live: LiveSession, store: Path) -> None:
     (run,) = transfer(live, scenario("pinned"))
     recording = read_recording(store, run.id)
     assert recording.evidence is not None
@@ -278,7 +278,7 @@ def test_a_recording_is_judged_alike_long_after(live: LiveSession, store: Path) 
     assert judge(recording).proof == run.proof
 
 
-def test_a_session_that_does_not_prove_gathers_nothing(live: LiveSession) -> None:
+def test_without_the_prover_no_evidence_is_gathered(live: LiveSession) -> None:
     unproven = live.experiment.instruments.without(Prover)
     (run,) = transfer(live, scenario("anon"), instruments=unproven)
     assert (run.outcome, run.proof) == ("completed", None)
@@ -287,7 +287,7 @@ def test_a_session_that_does_not_prove_gathers_nothing(live: LiveSession) -> Non
 # --- wrong worlds, each made during a real transfer -------------------------------------------
 
 
-def test_a_holder_that_lets_go_in_the_hold_is_caught(live: LiveSession) -> None:
+def test_a_holder_that_releases_its_pins_in_the_hold_is_caught(live: LiveSession) -> None:
     def meddle(booted: Booted) -> Hooks:
         def let_go(*_: Any) -> None:
             assert booted._holder is not None
@@ -377,7 +377,7 @@ def test_one_page_that_is_replaced_is_caught_with_its_number(live: LiveSession, 
     assert run.ram.bad_pages == 0, "its content is right: only the frame tells"
 
 
-def test_the_devices_own_page_that_is_replaced_sends_its_writes_astray(
+def test_writes_of_the_device_miss_its_page_if_that_is_replaced(
     live: LiveSession,
 ) -> None:
     def meddle(booted: Booted) -> Hooks:
@@ -417,7 +417,7 @@ def test_a_descriptor_that_is_another_file_in_new_qemu_is_caught(
 
 @contextlib.contextmanager
 def double(mode: str, path: Path) -> Iterator[dict[str, int]]:
-    """A process that takes the RAM file over wrongly."""
+    """A process that maps the RAM file wrongly."""
     with subprocess.Popen(
         [sys.executable, "-m", "runners.pins.tampered_mapping", mode, str(path), str(RAM)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -437,16 +437,16 @@ def double(mode: str, path: Path) -> Iterator[dict[str, int]]:
 def test_ram_that_new_qemu_would_map_wrongly_is_caught(
     live: LiveSession, monkeypatch: pytest.MonkeyPatch, mode: str, differing: int
 ) -> None:
-    """A real double of new QEMU on the same RAM file is looked at in its place."""
+    """A process with the wrong mapping of the same RAM file is read in place of new QEMU."""
     olds: list[int] = []
 
     def look(pid: int, ram_bytes: int, units: Any, unit: int) -> Any:
         if pid in olds:
-            return look_at(pid, ram_bytes, units, unit)
+            return view_of(pid, ram_bytes, units, unit)
         with double(mode, ram_descriptor(pid, RAM)) as other:
-            return look_from(other["pid"], other["address"], units, unit)
+            return view_from(other["pid"], other["address"], units, unit)
 
-    monkeypatch.setattr(bench.measurement.prover, "look_at", look)
+    monkeypatch.setattr(bench.measurement.prover, "view_of", look)
     (run,) = transfer(
         live,
         scenario("pinned", touched=0.5 if mode == "replaced" else 0.25),
@@ -493,7 +493,7 @@ def test_a_kernel_without_kcmp_leaves_the_run_unproven_with_the_fix(
     assert states(run) == dict.fromkeys(EVERYWHERE, "held") | {"descriptors": "missing"}
 
 
-def test_a_control_that_slips_leaves_the_run_unproven(
+def test_a_control_that_is_missed_leaves_the_run_unproven(
     live: LiveSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prover = loaded(live, Prover)
@@ -505,8 +505,8 @@ def test_a_control_that_slips_leaves_the_run_unproven(
     assert proof_of(run).reason == "control not caught: private copy"
 
 
-def test_ram_mapping_of_the_double_is_the_file(tmp_path: Path) -> None:
-    """The doubles map what they are given, or the controls would prove nothing."""
+def test_tampered_mappings_are_of_the_file(tmp_path: Path) -> None:
+    """They map the file they are given, or the controls would prove nothing."""
     path = tmp_path / "ram"
     path.write_bytes(bytes(RAM))
     with double("private", path) as other:
@@ -517,7 +517,7 @@ def test_ram_mapping_of_the_double_is_the_file(tmp_path: Path) -> None:
 
 
 def test_a_session_forgets_every_process_it_has_watched(live: LiveSession) -> None:
-    """The kernel's tables hold 64 processes: what is not forgotten ends a long session."""
+    """The kernel's tables hold 64 processes: a leak would end a long session."""
     for _ in range(2):
         transfer(live, scenario("anon"), updates=2)
         assert loaded(live, HandoverMarks).probe.watched() == set()

@@ -1,4 +1,4 @@
-"""Scenarios: the named ones, and those of a TOML file, good and bad."""
+"""Scenarios: the built-in ones, and those of valid and invalid TOML files."""
 
 from __future__ import annotations
 
@@ -34,14 +34,16 @@ def test_there_is_a_scenario_for_every_backend() -> None:
         check_scenario(named, memory_bytes=GIB, cpus=1)
 
 
-def test_a_device_is_named_where_one_is_assigned_and_only_there() -> None:
+def test_devices_are_for_vfio_scenarios_only() -> None:
     vfio = find_scenario("vfio-type1", BUILTIN)
-    with pytest.raises(UsageError, match=r"name the PCI device to assign, --device 0000:01:00\.0"):
+    with pytest.raises(
+        UsageError, match=r"choose the PCI device to assign, e.g. --device 0000:01:00\.0"
+    ):
         check_scenario(vfio, memory_bytes=GIB, cpus=1)
     with pytest.raises(UsageError, match="under TCG old QEMU crashes"):
         check_scenario(replace(vfio, devices="0000:01:00.0", accel="tcg"), memory_bytes=GIB, cpus=1)
     many = ",".join(f"0000:{bus:02x}:00.0" for bus in range(9))
-    with pytest.raises(UsageError, match="9 devices; at most 8"):
+    with pytest.raises(UsageError, match="9 devices: use at most 8"):
         check_scenario(replace(vfio, devices=many), memory_bytes=GIB, cpus=1)
     anon = replace(find_scenario("anon", BUILTIN), devices="0000:01:00.0")
     with pytest.raises(UsageError, match="assigns no device"):
@@ -62,7 +64,7 @@ def test_scenario_is_found_by_its_name() -> None:
         ("", "known: anon"),
     ],
 )
-def test_unknown_name_is_answered_with_the_nearest(name: str, hint: str) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest(name: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         find_scenario(name, BUILTIN)
     assert str(caught.value).startswith(f"unknown scenario `{name}`; ")
@@ -70,7 +72,7 @@ def test_unknown_name_is_answered_with_the_nearest(name: str, hint: str) -> None
     assert "pausebench list" in str(caught.value)
 
 
-def test_only_what_was_asked_for_is_changed() -> None:
+def test_only_requested_fields_are_changed() -> None:
     anon = BUILTIN[0]
     assert changed(anon, {"vcpus": None, "ram_bytes": None}) == anon
     assert changed(anon, {"vcpus": 4, "mem_lock": None}) == replace(anon, vcpus=4)
@@ -108,7 +110,7 @@ def test_scenario_like_a_built_in_one_changes_only_what_differs(tmp_path: Path) 
     assert find_scenario("big", (*BUILTIN, big, pc)) == big
 
 
-def test_scenario_of_its_own_starts_from_the_defaults(tmp_path: Path) -> None:
+def test_a_scenario_without_like_starts_from_the_defaults(tmp_path: Path) -> None:
     path = write(
         tmp_path, '[scenario.mine]\nbackend = "shm"\nram_bytes = 67108864\naccel = "tcg"\n'
     )
@@ -125,10 +127,10 @@ def test_scenario_of_its_own_starts_from_the_defaults(tmp_path: Path) -> None:
             '[[scenario]]\nlike = "anon"\n', "expected tables [scenario.NAME]", id="array"
         ),
         pytest.param(
-            '[scenario.a]\nlike = "anon"\n[run]\nboots = 3\n', "and nothing else", id="more"
+            '[scenario.a]\nlike = "anon"\n[run]\nboots = 3\n', "[scenario.NAME] only", id="more"
         ),
         pytest.param("[scenario.a\n", "cannot be read as TOML", id="syntax"),
-        pytest.param("[scenario]\na = 3\n", "[scenario.a]: is no table", id="no-table"),
+        pytest.param("[scenario]\na = 3\n", "[scenario.a]: expected a table", id="no-table"),
         pytest.param(
             "[scenario.a]\nvcpus = 2\n", "[scenario.a]: needs `like`", id="neither-like-nor-backend"
         ),
@@ -137,10 +139,12 @@ def test_scenario_of_its_own_starts_from_the_defaults(tmp_path: Path) -> None:
         ),
         pytest.param('[scenario.a]\nlike = "anon"\nid = "b"\n', "unknown key `id`", id="id"),
         pytest.param(
-            '[scenario.a]\nbackend = "file"\n', "backend is one of anon, memfd", id="backend"
+            '[scenario.a]\nbackend = "file"\n', "backend must be one of anon, memfd", id="backend"
         ),
         pytest.param(
-            '[scenario.a]\nlike = "anon"\naccel = "xen"\n', "accel is one of auto, kvm", id="accel"
+            '[scenario.a]\nlike = "anon"\naccel = "xen"\n',
+            "accel must be one of auto, kvm",
+            id="accel",
         ),
         pytest.param(
             '[scenario.a]\nlike = "anon"\nvcpus = "2"\n', "vcpus must be int, not '2'", id="text"
@@ -161,10 +165,10 @@ def test_scenario_of_its_own_starts_from_the_defaults(tmp_path: Path) -> None:
             '[scenario.a]\nlike = "anon"\nmachine = 35\n', "machine must be str", id="machine"
         ),
         pytest.param(
-            '[scenario."A b"]\nlike = "anon"\n', "[scenario.A b]: a name is lower-case", id="name"
+            '[scenario."A b"]\nlike = "anon"\n', "[scenario.A b]: a name has lower-case", id="name"
         ),
         pytest.param(
-            f'[scenario.{"a" * 65}]\nlike = "anon"\n', "a name is lower-case", id="long-name"
+            f'[scenario.{"a" * 65}]\nlike = "anon"\n', "a name has lower-case", id="long-name"
         ),
         pytest.param(
             '[scenario.a]\nlike = "anon"\ntouched = true\n',
@@ -173,12 +177,12 @@ def test_scenario_of_its_own_starts_from_the_defaults(tmp_path: Path) -> None:
         ),
         pytest.param(
             '[scenario.a]\nlike = "anon"\nram = "1X"\n',
-            "ram: `1X` is no size",
+            "ram: invalid size `1X`",
             id="ram",
         ),
         pytest.param(
             '[scenario.anon]\nlike = "memfd"\n',
-            "[scenario.anon]: is a built-in scenario; give yours another name",
+            "[scenario.anon]: is a built-in scenario; choose another name",
             id="built-in",
         ),
         pytest.param(
@@ -188,7 +192,7 @@ def test_scenario_of_its_own_starts_from_the_defaults(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_bad_file_is_told_in_one_line_with_file_and_key(
+def test_an_invalid_file_is_refused_with_file_and_key(
     tmp_path: Path, text: str, words: str
 ) -> None:
     path = write(tmp_path, text)

@@ -45,7 +45,7 @@ def test_every_scenario_on_every_build_once_in_every_round(
     assert all(t.old_build == t.new_build for t in trials)
 
 
-def test_same_seed_gives_the_same_order_and_another_another() -> None:
+def test_the_order_depends_on_the_seed_alone() -> None:
     def order(seed: int) -> list[tuple[str, str]]:
         return cells(plan_trials(BUILTIN, [ONE, TWO], 3, 5, seed))
 
@@ -53,14 +53,14 @@ def test_same_seed_gives_the_same_order_and_another_another() -> None:
     assert len({tuple(order(seed)) for seed in range(5)}) == 5
 
 
-def test_each_round_is_shuffled_anew() -> None:
-    """A host that warms up would otherwise favour whoever is always last."""
+def test_each_round_has_a_new_order() -> None:
+    """A host that warms up would otherwise favour what is always last."""
     trials = plan_trials(BUILTIN, [ONE], 20, 1, 1)
     firsts = Counter(t.scenario.id for t in trials[:: len(BUILTIN)])
     assert len(firsts) == len(BUILTIN)
 
 
-def test_cell_names_the_build_only_where_there_are_several() -> None:
+def test_cells_name_the_build_only_if_there_are_several() -> None:
     assert {t.cell for t in plan_trials(BUILTIN[:2], [ONE], 1, 1, 0)} == {"anon", "memfd"}
     assert {t.cell for t in plan_trials(BUILTIN[:1], [ONE, TWO], 1, 1, 0)} == {
         "anon+one",
@@ -68,7 +68,7 @@ def test_cell_names_the_build_only_where_there_are_several() -> None:
     }
 
 
-def test_arguments_are_left_as_they_were() -> None:
+def test_arguments_are_not_modified() -> None:
     scenarios, builds = list(BUILTIN), [ONE, TWO]
     plan_trials(scenarios, builds, 3, 5, 1)
     assert scenarios == list(BUILTIN)

@@ -1,4 +1,4 @@
-"""The nightly job: its configuration, what it remembers, and a real night that is killed."""
+"""The nightly job: its configuration, its saved state, and a real night that is killed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ import yaml
 
 from bench.cli import main
 from bench.measurement.scenarios import BUILTIN
-from bench.nightly.checkpoint import Night, begin, keep, trials, units
+from bench.nightly.checkpoint import Night, save, start_or_resume, trials, units
 from bench.nightly.config import load_config
-from bench.nightly.job import JobPaths, _left
+from bench.nightly.job import JobPaths, _remaining
 from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair
+from results.comparison.verdict import Thresholds
 from results.errors import UsageError
 from results.records.scenario import Build
 from results.store.store import open_store
@@ -54,7 +55,7 @@ def config(tmp_path):
 # --- the configuration ---------------------------------------------------------------------
 
 
-def test_the_example_says_all_there_is():
+def test_the_example_has_every_key():
     config = load_config(EXAMPLES / "nightly.toml")
     text = (EXAMPLES / "nightly.toml").read_text()
     for table in ("builds", "measure", "self_check", "judge", "quiet", "retention", "outputs"):
@@ -63,9 +64,10 @@ def test_the_example_says_all_there_is():
     assert config.asked().limit("anon") == Limit(50_000_000, 0.99)
 
 
-def test_a_small_one_has_sound_defaults(config):
+def test_a_minimal_configuration_has_sound_defaults(config):
     loaded = load_config(config())
-    assert (loaded.measure.boots, loaded.wait_seconds) == (6, 1800)
+    assert (loaded.boots, loaded.measure.updates, loaded.self_check_boots) == (72, 4, 8)
+    assert (loaded.wait_seconds, loaded.asked().thresholds) == (1800, Thresholds())
     place = JobPaths.of(loaded, config())
     assert place.store == config().parent / "out"
     assert place.reports == place.store / "nights"
@@ -77,17 +79,22 @@ def test_a_small_one_has_sound_defaults(config):
         ("", "missing required field `name`"),
         (LEAST + "bootz = 3", "unknown field `bootz` - at `$.measure`"),
         (LEAST + "boots = 0", "`int` >= 1 - at `$.measure.boots`"),
+        (LEAST + "boots = 4", "measure.boots: 4 boots of each side cannot call any change"),
+        (LEAST + "[self_check]\nboots = 2", "self_check.boots: 2 boots of each side tell nothing"),
         (LEAST.replace('["anon"]', "[]"), "length >= 1 - at `$.measure.scenarios`"),
-        (LEAST.replace('name = "n"', 'name = "../n"'), "name: is lower-case letters"),
-        (LEAST + '[quiet]\nwait = "soon"', "quiet.wait: is a number of s, m or h"),
+        (LEAST.replace('name = "n"', 'name = "../n"'), "name: use lower-case letters"),
+        (LEAST + '[quiet]\nwait = "soon"', "quiet.wait: expected a number of s, m or h"),
         (LEAST + '[outputs]\nformats = ["pdf"]', "outputs.formats: `pdf` is none of html"),
-        (LEAST + '[budgets]\nanon = "fast"', "budgets.anon: `fast` is no TIME[:PERCENT]"),
-        (LEAST + '[mail]\nto = "a\\nBcc: b"', "mail: an address is one line"),
+        (
+            LEAST + '[budgets]\nanon = "fast"',
+            "budgets.anon: invalid budget `fast`",
+        ),
+        (LEAST + '[mail]\nto = "a\\nBcc: b"', "mail: an address must be one line"),
         ("name = ", "night.toml"),
         ("name = '\\udc00'", "night.toml"),
     ],
 )
-def test_what_is_wrong_is_one_line_with_the_key(config, capsys, text, complaint):
+def test_an_error_is_one_line_with_the_key(config, capsys, text, complaint):
     assert main(["nightly", str(config(text)), "--check"]) == 2
     said = capsys.readouterr().err
     assert complaint in said
@@ -95,13 +102,16 @@ def test_what_is_wrong_is_one_line_with_the_key(config, capsys, text, complaint)
     assert said.count("\n") == 1
 
 
-def test_check_says_what_is_planned(config, capsys):
-    assert main(["nightly", str(config()), "--check"]) in (0, 4)  # 4: a host without KVM
+def test_check_prints_the_plan(config, capsys):
+    status = main(["nightly", str(config()), "--check"])
+    assert status in (0, 4)  # 4: a host without KVM
+    if status == 0:
+        assert "72 boots of each, 4 updates a boot" in capsys.readouterr().out
     assert main(["nightly", "/nowhere.toml"]) == 2
     assert "cannot read /nowhere.toml" in capsys.readouterr().err
 
 
-# --- the examples beside it ----------------------------------------------------------------
+# --- the other examples --------------------------------------------------------------------
 
 
 def unit_file(name):
@@ -153,7 +163,7 @@ def pair():
     return Pair(build, replace(build, label="b"))
 
 
-def test_units_and_their_trials_are_the_same_again(pair):
+def test_units_and_their_trials_are_reproducible(pair):
     planned = units("main", BUILTIN[:3], 4, seed=5)
     assert planned == units("main", BUILTIN[:3], 4, seed=5)
     assert planned != units("main", BUILTIN[:3], 4, seed=6)
@@ -169,36 +179,40 @@ def test_units_and_their_trials_are_the_same_again(pair):
     assert max(boot for _, boot in seen) == 4 * BOOTS_PER_BLOCK
 
 
-def test_a_night_is_gone_on_with_only_when_nothing_changed(tmp_path):
+def test_a_night_is_resumed_only_if_nothing_changed(tmp_path):
     path, now = tmp_path / "state" / "n.json", 10**18
-    fresh, resumed = begin(path, "n", "plan", now)
+    fresh, resumed = start_or_resume(path, "n", "plan", now)
     assert not resumed
-    keep(path, replace(fresh, sessions=("s",), done=("main.anon.0",)))
-    again, resumed = begin(path, "n", "plan", now + 10**9)
+    save(path, replace(fresh, sessions=("s",), done=("main.anon.0",)))
+    again, resumed = start_or_resume(path, "n", "plan", now + 10**9)
     assert resumed
     assert (again.done, again.seed) == (("main.anon.0",), fresh.seed)
-    assert not begin(path, "n", "other plan", now)[1]
-    assert not begin(path, "n", "plan", now + 21 * 3600 * 10**9)[1]
-    keep(path, replace(again, finished=True))
-    assert begin(path, "n", "plan", now)[0].done == ()
+    assert not start_or_resume(path, "n", "other plan", now)[1]
+    assert not start_or_resume(path, "n", "plan", now + 21 * 3600 * 10**9)[1]
+    save(path, replace(again, finished=True))
+    assert start_or_resume(path, "n", "plan", now)[0].done == ()
     path.write_text("{")
-    assert begin(path, "n", "plan", now)[0].done == ()
+    assert start_or_resume(path, "n", "plan", now)[0].done == ()
     assert [p.name for p in path.parent.iterdir()] == ["n.json"]
 
 
-def test_done_units_are_not_left(config):
-    loaded = load_config(config(LEAST + "boots = 4"))
+def test_finished_units_do_not_remain(config):
+    loaded = load_config(config(LEAST + "boots = 6"))
     anon = next(s for s in BUILTIN if s.id == "anon")
     night = Night(1, "n", "p", 7, 0)
-    assert [u.name for u in _left(loaded, [anon], night)] == ["main.anon.0", "main.anon.1"]
+    assert [u.name for u in _remaining(loaded, [anon], night)] == [
+        "main.anon.0",
+        "main.anon.1",
+        "main.anon.2",
+    ]
     night = replace(night, done=("main.anon.0",))
-    assert [u.name for u in _left(loaded, [anon], night)] == ["main.anon.1"]
+    assert [u.name for u in _remaining(loaded, [anon], night)] == ["main.anon.1", "main.anon.2"]
 
 
 def test_a_state_that_cannot_be_written(tmp_path):
     (tmp_path / "state").write_text("a file")
     with pytest.raises(UsageError, match="cannot write"):
-        keep(tmp_path / "state" / "n.json", Night(1, "n", "p", 7, 0))
+        save(tmp_path / "state" / "n.json", Night(1, "n", "p", 7, 0))
 
 
 # --- a real night --------------------------------------------------------------------------
@@ -215,7 +229,7 @@ boots = 6
 updates = 1
 [self_check]
 scenarios = ["anon"]
-boots = 2
+boots = 4
 [budgets]
 "*" = "100000"
 [quiet]
@@ -238,7 +252,7 @@ def night(path):
 @pytest.mark.qemu
 @pytest.mark.bpf
 @pytest.mark.slow
-def test_a_night_that_is_killed_goes_on_where_it_stopped(config, tmp_path):
+def test_a_killed_night_resumes_where_it_stopped(config, tmp_path):
     path, state = config(TINY), tmp_path / "store" / "nightly" / "tiny.json"
     first = night(path)
     deadline = time.monotonic() + 120
@@ -257,7 +271,7 @@ def test_a_night_that_is_killed_goes_on_where_it_stopped(config, tmp_path):
     out, err = second.communicate(timeout=300)
     # 0 or 1: a host with other load may well see a difference between two equal builds.
     assert second.returncode in (0, 1), err
-    assert "going on with the night" in err
+    assert "resuming the night" in err
     after = json.loads(state.read_text())
     assert after["finished"]
     assert len(after["sessions"]) == 2

@@ -1,4 +1,4 @@
-"""Blocks of A B B A: their plan, and a build for real that is slower by a known amount."""
+"""Blocks of A B B A: their plan, and a real build that is slower by a known amount."""
 
 import asyncio
 import random
@@ -15,6 +15,7 @@ from bench.measurement.session import open_session
 from bench.studies.ab_blocks import Pair, measure_blocks, narrow, plan_block, sides
 from probes.pause_injector import PauseInjector
 from results.comparison.compare import blocks_by_boot, compare
+from results.records.run import SCHEMA, Run
 from results.records.scenario import Build
 from results.store.store import open_store
 from runners.builds.discover import default_build
@@ -52,27 +53,27 @@ def test_a_block_is_abba_or_baab_and_boots_number_it():
     assert seen == {"ABBA", "BAAB"}
 
 
-def test_runs_of_a_block_have_names_of_their_own():
+def test_runs_of_a_block_have_unique_names():
     a, b = builds()
     trials = plan_block(BUILTIN[:2], Pair(a, b, ((a, b), (b, a))), 0, 1, random.Random(2))
     names = [(trial.cell, trial.boot) for trial in trials]
     assert len(set(names)) == len(names) == 12
 
 
-def test_upgrades_are_one_update_a_boot():
+def test_upgrades_are_one_update_per_boot():
     a, b = builds()
     trials = plan_block(BUILTIN[:1], Pair(a, b, ((a, b),)), 3, 9, random.Random(3))
     (upgrade,) = [t for t in trials if t.old_build is not t.new_build]
     assert (upgrade.updates, upgrade.boot) == (1, 4)
 
 
-def test_a_forced_machine_is_left_alone():
+def test_a_forced_machine_type_is_used():
     a, b = builds()
     scenario = changed(BUILTIN[0], {"machine": "pc"})
     assert on_common_machine([scenario], (a, b), "pc") == ([scenario], "pc")
 
 
-def test_it_goes_on_until_narrow_or_the_limit():
+def test_it_measures_until_narrow_or_the_limit():
     class Counting:
         def __init__(self):
             self.blocks = 0
@@ -90,6 +91,32 @@ def test_it_goes_on_until_narrow_or_the_limit():
     assert blocks_until(lambda runs: True) == 2
     assert blocks_until(lambda runs: False) == 5
     assert blocks_until(lambda runs: len(runs) >= 3) == 3
+
+
+# -- when it is precise enough, by a width that does not know which boots are A's -------------
+
+
+def boots_of(build, values, scenario="anon"):
+    return [
+        Run(
+            SCHEMA, f"s.{scenario}+{build}.b{boot:02d}.u01", "s", scenario, f"id={scenario}",
+            boot, 1, boot, "completed", "", build, build, 10, 11, blackout_ns=value,
+        )
+        for boot, value in enumerate(values, 1)
+    ]  # fmt: skip
+
+
+def test_every_cell_has_to_be_narrow():
+    near = [2_400_000 + 1_000 * i for i in range(8)]
+    far = [2_400_000 + 300_000 * i for i in range(8)]
+    assert narrow(boots_of("a", near), boots_of("b", near), 2)
+    assert not narrow(boots_of("a", far), boots_of("b", far), 2)
+    # Each cell has to be, and a change does not count as scatter of one side alone.
+    both = [*boots_of("a", near), *boots_of("a", far, "memfd")]
+    assert not narrow(both, [*boots_of("b", near), *boots_of("b", far, "memfd")], 2)
+    moved = [value + 900_000 for value in near]
+    assert not narrow(boots_of("a", near), boots_of("b", moved), 2)
+    assert not narrow(boots_of("a", near[:3]), boots_of("b", near[:3]), 50)
 
 
 # -- for real ---------------------------------------------------------------------------------
@@ -140,7 +167,7 @@ class TestReal:
         (cell,) = comparison.cells
         assert cell.verdict == "regressed", cell
         assert comparison.exit_code == 1
-        assert not narrow(comparison, 0.0)
+        assert not narrow(runs_a, runs_b, 0.0)
         injected = statistics.median(given)
         # A stopped QEMU also has to be woken: the pause that it is given is longer, never shorter.
         assert cell.high_ns >= injected

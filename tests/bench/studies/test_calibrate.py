@@ -1,4 +1,4 @@
-"""Calibration on real handovers, and an instrument that is bent on purpose."""
+"""Calibration on real updates, and an injector that reports a wrong length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from bench.measurement.scenarios import BUILTIN, find_scenario, resolve
 from bench.measurement.session import open_session
 from bench.studies.calibrate import Calibrator, Injectors
-from results.instrument.calibration import KINDS, calibrate
+from results.instrument.calibration import calibrate
+from results.instrument.shots import KINDS
 from results.store.store import open_store
 from runners.builds.discover import default_build
 
@@ -29,7 +30,7 @@ class Silent:
 
 @pytest.fixture(scope="module", params=[pytest.param("kvm", marks=pytest.mark.kvm), "tcg"])
 def calibrated(request, tmp_path_factory):
-    """A calibrator that has fired, and its session."""
+    """A calibrator after its updates, and the runs of its session."""
     build = default_build()
     scenario = resolve(replace(find_scenario("anon", BUILTIN), accel=request.param))
     with (
@@ -53,7 +54,7 @@ def test_every_kind_of_pause_is_recovered(calibrated):
         assert level.shift_ns > LEVEL_NS - NOISE_NS, level
 
 
-def test_an_injector_that_lies_fails_the_calibration(calibrated):
+def test_an_injector_that_reports_a_wrong_length_fails_the_calibration(calibrated):
     calibrator, _ = calibrated
     lied = [replace(shot, injected_ns=shot.injected_ns * 3) for shot in calibrator.shots]
     found = calibrate(lied)
@@ -61,7 +62,7 @@ def test_an_injector_that_lies_fails_the_calibration(calibrated):
     assert sum("off by" in fault for fault in found.faults) == len(KINDS)
 
 
-def test_shots_are_kept_under_names_of_their_own(calibrated):
+def test_shots_are_stored_under_other_names(calibrated):
     calibrator, runs = calibrated
     names = {run.scenario for run in runs}
     assert "anon" not in names, "an injected pause must never be averaged with ordinary runs"

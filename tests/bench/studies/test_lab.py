@@ -15,7 +15,8 @@ from bench.claims.vfio_devices import judged
 from bench.cli import main
 from bench.studies import lab
 from results.claims.hotplug import ANSWER
-from results.claims.transfer_checks import VFIO_IDS, VFIO_PINS, see
+from results.claims.transfer_checks import VFIO_IDS, VFIO_PINS
+from results.claims.transfer_verdict import Transfer
 from results.store.store import open_store
 from runners.lab import recipe
 from runners.lab.root import current_root
@@ -25,7 +26,7 @@ MAPPED = '[scenario.mapped]\nlike = "vfio-iommufd"\nno_mmap = false\n'
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """type1, iommufd, and iommufd as QEMU cannot do it, in one lab."""
+    """type1, iommufd, and iommufd in a way that QEMU refuses, in one lab."""
     directory = tmp_path_factory.mktemp("lab")
     (directory / "mine.toml").write_text(MAPPED)
     argv = [
@@ -47,7 +48,7 @@ def run_of(document: dict[str, Any], scenario: str) -> dict[str, Any]:
 @pytest.mark.lab
 @pytest.mark.qemu
 @pytest.mark.parametrize("scenario", ["vfio-type1", "vfio-iommufd"])
-def test_a_guest_with_a_device_is_handed_over_and_proven(
+def test_a_guest_with_a_device_is_updated_and_proven(
     document: dict[str, Any], scenario: str
 ) -> None:
     run = run_of(document, scenario)
@@ -68,7 +69,7 @@ def test_a_guest_with_a_device_is_handed_over_and_proven(
 @pytest.mark.lab
 @pytest.mark.qemu
 @pytest.mark.parametrize("scenario", ["vfio-type1", "vfio-iommufd"])
-def test_the_device_goes_on(document: dict[str, Any], scenario: str) -> None:
+def test_the_device_keeps_working(document: dict[str, Any], scenario: str) -> None:
     device = run_of(document, scenario)["device"]
     assert device["operations"] >= 2
     assert (device["wrong"], device["silent"], device["faults"]) == (0, 0, 0)
@@ -90,7 +91,7 @@ def test_claims_about_devices_are_shown(document: dict[str, Any]) -> None:
         for run in runs:
             for check in (VFIO_PINS, VFIO_IDS):
                 broken = check.breaking(store.recording(run.id))
-                assert check.look(see(broken)).state == "broken"
+                assert check.examine(Transfer.of(broken)).state == "broken"
 
 
 @pytest.mark.lab
@@ -98,7 +99,7 @@ def test_claims_about_devices_are_shown(document: dict[str, Any]) -> None:
 def test_names_hold_when_assigned_devices_are_plugged_and_unplugged(
     document: dict[str, Any], tmp_path: Path
 ) -> None:
-    """`document` has made the lab."""
+    """`document` has built the lab."""
     root = current_root()
     assert root is not None
     with open_store(tmp_path) as store:
@@ -123,7 +124,7 @@ def test_names_hold_when_assigned_devices_are_plugged_and_unplugged(
 
 @pytest.mark.lab
 @pytest.mark.qemu
-def test_what_qemu_cannot_do_is_named(document: dict[str, Any]) -> None:
+def test_what_qemu_refuses_is_named(document: dict[str, Any]) -> None:
     run = run_of(document, "mapped")
     assert run["outcome"] == "failed"
     assert "[iommufd-mapped-bars: " in run["reason"]
@@ -131,7 +132,7 @@ def test_what_qemu_cannot_do_is_named(document: dict[str, Any]) -> None:
 
 @pytest.mark.lab
 @pytest.mark.qemu
-def test_the_session_is_kept_as_the_labs(
+def test_the_session_is_stored_as_one_of_the_lab(
     document: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert document["environment"]["lab"].startswith("TCG of QEMU ")
@@ -152,9 +153,9 @@ def test_the_session_is_kept_as_the_labs(
         (["lab", "run", "vfio-typo"], "unknown scenario `vfio-typo`"),
         (["lab", "run", "vfio-iommufd", "--legacy-only"], "--legacy-only leaves out"),
         (["lab", "run", "--assign", "gpu"], "the lab has no device `gpu`"),
-        (["run", "vfio-type1", "--accel", "tcg"], "name the PCI device to assign"),
-        (["run", "anon", "--device", "01:00.0"], "--device is for scenarios that assign devices"),
-        (["run", "vfio-type1", "--device", "x"], "`x` is no PCI address"),
+        (["run", "vfio-type1", "--accel", "tcg"], "choose the PCI device to assign"),
+        (["run", "anon", "--device", "01:00.0"], "--device needs a scenario that assigns devices"),
+        (["run", "vfio-type1", "--device", "x"], "invalid PCI address `x`"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -1,4 +1,4 @@
-"""The turns of a matrix, without a guest."""
+"""The order of a matrix, without a guest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BUILDS = [Build(label, "/qemu", "10.0.2", "", "", ()) for label in ("a", "b", "c
 
 
 class Refusing:
-    """Stands for an experiment in which a → b fails."""
+    """An experiment in which a → b fails."""
 
     def __init__(self) -> None:
         self.pairs: list[str] = []
@@ -46,7 +46,7 @@ def test_a_pair_that_failed_is_not_tried_again() -> None:
     assert len(set(experiment.pairs)) == 9
 
 
-def test_every_round_has_an_order_of_its_own_and_a_seed_repeats_it() -> None:
+def test_every_round_has_its_own_order_and_a_seed_repeats_it() -> None:
     pairs = measured(2).pairs
     assert pairs[:9] != pairs[9:]
     assert pairs == measured(2).pairs

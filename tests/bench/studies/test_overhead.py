@@ -1,4 +1,4 @@
-"""Every tier on real handovers: what is loaded is loaded, what is not leaves no trace."""
+"""Every tier on real updates: what a tier loads is seen, the rest leaves no trace."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from bench.measurement.scenarios import BUILTIN, find_scenario, resolve
 from bench.measurement.session import open_session
-from bench.studies.overhead import Watcher
+from bench.studies.overhead import OverheadStudy
 from results.instrument.overhead import TIERS
 from results.store.store import open_store
 from runners.builds.discover import default_build
@@ -31,21 +31,21 @@ def watched(request, tmp_path_factory):
         open_store(tmp_path_factory.mktemp("store")) as store,
         open_session([scenario], [build], store, Silent(), ["test"], {}, watch=None) as live,
     ):
-        watcher = Watcher(live.experiment)
-        asyncio.run(watcher.cell(scenario, build, rounds=1, updates=3, seed=1))
+        study = OverheadStudy(live.experiment)
+        asyncio.run(study.cell(scenario, build, rounds=1, updates=3, seed=1))
         live.status = 0
-        yield watcher, {tier: [r for r in store.runs() if tier in r.id] for tier in TIERS}, store
+        yield study, {tier: [r for r in store.runs() if tier in r.id] for tier in TIERS}, store
 
 
 def test_every_tier_has_its_boot(watched):
-    watcher, runs, _ = watched
-    assert {boot.tier for boot in watcher.boots} == set(TIERS), [
+    study, runs, _ = watched
+    assert {boot.tier for boot in study.boots} == set(TIERS), [
         r.reason for mine in runs.values() for r in mine
     ]
-    assert all(boot.gap_ns > 0 and boot.handover_ns > boot.gap_ns for boot in watcher.boots)
+    assert all(boot.gap_ns > 0 and boot.handover_ns > boot.gap_ns for boot in study.boots)
 
 
-def test_nothing_is_seen_where_nothing_is_loaded(watched):
+def test_without_probes_nothing_is_recorded(watched):
     _, runs, store = watched
     for run in runs["none"]:
         assert run.blackout_ns is None

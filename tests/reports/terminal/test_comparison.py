@@ -17,6 +17,7 @@ from reports.formats.comparison_json import comparison_document
 from reports.terminal.comparison import comparison_table
 from reports.terminal.style import Look
 from results.comparison.compare import Thresholds, blocks_by_boot, compare
+from results.comparison.noise_floor import NoiseFloor
 from results.records.run import Span
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -85,7 +86,7 @@ def full(side):
         a,
         b,
         block_of=blocks_by_boot(2),
-        noise_ns={"hugetlb-2m": 900_000},
+        noise={"hugetlb-2m": NoiseFloor(900_000, 6, 20)},
         budgets_ns=(5 * MS,),
         forced=("kernel: 6.12.1 in A, 6.1.0 in B",),
     )
@@ -107,6 +108,31 @@ def test_golden(full, width, unicode):
 def test_few_boots_measured_apart(side):
     found = compare(side("10.0.2", boots=3), side("11.1.3", boots=3, change=MS, start=10**9))
     check("comparison-few-80.txt", comparison_table(found, Look(80)).plain)
+
+
+def test_a_verdict_that_noise_takes_back_names_it(side):
+    found = compare(
+        [*side("10.0.2"), *side("10.0.2", "memfd")],
+        [*side("11.1.3", change=MS), *side("11.1.3", "memfd")],
+        noise={name: NoiseFloor(1_500_000, 6, 20) for name in ("anon", "memfd")},
+    )
+    text = comparison_table(found, Look(120)).plain
+    floor = "the noise floor of 1.5 ms (A/A comparisons on this host)"
+    assert f"smaller than {floor}; a change of 1." in text
+    assert f"what counts is smaller than {floor}" in text
+    assert "A verdict within the host's noise floor is undecided." in text
+    assert {cell["noise_floor_ns"] for cell in comparison_document(found)["cells"]} == {1_500_000}
+
+
+def test_a_phase_that_moved_in_some_boots_says_in_how_many(side):
+    late = [
+        replace(r, spans=(*r.spans, Span("flush", "old", 0, 9, MS))) if r.boot > 1 else r
+        for r in side("11.1.3", change=MS, boots=8)
+    ]
+    before = [replace(r, spans=(*r.spans, Span("flush", "old", 0, 9, 0)))
+              for r in side("10.0.2", boots=8)]  # fmt: skip
+    text = comparison_table(compare(before, late), Look(200)).plain
+    assert "flush +1.00 [+1.00, +1.00] ms (in boots: A 0 of 8, B 7 of 8)" in text
 
 
 @pytest.mark.parametrize("width", [64, 80, 100, 120, 200])

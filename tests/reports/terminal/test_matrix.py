@@ -1,4 +1,4 @@
-"""Old × new: what went, what did not and why, and what nobody tried."""
+"""Old × new: pairs that complete, that fail with a reason, and that were not measured."""
 
 from __future__ import annotations
 

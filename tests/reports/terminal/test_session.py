@@ -249,7 +249,7 @@ def test_one_boot_has_no_interval_and_says_so(summaries):
     one = replace(summaries[0], boots=1, low_ns=None, high_ns=None, interval="none")
     text = summary_table([one], Look(80)).plain
     assert "4.42 ms  " in text
-    assert "an interval takes 2 boots" in text
+    assert "fewer than 4 boots have no interval, 6 an exact one" in text
 
 
 def test_different_builds_are_named_in_the_row(summaries):

@@ -1,10 +1,10 @@
-"""The page of a sweep: what is clear is said, what is not is said to be not."""
+"""The page of a sweep: slopes, those that are not clear, and those that are missing."""
 
 from __future__ import annotations
 
 from reports.terminal.style import Look
 from reports.terminal.sweep import growth_page
-from results.stats.slopes import Growth, Point, Slope
+from results.stats.slopes import Growth, MissingSlope, Point, Slope
 
 
 def page(**fields) -> str:
@@ -24,7 +24,7 @@ def page(**fields) -> str:
 
 def test_slopes_with_their_intervals():
     text = page()
-    assert "blackout: +0.013 ms per GiB [-0.040, +0.060]: none that can be told from 0" in text
+    assert "blackout: +0.013 ms per GiB [-0.040, +0.060]: cannot be distinguished from 0" in text
     assert "blackout: +310 ms per GiB [+250, +340]\n" in text
     assert "phases that grow, ms per GiB: ram setup +0.090 [+0.050, +0.120]" in text
     assert "state load" not in text, "of a blackout that does not grow"
@@ -36,3 +36,16 @@ def test_what_is_missing_and_what_failed():
     row = next(line for line in text.splitlines() if line.strip().startswith("1  "))
     assert row.split()[-1] == "-"
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_brownout_that_had_not_ended_is_that_long_or_more():
+    points = (
+        Point(
+            "anon", "cpr-transfer", 1.0, 3, {"blackout": 2, "brownout": 28_000_000}, ("brownout",)
+        ),
+    )
+    missing = MissingSlope("anon", "cpr-transfer", "brownout", "in 2 of 3 boots it had not ended")
+    found = Growth("ram", points, (), missing=(missing,))
+    text = growth_page(found, Look(width=100)).plain
+    assert "28.0 ms or more" in text
+    assert "brownout: no slope: in 2 of 3 boots it had not ended" in text

@@ -125,6 +125,12 @@ def test_names_from_other_processes_cannot_write_to_the_terminal(
     assert "\x1b" not in why_page(explain(evil, []), Look()).plain
 
 
+def test_a_run_of_exactly_its_budget_is_over_it(make_run: Callable[..., Run]) -> None:
+    """As in a comparison and in a report: results.stats.proportions.is_within."""
+    report = budget_of([make_run(blackout_ns=2 * MS)], 2 * MS)
+    assert (report.within, report.total, len(report.over)) == (0, 1, 1)
+
+
 def test_over_budget_runs_get_their_reason(make_run: Callable[..., Run]) -> None:
     runs = [
         run_with(make_run, WORK, update=1),
@@ -134,14 +140,14 @@ def test_over_budget_runs_get_their_reason(make_run: Callable[..., Run]) -> None
         replace(make_run(update=5, blackout_ns=8 * MS), attribution=Attribution(missing="lost")),
     ]
     report = budget_of(runs, 2 * MS)
-    assert (report.within, report.total) == (1, 4)
+    assert (report.within, report.total, report.failed) == (1, 5, 1)
     assert [over.run[-3:] for over in report.over] == ["u04", "u05", "u02"]
     notes = budget_notes(report, Path("out"))
-    assert notes[0] == "budget 2.00 ms: kept by 1 of 4 valid runs"
+    assert notes[0] == "budget 2.00 ms: kept by 1 of 5 runs (1 failed)"
     assert notes[1].endswith("9.00 ms: the scheduler was not watched")
     assert notes[2].endswith("8.00 ms: not known: lost")
     assert "waited 3.00 ms for a CPU, in state load, while hog ran" in notes[3]
     assert notes[4] == "their raw traces are kept: pausebench why RUN --path"
     assert budget_notes(budget_of(runs[:1], 2 * MS), Path("out")) == [
-        "budget 2.00 ms: kept by 1 of 1 valid runs"
+        "budget 2.00 ms: kept by 1 of 1 runs"
     ]

@@ -1,4 +1,4 @@
-"""Rows of the table of claims: one refutation refutes, and what could not be tested says why."""
+"""Rows of the table of claims: one refutation refutes, and untestable claims give the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def finding(
 def test_every_claim_has_a_row_for_every_build() -> None:
     found = rows([], ["a", "a -> b"])
     assert [row.claim.number for row in found] == [n for n in range(1, 13) for _ in range(2)]
-    assert {row.verdict for row in found} == {"not testable here: nothing was tried"}
+    assert {row.verdict for row in found} == {"not testable here: it was not tested"}
     assert len({claim.title for claim in CLAIMS}) == 12
 
 
@@ -31,7 +31,7 @@ def test_one_refutation_refutes() -> None:
     assert not refuted(row for row in found if row.claim.number != 2)
 
 
-def test_what_could_not_be_tested_stays_in_the_detail() -> None:
+def test_the_detail_of_a_shown_claim_lists_untestable_findings() -> None:
     (row,) = (
         r
         for r in rows(
@@ -48,7 +48,7 @@ def test_what_could_not_be_tested_stays_in_the_detail() -> None:
     assert row.evidence == ("r2", "r1")
 
 
-def test_reasons_are_told_once() -> None:
+def test_equal_reasons_are_merged() -> None:
     why = [finding(1, "not testable", "busy host"), finding(1, "not testable", "busy host")]
     row = rows(why, "a")[0]
     assert row.verdict == "not testable here: busy host"

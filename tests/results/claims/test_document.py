@@ -1,4 +1,4 @@
-"""The document of claims beside the store: kept whole, and refused when it is not one."""
+"""The document of claims next to the store: written atomically, refused when malformed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def document() -> ClaimsDocument:
     )
 
 
-def test_what_is_written_is_read(document: ClaimsDocument, tmp_path: Path) -> None:
+def test_a_document_is_read_back(document: ClaimsDocument, tmp_path: Path) -> None:
     write_claims(tmp_path, document)
     assert read_claims(tmp_path, SESSION) == document
     assert latest_claims(tmp_path) == SESSION
@@ -61,7 +61,7 @@ def test_sessions_without_claims(tmp_path: Path) -> None:
         ({"findings": [{"topic": "gossip"}]}, "is not a valid document of claims"),
     ],
 )
-def test_what_is_no_document_is_refused(
+def test_a_malformed_document_is_refused(
     document: ClaimsDocument, tmp_path: Path, change: dict[str, object], words: str
 ) -> None:
     path = write_claims(tmp_path, document)
@@ -70,14 +70,14 @@ def test_what_is_no_document_is_refused(
         read_claims(tmp_path, SESSION)
 
 
-def test_what_cannot_be_written_is_told(document: ClaimsDocument, tmp_path: Path) -> None:
+def test_a_failed_write_is_reported(document: ClaimsDocument, tmp_path: Path) -> None:
     (tmp_path / "claims").write_text("in the way")
     with pytest.raises(UsageError, match="cannot write"):
         write_claims(tmp_path, document)
     assert not list(tmp_path.glob(".*"))
 
 
-def test_too_long_a_file_is_refused(document: ClaimsDocument, tmp_path: Path) -> None:
+def test_a_file_above_the_size_limit_is_refused(document: ClaimsDocument, tmp_path: Path) -> None:
     path = claims_path(tmp_path, SESSION)
     path.parent.mkdir()
     with path.open("wb") as file:
@@ -86,13 +86,13 @@ def test_too_long_a_file_is_refused(document: ClaimsDocument, tmp_path: Path) ->
         read_claims(tmp_path, SESSION)
 
 
-def test_json_has_what_was_promised(document: ClaimsDocument) -> None:
+def test_json_has_the_documented_keys(document: ClaimsDocument) -> None:
     found = as_json(document)
     assert len(found["claims"]) == 12
     row = found["claims"][5]
     assert {"claim", "build", "verdict", "evidence"} <= row.keys()
     assert (row["claim"], row["build"], row["verdict"]) == (6, "a", "shown")
     assert row["evidence"] == ["run"]
-    assert found["claims"][0]["verdict"] == "not testable here: nothing was tried"
+    assert found["claims"][0]["verdict"] == "not testable here: it was not tested"
     assert found["exit_code"] == 0
     assert json.loads(json.dumps(found)) == found

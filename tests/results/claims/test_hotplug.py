@@ -1,4 +1,4 @@
-"""What is said of devices that were plugged: of an attempt that went well, and of broken ones."""
+"""Findings on plugged devices: from a good attempt, and from broken ones."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from results.claims.hotplug import (
     ANSWER,
     answer,
+    error_message,
     finding_of,
-    found_again,
-    left_over,
-    qemus_words,
-    trouble,
+    lookups,
+    never_looked_up,
+    violations,
 )
 from results.records.evidence import Check, Proof
 from results.records.hotplug import PluggedMemory, Plugging
@@ -22,7 +22,7 @@ from results.records.observations import RamCheck
 from results.records.run import CarriedFd, Run
 
 MEMORY = PluggedMemory("two", 0x100800000, 2048, 2048, 2048)
-WELL = Plugging(
+GOOD = Plugging(
     plugged=("one", "two"),
     unplugged=("one",),
     started=("two",),
@@ -32,7 +32,7 @@ WELL = Plugging(
     memory=(MEMORY,),
     beats=True,
 )
-REFUSED = replace(WELL, old_state="running", memory=())
+REFUSED = replace(GOOD, old_state="running", memory=())
 
 
 @pytest.fixture
@@ -41,27 +41,27 @@ def run(make_run: Callable[..., Run]) -> Run:
     return make_run(ram=RamCheck(16, 65536, 0), fds=fds)
 
 
-def test_an_attempt_that_went_well(run: Run) -> None:
-    assert trouble(WELL, run, "kept") == ""
-    found = finding_of("t", "a", "kept", WELL, run)
+def test_a_good_attempt_is_shown(run: Run) -> None:
+    assert violations(GOOD, run, "kept") == ""
+    found = finding_of("t", "a", "kept", GOOD, run)
     assert (found.found, found.claim, found.evidence) == ("shown", 0, (run.id,))
-    assert "old let go of one 0" in found.detail
+    assert "old dropped one 0" in found.detail
     assert "2048 of 2048 pages kept (2048 in the same frames)" in found.detail
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"beats": False}, "the guest stands still"),
+        ({"beats": False}, "the guest does not run"),
         ({"memory": (replace(MEMORY, kept=2047, found="zeros instead"),)}, "1 of 2048 pages lost"),
         ({"memory": (replace(MEMORY, same_frames=2040),)}, "8 of 2048 pages in other frames"),
-        ({"afresh": ("two 0",)}, "opened afresh: two 0"),
+        ({"afresh": ("two 0",)}, "created anew: two 0"),
         ({"stale": ("one 0",)}, "kept after it was closed: one 0"),
         ({"old_state": "running"}, "not transferred"),
     ],
 )
 def test_broken_attempts_refute(run: Run, change: dict[str, object], words: str) -> None:
-    seen = replace(WELL, **change)  # type: ignore[arg-type]
+    seen = replace(GOOD, **change)  # type: ignore[arg-type]
     found = finding_of("t", "a", "kept", seen, run, "mend it")
     assert found.found == "refuted"
     assert words in found.detail
@@ -70,70 +70,99 @@ def test_broken_attempts_refute(run: Run, change: dict[str, object], words: str)
 
 def test_a_guest_that_was_harmed_refutes(run: Run) -> None:
     harmed = replace(run, ram=RamCheck(16, 65536, 3, "page 0x1"))
-    assert "guest RAM is not whole" in trouble(WELL, harmed, "kept")
+    assert "guest RAM changed" in violations(GOOD, harmed, "kept")
     other = Check("descriptors", "broken", "another open file in new QEMU: two")
     swapped = replace(run, proof=Proof("broken", "", (other,)))
-    assert "another open file" in trouble(WELL, swapped, "kept")
+    assert "another open file" in violations(GOOD, swapped, "kept")
 
 
-def test_a_run_that_is_not_valid_decides_nothing(run: Run) -> None:
-    found = finding_of("t", "a", "kept", WELL, replace(run, outcome="failed", reason="noise"))
+def test_an_invalid_run_decides_nothing(run: Run) -> None:
+    found = finding_of("t", "a", "kept", GOOD, replace(run, outcome="failed", reason="noise"))
     assert (found.found, "the run is not valid: noise" in found.detail) == ("not testable", True)
 
 
 def test_what_must_be_refused(run: Run) -> None:
-    assert trouble(REFUSED, run, "refused") == ""
-    assert trouble(WELL, run, "refused") == "was not refused"
-    assert "the guest is lost" in trouble(replace(REFUSED, beats=False), run, "refused")
+    assert violations(REFUSED, run, "refused") == ""
+    assert violations(GOOD, run, "refused") == "was not refused"
+    assert "the guest is lost" in violations(replace(REFUSED, beats=False), run, "refused")
 
 
-def test_memory_lost_without_a_word_is_a_hazard(run: Run) -> None:
-    lost = replace(WELL, memory=(replace(MEMORY, kept=0, found="zeros instead"),))
-    found = finding_of("t", "a", "told", lost, run, "same ids")
+def test_memory_lost_without_an_error_is_a_hazard(run: Run) -> None:
+    lost = replace(GOOD, memory=(replace(MEMORY, kept=0, found="zeros instead"),))
+    found = finding_of("t", "a", "reported", lost, run, "same ids")
     assert (found.topic, found.claim, found.fix) == ("hazard", 0, "same ids")
-    assert "memory lost without a word" in found.detail
+    assert "memory lost without an error" in found.detail
 
 
-def test_descriptors_that_nobody_looked_up(run: Run) -> None:
-    assert left_over(WELL, run.fds) == ()
-    assert left_over(replace(WELL, asked=("other 0",)), run.fds) == ("two 0",)
+def test_descriptors_that_were_never_looked_up(run: Run) -> None:
+    assert never_looked_up(GOOD, run.fds) == ()
+    assert never_looked_up(replace(GOOD, asked=("other 0",)), run.fds) == ("two 0",)
 
 
-def test_ids_are_found_again(run: Run) -> None:
-    found = found_again("a", [(WELL, run)])
+def test_descriptors_are_looked_up_by_name_and_id(run: Run) -> None:
+    found = lookups("a", [(GOOD, run)])
     assert found is not None
     assert (found.claim, found.found) == (11, "shown")
-    vain = found_again("a", [(replace(WELL, afresh=("two 0",)), run)])
-    assert vain is not None
-    assert vain.found == "refuted"
-    assert found_again("a", [(REFUSED, run)]) is None
+    failed = lookups("a", [(replace(GOOD, afresh=("two 0",)), run)])
+    assert failed is not None
+    assert (failed.found, failed.evidence) == ("refuted", (run.id,))
+    assert lookups("a", [(REFUSED, run)]) is None
 
 
-def test_the_answer_names_what_did_not_hold(run: Run) -> None:
-    good = finding_of("good case", "a", "kept", WELL, run)
-    bad = finding_of("bad case", "a", "kept", replace(WELL, stale=("one 0",)), run)
-    again = found_again("a", [(WELL, run)])
-    held, broken = answer("a", [good], again), answer("a", [good, bad], again)
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_a_failed_look_up_refutes_although_the_transfer_failed(run: Run, count: int) -> None:
+    """New QEMU may exit for want of the descriptor; that attempt is evidence all the same."""
+    bad = replace(run, id=f"{run.id}-bad", outcome="failed", reason="cannot find saved value")
+    lost = replace(REFUSED, afresh=("two 0",))
+    found = lookups("a", [(lost, bad)] * count + [(GOOD, run)] * (5 - count))
+    assert found is not None
+    assert found.found == ("refuted" if count else "shown"), found.detail
+    assert found.evidence == ((bad.id,) if count else (run.id,) * 5)
+    assert f"{count} were not found" in found.detail
+
+
+def test_a_failed_attempt_without_a_failed_look_up_says_nothing(run: Run) -> None:
+    failed = replace(run, id=f"{run.id}-failed", outcome="failed", reason="refused")
+    found = lookups("a", [(REFUSED, failed), (GOOD, run)])
+    assert found is not None
+    assert (found.found, found.evidence) == ("shown", (run.id,))
+    assert lookups("a", [(REFUSED, failed)] * 5) is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5])
+def test_ram_that_was_not_checked_is_no_evidence(run: Run, count: int) -> None:
+    unchecked = replace(run, ram=None, outcome="failed", reason="guest RAM was not checked")
+    runs = [unchecked] * count + [run] * (5 - count)
+    kept = [finding_of(f"case {n}", "a", "kept", GOOD, one) for n, one in enumerate(runs)]
+    assert [f.found for f in kept[:count]] == ["not testable"] * count
+    assert answer("a", kept, None).found == ("not testable" if count == 5 else "shown")
+
+
+def test_the_answer_names_the_broken_cases(run: Run) -> None:
+    good = finding_of("good case", "a", "kept", GOOD, run)
+    bad = finding_of("bad case", "a", "kept", replace(GOOD, stale=("one 0",)), run)
+    ids = lookups("a", [(GOOD, run)])
+    held, broken = answer("a", [good], ids), answer("a", [good, bad], ids)
     assert (held.found, held.test, held.claim) == ("shown", ANSWER, 12)
     assert (broken.found, broken.evidence) == ("refuted", bad.evidence)
-    assert "did not hold in 1 of 2: bad case" in broken.detail
+    assert "broken in 1 of 2: bad case" in broken.detail
     assert "Ids are not the cause" in broken.detail
-    vain = found_again("a", [(replace(WELL, afresh=("two 0",)), run)])
-    assert "Ids are not the cause" not in answer("a", [bad], vain).detail
+    failed = lookups("a", [(replace(GOOD, afresh=("two 0",)), run)])
+    assert "Ids are not the cause" not in answer("a", [bad], failed).detail
 
 
 def test_without_a_case_there_is_no_answer(run: Run) -> None:
     failed = replace(run, outcome="failed", reason="noise")
-    untold = finding_of("t", "a", "kept", WELL, failed)
-    found = answer("a", [untold], None)
+    undecided = finding_of("t", "a", "kept", GOOD, failed)
+    found = answer("a", [undecided], None)
     assert (found.found, found.claim) == ("not testable", 12)
     assert "noise" in found.detail
     assert answer("a", [], None).detail == "nothing could be plugged"
 
 
-def test_words_of_new_qemu_come_first(run: Run) -> None:
+def test_error_messages_of_new_qemu_come_first(run: Run) -> None:
     log = "old: qemu-system-x86_64: late\nnew: qemu-system-x86_64: warning: x\nqemu-system: why"
     failed = replace(run, outcome="failed", reason="r [advice]", log_tail=log)
-    assert qemus_words(failed) == "why"
-    assert qemus_words(replace(failed, log_tail="")) == "r"
-    assert qemus_words(run) == ""
+    assert error_message(failed) == "why"
+    assert error_message(replace(failed, log_tail="")) == "r"
+    assert error_message(run) == ""

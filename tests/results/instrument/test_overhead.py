@@ -6,7 +6,13 @@ import random
 
 import pytest
 
-from results.instrument.overhead import GOAL, Watched, boot_of, observer_effect
+from results.instrument.overhead import (
+    GOAL,
+    TierBoot,
+    boot_of,
+    boots_needed,
+    observer_effect,
+)
 
 GAP = 4_000_000
 
@@ -14,7 +20,7 @@ GAP = 4_000_000
 def boots(cost, rounds=12, noise=5_000, drift=0, cell="anon on kvm"):
     chance = random.Random(1)
     return [
-        Watched(
+        TierBoot(
             cell,
             tier,
             number,
@@ -56,6 +62,15 @@ def test_too_few_to_tell():
     assert default.verdict == "undecided"
 
 
+def test_the_number_of_boots_that_is_said_to_be_needed_is_enough():
+    needed = boots_needed()
+    enough, few = (observer_effect(boots(GAP * 0.05, rounds=n)) for n in (needed, needed - 1))
+    assert enough.judged
+    assert enough.costs[1].low_ns is not None
+    assert not few.judged
+    assert few.costs[1].low_ns is None
+
+
 def test_without_the_tier_of_nothing_there_is_no_cost():
     only = [boot for boot in boots(1_000) if boot.tier == "default"]
     (default,) = observer_effect(only).costs
@@ -73,6 +88,6 @@ def test_cells_are_kept_apart():
 def test_a_boot_counts_with_the_median_of_its_valid_runs(make_run):
     runs = [make_run(update=u, guest_gap_ns=u * 100, guest_handover_ns=u * 7) for u in (1, 2, 9)]
     runs.append(make_run(update=4, outcome="failed", guest_gap_ns=10**9))
-    assert boot_of("c", "none", 3, runs) == Watched("c", "none", 3, 200, 14)
+    assert boot_of("c", "none", 3, runs) == TierBoot("c", "none", 3, 200, 14)
     assert boot_of("c", "none", 3, runs[3:]) is None
     assert boot_of("c", "none", 3, [make_run(guest_gap_ns=None)]) is None

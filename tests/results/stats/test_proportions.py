@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from results.stats.proportions import Failures, budget_line, more_failures_p
+from results.stats.proportions import Failures, budget_line, is_within, more_failures_p
 
 
 def test_a_budget_by_hand():
@@ -21,6 +21,18 @@ def test_a_budget_by_hand():
     assert kept.low_share == pytest.approx(0.05 ** (1 / 6))
     assert budget_line([[30], [40]], 20).low_share == 0.0
     assert budget_line([], 20).low_share is None
+
+
+def test_a_failed_run_keeps_no_budget():
+    found = budget_line([[1, *[None] * 8], [None] * 9], 20)
+    assert (found.within, found.total, found.failed) == (1, 18, 17)
+    assert found.low_share < 1 / 18
+    assert budget_line([[None]], 20).within == 0
+
+
+def test_a_run_of_exactly_the_limit_does_not_keep_it():
+    assert [is_within(ns, 20) for ns in (19, 20, 21, None)] == [True, False, False, False]
+    assert budget_line([[20]], 20).within == 0
 
 
 @pytest.mark.parametrize(("within", "boots"), [(118, 120), (3, 6), (1, 40), (6, 6)])

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from results.stats import shift as module
-from results.stats.shift import Shift, adjust_for_many, estimate_shift, interval_rank, permutation_p
+from results.stats.shift import (
+    Shift,
+    adjust_for_many,
+    blind_half_width,
+    estimate_shift,
+    has_interval,
+    interval_rank,
+    least_p,
+    permutation_p,
+    shift_interval,
+)
 
 PAUSE = 4_420_000
 values = st.lists(st.integers(min_value=0, max_value=10**10), min_size=1, max_size=7)
@@ -98,6 +108,68 @@ def test_what_cannot_be_computed():
     few = estimate_shift([([1, 2, 3], [901, 902, 903])])
     assert (few.shift_ns, few.low_ns, few.high_ns, few.clear) == (900, None, None, False)
     assert few.p == pytest.approx(0.1)
+
+
+def test_fewer_than_four_boots_of_a_side_have_no_interval():
+    """(3, 5) and (2, 8) have a rank, and intervals that are worth nothing."""
+    for few in ([1, 2, 3], [1, 2]):
+        found = estimate_shift([(few, list(range(100, 112)))])
+        assert (found.low_ns, found.high_ns) == (None, None)
+        assert found.p < 0.05
+        assert not has_interval([(few, list(range(100, 112)))])
+        assert blind_half_width([(few, list(range(100, 112)))]) is None
+    blocks = [([1, 2], [3, 4])] * 2  # 4 and 4, but no rank
+    assert not has_interval(blocks)
+    assert has_interval([([1, 2], [3, 4])] * 3)
+    assert shift_interval([([1, 2], [3, 4])] * 3, 0.999) is None
+
+
+def test_the_smallest_p():
+    assert least_p([(4, 4)]) == pytest.approx(2 / 70)
+    assert least_p([(2, 2)] * 3) == pytest.approx(2 / 216)
+    assert least_p([(8, 8), (2, 2)]) == pytest.approx(2 / (12870 * 6))
+    assert least_p([]) == least_p([(1, 1)]) == 1.0
+    for strata in ([([1, 2, 3, 4], [5, 6, 7, 8])], [([1, 2], [3, 4])] * 3):
+        sizes = [(len(a), len(b)) for a, b in strata]
+        assert permutation_p(strata) == pytest.approx(least_p(sizes))
+
+
+def test_p_counts_what_was_not_given():
+    assert adjust_for_many([0.01, None], 5) == (pytest.approx(0.05), None)
+    assert adjust_for_many([0.01, 0.02], 5) == pytest.approx((0.05, 0.05))
+    assert adjust_for_many([0.01, 0.02], 1) == adjust_for_many([0.01, 0.02])
+
+
+# Without knowing which are A's
+
+
+@given(
+    st.lists(st.integers(0, 10**9), min_size=8, max_size=24),
+    st.randoms(use_true_random=False),
+)
+def test_the_blind_width_does_not_know_the_sides(mixed, random):
+    half = len(mixed) // 2
+    one = blind_half_width([(mixed[:half], mixed[half:])])
+    random.shuffle(mixed)
+    assert blind_half_width([(mixed[:half], mixed[half:])]) == one
+
+
+@pytest.mark.parametrize("strata", [1, 4])
+def test_the_blind_width_is_that_of_the_interval_where_nothing_changed(strata):
+    random = np.random.default_rng(8)
+    blind, seen = [], []
+    for _ in range(300):
+        values = random.normal(PAUSE, 0.05 * PAUSE, (strata, 2, 8)).astype(np.int64).tolist()
+        found = estimate_shift(values)
+        blind.append(blind_half_width(values))
+        seen.append((found.high_ns - found.low_ns) / 2)
+    assert np.mean(blind) == pytest.approx(np.mean(seen), rel=0.1)
+
+
+def test_the_blind_width_scales():
+    values = [([5, 1, 9, 4], [7, 3, 8, 2])]
+    ten = [([10 * v for v in a], [10 * v for v in b]) for a, b in values]
+    assert blind_half_width(ten) == 10 * blind_half_width(values)
 
 
 # By scipy

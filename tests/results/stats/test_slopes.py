@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from results.records.run import Span
-from results.stats.slopes import Grown, boot_of, growth
+from results.stats.slopes import SizedBoot, boot_of, boots_needed, growth
 
 
 def boots(
@@ -15,7 +16,7 @@ def boots(
 ):
     chance = random.Random(3)
     return [
-        Grown(
+        SizedBoot(
             "anon",
             mode,
             value,
@@ -92,3 +93,78 @@ def test_a_boot_is_the_median_of_its_valid_runs(make_run):
     assert seen.phases == {"quiesce": 20}
     assert boot_of("anon", "precopy", 1.0, runs).phases == {}
     assert boot_of("anon", "precopy", 1.0, runs[3:]) is None
+
+
+# -- brownouts that had not ended ------------------------------------------------------------------
+
+
+def brownout_boot(make_run, *lengths_ms):
+    """A boot whose runs took so long to be back; None: not within the 28 ms that were watched."""
+    runs = [
+        make_run(
+            update=n,
+            blackout_ns=2_000_000,
+            brownout_ns=None if ms is None else ms * 1_000_000,
+            brownout_watched_ns=28_000_000,
+        )
+        for n, ms in enumerate(lengths_ms, 1)
+    ]
+    return boot_of("anon", "cpr-transfer", 1.0, runs)
+
+
+def test_a_run_that_was_not_back_counts_with_what_was_watched(make_run):
+    boot = brownout_boot(make_run, None, None, 1)
+    assert (boot.metrics["brownout"], boot.at_least) == (28_000_000, ("brownout",))
+    (point,) = growth("ram", [boot]).points
+    assert (point.metrics["brownout"], point.at_least) == (28_000_000, ("brownout",))
+
+
+@pytest.mark.parametrize(
+    ("lengths_ms", "middle_ms", "at_least"),
+    [
+        ((None, 1, 2), 2, ()),  # longer than any that was back, however long
+        ((None, 1), 14, ("brownout",)),
+        ((None, 40, 50), 40, ("brownout",)),  # may be longer than those too
+        ((3, 1, 2), 2, ()),
+    ],
+)
+def test_a_median_is_exact_where_the_unended_cannot_move_it(
+    make_run, lengths_ms, middle_ms, at_least
+):
+    boot = brownout_boot(make_run, *lengths_ms)
+    assert boot.metrics["brownout"] // 1_000_000 == middle_ms
+    assert boot.at_least == at_least
+
+
+def test_a_lower_bound_among_boots_makes_one_of_their_median(make_run):
+    each = [(None,), (None,), (1,)]
+    (point,) = growth("ram", [brownout_boot(make_run, *ms) for ms in each]).points
+    assert (point.metrics["brownout"], point.at_least) == (28_000_000, ("brownout",))
+    each = [(None,), (1,), (2,)]
+    (point,) = growth("ram", [brownout_boot(make_run, *ms) for ms in each]).points
+    assert (point.metrics["brownout"], point.at_least) == (2_000_000, ())
+
+
+def test_lower_bounds_have_no_slope():
+    measured = boots(0)
+    for boot in measured:
+        boot.metrics["brownout"] = 28_000_000
+    measured[0] = replace(measured[0], at_least=("brownout",))
+    found = growth("ram", measured)
+    assert "brownout" not in {slope.name for slope in found.slopes}
+    (missing,) = found.missing
+    assert (missing.name, missing.reason) == (
+        "brownout", "in 1 of 16 boots it had not ended when watching did",
+    )  # fmt: skip
+
+
+# -- too few boots ---------------------------------------------------------------------------------
+
+
+def test_boots_that_are_said_to_be_needed_are_enough():
+    assert [boots_needed(values) for values in (3, 4, 5)] == [2, 2, 1]
+    enough = growth("ram", boots(300_000, values=(1, 2, 3), count=boots_needed(3)))
+    assert slope_of(enough, "blackout")
+    few = growth("ram", boots(300_000, values=(1, 2, 3), count=boots_needed(3) - 1))
+    assert few.slopes == ()
+    assert {m.reason for m in few.missing} == {"3 boots are too few for an interval"}

@@ -16,6 +16,7 @@ from results.claims.document import ClaimsDocument, read_claims, write_claims
 from results.errors import RecordInvalid, UsageError
 from results.instrument import certificates
 from results.instrument.certificates import Certificate, read_certificate, write_certificate
+from results.records.scenario import Build
 from results.store.merge import merge
 from results.store.staging import staged_files
 from results.store.store import AaEntry, Store, open_store
@@ -23,7 +24,10 @@ from results.store.store import AaEntry, Store, open_store
 FIRST, SECOND, OTHER = (f"2026112{day}-221500-3f2a" for day in (3, 4, 5))
 DOCUMENTS = (certificates.DOCUMENTS, claims_document.DOCUMENTS)
 ENTRY = AaEntry("host", "vcpus=2", 4, 7, "same")
-CERTIFICATE = Certificate(1, "host", "6.12", "system", "abc", "11.1", made_unix_ns=7)
+BUILD = Build("system", "/usr/bin/qemu", "11.1", "abc", "00ff", ("/usr/bin/qemu",))
+CERTIFICATE = Certificate(
+    1, "host", "6.12", "system", "abc", "11.1", made_unix_ns=7, identity=BUILD.identity
+)
 
 
 @pytest.fixture
@@ -82,7 +86,7 @@ def test_everything_is_merged(source, target, make_recording):
         for run in source.runs(session=session):
             assert target.recording(run.id) == make_recording(run)
     assert read_claims(target.path, FIRST) == read_claims(source.path, FIRST)
-    assert read_certificate(target.path, "host", "6.12", "abc") == CERTIFICATE
+    assert read_certificate(target.path, "host", "6.12", BUILD) == CERTIFICATE
     assert content(target)["files"].items() >= own["files"].items()
     assert target.damages == ()
 
@@ -162,11 +166,18 @@ def break_claims(source, _target):
     (source.path / "claims" / f"{SECOND}.json").write_text("{")
 
 
+def misplace_certificate(source, _target):
+    (found,) = (source.path / "certificates").iterdir()
+    found.rename(found.with_name(f"{SECOND}.json"))
+
+
 def misplace_claims(source, _target):
     (source.path / "claims" / f"{FIRST}.json").rename(source.path / "claims" / f"{SECOND}.json")
 
 
-@pytest.mark.parametrize("harm", [truncate, remove, break_claims, misplace_claims])
+@pytest.mark.parametrize(
+    "harm", [truncate, remove, break_claims, misplace_claims, misplace_certificate]
+)
 def test_what_cannot_be_read_leaves_the_target_as_it_was(source, target, harm):
     before = content(target)
     harm(source, target)
@@ -237,7 +248,7 @@ def test_a_conflict_is_one_line(source, target, make_recording, conflict):
 def test_the_newest_certificate_wins(source, target, mine, kept):
     write_certificate(target.path, replace(CERTIFICATE, made_unix_ns=mine, watched_unix_ns=5))
     merge(source, target, DOCUMENTS)
-    found = read_certificate(target.path, "host", "6.12", "abc")
+    found = read_certificate(target.path, "host", "6.12", BUILD)
     assert (found.made_unix_ns, found.watched_unix_ns) == (kept, 5)
 
 

@@ -105,6 +105,23 @@ def test_aa_comparisons_are_found_by_cell_and_session(store):
     assert store.aa_of(SESSION) == entries
 
 
+def test_aa_comparisons_are_found_by_time_and_kernel(store, make_session):
+    earlier, other = "20261122-221500-3f2a", "20261121-221500-3f2a"
+    store.add_session(replace(make_session(earlier), started_unix_ns=5))
+    store.add_session(replace(make_session(other), started_unix_ns=6, environment={"kernel": "1"}))
+    entries = [AaEntry("host", "vcpus=2", 4, n, "same") for n in range(3)]
+    for session, entry in zip((SESSION, earlier, other), entries, strict=True):
+        store.add_aa(session, entry)
+    started = make_session().started_unix_ns
+    for until, expected in (
+        (started, [(earlier, entries[1]), (SESSION, entries[0])]),
+        (started - 1, [(earlier, entries[1])]),
+        (4, []),
+    ):
+        found = store.aa_until(until, host="host", kernel="6.12", dimensions="vcpus=2")
+        assert found == expected
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

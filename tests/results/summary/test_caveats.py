@@ -65,6 +65,7 @@ def test_few_boots(series, boots):
     found = [d for d in doubts_of(series(noise(), boots=boots)) if d.kind == "few-boots"]
     assert len(found) == 1
     assert "--boots 6" in found[0].settle
+    assert ("no interval" in found[0].text) == (boots < 4)
     assert found[0].figures == {"boots": boots, "boots_needed": 6}
 
 
@@ -74,8 +75,18 @@ def test_wide_interval_and_the_boots_that_would_do(series):
 
     (doubt,) = [d for d in doubts_of(series(spread)) if d.kind == "wide"]
     assert f"reaches {doubt.figures['reach_percent']:.0f} %" in doubt.text
-    assert f"--boots {doubt.figures['boots_needed']} would do for 10 %" in doubt.settle
-    assert doubt.figures["wanted_percent"] == 10.0
+    assert doubt.settle == "about --boots 89 would do for 10 %"
+    assert (doubt.figures["boots_needed"], doubt.figures["wanted_percent"]) == (89, 10.0)
+
+
+def test_what_no_number_of_boots_resolves_is_said_so(series):
+    """`about --boots 1000 would do` was advice for a night per cell."""
+
+    def spread(boot, update):
+        return 4_000_000 * (1 + 1.5 * (boot % 3))
+
+    (doubt,) = [d for d in doubts_of(series(spread)) if d.kind == "wide"]
+    assert doubt.settle == "10 % cannot be resolved on this host as it is"
 
 
 def test_drift(series):

@@ -9,6 +9,7 @@ import pytest
 
 from results.errors import UsageError
 from results.records.scenario import Build
+from results.stats.proportions import Budget
 from results.store.store import open_store
 from results.summary import report_data as module
 from results.summary.report_data import Asked, Limit, environment_changes, gather
@@ -79,6 +80,40 @@ def test_budgets_by_scenario_and_for_all_others(store):
     assert [cell.over_budget for cell in found.cells] == [False, True]
     found = gather(store, session, Asked({"*": Limit(1), "anon": Limit(10**9)}))
     assert not any(cell.over_budget for cell in found.cells)
+
+
+def test_a_failed_run_keeps_no_budget(store, make_run, make_recording):
+    """17 of 18 failed, the one that did not took 4.001 ms."""
+    session = store.latest_session_id()
+    for update in range(2, 19):
+        name = f"{session}.memfd.b01.u{update:02d}"
+        run = make_run(1, id=name, session=session, scenario="memfd", outcome="failed",
+                       reason="QEMU died", blackout_ns=None, update=update)  # fmt: skip
+        store.add_run(run, make_recording(run))
+    valid = make_run(1, id=f"{session}.memfd.b01.u01", session=session, scenario="memfd",
+                     blackout_ns=4_001_000)  # fmt: skip
+    store.add_run(valid, make_recording(valid))
+    found = gather(store, [session], Asked({"memfd": Limit(5_000_000)}))
+    (cell,) = [cell for cell in found.cells if cell.summary.scenario == "memfd"]
+    assert (cell.budget.within, cell.budget.total, cell.budget.failed) == (1, 18, 17)
+    assert cell.over_budget
+
+
+@pytest.mark.parametrize(("share", "within", "total"), [(0.07, 7, 100), (0.95, 19, 20)])
+def test_exactly_the_share_that_was_asked_keeps_a_budget(share, within, total):
+    assert Limit(5, share).kept(Budget(5, within, total, None))
+    assert not Limit(5, share).kept(Budget(5, within - 1, total, None))
+
+
+def test_a_baseline_over_its_budget_is_noted(store):
+    session = [store.latest_session_id()]
+    found = gather(store, session, Asked({"*": Limit(4_000_000)}))
+    assert [cell.over_budget for cell in found.cells] == [True, True]
+    assert [found.is_baseline(cell) for cell in found.cells] == [True, False]
+    assert found.notes == (
+        "anon on a missed its budget, 0 of 8 under 4 ms: noted only, as other builds are compared "
+        "with it",
+    )
 
 
 def test_thinning_keeps_whole_blocks_and_is_told(store):

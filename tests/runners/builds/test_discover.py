@@ -1,4 +1,4 @@
-"""QEMU builds: what is found in a real one, and how what is none is refused."""
+"""QEMU builds: what is found in a real one, and how other files are refused."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ MODES = ["normal", "cpr-reboot", "cpr-transfer", "cpr-exec"]
 
 @pytest.fixture
 def fake(tmp_path):
-    """A script that says what a QEMU would; `modes` None: it ends when it is asked."""
+    """A script that answers like a QEMU; with `modes` None it exits when queried."""
 
     def make(version="10.0.2 (Debian 1:10.0.2)", modes=MODES, name=builds._NAME, delay_s=0):
         schema = [{"meta-type": "enum", "name": "7", "values": modes}]
@@ -39,7 +39,7 @@ def fake(tmp_path):
     return make
 
 
-# --- refused ----------------------------------------------------------------------------------
+# --- refusals ---------------------------------------------------------------------------------
 
 
 def test_an_old_qemu_is_refused(fake):
@@ -47,42 +47,42 @@ def test_an_old_qemu_is_refused(fake):
         discover(fake("7.2.22 (Debian 1:7.2+dfsg-7)", ["normal"]))
 
 
-def test_an_old_qemu_that_cannot_be_asked_is_refused_as_old(fake):
+def test_an_old_qemu_that_does_not_answer_is_refused_as_too_old(fake):
     with pytest.raises(BuildUnfit, match=r"QEMU 7\.2\.22 has no cpr-transfer"):
         discover(fake("7.2.22", None))
 
 
 def test_a_qemu_with_other_cpr_modes_only_is_refused(fake):
-    with pytest.raises(BuildUnfit, match="it knows only cpr-reboot"):
+    with pytest.raises(BuildUnfit, match="it supports only cpr-reboot"):
         discover(fake("9.2.0", ["normal", "cpr-reboot"]))
 
 
-def test_a_new_qemu_that_cannot_be_asked_is_refused_with_its_words(fake):
-    with pytest.raises(BuildUnfit, match=r"does not tell its migration modes \(cannot load mod"):
+def test_a_new_qemu_that_does_not_answer_is_refused_with_its_error(fake):
+    with pytest.raises(BuildUnfit, match=r"does not report its migration modes \(cannot load mod"):
         discover(fake("11.0.0", None))
 
 
-def test_a_script_around_qemu_is_refused(fake):
-    with pytest.raises(BuildUnfit, match="name the binary itself, not a script"):
+def test_a_wrapper_script_is_refused(fake):
+    with pytest.raises(BuildUnfit, match="give the binary itself, not a wrapper script"):
         discover(fake())
 
 
-def test_one_that_never_answers_is_given_up(fake, monkeypatch):
+def test_a_program_that_never_answers_times_out(fake, monkeypatch):
     monkeypatch.setattr(builds, "_TIMEOUT_S", 0.3)
     started = time.monotonic()
-    with pytest.raises(BuildUnfit, match=r"did not answer in 0\.3 s"):
+    with pytest.raises(BuildUnfit, match=r"timed out after 0\.3 s"):
         discover(fake(delay_s=30))
     assert time.monotonic() - started < 5
 
 
-def test_one_that_is_silent_on_its_monitor_is_given_up_and_ended(fake, monkeypatch, tmp_path):
+def test_a_qemu_with_a_silent_monitor_is_refused_and_killed(fake, monkeypatch, tmp_path):
     monkeypatch.setattr(builds, "_TIMEOUT_S", 0.3)
     script = fake()
     script.write_text(
         '#!/bin/sh\n[ "$*" = --version ] && echo "QEMU emulator version 10.0.0" && exit\n'
         f"echo $$ > {tmp_path}/pid; exec sleep 60\n"
     )
-    with pytest.raises(BuildUnfit, match="does not tell its migration modes"):
+    with pytest.raises(BuildUnfit, match="does not report its migration modes"):
         discover(script)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
@@ -90,13 +90,13 @@ def test_one_that_is_silent_on_its_monitor_is_given_up_and_ended(fake, monkeypat
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda p: p / "none", "there is nothing"),
-        (lambda p: p, f"holds no {builds._NAME}"),
-        (lambda p: Path("/etc/passwd"), "is not executable"),
-        (lambda p: Path("/bin/true").resolve(), "is no QEMU"),
+        (lambda p: p / "none", "no such file"),
+        (lambda p: p, f"no {builds._NAME} in this directory"),
+        (lambda p: Path("/etc/passwd"), "not executable"),
+        (lambda p: Path("/bin/true").resolve(), "not a QEMU"),
     ],
 )
-def test_what_is_no_qemu_is_refused(tmp_path, make, words):
+def test_a_path_that_is_not_a_qemu_is_refused(tmp_path, make, words):
     with pytest.raises(BuildUnfit, match=words):
         discover(make(tmp_path))
 
@@ -117,7 +117,7 @@ def test_a_tree_without_its_libc_is_refused(tmp_path, fake):
 
 def test_a_host_without_qemu_is_unfit(monkeypatch):
     monkeypatch.setattr(builds.shutil, "which", lambda name: None)
-    monkeypatch.setattr(builds, "_ELSEWHERE", ())
+    monkeypatch.setattr(builds, "_OTHER_PATHS", ())
     with pytest.raises(HostUnfit, match="make setup"):
         default_build()
 
@@ -138,7 +138,7 @@ def test_a_build_option_is_a_label_and_a_path():
 
 
 @pytest.mark.parametrize("text", ["", "x", "=x", "x=", "a b=x", "-x=y", "x" * 33 + "=y", "a/b=x"])
-def test_a_wrong_build_option_is_refused(text):
+def test_a_malformed_build_option_is_refused(text):
     with pytest.raises(UsageError, match="--build"):
         parse_build_option(text)
 
@@ -153,7 +153,7 @@ def test_modes_come_from_the_enumeration_that_has_cpr_reboot():
     assert modes_of_schema(schema[:2]) == ()
 
 
-# --- the real thing ---------------------------------------------------------------------------
+# --- a real build -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -162,13 +162,13 @@ def build():
 
 
 @pytest.mark.qemu
-def test_the_systems_qemu(build):
+def test_the_system_qemu_is_examined(build):
     assert build.label == "system"
     assert "cpr-transfer" in build.cpr_modes
     assert build.version.split()[0].count(".") == 2
     assert Path(build.binary).read_bytes()[:4] == b"\x7fELF"
-    said = subprocess.run(["sha256sum", build.binary], capture_output=True, text=True, check=True)
-    assert said.stdout.split()[0] == build.sha256
+    done = subprocess.run(["sha256sum", build.binary], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == build.sha256
 
 
 @pytest.mark.qemu
@@ -209,8 +209,8 @@ def test_symbols_and_build_id_are_those_of_readelf(build):
 
 
 @pytest.mark.qemu
-def test_a_slow_reader_gets_the_whole_schema(build, monkeypatch):
-    """With `quit` sent at once QEMU cut its answer at what the pipe holds (64 KiB)."""
+def test_a_slow_reader_gets_the_complete_schema(build, monkeypatch):
+    """With an immediate `quit` QEMU truncated its answer at the size of the pipe (64 KiB)."""
     send = builds._send
 
     def send_and_wait(stream, *commands):
@@ -223,7 +223,7 @@ def test_a_slow_reader_gets_the_whole_schema(build, monkeypatch):
 
 @pytest.fixture
 def tree(tmp_path, build):
-    """The system's QEMU as if it were unpacked from packages: its own loader, libraries apart."""
+    """The system's QEMU as if unpacked from packages, with its own loader and libraries."""
     libraries = tmp_path / builds._LIBRARY_PLACES[0]
     deep = libraries / "deep"
     deep.mkdir(parents=True)
@@ -231,8 +231,8 @@ def tree(tmp_path, build):
     (tmp_path / "usr/share/qemu").mkdir(parents=True)
     (libraries / "qemu").mkdir()
     shutil.copy2(build.binary, tmp_path / "usr/bin" / builds._NAME)
-    said = subprocess.run(["ldd", build.binary], capture_output=True, text=True, check=True).stdout
-    for words in map(str.split, said.splitlines()):
+    listing = subprocess.run(["ldd", build.binary], capture_output=True, text=True, check=True)
+    for words in map(str.split, listing.stdout.splitlines()):
         path = Path(words[2] if "=>" in words else words[0])
         if path.is_file():
             shutil.copy2(path, libraries / path.name)
@@ -240,7 +240,7 @@ def tree(tmp_path, build):
 
 
 @pytest.mark.qemu
-def test_an_unpacked_tree_runs_through_its_own_loader(tree, build):
+def test_an_unpacked_tree_runs_with_its_own_loader(tree, build):
     found = discover(tree, "tree")
     words = list(found.launcher)
     assert words[1] == f"QEMU_MODULE_DIR={tree / builds._LIBRARY_PLACES[0] / 'qemu'}"
@@ -248,22 +248,24 @@ def test_an_unpacked_tree_runs_through_its_own_loader(tree, build):
     assert words[-2:] == ["-L", str(tree / "usr/share/qemu")]
     assert found.binary == str(tree / "usr/bin" / builds._NAME)
     assert (found.sha256, found.symbols) == (build.sha256, build.symbols)
+    assert build.identity == build.sha256  # it runs on the host's libraries
+    assert found.identity != build.identity
     assert discover(tree / "usr/bin" / builds._NAME, "tree") == found
 
 
 @pytest.mark.qemu
-def test_libraries_below_the_trees_directory_are_found(tree):
+def test_libraries_in_subdirectories_are_found(tree):
     libraries = tree / builds._LIBRARY_PLACES[0]
     hidden = next(libraries.glob("libglib-2.0.so*"))
     hidden.rename(libraries / "deep" / hidden.name)
     search = builds._library_dirs(tree, builds._loader(tree), tree / "usr/bin" / builds._NAME)
-    # The host's own copy may serve as well, by the loader's cache.
+    # The loader may also find the host's copy, through its cache.
     assert search[0] == libraries
     assert set(search[1:]) <= {libraries / "deep"}
 
 
 @pytest.mark.qemu
-def test_a_build_directory_brings_its_firmware(tmp_path, build):
+def test_a_build_directory_uses_its_own_firmware(tmp_path, build):
     (tmp_path / "pc-bios").mkdir()
     shutil.copy2(build.binary, tmp_path / builds._NAME)
     found = discover(tmp_path)
@@ -273,8 +275,8 @@ def test_a_build_directory_brings_its_firmware(tmp_path, build):
 
 
 @pytest.mark.qemu
-def test_a_binary_without_symbols_is_told(tmp_path, build):
-    """Section headers cut off: it runs, and nothing can be probed by name."""
+def test_a_binary_without_symbols_has_missing_marks(tmp_path, build):
+    """Without section headers it runs, but no function can be probed by name."""
     stripped = tmp_path / "qemu"
     data = bytearray(Path(build.binary).read_bytes())
     struct.pack_into("<Q", data, 0x28, 0)  # e_shoff

@@ -1,4 +1,4 @@
-"""Reading ELF files: tables made by hand, and a program built here by the system's tools."""
+"""Reading ELF files: hand-made symbol tables, and a program built with the system's binutils."""
 
 import shutil
 import struct
@@ -54,23 +54,23 @@ def test_only_defined_functions_are_found():
     assert find_functions(symbols, strings, ["run", "data", "undefined", "absent"]) == {"run": 0x40}
 
 
-def test_a_name_may_be_the_tail_of_another():
+def test_a_name_may_share_the_tail_of_another():
     strings = b"\0qemu_run\0rerun\0"
-    whole, tail = symbol(1, value=0x10), symbol(strings.index(b"run"), value=0x20)
-    assert find_functions(whole + tail, strings, ["run"]) == {"run": 0x20}
-    assert find_functions(whole, strings, ["run"]) == {}
+    longer, tail = symbol(1, value=0x10), symbol(strings.index(b"run"), value=0x20)
+    assert find_functions(longer + tail, strings, ["run"]) == {"run": 0x20}
+    assert find_functions(longer, strings, ["run"]) == {}
 
 
-def test_a_cut_table_is_read_as_far_as_it_goes():
+def test_a_truncated_table_is_read_up_to_its_end():
     assert find_functions(symbol(1) + b"cut", b"\0run\0", ["run"]) == {"run": 0x10}
 
 
 @needs_binutils
-def test_a_program_built_here(tmp_path):
+def test_functions_and_build_id_of_an_assembled_program(tmp_path):
     (tmp_path / "a.s").write_text(SOURCE)
     for argv in (
         ["as", "-o", "a.o", "a.s"],
-        # The address is far from the offset: a uprobe takes the latter.
+        # The address differs from the file offset, which uprobes need.
         ["ld", "--build-id=0xab12", "-Ttext=0x12345000", "-e", "exported", "-o", "a", "a.o"],
     ):
         subprocess.run(argv, cwd=tmp_path, check=True, capture_output=True)
@@ -87,7 +87,7 @@ def test_a_program_built_here(tmp_path):
 )
 def test_another_kind_of_file_is_refused(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(ValueError, match="it is no"):
+    with pytest.raises(ValueError, match="not a "):
         read_elf(tmp_path / "file", ["run"])
 
 

@@ -1,4 +1,4 @@
-"""Machine types: the newest that all builds know, by number and not by spelling."""
+"""Machine types: the newest that all builds support, compared by version number."""
 
 import subprocess
 
@@ -33,43 +33,43 @@ def build(answer: str, *, label: str = "old") -> Build:
     return Build(label, "/qemu", "10.0.2", "", "", ("sh", "-c", script, answer))
 
 
-def test_names_are_read_from_the_answer():
+def test_names_are_parsed_from_the_output():
     assert machine_names(HELP) == ("microvm", "pc", "pc-q35-9.2", "pc-q35-10.0", "none")
 
 
-def test_the_build_is_asked():
+def test_the_build_is_queried():
     assert known_machines(build(HELP))[-1] == "none"
 
 
-def test_a_build_that_does_not_tell_is_refused_with_its_words():
-    with pytest.raises(BuildUnfit, match=r"old: does not tell its machine types \(qemu: cannot\)"):
+def test_a_build_that_lists_no_machines_is_refused_with_its_error():
+    with pytest.raises(BuildUnfit, match=r"old: cannot list its machine types \(qemu: cannot\)"):
         known_machines(build(""))
 
 
-def test_one_that_cannot_be_started_is_refused():
-    with pytest.raises(BuildUnfit, match=r"does not tell its machine types: .*No such file"):
+def test_a_build_that_cannot_be_started_is_refused():
+    with pytest.raises(BuildUnfit, match=r"cannot list its machine types: .*No such file"):
         known_machines(Build("old", "", "", "", "", ("/nonexistent/qemu",)))
 
 
-def test_the_newest_in_common_goes_by_number():
+def test_the_newest_common_type_is_chosen_by_version_number():
     assert newest_common({"a": OLD, "b": NEW}, "q35") == "pc-q35-10.0"
-    assert newest_common({"a": OLD}, "q35") == "pc-q35-10.0"  # not 9.2, which is spelt later
+    assert newest_common({"a": OLD}, "q35") == "pc-q35-10.0"  # not 9.2, which sorts last as text
     assert newest_common({"b": NEW}, "q35") == "pc-q35-11.1"
 
 
-def test_three_parts_are_newer_than_two():
+def test_a_point_release_is_newer():
     assert newest_common({"a": ("pc-q35-2.12", "pc-q35-2.12.1")}, "q35") == "pc-q35-2.12.1"
 
 
-def test_a_type_named_with_its_version_is_kept_where_all_know_it():
+def test_a_versioned_type_is_kept_if_all_builds_support_it():
     assert newest_common({"a": OLD, "b": NEW}, "pc-q35-10.0") == "pc-q35-10.0"
-    with pytest.raises(BuildUnfit, match=r"pc-q35-11\.1 is known to all"):
+    with pytest.raises(BuildUnfit, match=r"share no machine type of pc-q35-11\.1"):
         newest_common({"a": OLD, "b": NEW}, "pc-q35-11.1")
 
 
-def test_a_type_without_versions_is_kept_where_all_know_it():
+def test_a_type_without_versions_is_kept_if_all_builds_support_it():
     assert newest_common({"a": OLD, "b": NEW}, "microvm") == "microvm"
-    with pytest.raises(BuildUnfit, match="no machine type of none"):
+    with pytest.raises(BuildUnfit, match="share no machine type of none"):
         newest_common({"a": OLD, "b": NEW}, "none")
 
 
@@ -77,7 +77,7 @@ def test_options_are_kept():
     assert newest_common({"a": OLD, "b": NEW}, "q35,hpet=off") == "pc-q35-10.0,hpet=off"
 
 
-def test_none_in_common_tells_what_each_has():
+def test_without_a_common_type_the_error_lists_those_of_each_build():
     with pytest.raises(BuildUnfit) as caught:
         newest_common({"old": OLD, "new": ("pc-i440fx-11.1",)}, "pc")
     assert "old has pc-i440fx-10.0; new has pc-i440fx-11.1" in str(caught.value)
@@ -90,14 +90,14 @@ def test_an_alias_alone_is_never_chosen():
         newest_common({"old": ("q35",), "new": ("q35",)}, "q35")
 
 
-def test_vendor_types_serve_where_there_are_no_others():
+def test_vendor_types_are_chosen_only_without_upstream_types():
     vendor = ("pc-q35-rhel9.2.0", "pc-q35-rhel9.10.0")
     assert newest_common({"a": vendor}, "q35") == "pc-q35-rhel9.10.0"
     assert newest_common({"a": (*vendor, "pc-q35-8.0")}, "q35") == "pc-q35-8.0"
 
 
 @given(st.lists(st.sets(st.tuples(st.integers(1, 30), st.integers(0, 12)), min_size=1), min_size=1))
-def test_the_common_one_is_the_greatest_of_the_intersection(versions):
+def test_the_common_type_is_the_maximum_of_the_intersection(versions):
     known = {
         str(number): tuple(f"pc-q35-{major}.{minor}" for major, minor in each)
         for number, each in enumerate(versions)
@@ -112,7 +112,7 @@ def test_the_common_one_is_the_greatest_of_the_intersection(versions):
 
 
 @pytest.mark.qemu
-def test_the_chosen_type_starts_on_the_system_s_qemu():
+def test_the_system_qemu_starts_with_the_chosen_type():
     build = default_build()
     machine = common_machine([build, build])
     assert machine.startswith("pc-q35-")

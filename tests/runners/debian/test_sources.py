@@ -1,4 +1,4 @@
-"""The host's Debian mirror: read from apt's own files, whatever their shape."""
+"""The host's Debian mirror, from apt's source files in both formats."""
 
 import pytest
 
@@ -47,11 +47,13 @@ Signed-By:
 
 @pytest.fixture
 def host(monkeypatch):
-    """A host whose apt says `targets` and whose files hold `written`."""
+    """A host whose apt-get prints `targets` and whose source files contain `written`."""
 
     def be(targets="", written=(), release=None):
-        monkeypatch.setattr(sources, "_ask", lambda *argv: targets if argv[0] == "apt-get" else "")
-        monkeypatch.setattr(sources, "_written_sources", lambda: tuple(written))
+        monkeypatch.setattr(
+            sources, "_output_of", lambda *argv: targets if argv[0] == "apt-get" else ""
+        )
+        monkeypatch.setattr(sources, "_configured_sources", lambda: tuple(written))
         monkeypatch.setattr(
             sources.platform, "freedesktop_os_release", lambda: release or {"ID": "other"}
         )
@@ -59,7 +61,7 @@ def host(monkeypatch):
     return be
 
 
-def test_lines():
+def test_one_line_sources_are_parsed():
     text = (
         f"deb {MIRROR} bookworm main contrib # ours\n"
         "# deb http://commented.example/ bookworm main\n"
@@ -74,7 +76,7 @@ def test_lines():
     )
 
 
-def test_stanzas():
+def test_deb822_sources_are_parsed():
     assert tuple(parse_stanzas(STANZAS)) == (
         Source(MIRROR, "bookworm", ("main", "contrib"), ("/keys/debian.gpg",)),
         Source(MIRROR, "bookworm-updates", ("main", "contrib"), ("/keys/debian.gpg",)),
@@ -82,23 +84,23 @@ def test_stanzas():
     )
 
 
-def test_the_mirror_is_debian_s_main_one_with_the_key_of_its_source(host):
+def test_the_mirror_is_the_main_one_with_the_key_of_its_source(host):
     host(TARGETS, parse_stanzas(STANZAS))
     expected = Source(MIRROR, "trixie", ("main",), ("/keys/debian.gpg",))
     assert host_mirror("trixie") == expected
 
 
-def test_a_key_that_apt_tells_itself_is_taken(host):
-    host(f"Debian|trixie|main|{MIRROR}|/keys/told.pgp\n", parse_stanzas(STANZAS))
-    assert host_mirror("sid").keys == ("/keys/told.pgp",)
+def test_a_key_reported_by_apt_is_used(host):
+    host(f"Debian|trixie|main|{MIRROR}|/keys/reported.pgp\n", parse_stanzas(STANZAS))
+    assert host_mirror("sid").keys == ("/keys/reported.pgp",)
 
 
-def test_security_has_a_mirror_of_its_own(host):
+def test_security_suites_use_the_security_mirror(host):
     host(TARGETS)
     assert host_mirror("trixie-security").uri == SECURITY
 
 
-def test_a_host_that_never_updated_is_known_by_its_release(host):
+def test_without_lists_the_sources_of_the_own_release_are_used(host):
     written = [Source("http://other.example/", "stable", ("contrib",)), *parse_stanzas(STANZAS)]
     host("", written, {"ID": "debian", "VERSION_CODENAME": "bookworm"})
     assert host_mirror("trixie").uri == MIRROR
@@ -106,15 +108,15 @@ def test_a_host_that_never_updated_is_known_by_its_release(host):
 
 def test_without_a_debian_mirror_the_host_is_unfit(host):
     host("Ubuntu|noble|main|http://ubuntu.example/|\n", [], {"ID": "ubuntu"})
-    with pytest.raises(HostUnfit, match="knows no Debian mirror"):
+    with pytest.raises(HostUnfit, match="have no Debian mirror"):
         host_mirror("trixie")
 
 
-def test_a_cd_is_no_mirror():
+def test_a_cd_is_not_used_as_a_mirror():
     assert choose_mirror([Source("cdrom:[Debian]/", "bookworm", ("main",))], "sid") is None
 
 
-def test_the_archive_s_keyring_stands_beside_the_host_s_key(tmp_path, monkeypatch):
+def test_the_archive_keyring_is_used_with_the_key_of_the_source(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "_KEYRINGS", tmp_path)
     own, archive = tmp_path / "own.gpg", tmp_path / "debian-archive-keyring.gpg"
     source = Source(MIRROR, "sid", ("main",), (str(own),))

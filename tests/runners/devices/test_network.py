@@ -1,4 +1,4 @@
-"""A private network namespace: what is sent in it is seen in it, and nothing of it stays."""
+"""A private network namespace: frames are received inside it only, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def network():
         pytest.skip(str(error))
 
 
-def test_a_frame_that_qemu_would_send_arrives_and_no_other(network):
-    plain, headed = network.tap("plain0", vnet_header=False), network.tap("headed0")
+def test_frames_are_received_with_and_without_a_virtio_header(network):
+    plain, with_header = network.tap("plain0", vnet_header=False), network.tap("header0")
     listener = network.listener(ETHER_TYPE)
     os.write(plain, FRAME)
     assert listener.recv(2048) == FRAME
-    os.write(headed, bytes(10) + FRAME)  # behind the header of virtio
+    os.write(with_header, bytes(10) + FRAME)  # after the virtio header
     assert listener.recv(2048) == FRAME
     assert not select.select([listener], [], [], 0.01)[0]
 
 
-def test_the_host_sees_nothing_of_it(network):
+def test_interfaces_are_invisible_on_the_host(network):
     network.tap("pbhidden0")
     own = NAMESPACE.readlink()
     names = {name for _, name in socket.if_nameindex()}
@@ -51,7 +51,7 @@ def test_the_host_sees_nothing_of_it(network):
     assert NAMESPACE.readlink() == own
 
 
-def test_no_descriptor_stays(network):
+def test_no_descriptor_is_leaked(network):
     before = len(list(Path("/proc/self/fd").iterdir()))
     with PrivateNetwork() as other:
         other.tap("tap0")
@@ -59,6 +59,6 @@ def test_no_descriptor_stays(network):
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_a_tap_that_is_there_already_is_refused(network):
-    with pytest.raises(HostUnfit, match="gives no tap"):
+def test_an_existing_tap_is_refused(network):
+    with pytest.raises(HostUnfit, match="cannot create a tap device"):
         network.tap("probe0")

@@ -1,4 +1,4 @@
-"""Facts of doctor: the kernel configuration, and that looking changes nothing."""
+"""Facts of doctor: the kernel configuration, and that collecting facts changes nothing."""
 
 import gzip
 import os
@@ -6,7 +6,7 @@ import os
 import pytest
 
 from runners.doctor import facts
-from runners.doctor.facts import config_value, look
+from runners.doctor.facts import collect_facts, config_value
 from runners.host.facts import (
     read_text,
 )
@@ -26,18 +26,18 @@ def test_a_value_of_the_kernel_configuration(config, value):
     assert config_value(config, "CONFIG_VFIO") == value
 
 
-def test_a_broken_kernel_configuration_tells_nothing(tmp_path, monkeypatch):
+def test_a_truncated_kernel_configuration_counts_as_empty(tmp_path, monkeypatch):
     (tmp_path / "config.gz").write_bytes(gzip.compress(b"CONFIG_VFIO=y\n")[:-8])
     monkeypatch.setattr(facts, "PROC", tmp_path)
     monkeypatch.setattr(facts.os, "uname", lambda: os.uname_result(["", "", "none", "", ""]))
     assert facts._kernel_config() == ""
 
 
-def test_a_look_leaves_the_host_as_it_was():
+def test_collecting_facts_changes_nothing():
     pool = POOL / "nr_hugepages"
     before = read_text(pool)
-    found = look()
+    found = collect_facts()
     assert read_text(pool) == before
     assert found.cpus >= 1
     assert found.root == (os.geteuid() == 0)
-    assert set(found.trials) >= {"kvm", "kcmp", "pagemap", "io_uring", "lock_memory"}
+    assert set(found.capabilities) >= {"kvm", "kcmp", "pagemap", "io_uring", "lock_memory"}

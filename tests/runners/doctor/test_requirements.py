@@ -1,4 +1,4 @@
-"""Needs: what each fact means, what is essential, and that the trials try what they say."""
+"""Requirements: their evaluation on facts, which are essential, and the capability checks."""
 
 import ctypes
 import os
@@ -9,7 +9,7 @@ import pytest
 from results.records.host_needs import Need, ProbeSupport, measurable
 from results.records.scenario import GIB, MIB, Build
 from results.timeline.marks import FUNCTIONS
-from runners.doctor import capabilities as trials
+from runners.doctor import capabilities
 from runners.doctor.facts import HostFacts
 from runners.doctor.requirement_table import REQUIREMENTS
 from runners.doctor.requirements import build_needs, check_host, judge
@@ -17,7 +17,7 @@ from runners.system import syscalls
 
 GOOD = HostFacts(
     cpus=8,
-    trials=dict.fromkeys(["kvm", "kcmp", "pagemap", "io_uring", "lock_memory"], ""),
+    capabilities=dict.fromkeys(["kvm", "kcmp", "pagemap", "io_uring", "lock_memory"], ""),
     isolated="2-3",
     governor="performance",
     available_bytes=8 * GIB,
@@ -44,7 +44,7 @@ def by_name(facts=GOOD, support=SUPPORT, builds=(BUILD,), refused=()):
     return {need.name: need for need in judge(facts, support, builds, refused)}
 
 
-def test_a_good_host_lacks_nothing():
+def test_a_good_host_meets_every_requirement():
     needs = by_name()
     assert {need.state for need in needs.values()} == {"ok"}
     assert measurable(needs.values())
@@ -52,16 +52,27 @@ def test_a_good_host_lacks_nothing():
 
 
 LIMITED = [
-    ("KVM", replace(GOOD, trials=GOOD.trials | {"kvm": "/dev/kvm: No such file or directory"})),
+    (
+        "KVM",
+        replace(
+            GOOD, capabilities=GOOD.capabilities | {"kvm": "/dev/kvm: No such file or directory"}
+        ),
+    ),
     ("KVM nesting", replace(GOOD, hypervisor=True)),
-    ("huge pages, 2 MiB", replace(GOOD, huge_refusal="only 0 can be had")),
-    ("memlock", replace(GOOD, trials=GOOD.trials | {"lock_memory": "Cannot allocate memory"})),
+    ("huge pages, 2 MiB", replace(GOOD, huge_refusal="only 0 are available")),
+    (
+        "memlock",
+        replace(GOOD, capabilities=GOOD.capabilities | {"lock_memory": "Cannot allocate memory"}),
+    ),
     ("free memory", replace(GOOD, available_bytes=500 * MIB)),
-    ("kcmp", replace(GOOD, trials=GOOD.trials | {"kcmp": "Function not implemented"})),
-    ("pagemap", replace(GOOD, trials=GOOD.trials | {"pagemap": "hidden"})),
-    ("io_uring", replace(GOOD, trials=GOOD.trials | {"io_uring": "Operation not permitted"})),
-    ("perf, software", replace(GOOD, trials=GOOD.trials | {"perf_software": "no"})),
-    ("perf, PMU", replace(GOOD, trials=GOOD.trials | {"perf_hardware": "no"})),
+    ("kcmp", replace(GOOD, capabilities=GOOD.capabilities | {"kcmp": "Function not implemented"})),
+    ("pagemap", replace(GOOD, capabilities=GOOD.capabilities | {"pagemap": "hidden"})),
+    (
+        "io_uring",
+        replace(GOOD, capabilities=GOOD.capabilities | {"io_uring": "Operation not permitted"}),
+    ),
+    ("perf, software", replace(GOOD, capabilities=GOOD.capabilities | {"perf_software": "no"})),
+    ("perf, PMU", replace(GOOD, capabilities=GOOD.capabilities | {"perf_hardware": "no"})),
     ("VFIO and IOMMU", replace(GOOD, vfio=False)),
     ("VFIO in the lab", replace(GOOD, lab_refusal="only 200 MiB of memory are free")),
     ("VFIO and IOMMU", replace(GOOD, iommu_groups=0)),
@@ -77,7 +88,7 @@ LIMITED = [
 
 
 @pytest.mark.parametrize(("name", "facts"), LIMITED)
-def test_what_limits_a_measurement_has_a_consequence_and_a_fix(name, facts):
+def test_an_unmet_requirement_has_a_consequence_and_a_fix(name, facts):
     needs = by_name(facts)
     assert needs[name].state == "limited"
     assert needs[name].found
@@ -97,7 +108,7 @@ MISSING = [
 
 
 @pytest.mark.parametrize(("name", "facts", "support"), MISSING)
-def test_without_the_essential_nothing_is_measurable(name, facts, support):
+def test_nothing_is_measurable_without_an_essential_requirement(name, facts, support):
     needs = by_name(facts, support)
     assert needs[name].state == "missing"
     assert needs[name].consequence
@@ -112,29 +123,33 @@ def test_kprobes_and_fentry_are_not_essential(kind):
     assert measurable(needs.values())
 
 
-def test_headers_of_another_kernel_are_a_limit():
+def test_headers_of_another_kernel_are_limited():
     need = by_name(support=replace(SUPPORT, headers="6.1.0 (stand-in)"))["kernel headers"]
     assert (need.state, need.found) == ("limited", "6.1.0 (stand-in)")
 
 
-def test_a_user_is_told_to_use_sudo_and_not_to_mend_the_host():
-    facts = replace(GOOD, root=False, trials=GOOD.trials | {"kvm": "/dev/kvm: Permission denied"})
-    assert by_name(facts)["KVM"].fix == "run it with sudo"
-    facts = replace(facts, trials=GOOD.trials | {"kvm": "/dev/kvm: No such file or directory"})
+def test_the_fix_for_an_ordinary_user_is_sudo():
+    facts = replace(
+        GOOD, root=False, capabilities=GOOD.capabilities | {"kvm": "/dev/kvm: Permission denied"}
+    )
+    assert by_name(facts)["KVM"].fix == "run pausebench with sudo"
+    facts = replace(
+        facts, capabilities=GOOD.capabilities | {"kvm": "/dev/kvm: No such file or directory"}
+    )
     assert "modprobe" in by_name(facts)["KVM"].fix
 
 
-def test_a_refused_build_matters_only_where_no_other_is_fit():
+def test_a_refused_build_is_essential_only_without_a_fit_one():
     refused = [("old", "QEMU 7.2.22 has no cpr-transfer")]
-    beside = build_needs([BUILD], refused)
-    assert [(n.name, n.state) for n in beside] == [("QEMU system", "ok"), ("QEMU old", "limited")]
+    both = build_needs([BUILD], refused)
+    assert [(n.name, n.state) for n in both] == [("QEMU system", "ok"), ("QEMU old", "limited")]
     (alone,) = build_needs([], refused)
     assert (alone.state, alone.found) == ("missing", "QEMU 7.2.22 has no cpr-transfer")
 
 
-def test_a_build_says_which_modes_it_has_and_what_cannot_be_probed():
-    (whole,) = build_needs([BUILD], [])
-    assert "cpr-reboot, cpr-transfer" in whole.found
+def test_the_need_of_a_build_lists_modes_and_missing_functions():
+    (complete,) = build_needs([BUILD], [])
+    assert "cpr-reboot, cpr-transfer" in complete.found
     (renamed,) = build_needs([replace(BUILD, missing_marks=("main_listen",))], [])
     assert renamed.state == "limited"
     assert "main_listen" in renamed.consequence
@@ -142,76 +157,84 @@ def test_a_build_says_which_modes_it_has_and_what_cannot_be_probed():
     assert "not stripped" in stripped.fix
 
 
-def test_every_need_is_told_once_and_in_order():
+def test_every_need_is_listed_once():
     names = [need.name for need in judge(GOOD, SUPPORT)]
     assert len(names) == len(set(names)) == len(REQUIREMENTS)
 
 
-def test_a_live_check():
+def test_this_host_is_checked():
     needs = check_host(SUPPORT, [BUILD])
     assert all(isinstance(need, Need) and need.found for need in needs)
     assert all(need.consequence for need in needs if need.state != "ok")
 
 
-# --- trials -----------------------------------------------------------------------------------
+# --- capabilities -----------------------------------------------------------------------------
 
 
 @pytest.mark.kvm
-def test_kvm_makes_a_vcpu():
+def test_kvm_creates_a_vcpu():
     open_before = len(os.listdir("/proc/self/fd"))
-    assert trials.kvm() == ""
+    assert capabilities.kvm() == ""
     assert len(os.listdir("/proc/self/fd")) == open_before
 
 
-def test_kvm_that_is_not_there(monkeypatch):
+def test_a_missing_kvm_device_is_a_reason(monkeypatch):
     def refuse(*args):
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(trials.os, "open", refuse)
-    assert trials.kvm() == "/dev/kvm: No such file or directory"
+    monkeypatch.setattr(capabilities.os, "open", refuse)
+    assert capabilities.kvm() == "/dev/kvm: No such file or directory"
 
 
 @pytest.mark.parametrize(
     "trial",
-    [trials.kcmp, trials.pagemap, trials.io_uring, trials.perf_software, trials.perf_hardware],
+    [
+        capabilities.kcmp,
+        capabilities.pagemap,
+        capabilities.io_uring,
+        capabilities.perf_software,
+        capabilities.perf_hardware,
+    ],
 )
 def test_a_refused_system_call_is_a_reason(trial, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(syscalls, "_by_number", refuse)
-    if trial is trials.pagemap:
-        monkeypatch.setattr(trials.Path, "open", refuse)
+    if trial is capabilities.pagemap:
+        monkeypatch.setattr(capabilities.Path, "open", refuse)
     assert trial() == "Operation not permitted"
 
 
-def test_an_unknown_machine_has_none_of_the_old_numbers(monkeypatch):
+def test_old_system_calls_are_unsupported_on_an_unknown_architecture(monkeypatch):
     monkeypatch.setattr(syscalls.platform, "machine", lambda: "vax")
-    assert trials.kcmp() == "Function not implemented"
+    assert capabilities.kcmp() == "Function not implemented"
 
 
-def test_a_kcmp_that_cannot_tell_is_found_out(monkeypatch):
+def test_a_kcmp_that_does_not_distinguish_files_is_detected(monkeypatch):
     monkeypatch.setattr(syscalls, "_by_number", lambda *args: 0)
-    assert trials.kcmp() == "it does not tell open files apart"
+    assert capabilities.kcmp() == "does not distinguish open files"
 
 
 @pytest.mark.bpf
-def test_root_may_do_all_that_the_pin_proof_needs():
-    assert [trials.kcmp(), trials.pagemap(), trials.lock_memory()] == ["", "", ""]
+def test_root_has_all_capabilities_of_the_pin_proof():
+    assert [capabilities.kcmp(), capabilities.pagemap(), capabilities.lock_memory()] == ["", "", ""]
 
 
-def test_memory_beyond_the_limit_cannot_be_locked_without_the_right():
-    """In a child that has given its rights up."""
+def test_memory_beyond_the_limit_cannot_be_locked_without_privileges():
+    """In a child process that has dropped its privileges."""
     if os.geteuid() != 0:
-        pytest.skip("needs root to give it up")
+        pytest.skip("needs root to drop privileges")
     read, write = os.pipe()
     if (child := os.fork()) == 0:
         ctypes.CDLL(None).setuid(65534)
-        os.write(write, trials.lock_memory().encode() + b"|" + trials.pagemap().encode())
+        os.write(
+            write, capabilities.lock_memory().encode() + b"|" + capabilities.pagemap().encode()
+        )
         os._exit(0)
     os.waitpid(child, 0)
     os.close(write)
-    with os.fdopen(read) as said:
-        lock, pagemap = said.read().split("|")
+    with os.fdopen(read) as answers:
+        lock, pagemap = answers.read().split("|")
     assert lock == "Cannot allocate memory"
     assert pagemap

@@ -1,4 +1,4 @@
-"""Host facts: the parsers, and that the live readers give what the records take."""
+"""Host facts: the parsers, and the facts of this host."""
 
 import os
 
@@ -40,7 +40,7 @@ def test_the_selected_word(choices, chosen):
     assert selected(choices) == chosen
 
 
-def test_mitigations_leave_out_what_does_not_concern_this_cpu(tmp_path):
+def test_mitigations_omit_vulnerabilities_that_do_not_affect_this_cpu(tmp_path):
     (tmp_path / "meltdown").write_text("Not affected\n")
     (tmp_path / "retbleed").write_text("Vulnerable\n")
     (tmp_path / "bhi").write_text("Mitigation: x\n")
@@ -60,7 +60,7 @@ def test_an_unreadable_file_is_empty(tmp_path):
     assert read_text(tmp_path) == ""
 
 
-def test_environment_is_text_and_of_this_host():
+def test_environment_describes_this_host_as_text():
     facts = environment()
     assert all(isinstance(value, str) and value for value in facts.values())
     assert facts["kernel"] == os.uname().release

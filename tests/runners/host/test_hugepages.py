@@ -1,4 +1,4 @@
-"""Huge pages: what is taken is given back, beside other sessions and after a crash."""
+"""Huge pages: reserved and returned, with concurrent sessions and after crashes."""
 
 import json
 import os
@@ -16,10 +16,10 @@ from runners.host.hugepages import (
     PAGE_BYTES,
     Reservation,
     free_pages,
-    give_back_of_the_dead,
     mounted_hugetlbfs,
     our_mounts,
     read_reservations,
+    reclaim_from_dead_sessions,
     reserve,
 )
 from runners.system.child import start_time
@@ -45,11 +45,11 @@ def pool():
     }
 
 
-# --- the pool of files, for what no healthy host shows ----------------------------------------
+# --- a fake pool, for states that a healthy host does not have --------------------------------
 
 
 class FakePool:
-    """A pool that grows to `limit` pages; `used` of them belong to others."""
+    """A pool that grows up to `limit` pages; `used` of them belong to other programs."""
 
     def __init__(self, directory, limit, total=0, used=0):
         self.directory, self.limit, self.used = directory, limit, used
@@ -86,14 +86,14 @@ def claims():
     return json.loads(hugepages.STATE.read_text())["claims"]
 
 
-def test_nothing_is_touched_where_nothing_is_needed(fake):
+def test_nothing_changes_when_no_pages_are_needed(fake):
     made = fake(limit=0)
     with reserve(0):
         assert made.total == 0
     assert not hugepages.STATE.exists()
 
 
-def test_free_pages_are_used_and_left_there(fake):
+def test_free_pages_are_used_without_growing_the_pool(fake):
     made = fake(limit=100, total=8)
     with reserve(8 * PAGE_BYTES):
         assert made.total == 8
@@ -102,15 +102,15 @@ def test_free_pages_are_used_and_left_there(fake):
     assert claims() == []
 
 
-def test_the_shortfall_is_added_and_taken_out_again(fake):
+def test_missing_pages_are_added_and_removed_again(fake):
     made = fake(limit=100, total=5, used=3)
-    with reserve(7 * PAGE_BYTES + 1):  # a byte more is a page more
+    with reserve(7 * PAGE_BYTES + 1):  # rounded up to 8 pages
         assert made.total == 3 + 8
         assert free_pages() == 8
     assert made.total == 5
 
 
-def test_two_sessions_do_not_count_on_the_same_pages(fake):
+def test_two_sessions_do_not_rely_on_the_same_pages(fake):
     made = fake(limit=100, total=4)
     with ExitStack() as first:
         first.enter_context(reserve(6 * PAGE_BYTES))
@@ -121,25 +121,25 @@ def test_two_sessions_do_not_count_on_the_same_pages(fake):
     assert made.total == 4
 
 
-def test_a_refusal_says_the_fix_and_leaves_the_pool_as_it_was(fake):
+def test_a_shortage_is_reported_with_the_fix_and_leaves_the_pool_unchanged(fake):
     made = fake(limit=10, total=4)
-    with pytest.raises(HostUnfit, match=r"32 free huge pages .* only 10 can be had.*hugepages=32"):
+    with pytest.raises(HostUnfit, match=r"32 free huge pages .* only 10 are avail.*hugepages=32"):
         with reserve(32 * PAGE_BYTES):
             pass
     assert made.total == 4
     assert claims() == []
 
 
-def test_a_refusal_names_the_other_session(fake):
+def test_a_shortage_mentions_the_other_session(fake):
     fake(limit=10)
     with reserve(6 * PAGE_BYTES):
-        with pytest.raises(HostUnfit, match=r"only 4 can be had beside the 6 of another session"):
+        with pytest.raises(HostUnfit, match=r"only 4 are available besides the 6 of another ses"):
             with reserve(5 * PAGE_BYTES):
                 pass
         assert free_pages() == 6
 
 
-def test_an_error_inside_gives_back(fake):
+def test_an_error_inside_the_block_returns_the_pages(fake):
     made = fake(limit=10)
     with pytest.raises(RuntimeError):
         with reserve(PAGE_BYTES):
@@ -147,8 +147,8 @@ def test_an_error_inside_gives_back(fake):
     assert made.total == 0
 
 
-def test_pages_in_use_become_surplus_and_go_later(fake):
-    """A guest that is still ending holds its pages: the pool's size is right all the same."""
+def test_pages_in_use_become_surplus_and_are_freed_later(fake):
+    """A QEMU that is still exiting holds its pages: the pool's size is correct nevertheless."""
     made = fake(limit=20, total=2)
     with reserve(6 * PAGE_BYTES):
         made.used = 6
@@ -158,19 +158,19 @@ def test_pages_in_use_become_surplus_and_go_later(fake):
         assert free_pages() == 4
 
 
-def test_what_a_dead_session_added_is_given_back_once(fake):
+def test_pages_of_a_dead_session_are_reclaimed_once(fake):
     made = fake(limit=100, total=12)
     dead = {"pid": 2**22 + 1, "started": 5, "pages": 9, "added": 8}
     boot = hugepages._BOOT.read_text().strip()
     hugepages.STATE.parent.mkdir()
     hugepages.STATE.write_text(json.dumps({"boot": boot, "claims": [dead]}))
-    assert give_back_of_the_dead() == 8
+    assert reclaim_from_dead_sessions() == 8
     assert made.total == 4
-    assert give_back_of_the_dead() == 0
+    assert reclaim_from_dead_sessions() == 0
     assert made.total == 4
 
 
-def test_the_dead_are_settled_even_when_the_next_is_refused(fake):
+def test_dead_sessions_are_reclaimed_even_before_a_refusal(fake):
     made = fake(limit=10, total=6)
     dead = {"pid": 2**22 + 1, "started": 5, "pages": 2, "added": 2}
     boot = hugepages._BOOT.read_text().strip()
@@ -197,18 +197,18 @@ def test_a_host_without_a_pool_is_unfit(tmp_path, monkeypatch):
     "text",
     ["", "{", "[]", '"x"', '{"boot": "0b00t"}', '{"boot": "0b00t", "claims": [{"pid": 1}]}'],
 )
-def test_a_broken_state_file_claims_nothing(text):
+def test_a_malformed_state_file_has_no_reservations(text):
     assert read_reservations(text, BOOT) == []
 
 
-def test_claims_of_another_boot_do_not_count():
+def test_reservations_of_another_boot_do_not_count():
     entry = {"pid": 1, "started": 2, "pages": 3, "added": 4}
     text = json.dumps({"boot": BOOT, "claims": [entry]})
     assert read_reservations(text, BOOT) == [Reservation(1, 2, 3, 4)]
     assert read_reservations(text, "another") == []
 
 
-def test_a_reused_pid_is_not_the_session():
+def test_a_reused_pid_is_another_process():
     assert Reservation(os.getpid(), start_time(os.getpid()), 1, 1).alive()
     assert not Reservation(os.getpid(), start_time(os.getpid()) - 1, 1, 1).alive()
 
@@ -227,7 +227,7 @@ def test_only_our_mounts_are_found():
 
 
 @pytest.mark.hugepages
-def test_the_real_pool_grows_and_comes_back():
+def test_the_real_pool_grows_and_shrinks_again():
     before = pool()
     pages = before["free"] - before["resv"] + 4
     with reserve(pages * PAGE_BYTES):
@@ -237,16 +237,16 @@ def test_the_real_pool_grows_and_comes_back():
 
 
 @pytest.mark.hugepages
-def test_a_real_refusal_leaves_the_pool():
+def test_a_real_shortage_leaves_the_pool_unchanged():
     before = pool()
-    with pytest.raises(HostUnfit, match="can be had"):
+    with pytest.raises(HostUnfit, match="are available"):
         with reserve(1 << 50):
             pass
     assert pool() == before
 
 
 @pytest.mark.hugepages
-def test_a_mount_is_private_and_goes_with_its_files(tmp_path):
+def test_a_mount_is_private_and_removed_with_its_files(tmp_path):
     before = pool()
     with reserve(2 * PAGE_BYTES), mounted_hugetlbfs(tmp_path) as mounted:
         assert mounted.is_mount()
@@ -260,7 +260,7 @@ def test_a_mount_is_private_and_goes_with_its_files(tmp_path):
 
 
 @pytest.mark.hugepages
-def test_a_killed_session_leaves_pages_and_a_mount_until_the_next(tmp_path):
+def test_pages_and_mount_of_a_killed_session_are_reclaimed(tmp_path):
     before = pool()
     pages = before["free"] - before["resv"] + 4
     argv = [sys.executable, "-c", SESSION, str(pages * PAGE_BYTES), str(tmp_path)]
@@ -271,6 +271,6 @@ def test_a_killed_session_leaves_pages_and_a_mount_until_the_next(tmp_path):
         session.send_signal(signal.SIGKILL)
     assert pool()["nr"] == before["nr"] + 4
     assert (tmp_path / "hugetlbfs").is_mount()
-    assert give_back_of_the_dead() == 4
+    assert reclaim_from_dead_sessions() == 4
     assert not (tmp_path / "hugetlbfs").exists()
     assert pool() == before

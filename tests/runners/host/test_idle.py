@@ -1,4 +1,4 @@
-"""Waiting for a quiet host, and the lock of the host."""
+"""Waiting for an idle host, and the host's lock."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from results.errors import HostUnfit
-from runners.host.idle import LOCK_NAME, Load, host_lock, measure_load, wait_until_quiet
+from runners.host.idle import LOCK_NAME, Load, host_lock, measure_load, wait_until_idle
 
 
 def loads(*percents):
-    """Looks at a host whose load is told in advance; the last one stays."""
+    """A measurement that returns the given loads one after another; the last one repeats."""
     left = list(percents)
     return lambda: Load(left.pop(0) if len(left) > 1 else left[0], 0.0, ("cc1 7 90 %",))
 
@@ -23,26 +23,26 @@ def seconds():
     return lambda: float(next(now))
 
 
-def test_several_quiet_looks_in_a_row_are_needed():
-    said = []
-    assert wait_until_quiet(10, 60, said.append, loads(5, 90, 5, 5, 5), seconds()) is None
-    assert said == ["waiting for a quiet host: CPUs busy 90 % (cc1 7 90 %), wanted 10 %"]
+def test_several_idle_samples_in_a_row_are_needed():
+    lines = []
+    assert wait_until_idle(10, 60, lines.append, loads(5, 90, 5, 5, 5), seconds()) is None
+    assert lines == ["waiting for an idle host: CPUs busy 90 % (cc1 7 90 %), the limit is 10 %"]
 
 
-def test_a_host_that_stays_busy_is_told_with_its_load():
-    said = []
-    load = wait_until_quiet(10, 5, said.append, loads(90), seconds())
-    assert load.told() == "CPUs busy 90 % (cc1 7 90 %)"
-    assert len(said) == 1
+def test_the_load_of_a_busy_host_is_reported_and_returned():
+    lines = []
+    load = wait_until_idle(10, 5, lines.append, loads(90), seconds())
+    assert load.describe() == "CPUs busy 90 % (cc1 7 90 %)"
+    assert len(lines) == 1
 
 
-def test_no_wait_still_looks():
-    assert wait_until_quiet(10, 0, print, loads(5), seconds()) is None
-    assert wait_until_quiet(10, 0, print, loads(50), seconds()).busy_percent == 50
+def test_the_load_is_measured_even_without_waiting():
+    assert wait_until_idle(10, 0, print, loads(5), seconds()) is None
+    assert wait_until_idle(10, 0, print, loads(50), seconds()).busy_percent == 50
 
 
 @pytest.mark.slow
-def test_a_busy_process_is_seen_and_named():
+def test_a_busy_process_is_named():
     child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         load = measure_load(1.0)
@@ -53,7 +53,7 @@ def test_a_busy_process_is_seen_and_named():
     assert any(f" {child.pid} " in text for text in load.busiest)
 
 
-def test_the_lock_is_held_by_one(tmp_path):
+def test_the_lock_is_exclusive(tmp_path):
     with host_lock(tmp_path):
         code = (
             "import sys; from pathlib import Path; from runners.host.idle import host_lock\n"
@@ -62,14 +62,14 @@ def test_the_lock_is_held_by_one(tmp_path):
         done = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
         )
-        assert f"HostUnfit: another nightly job measures on this host (process {os.getpid()}" in (
+        assert f"HostUnfit: another nightly job is running on this host (pid {os.getpid()}" in (
             done.stderr
         )
     with host_lock(tmp_path):
         pass
 
 
-def test_the_lock_of_a_killed_process_is_free(tmp_path):
+def test_a_killed_process_releases_the_lock(tmp_path):
     code = (
         "import os, sys; from pathlib import Path; from runners.host.idle import host_lock\n"
         "with host_lock(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
@@ -80,7 +80,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
         pass
 
 
-def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
+def test_a_symbolic_link_is_not_followed(tmp_path):
     (tmp_path / "precious").write_text("data")
     (tmp_path / LOCK_NAME).symlink_to(tmp_path / "precious")
     with pytest.raises(HostUnfit, match="cannot lock"), host_lock(tmp_path):

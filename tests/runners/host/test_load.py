@@ -1,4 +1,4 @@
-"""Load of the host: what others used while a guest was updated."""
+"""Load of the host: what other processes used during an update."""
 
 import os
 import subprocess
@@ -18,14 +18,14 @@ def test_host_state_is_the_difference():
         steal_ns=500_000_000,
         context_switches=20,
         window_ns=3_000,
-        foreign_ns=250_000_000,  # of a second of busy CPU half was stolen, a quarter our own
+        foreign_ns=250_000_000,  # of 1 s of busy CPU time 0.5 s was stolen, 0.25 s our own
         waiting_ns=50_000,
         cpus=os.cpu_count(),
     )
     assert host_state(before, before).cpu_percent == 0.0
 
 
-def test_the_live_snapshot_sees_a_busy_cpu():
+def test_a_live_snapshot_shows_a_busy_cpu():
     before = load_snapshot()
     end = time.process_time() + 0.3
     while time.process_time() < end:
@@ -41,8 +41,8 @@ def burn(seconds):
     return [sys.executable, "-c", f"import time\nwhile time.process_time() < {seconds}: pass"]
 
 
-def test_the_load_of_others_is_told_from_our_own():
-    """A child that has ended and one that lives and is named are ours; an unnamed one is not."""
+def test_the_load_of_other_processes_is_separated_from_our_own():
+    """A reaped child and a running one that is given count as ours; one not given does not."""
     with subprocess.Popen(burn(60)) as living:
         try:
             time.sleep(0.3)
@@ -53,6 +53,6 @@ def test_the_load_of_others_is_told_from_our_own():
         finally:
             living.kill()
     assert theirs.foreign_ns > 0.1e9
-    # Of ours 0.4 s were burnt twice over; only what others did in that time may be left.
+    # Both children used 0.4 s each: what remains was used by other processes meanwhile.
     spent = ours.cpu_percent / 100 * ours.window_ns * ours.cpus
     assert ours.foreign_ns < spent - 0.4e9

@@ -1,4 +1,4 @@
-"""Devices taken from a real driver and given back, in the lab, where there are some to take."""
+"""In the lab: devices are bound to vfio-pci and back to their real drivers, or refused."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ from runners.lab.root import in_use
 
 pytestmark = [pytest.mark.lab, pytest.mark.qemu]
 
-# Runs in the lab. edu has no driver, nvme has one; the SATA controller has no way to be reset.
+# Runs in the lab. edu has no driver, nvme has one; the SATA controller has no reset method.
 SCRIPT = """
 import json, os, subprocess
 from results.errors import PausebenchError
-from runners import devices
+from runners.host import vfio_pci as devices
 edu, nvme, igb, root_bus = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0", "0000:00:1f.2"
 said = {}
-def driver(address): return devices.look_at(address).driver
+def driver(address): return devices.read_device(address).driver
 def refused(name, addresses, kinds=("type1",)):
     try:
-        with devices.lent(addresses, kinds): said[name] = "taken"
+        with devices.bound_to_vfio_pci(addresses, kinds): said[name] = "bound"
     except PausebenchError as error: said[name] = f"{type(error).__name__}: {error}"
 subprocess.run(["modprobe", "nvme"], check=True)
-devices._becomes(devices._SYS / "bus/pci/devices" / nvme, "nvme")
+devices._wait_for_driver(devices._SYS / "bus/pci/devices" / nvme, "nvme")
 said["before"] = [driver(edu), driver(nvme)]
-with devices.lent([edu, nvme], ["type1"]):
+with devices.bound_to_vfio_pci([edu, nvme], ["type1"]):
     said["inside"] = [driver(edu), driver(nvme)]
-    group = devices.look_at(edu).group
+    group = devices.read_device(edu).group
     held = os.open(f"/dev/vfio/{group}", os.O_RDWR)
     refused("busy", [edu])
     os.close(held)
 said["after"] = [driver(edu), driver(nvme)]
 if os.fork() == 0:
-    devices._take(devices.look_at(nvme))
+    devices._bind(devices.read_device(nvme))
     os._exit(0)
 os.wait()
 said["killed"] = driver(nvme)
-said["returned"] = [devices.give_back_of_the_dead(), driver(nvme), devices.give_back_of_the_dead()]
+reclaim = devices.reclaim_from_dead_sessions
+said["returned"] = [reclaim(), driver(nvme), reclaim()]
 disk = "/dev/nvme0n1"
 while not os.path.exists(disk): pass
 subprocess.run(["/usr/sbin/mkswap", disk], check=True, stdout=subprocess.DEVNULL)
@@ -51,7 +52,7 @@ subprocess.run(["/usr/sbin/swapon", disk], check=True)
 refused("disk", [nvme])
 said["kept"] = driver(nvme)
 subprocess.run(["modprobe", "igb"], check=True)
-devices._becomes(devices._SYS / "bus/pci/devices" / igb, "igb")
+devices._wait_for_driver(devices._SYS / "bus/pci/devices" / igb, "igb")
 link = os.listdir(f"/sys/bus/pci/devices/{igb}/net")[0]
 subprocess.run(["ip", "link", "set", link, "up"], check=True)
 refused("card", [igb])
@@ -74,13 +75,13 @@ def said() -> dict[str, object]:
     return answer
 
 
-def test_devices_are_taken_from_their_drivers_and_given_back(said: dict[str, object]) -> None:
+def test_devices_are_bound_to_vfio_pci_and_back_to_their_drivers(said: dict[str, object]) -> None:
     assert said["before"] == ["", "nvme"]
     assert said["inside"] == ["vfio-pci", "vfio-pci"]
     assert said["after"] == ["", "nvme"]
 
 
-def test_what_a_killed_session_kept_is_given_back_once(said: dict[str, object]) -> None:
+def test_a_device_of_a_killed_session_is_restored_once(said: dict[str, object]) -> None:
     assert said["killed"] == "vfio-pci"
     assert said["returned"] == [1, "nvme", 0]
 
@@ -88,25 +89,25 @@ def test_what_a_killed_session_kept_is_given_back_once(said: dict[str, object]) 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("busy", "UsageError: device 0000:01:00.0 is assigned to another virtual machine"),
+        ("busy", "UsageError: device 0000:01:00.0 is already assigned to another virtual machine"),
         ("disk", "UsageError: device 0000:02:00.0 (1b36:0010) is in use: disk nvme0n1 is "),
         ("card", "is in use: network interface "),
         ("bridge", "is a bridge"),
         ("reset", "(device-without-reset)"),
-        ("absent", "UsageError: no PCI device 0000:7f:00.0"),
+        ("absent", "UsageError: this host has no PCI device 0000:7f:00.0"),
     ],
 )
-def test_a_device_that_must_not_be_taken_is_refused(
+def test_a_device_that_must_not_be_assigned_is_refused(
     said: dict[str, object], name: str, words: str
 ) -> None:
     assert words in str(said[name])
 
 
-def test_a_refused_device_stays_with_its_driver(said: dict[str, object]) -> None:
+def test_a_refused_device_keeps_its_driver(said: dict[str, object]) -> None:
     assert said["kept"] == "nvme"
 
 
-def test_a_job_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lab_that_exceeds_its_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     root = ensure_root(fresh=False, iommufd=False)
     monkeypatch.setattr(boot, "_BOOT_LIMIT_S", 0.5)
     monkeypatch.setattr(boot, "_ATTEMPTS", 1)
@@ -129,7 +130,7 @@ def _bytes(path: Path) -> bytes:
         return b""
 
 
-def test_the_code_that_runs_is_this_code_without_its_tests(tmp_path: Path) -> None:
+def test_the_staged_code_is_this_code_without_tests(tmp_path: Path) -> None:
     root = ensure_root(fresh=False, iommufd=False)
     stage_code(root, tmp_path / "code")
     here = Path(boot.__file__).parents[2]

@@ -1,4 +1,4 @@
-"""The lab's root in the cache: found when it fits, kept while it is in use, gone when cleaned."""
+"""The lab's root in the cache: selection, protection while in use, and deletion."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return make
 
 
-def test_the_newest_root_that_fits_is_the_current_one(make_root: Callable[..., Path]) -> None:
+def test_the_newest_matching_root_is_current(make_root: Callable[..., Path]) -> None:
     assert current_root() is None
     make_root("first")
     make_root("second")
@@ -50,7 +50,7 @@ def test_the_newest_root_that_fits_is_the_current_one(make_root: Callable[..., P
     assert len(roots()) == 4
 
 
-def test_a_root_in_use_is_not_cleaned(make_root: Callable[..., Path]) -> None:
+def test_a_root_in_use_is_not_deleted(make_root: Callable[..., Path]) -> None:
     used, idle = make_root("used"), make_root("idle")
     held = next(r for r in roots() if r.key == "used")
     with in_use(held):
@@ -61,7 +61,7 @@ def test_a_root_in_use_is_not_cleaned(make_root: Callable[..., Path]) -> None:
     assert not used.parent.exists()
 
 
-def test_iommufd_is_there_when_its_module_is(make_root: Callable[..., Path]) -> None:
+def test_iommufd_is_detected_by_its_module(make_root: Callable[..., Path]) -> None:
     make_root("one")
     found = current_root()
     assert found is not None
@@ -72,14 +72,14 @@ def test_iommufd_is_there_when_its_module_is(make_root: Callable[..., Path]) -> 
     assert has_iommufd(found)
 
 
-def test_a_step_that_fails_says_which_and_why() -> None:
-    with pytest.raises(HostUnfit, match="could not be made: sh: no such luck"):
+def test_a_failed_step_is_reported_with_its_output() -> None:
+    with pytest.raises(HostUnfit, match="building the lab failed: sh: no such luck"):
         run_tool(["sh", "-c", "echo no such luck >&2; exit 1"])
     with pytest.raises(HostUnfit, match="no-such-program"):
         run_tool(["no-such-program"])
 
 
-def test_the_roots_programs_are_run_by_its_own_loader() -> None:
+def test_programs_of_the_root_run_with_its_own_loader() -> None:
     made = LabRoot(Path("/c/k"), "k", "7.3.4", "7.3.4-1", "11", "3.13", 1, (), "")
     argv = made.program("usr/bin/kmod", "-b", "x", as_name="depmod")
     assert argv[0] == "/c/k/root/usr/lib64/ld-linux-x86-64.so.2"
@@ -87,7 +87,7 @@ def test_the_roots_programs_are_run_by_its_own_loader() -> None:
     assert argv[-3:] == ["/c/k/root/usr/bin/kmod", "-b", "x"]
 
 
-def test_only_root_makes_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_building_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(root.os, "geteuid", lambda: 1000)
     with pytest.raises(HostUnfit, match="run it with sudo"):
         root.build_root(print)

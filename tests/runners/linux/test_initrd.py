@@ -1,4 +1,4 @@
-"""The initial RAM disk: modules in the order of their needs, in an archive that cpio would read."""
+"""The initial RAM disk: modules in the order of their dependencies, in a newc archive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def module(directory: Path, name: str, needs: str, packed: bool = False) -> Path
     return path
 
 
-def test_a_module_comes_after_what_it_needs(tmp_path):
+def test_a_module_follows_its_dependencies(tmp_path):
     files = {
         "net": module(tmp_path, "net", "fail-over,ring"),
         "fail_over": module(tmp_path, "fail-over", "", packed=True),
@@ -29,20 +29,20 @@ def test_a_module_comes_after_what_it_needs(tmp_path):
     assert names == [b"fail-over", b"ring", b"net"]
 
 
-def test_what_a_module_needs():
+def test_dependencies_are_parsed():
     assert dependencies(b"x\0depends=a-b,c\0") == ["a_b", "c"]
     assert dependencies(b"x\0depends=\0") == []
     assert dependencies(b"no elf") == []
 
 
-def test_an_unknown_packing_is_refused(tmp_path):
+def test_an_unknown_compression_is_refused(tmp_path):
     path = tmp_path / "a.ko.zst"
     path.write_bytes(b"")
     with pytest.raises(HostUnfit, match=r"\.zst"):
         in_order({"a": path}, ["a"])
 
 
-def test_the_archive_is_as_the_kernel_reads_it():
+def test_the_archive_has_the_newc_format():
     made = archive({"init": b"abc", "m/a": b"12345"}, ["dev"])
     at, found = 0, {}
     while True:

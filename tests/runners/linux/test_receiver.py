@@ -1,4 +1,4 @@
-"""The receiver stamps lines of two connections in turn and keeps what a torn one leaves."""
+"""The receiver timestamps lines of successive connections and keeps the rest of a torn line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_lines_of_two_connections_become_streams(tmp_path):
     assert net.arrivals == ()
 
 
-def test_a_block_that_failed_is_wrong():
+def test_a_failed_block_counts_as_wrong():
     text = "B00000001\nW00000002\nE00000003\nN00000001\n"
     serial, disk, net = stream_logs([(5, "0", text)], LETTERS)
     assert (serial.wrong, disk.wrong, net.wrong) == (0, 2, 0)

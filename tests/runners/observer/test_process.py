@@ -1,4 +1,4 @@
-"""The observer on RAM that this test beats in itself, by a clock of its own."""
+"""The observer on RAM in which the test itself writes beats, with its own timestamps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runners.observer.process import THRESHOLD_NS, Observer, build_observer
 from runners.payload import layout as at
 
 PAUSE_NS = 30_000_000
-# A reader or a beater that loses its CPU is late; a pause that was missed would be off by more.
+# A preempted observer or test thread is late; a missed pause would be off by more.
 NOISE_NS = 20_000_000
 
 
@@ -29,7 +29,7 @@ def program(tmp_path_factory):
 
 
 class Beater(threading.Thread):
-    """Beats for all vCPUs but the one in `silent`; `back` is when it beat again after that."""
+    """Beats for all vCPUs except `silent`; `back` is the time of that one's next beat."""
 
     def __init__(self, vcpus):
         super().__init__(daemon=True)
@@ -63,7 +63,7 @@ def beater():
     os.close(beater.fd)
 
 
-def test_a_pause_is_seen_on_the_right_vcpu_with_its_ends(program, beater):
+def test_a_pause_is_seen_on_the_right_vcpu_with_its_bounds(program, beater):
     with Observer(program, f"/proc/self/fd/{beater.fd}", 3) as observer:
         time.sleep(0.05)
         beater.silent = 1
@@ -77,15 +77,15 @@ def test_a_pause_is_seen_on_the_right_vcpu_with_its_ends(program, beater):
     seen = longest[1]
     assert seen is not None
     assert PAUSE_NS - seen.last_reach_ns <= seen.length_ns < PAUSE_NS + NOISE_NS
-    # The true ends lie within the reach that it states, by the beater's own clock.
+    # The true bounds are within the stated reach, by the test's own timestamps.
     assert seen.first_ns >= beater.back
     assert seen.first_ns - seen.first_reach_ns <= beater.back + NOISE_NS
     for other in (0, 2):
         assert longest[other] is None or longest[other].length_ns < seen.length_ns
 
 
-def test_reads_stand_still_with_the_observer_and_say_so(program, beater):
-    """Stopped by a signal it cannot see a beat: the gap it logs has a reach as long."""
+def test_a_stopped_observer_reports_a_long_reach(program, beater):
+    """Stopped by a signal it sees no beats: the gap that it logs has an equally long reach."""
     with Observer(program, f"/proc/self/fd/{beater.fd}", 1) as observer:
         os.kill(observer.pid, 19)
         time.sleep(PAUSE_NS / 1e9)
@@ -96,7 +96,7 @@ def test_reads_stand_still_with_the_observer_and_say_so(program, beater):
     assert seen.reach_ns >= PAUSE_NS / 2, "a pause of the observer's own must not look certain"
 
 
-def test_logs_what_reaches_the_threshold_and_no_more_than_it_has_room_for(program, beater):
+def test_logs_gaps_from_the_threshold_on_and_keeps_the_last_ones(program, beater):
     with Observer(program, f"/proc/self/fd/{beater.fd}", 1, threshold_ns=1) as observer:
         time.sleep(0.2)
     gaps = observer.gaps()
@@ -107,7 +107,7 @@ def test_logs_what_reaches_the_threshold_and_no_more_than_it_has_room_for(progra
     assert min(gap.length_ns for gap in gaps) < THRESHOLD_NS
 
 
-def test_ends_when_it_is_closed(program, beater):
+def test_exits_when_closed(program, beater):
     observer = Observer(program, f"/proc/self/fd/{beater.fd}", 1)
     rounds = observer.rounds()
     observer.close()
@@ -116,12 +116,12 @@ def test_ends_when_it_is_closed(program, beater):
     observer.close()
 
 
-def test_one_that_does_not_run_is_said_so(beater, tmp_path):
-    with pytest.raises(HostUnfit, match="does not run"):
+def test_a_program_that_exits_is_reported(beater, tmp_path):
+    with pytest.raises(HostUnfit, match="did not start"):
         Observer("/bin/false", f"/proc/self/fd/{beater.fd}", 1)
 
 
-def test_another_machine_is_refused(monkeypatch, tmp_path):
+def test_another_architecture_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(process.platform, "machine", lambda: "riscv64")
     with pytest.raises(HostUnfit, match="x86-64"):
         build_observer(tmp_path)

@@ -1,4 +1,4 @@
-"""The payload assembled for real."""
+"""The payload, assembled with binutils."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from results.errors import HostUnfit
 from runners.payload import layout
 from runners.payload.build import build_payload
-from runners.system import assembler as assembly
+from runners.system import assembler
 
 needs_binutils = pytest.mark.skipif(
     not (shutil.which("as") and shutil.which("ld")), reason="binutils is not installed"
@@ -50,7 +50,7 @@ def test_assembler_and_host_agree_on_every_symbol(image: Path) -> None:
 
 
 @needs_binutils
-def test_code_that_is_copied_fits_below_the_control_block(image: Path) -> None:
+def test_copied_code_fits_below_the_control_block(image: Path) -> None:
     listed = subprocess.run(
         ["nm", str(image.with_suffix(".o"))], capture_output=True, text=True, check=True
     ).stdout
@@ -65,7 +65,7 @@ def test_same_source_gives_the_same_bytes(image: Path, tmp_path: Path) -> None:
 
 
 @needs_binutils
-def test_layout_reaches_the_code(
+def test_layout_changes_the_image(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     symbols = layout.symbols() | {"SLOT_SHIFT": layout.SLOT_SHIFT + 1}
@@ -74,19 +74,21 @@ def test_layout_reaches_the_code(
 
 
 @pytest.mark.parametrize("tool", ["as", "ld"])
-def test_missing_binutils_is_named_with_its_package(
+def test_missing_binutils_is_reported_with_its_package(
     tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     which = shutil.which
     monkeypatch.setattr(
-        assembly.shutil, "which", lambda name: None if name == tool else which("true")
+        assembler.shutil, "which", lambda name: None if name == tool else which("true")
     )
     with pytest.raises(HostUnfit, match=rf"`{tool}` is missing: apt-get install binutils"):
         build_payload(tmp_path)
 
 
 @needs_binutils
-def test_assembler_that_refuses_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_assembler_are_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     symbols = {k: v for k, v in layout.symbols().items() if k != "ROM_BYTES"}
     monkeypatch.setattr(layout, "symbols", lambda: symbols)
     with pytest.raises(HostUnfit, match=r"as failed on payload.S: (?s:.*)ROM_BYTES"):
@@ -94,7 +96,7 @@ def test_assembler_that_refuses_is_quoted(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @needs_binutils
-def test_symbol_that_the_layout_lacks_is_refused_by_the_linker(
+def test_missing_symbol_is_an_error_of_the_linker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     symbols = {k: v for k, v in layout.symbols().items() if k != "S_WINDOW"}

@@ -1,4 +1,4 @@
-"""The memory layout: that nothing in it overlaps, and that the payload's source agrees with it."""
+"""The memory layout: nothing overlaps, and the payload's source agrees with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_regions_of_guest_ram_do_not_overlap() -> None:
     ]
     for (_, start, size), (name, following, _) in pairwise(regions):
         assert start + size <= following, name
-    # 640 KiB to 1 MiB is no RAM
+    # 640 KiB to 1 MiB is not RAM
     assert at.PAGE_MAP + at.PAGE_BYTES <= 0xA0000 < at.SLOTS
 
 
@@ -43,10 +43,10 @@ def test_control_words_are_distinct() -> None:
     assert sorted(words) == list(range(0, 4 * len(words), 4))
 
 
-def test_sizes_that_the_guest_masks_with_are_powers_of_two() -> None:
+def test_sizes_used_as_masks_are_powers_of_two() -> None:
     for number in (at.GAP_ENTRIES, at.RING_ENTRIES, at.PAGE_WORDS, at.GUEST_WORDS):
         assert number.bit_count() == 1
-    assert at.PATTERN % 2 == 1  # or words of one page would repeat
+    assert at.PATTERN % 2 == 1  # otherwise words of one page would repeat
 
 
 def test_windows_of_all_vcpus_lie_in_the_pci_hole() -> None:
@@ -56,7 +56,7 @@ def test_windows_of_all_vcpus_lie_in_the_pci_hole() -> None:
     assert end <= local_apic
 
 
-def test_start_up_interrupt_can_name_the_code() -> None:
+def test_start_up_interrupt_can_encode_the_address_of_the_code() -> None:
     assert at.CODE % at.PAGE_BYTES == 0
     assert at.CODE >> 12 < 0x100
 
@@ -65,7 +65,7 @@ def test_smallest_guest_has_a_working_set() -> None:
     assert at.FIRST_PAGE * at.PAGE_BYTES < at.MINIMUM_RAM_BYTES
 
 
-def test_symbols_are_all_constants_and_nothing_else() -> None:
+def test_symbols_are_exactly_the_constants() -> None:
     symbols = at.symbols()
     assert symbols["CODE"] == at.CODE
     assert symbols["S_RING"] == at.S_RING
@@ -73,8 +73,8 @@ def test_symbols_are_all_constants_and_nothing_else() -> None:
     assert all(isinstance(value, int) and 0 <= value < 1 << 32 for value in symbols.values())
 
 
-def test_payload_uses_only_what_is_defined() -> None:
-    """`as` takes an unknown name for an external symbol and puts zero there."""
+def test_payload_uses_only_defined_symbols() -> None:
+    """`as` treats an unknown name as an external symbol and emits zero."""
     code = re.sub(r"/\*.*?\*/", "", SOURCE, flags=re.DOTALL)
     used = set(re.findall(r"\b[A-Z][A-Z0-9_]{2,}\b", code))
     own = set(re.findall(r"\.set\s+(\w+)", code))

@@ -69,7 +69,7 @@ def test_plan_touches_its_share_of_ram_from_16_mib_on() -> None:
     assert 1 << made.ring_shift <= 5_000 < 2 << made.ring_shift  # half a millisecond
 
 
-def test_plan_touches_no_more_than_there_is_and_a_page_a_vcpu_at_least() -> None:
+def test_plan_touches_at_most_all_ram_and_at_least_one_page_per_vcpu() -> None:
     assert plan(touched=1.0).end_page * 4096 == RAM
     assert plan(touched=0.0, vcpus=3).pages == 3
 
@@ -94,7 +94,7 @@ def test_any_plan_fits_its_ram(
 # -- control block and pattern --------------------------------------------------------------------
 
 
-def test_control_block_says_what_was_planned(memory: GuestMemory) -> None:
+def test_control_block_holds_the_plan(memory: GuestMemory) -> None:
     def control(offset: int) -> int:
         return int(memory.words[(at.CONTROL + offset) // 4])
 
@@ -106,7 +106,7 @@ def test_control_block_says_what_was_planned(memory: GuestMemory) -> None:
     assert control(at.C_PAGING) == 0
 
 
-def test_ram_above_the_hole_asks_for_paging(
+def test_ram_above_the_hole_enables_paging(
     open_memory: Callable[[GuestPlan], GuestMemory],
 ) -> None:
     memory = open_memory(replace(plan(), low_bytes=RAM // 2))
@@ -122,7 +122,7 @@ def test_pattern_is_that_of_the_layout(memory: GuestMemory) -> None:
     assert first == [0, 0xFFFFFFFF ^ 5000, 0, 0]  # what the guest expects on its first visit
 
 
-def test_untouched_ram_is_found_whole(memory: GuestMemory) -> None:
+def test_unchanged_ram_passes(memory: GuestMemory) -> None:
     found = memory.check()
     assert (found.pages, found.bad_pages, found.first_bad) == (4096, 0, "")
     assert found.bytes == 4096 * (4096 - 16)
@@ -130,36 +130,34 @@ def test_untouched_ram_is_found_whole(memory: GuestMemory) -> None:
 
 @pytest.mark.parametrize("page", [4096, 5000, 5119, 5120, 8191])
 @pytest.mark.parametrize("byte", [16, 2000, 4095])
-def test_one_flipped_bit_is_found_and_its_page_named(
-    memory: GuestMemory, page: int, byte: int
-) -> None:
+def test_a_flipped_bit_is_found_with_its_page(memory: GuestMemory, page: int, byte: int) -> None:
     memory.words.view("uint8")[page * 4096 + byte] ^= 0x80
     found = memory.check()
     assert (found.bad_pages, found.first_bad) == (1, f"page {page:#x}")
 
 
-def test_pages_and_not_bytes_are_counted_and_the_first_is_named(memory: GuestMemory) -> None:
+def test_changed_pages_are_counted_and_the_first_is_reported(memory: GuestMemory) -> None:
     for page in (7000, 4500, 6000):
         memory.words[page * 1024 + 100 : page * 1024 + 200] = 0
     found = memory.check()
     assert (found.bad_pages, found.first_bad) == (3, f"page {4500:#x}")
 
 
-def test_page_of_zeros_is_bad(memory: GuestMemory) -> None:
-    """What a RAM that was not carried over looks like."""
+def test_pages_of_zeros_are_found(memory: GuestMemory) -> None:
+    """As after an update that lost guest RAM."""
     memory.words[4096 * 1024 :] = 0
     assert memory.check().bad_pages == 4096
 
 
-def test_words_of_the_guest_are_its_own(memory: GuestMemory) -> None:
+def test_words_of_the_guest_are_not_compared(memory: GuestMemory) -> None:
     memory.words[5000 * 1024 : 5000 * 1024 + at.GUEST_WORDS] = 0xFFFFFFFF
     assert memory.check().bad_pages == 0
 
 
-def test_large_working_set_is_sampled_over_all_of_it(memory: GuestMemory) -> None:
+def test_large_working_set_is_sampled(memory: GuestMemory) -> None:
     found = memory.check(limit_bytes=8 * MIB)
     assert found.pages == 2048  # every second chunk of 1024 pages
-    memory.words[(4096 + 2048) * 1024 + 9] ^= 1  # in the second chunk that is looked at
+    memory.words[(4096 + 2048) * 1024 + 9] ^= 1  # in the second chunk that is checked
     assert memory.check(limit_bytes=8 * MIB).first_bad == f"page {4096 + 2048:#x}"
 
 
@@ -168,7 +166,7 @@ def test_another_seed_is_another_pattern(memory: GuestMemory) -> None:
     assert memory.check().bad_pages == 4096
 
 
-def test_working_set_that_is_no_multiple_of_the_chunk(
+def test_working_set_that_is_not_a_multiple_of_the_chunk(
     open_memory: Callable[[GuestPlan], GuestMemory],
 ) -> None:
     memory = open_memory(replace(plan(), end_page=4096 + 1024 + 7))
@@ -178,8 +176,8 @@ def test_working_set_that_is_no_multiple_of_the_chunk(
     assert memory.check().first_bad == f"page {4096 + 1030:#x}"
 
 
-def test_a_process_that_maps_other_bytes_is_found(memory: GuestMemory) -> None:
-    """The shared file is whole; what the process maps in its place is not."""
+def test_a_process_that_maps_other_content_is_found(memory: GuestMemory) -> None:
+    """The shared file is correct; the process's own mapping is not."""
     mine = mmap.mmap(-1, RAM)
     mine[:] = memory.words.tobytes()
     head = ctypes.c_char.from_buffer(mine)
@@ -205,7 +203,7 @@ def log_gap(memory: GuestMemory, vcpu: int, number: int, start: int, end: int) -
     put(memory, vcpu, at.S_GAPS, number + 1)
 
 
-def test_gaps_since_a_count_oldest_first(memory: GuestMemory) -> None:
+def test_gaps_since_a_count_are_oldest_first(memory: GuestMemory) -> None:
     for number in range(5):
         log_gap(memory, 1, number, 100 * number, 100 * number + 50)
     assert memory.gaps_logged(1) == 5
@@ -222,7 +220,7 @@ def test_gaps_across_the_end_of_the_log(memory: GuestMemory) -> None:
     assert not lost
 
 
-def test_gaps_that_were_overwritten_are_told(memory: GuestMemory) -> None:
+def test_overwritten_gaps_are_reported(memory: GuestMemory) -> None:
     for number in range(at.GAP_ENTRIES + 1):
         log_gap(memory, 0, number, number, number + 1)
     gaps, lost = memory.gaps_since(0, 0)
@@ -231,8 +229,8 @@ def test_gaps_that_were_overwritten_are_told(memory: GuestMemory) -> None:
     assert gaps[0].start_tick == 1
 
 
-def test_gaps_when_their_count_wraps(memory: GuestMemory) -> None:
-    """2**32 gaps are no thing to wait for, but the entries line up with the wrapped count."""
+def test_gaps_across_a_wrap_of_their_count(memory: GuestMemory) -> None:
+    """Entries and count stay consistent after 2**32 gaps."""
     for number in range((1 << 32) - 2, (1 << 32) + 2):
         log_gap(memory, 0, number, number & 0xFFFF, number & 0xFFFF)
     gaps, lost = memory.gaps_since(0, (1 << 32) - 2)
@@ -248,7 +246,7 @@ def count_in_ring(memory: GuestMemory, vcpu: int, interval: int, beats: int) -> 
 
 @pytest.mark.parametrize("start", [5_000, 3, -300])
 def test_ring_of_complete_intervals(memory: GuestMemory, start: int) -> None:
-    """Also across the end of the ring and the end of the numbers; a silent interval counts 0."""
+    """Also across a wrap of the ring and of the numbers; an interval without beats counts 0."""
     shift = memory.plan.ring_shift
     turns = 1 << (32 - shift)
     for offset in range(-2_000, 500):
@@ -261,7 +259,7 @@ def test_ring_of_complete_intervals(memory: GuestMemory, start: int) -> None:
     assert ring.counts[0] == 7 + -256 % 5
 
 
-def test_errors_of_a_vcpu_with_the_first_described(memory: GuestMemory) -> None:
+def test_errors_of_a_vcpu_describe_the_first(memory: GuestMemory) -> None:
     assert memory.errors(1) == (0, "")
     for offset, value in (
         (at.S_ERRORS, 7),
@@ -289,20 +287,20 @@ def test_guest_is_running_when_every_vcpu_is(memory: GuestMemory) -> None:
     assert memory.running()
 
 
-def test_vcpu_that_does_not_beat_is_named(memory: GuestMemory) -> None:
+def test_vcpu_that_does_not_beat_is_reported(memory: GuestMemory) -> None:
     put(memory, 0, at.S_BEATS, 5)
     with pytest.raises(GuestLost, match=r"vCPU 1 did not beat within 0\.01 s"):
         memory.wait_for_beats((4, 0), 0.01)
-    put(memory, 1, at.S_BEATS, 0xFFFFFFFF)  # any other count is a beat: it wraps
+    put(memory, 1, at.S_BEATS, 0xFFFFFFFF)  # any other count is a beat, as it wraps
     memory.wait_for_beats((4, 0), 0.01)
 
 
-def test_samples_of_a_guest_that_stands_are_none(memory: GuestMemory) -> None:
-    """A tick that does not move is at most seen once, at the start, and that is not fresh."""
-    assert memory.sample_ticks(patience_s=0.005) == [[], []]
+def test_a_stopped_guest_gives_no_samples(memory: GuestMemory) -> None:
+    """A tick that does not change is seen once, at the start, and that sample is not fresh."""
+    assert memory.sample_ticks(timeout_s=0.005) == [[], []]
 
 
-def test_closed_memory_holds_no_page(open_memory: Callable[[GuestPlan], GuestMemory]) -> None:
+def test_closed_memory_is_unmapped(open_memory: Callable[[GuestPlan], GuestMemory]) -> None:
     memory = open_memory(plan())
     memory.prepare()
     maps = Path("/proc/self/maps")
@@ -311,7 +309,7 @@ def test_closed_memory_holds_no_page(open_memory: Callable[[GuestPlan], GuestMem
     assert "memfd:guest-ram" not in maps.read_text()
 
 
-def test_every_guest_sees_the_file_and_not_a_copy(memory: GuestMemory) -> None:
+def test_a_second_mapping_shows_the_same_file(memory: GuestMemory) -> None:
     again = GuestMemory(_descriptor(memory), memory.plan)
     try:
         assert again.inode == memory.inode

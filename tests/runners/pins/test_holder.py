@@ -1,4 +1,4 @@
-"""The stand-in device: real pins on a memfd, its writes, its end, and hosts that refuse it."""
+"""The pin holder: real pins on a memfd, its writes, its exit, and hosts that refuse it."""
 
 import json
 import mmap
@@ -16,12 +16,12 @@ from probes.memory_accounts import read_accounts
 from results.errors import HostUnfit
 from results.records.scenario import GIB, MIB
 from runners.host.hugepages import reserve
-from runners.pins import io_uring_holder as pinholder
+from runners.pins import io_uring_holder
 from runners.pins.holder import DMA_OFFSET, PinHolder
 from runners.system import syscalls
 
-ROOT = Path(pinholder.__file__).parents[2]
-BYTES = 12_345 * 4096  # a number of pages that nobody else is likely to pin just now
+ROOT = Path(io_uring_holder.__file__).parents[2]
+BYTES = 12_345 * 4096  # a number of pages that no other program is likely to pin
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="pins beyond the memlock limit need root")
 
@@ -64,14 +64,14 @@ def word(fd, offset):
 
 
 def alive(pid):
-    """Whether a process runs; one that only waits to be reaped does not."""
+    """Whether a process runs and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def test_holds_every_byte_pinned_until_it_lets_go(holder):
+def test_pins_every_byte_until_release(holder):
     assert holder.bytes == BYTES
     assert pinned(holder) == BYTES
     holder.release()
@@ -79,8 +79,8 @@ def test_holds_every_byte_pinned_until_it_lets_go(holder):
     assert alive(holder.pid), "the process stays"
 
 
-def test_the_host_counts_every_page_and_gets_it_back_with_the_end(ram):
-    """The counters are everybody's: other sessions on this host may spoil a try, not all."""
+def test_the_host_counts_every_pinned_page_until_close(ram):
+    """The counters are system-wide: other sessions may disturb some attempts, but not all."""
     seen = []
     for _ in range(5):
         before = host_pins()
@@ -89,18 +89,18 @@ def test_the_host_counts_every_page_and_gets_it_back_with_the_end(ram):
         seen.append((held - before, host_pins() - held))
         if seen[-1] == (12_345, -12_345):
             return
-    pytest.fail(f"pinned and let go by (+12345, -12345), the host counted {seen}")
+    pytest.fail(f"pinned and released 12345 pages, but the host counted {seen}")
 
 
-def test_its_writes_show_in_the_mapping(ram, holder):
+def test_writes_are_visible_in_the_mapping(ram, holder):
     for value in (1, 2**63 + 5, time.monotonic_ns()):
         holder.dma(value)
         assert word(ram[0], DMA_OFFSET) == value
     assert word(ram[0], DMA_OFFSET - 8) == word(ram[0], DMA_OFFSET + 8) == 0
 
 
-def test_its_writes_go_to_the_pinned_page_though_the_file_has_another_by_now(ram, holder):
-    """What makes DMA a witness: it does not look the page up again."""
+def test_writes_reach_the_pinned_page_after_the_file_has_another(ram, holder):
+    """Like DMA, it does not look up the page again."""
     holder.dma(7)
     subprocess.run(
         ["fallocate", "--punch-hole", "-o", str(DMA_OFFSET), "-l", "4096", str(ram[1])], check=True
@@ -110,19 +110,19 @@ def test_its_writes_go_to_the_pinned_page_though_the_file_has_another_by_now(ram
     assert pinned(holder) == BYTES
 
 
-def test_cannot_write_once_it_has_let_go(ram, holder):
+def test_cannot_write_after_release(ram, holder):
     holder.dma(7)
     holder.release()
-    with pytest.raises(HostUnfit, match=r"could not dma: .*Bad address") as caught:
+    with pytest.raises(HostUnfit, match=r"dma failed: .*Bad address") as caught:
         holder.dma(8)
     assert str(holder.pid) in str(caught.value)
-    assert "memlock" not in str(caught.value), "that would be the fix of another trouble"
+    assert "memlock" not in str(caught.value), "that is the fix for another problem"
     assert word(ram[0], DMA_OFFSET) == 7
 
 
-def test_cannot_let_go_twice(holder):
+def test_cannot_release_twice(holder):
     holder.release()
-    with pytest.raises(HostUnfit, match="could not release"):
+    with pytest.raises(HostUnfit, match="release failed"):
         holder.release()
 
 
@@ -133,17 +133,17 @@ def test_may_be_closed_twice(ram):
     assert not alive(holder.pid)
 
 
-def test_one_that_was_killed_says_so_and_can_still_be_closed(ram):
+def test_a_killed_holder_is_reported_and_can_be_closed(ram):
     with PinHolder(ram[1], BYTES) as holder:
         os.kill(holder.pid, signal.SIGKILL)
-        with pytest.raises(HostUnfit, match=rf"pid {holder.pid}\) (is gone|does not answer)"):
+        with pytest.raises(HostUnfit, match=rf"pid {holder.pid}\) (has exited|does not answer)"):
             holder.dma(1)
-        with pytest.raises(HostUnfit, match=rf"pid {holder.pid}\) (is gone|does not answer)"):
+        with pytest.raises(HostUnfit, match=rf"pid {holder.pid}\) (has exited|does not answer)"):
             holder.dma(2)
 
 
 def test_dies_with_the_session_that_started_it(ram):
-    # A fork keeps the pipe to the holder open, so that not merely the end of its input ends it.
+    # A fork keeps the pipe to the holder open, so that it does not exit just for lack of input.
     code = (
         "import os, signal, time\n"
         "from pathlib import Path\n"
@@ -173,10 +173,10 @@ def test_dies_with_the_session_that_started_it(ram):
 # --- more than one buffer ---------------------------------------------------------------------
 
 
-def test_ram_beyond_one_buffer_is_pinned_and_written_to_in_several(monkeypatch):
-    monkeypatch.setattr(pinholder, "_BUFFER_BYTES", 2 * MIB)
+def test_large_ram_is_pinned_in_several_buffers(monkeypatch):
+    monkeypatch.setattr(io_uring_holder, "_BUFFER_BYTES", 2 * MIB)
     with file_of(5 * MIB) as (fd, path), mmap.mmap(fd, 5 * MIB) as area:
-        holder = pinholder.Holder(path, 5 * MIB)
+        holder = io_uring_holder.Holder(path, 5 * MIB)
         try:
             own = read_accounts("hold", {"holder": os.getpid()}).processes["holder"]
             assert own["VmPin"] == 5 * MIB
@@ -192,13 +192,13 @@ def test_ram_beyond_one_buffer_is_pinned_and_written_to_in_several(monkeypatch):
 
 
 @pytest.mark.hugepages
-def test_more_than_the_gibibyte_that_a_buffer_may_have():
-    # Of huge pages, because to clear as many small ones takes ten times as long.
+def test_ram_beyond_the_limit_of_one_buffer():
+    # Huge pages, because clearing as many small ones takes ten times as long.
     length = GIB + 2 * MIB
     with reserve(length), file_of(length, os.MFD_HUGETLB | os.MFD_HUGE_2MB) as (_, path):
         with PinHolder(path, length) as holder:
             assert pinned(holder) == length
-            holder._say(f"dma {GIB + 64} 77")
+            holder._request(f"dma {GIB + 64} 77")
             with (
                 path.open("rb", buffering=0) as file,
                 mmap.mmap(file.fileno(), length, prot=mmap.PROT_READ) as area,
@@ -237,24 +237,24 @@ def test_too_little_memlock_is_refused_with_the_fix():
     assert "kernel.io_uring_disabled=0" in done.stdout
 
 
-def test_a_kernel_without_io_uring_is_an_answer_not_a_traceback(ram, monkeypatch, capsys):
+def test_a_kernel_without_io_uring_is_reported_as_an_error(ram, monkeypatch, capsys):
     monkeypatch.setitem(syscalls._IO_URING, "io_uring_setup", 0xFFFF)  # no such system call
-    assert pinholder.main(str(ram[1]), str(BYTES)) == 1
+    assert io_uring_holder.main(str(ram[1]), str(BYTES)) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer == {"error": "[Errno 38] io_uring_setup: Function not implemented"}
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(HostUnfit, match=r"could not be pinned: .*No such file"):
         PinHolder(tmp_path / "missing", BYTES)
 
 
-def test_a_holder_that_hangs_is_not_waited_for_for_ever(ram, monkeypatch):
+def test_a_holder_that_hangs_is_killed_after_a_timeout(ram, monkeypatch):
     monkeypatch.setattr("runners.pins.holder._RELEASE_TIMEOUT_S", 0.2)
     with PinHolder(ram[1], BYTES) as holder:
         os.kill(holder.pid, signal.SIGSTOP)
         with pytest.raises(HostUnfit, match="does not answer"):
-            holder._say("dma 0 1", 0.1)
+            holder._request("dma 0 1", 0.1)
         start = time.monotonic()
     assert time.monotonic() - start < 2
     assert not alive(holder.pid)

@@ -1,4 +1,4 @@
-"""Command lines: what a scenario becomes, and what is refused before anything starts."""
+"""Command lines of scenarios, and scenarios that are refused before anything starts."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_each_backend(backend: Backend, expected: str) -> None:
     assert option("-object", words) == expected
 
 
-def test_no_backend_is_without_share() -> None:
-    """cpr-exec takes private RAM without a word and loses it; nothing may start like that."""
+def test_every_backend_has_share_on() -> None:
+    """cpr-exec accepts private RAM without an error and loses it."""
     for backend in get_args(Backend):
         assert ",share=on" in backend_options(replace(ANON, backend=backend), Path("/run/h"))
 
 
-def test_comma_in_the_path_of_a_hugetlbfs_is_doubled_for_qemu() -> None:
+def test_comma_in_the_hugetlbfs_path_is_escaped() -> None:
     options = backend_options(replace(ANON, backend="hugetlbfs"), Path("/run/a,b,,c"))
     assert options.endswith(",mem-path=/run/a,,b,,,,c/guest-ram")
 
@@ -72,7 +72,7 @@ def test_hugetlbfs_without_a_mount_is_refused() -> None:
         backend_options(replace(ANON, id="big", backend="hugetlbfs"), None)
 
 
-def test_fresh_guest_starts_paused_and_waits_for_nobody() -> None:
+def test_new_guest_starts_paused_without_incoming() -> None:
     words = argv()
     assert words[:2] == BUILD.launcher
     assert option("-machine", words) == "q35,accel=kvm,memory-backend=ram0,aux-ram-share=on"
@@ -96,10 +96,10 @@ def test_new_qemu_defers_and_names_the_cpr_socket() -> None:
         "channel-type": "cpr",
         "addr": {"transport": "socket", "type": "unix", "path": '/run/p/a "b".cpr'},
     }
-    assert not any("x.main" in word for word in words)  # `migrate-incoming` tells it later
+    assert not any("x.main" in word for word in words)  # `migrate-incoming` sets it later
 
 
-def test_old_and_new_differ_only_in_how_they_begin() -> None:
+def test_old_and_new_differ_only_in_incoming() -> None:
     fresh, new = argv(), argv(incoming=Sockets(Path("/c"), Path("/m")))
     assert new[: len(fresh) - 1] == fresh[:-1]
 
@@ -128,12 +128,12 @@ def test_channel_for_the_main_stream() -> None:
         ("pc-i440fx-10.0", 0xE0000000, 3 * GIB),
     ],
 )
-def test_where_ram_is_split_around_the_pci_hole(machine: str, ram: int, low: int) -> None:
-    """tests/runners/test_guest.py runs guests on both sides of the hole to see that it is so."""
+def test_ram_is_split_around_the_pci_hole(machine: str, ram: int, low: int) -> None:
+    """tests/runners/qemu/test_guest.py verifies it with guests on both sides of the hole."""
     assert low_ram_bytes(machine, ram) == low
 
 
-def test_scenario_that_fits_is_not_refused() -> None:
+def test_valid_scenario_is_accepted() -> None:
     check_scenario(ANON, memory_bytes=512 * MIB, cpus=1)
     smallest = replace(ANON, ram_bytes=layout.MINIMUM_RAM_BYTES, vcpus=1, touched=0.0)
     check_scenario(smallest, memory_bytes=GIB, cpus=1)
@@ -148,19 +148,19 @@ def test_scenario_that_fits_is_not_refused() -> None:
         ({"ram_bytes": -2 * MIB}, "too little"),
         ({"ram_bytes": 64 * MIB + 4096}, "RAM must be a multiple of 2 MiB"),
         ({"ram_bytes": 4 * GIB}, "4096 MiB of RAM, but the host has only 1024 MiB available"),
-        ({"vcpus": 0}, "0 vCPUs; 1 to 255"),
-        ({"vcpus": -1}, "-1 vCPUs; 1 to 255"),
-        ({"vcpus": 256}, "256 vCPUs; 1 to 255"),
-        ({"vcpus": 9}, "9 vCPUs on 2 CPUs would measure the scheduler; at most 8 here"),
-        ({"touched": 1.5}, "touched is a share from 0 to 1, not 1.5"),
-        ({"touched": -0.1}, "touched is a share from 0 to 1, not -0.1"),
-        ({"touched": float("nan")}, "touched is a share from 0 to 1, not nan"),
+        ({"vcpus": 0}, "0 vCPUs: expected 1 to 255"),
+        ({"vcpus": -1}, "-1 vCPUs: expected 1 to 255"),
+        ({"vcpus": 256}, "256 vCPUs: expected 1 to 255"),
+        ({"vcpus": 9}, "9 vCPUs on 2 CPUs would measure the scheduler: use at most 8 on this host"),
+        ({"touched": 1.5}, "touched is 1.5: expected a share from 0 to 1"),
+        ({"touched": -0.1}, "touched is -0.1: expected a share from 0 to 1"),
+        ({"touched": float("nan")}, "touched is nan: expected a share from 0 to 1"),
     ],
 )
-def test_impossible_scenario_is_refused_in_one_line(fields: dict[str, Any], words: str) -> None:
+def test_invalid_scenario_is_refused_in_one_line(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_scenario(replace(ANON, id="mine", **fields), memory_bytes=GIB, cpus=2)
-    said = str(caught.value)
-    assert said.startswith("scenario mine: ")
-    assert words in said
-    assert "\n" not in said
+    message = str(caught.value)
+    assert message.startswith("scenario mine: ")
+    assert words in message
+    assert "\n" not in message

@@ -1,4 +1,4 @@
-"""Guests booted on a real QEMU: that the payload lives, and sees what is done to its RAM."""
+"""Guests booted on a real QEMU: the payload runs, and detects changes to its RAM."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from runners.system.process_memory import ram_descriptor, ram_mapping
 
 pytestmark = pytest.mark.qemu
 ACCELS = [pytest.param("kvm", marks=pytest.mark.kvm), "tcg"]
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ async def booted(chosen: Scenario, build: Build, place: GuestPlace) -> AsyncIter
 
 
 async def until(reached: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + TIMEOUT_S
     while not reached():
         assert time.monotonic() < end, what
         await asyncio.sleep(0.002)
@@ -65,7 +65,7 @@ def passes(memory: GuestMemory) -> int:
     return min(memory.slot_word(v, at.S_PASSES) for v in range(memory.plan.vcpus))
 
 
-# -- a living guest -------------------------------------------------------------------------------
+# -- a running guest ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("accel", ACCELS)
@@ -79,13 +79,13 @@ def test_every_vcpu_beats_and_walks_its_share_of_ram(
             memory = guest.memory
             assert memory.first_beat_seen()
             assert guest.first_beat_s > 0
-            memory.wait_for_beats(memory.beats(), PATIENCE_S)
+            memory.wait_for_beats(memory.beats(), TIMEOUT_S)
             since = passes(memory)
             await until(lambda: passes(memory) > since + 1, "full walks over the working set")
             assert [memory.errors(v) for v in range(vcpus)] == [(0, "")] * vcpus
             found = memory.check()
             assert (found.pages, found.bad_pages) == (memory.plan.pages, 0)
-            # every page was visited: the guest's own words are no longer what the host laid down
+            # every page was visited: the guest's own words differ from what the host wrote
             first, end = memory.plan.first_page * 1024, memory.plan.end_page * 1024
             assert (memory.words[first:end:1024] != 0).all()
 
@@ -94,7 +94,7 @@ def test_every_vcpu_beats_and_walks_its_share_of_ram(
 
 @pytest.mark.parametrize("accel", ACCELS)
 def test_ring_counts_every_beat(accel: str, build: Build, place: GuestPlace) -> None:
-    """Against the counter of all beats, which nothing but the beat itself moves."""
+    """Compared to the counter of all beats, which only a beat increments."""
 
     async def scene() -> None:
         async with booted(scenario(accel, touched=0.02), build, place) as guest:
@@ -108,7 +108,7 @@ def test_ring_counts_every_beat(accel: str, build: Build, place: GuestPlace) -> 
             turns = 1 << (32 - shift)
             begin, end = (((tick >> shift) - ring.first) % turns for tick in (since, until))
             inner, outer = sum(ring.counts[begin + 1 : end]), sum(ring.counts[begin : end + 1])
-            # a reader may lose its CPU between counter and tick: for an interval's beats or so
+            # this thread may be preempted between reading counter and tick
             slack = max(ring.counts) * 20
             assert inner - slack <= last - first <= outer + slack
             assert last - first > 50 * slack / 20
@@ -117,25 +117,23 @@ def test_ring_counts_every_beat(accel: str, build: Build, place: GuestPlace) -> 
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_ticks_are_read_on_a_host_that_sleeps_long(
+def test_ticks_are_sampled_on_a_host_with_long_sleeps(
     accel: str, build: Build, place: GuestPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One whose shortest sleep is longer than a sample stays fresh."""
+    """A host whose shortest sleep is longer than a sample stays fresh."""
     sleep = time.sleep
 
     async def scene() -> None:
         async with booted(scenario(accel), build, place) as guest:
             monkeypatch.setattr("runners.payload.memory.time.sleep", lambda _: sleep(0.001))
-            samples = guest.memory.sample_ticks(PATIENCE_S)
+            samples = guest.memory.sample_ticks(TIMEOUT_S)
             assert sum(map(len, samples)) >= 16
 
     asyncio.run(scene())
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_thread_ids_are_those_of_the_vcpus_in_order(
-    accel: str, build: Build, place: GuestPlace
-) -> None:
+def test_thread_ids_are_in_the_order_of_vcpus(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=2), build, place) as guest:
             tasks = Path(f"/proc/{guest.qemu.pid}/task")
@@ -155,19 +153,19 @@ def test_stopped_guest_does_not_beat_and_logs_the_gap(
         async with booted(scenario(accel), build, place) as guest:
             memory = guest.memory
             await guest.qemu.execute("stop")
-            stood = memory.beats()
+            stopped = memory.beats()
             logged = [memory.gaps_logged(v) for v in (0, 1)]
             with pytest.raises(GuestLost, match="did not beat"):
-                memory.wait_for_beats(stood, 0.02)
-            assert memory.beats() == stood
-            # A clock that freezes with the guest would log nothing: let a vCPU's clock be behind.
+                memory.wait_for_beats(stopped, 0.02)
+            assert memory.beats() == stopped
+            # A clock that stops with the guest shows no gap: set the last tick back.
             for vcpu in (0, 1):
                 place_of = (at.SLOTS + (vcpu << at.SLOT_SHIFT) + at.S_TICK) // 4
                 memory.words[place_of] -= 10 * memory.plan.threshold_ticks
             await guest.qemu.execute("cont")
-            # A vCPU stopped while it logs a shorter gap counts that one first: two beats each.
-            memory.wait_for_beats(stood, PATIENCE_S)
-            memory.wait_for_beats(memory.beats(), PATIENCE_S)
+            # A vCPU stopped while logging a shorter gap counts that one first: wait for two beats.
+            memory.wait_for_beats(stopped, TIMEOUT_S)
+            memory.wait_for_beats(memory.beats(), TIMEOUT_S)
             for vcpu in (0, 1):
                 gaps, lost = memory.gaps_since(vcpu, logged[vcpu])
                 lengths = [(g.end_tick - g.start_tick) % (1 << 32) for g in gaps]
@@ -179,10 +177,10 @@ def test_stopped_guest_does_not_beat_and_logs_the_gap(
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_host_reads_ticks_that_go_forward(accel: str, build: Build, place: GuestPlace) -> None:
+def test_sampled_ticks_are_monotonic(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=1), build, place) as guest:
-            samples = guest.memory.sample_ticks(patience_s=PATIENCE_S)[0]
+            samples = guest.memory.sample_ticks(timeout_s=TIMEOUT_S)[0]
             assert len(samples) >= 2
             assert samples == sorted(samples)
 
@@ -205,21 +203,21 @@ def test_beats_are_counted_in_the_ring_of_intervals(
             places = [int(n) % at.RING_ENTRIES for n in used[:, 0]]
             # the guest may have been stopped between the two stores that open an interval
             assert (entries[places] == used).all(axis=1).sum() >= len(used) - 1
-            # what the first walk beat is not in the ring
+            # beats of the first walk are not counted in the ring
             assert 0 < used[:, 1].sum() <= memory.beats()[0]
 
     asyncio.run(scene())
 
 
-# -- a guest whose RAM is changed behind its back -------------------------------------------------
+# -- a guest whose RAM is changed -----------------------------------------------------------------
 
 
-async def noticed(guest: Guest, vcpu: int, words: slice) -> None:
-    """Change `words` until `vcpu` finds it.
+async def assert_detects_change(guest: Guest, vcpu: int, words: slice) -> None:
+    """Change `words` until `vcpu` finds a change.
 
-    Once may not do: a vCPU that was stopped between reading its own words and writing new ones
-    overwrites the change. A KVM that emulates stops at some instructions rather than others, so
-    that this is no rare thing.
+    One attempt may not suffice: a vCPU that was stopped between reading its own words and writing
+    new ones overwrites the change. On a KVM that emulates this is not rare, as it stops at certain
+    instructions only.
     """
     memory = guest.memory
     before = memory.errors(vcpu)[0]
@@ -227,10 +225,10 @@ async def noticed(guest: Guest, vcpu: int, words: slice) -> None:
     def found() -> bool:
         return memory.errors(vcpu)[0] > before
 
-    for bit in range(16, 21):  # another one each time: the same would undo the change
+    for bit in range(16, 21):  # a different one each time: the same bit would undo the change
         await guest.qemu.execute("stop")
         memory.words[words] ^= 1 << bit
-        enough = memory.slot_word(vcpu, at.S_PASSES) + 50  # a visit looks at one word
+        enough = memory.slot_word(vcpu, at.S_PASSES) + 50  # a visit checks one word of the pattern
         await guest.qemu.execute("cont")
         await until(
             lambda n=enough: found() or memory.slot_word(vcpu, at.S_PASSES) > n,  # type: ignore[misc]
@@ -238,21 +236,19 @@ async def noticed(guest: Guest, vcpu: int, words: slice) -> None:
         )
         if found():
             return
-    pytest.fail(f"vCPU {vcpu} did not find what was changed")
+    pytest.fail(f"vCPU {vcpu} did not detect the change")
 
 
 @pytest.mark.parametrize("accel", ACCELS)
 @pytest.mark.parametrize("word", [1, 700], ids=["its-own-word", "the-pattern"])
-def test_guest_itself_notices_a_change(
-    accel: str, word: int, build: Build, place: GuestPlace
-) -> None:
+def test_guest_detects_a_change(accel: str, word: int, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=2, touched=0.02), build, place) as guest:
             memory = guest.memory
             page = memory.plan.first_page + 101
             assert [memory.errors(v)[0] for v in (0, 1)] == [0, 0]
             words = slice(page * 1024 + word, (page + 1) * 1024 if word > 1 else page * 1024 + 2)
-            await noticed(guest, 1, words)  # page 101 belongs to the second of two vCPUs
+            await assert_detects_change(guest, 1, words)  # vCPU 1 of 2 has the odd pages
             assert memory.errors(1)[1].startswith(f"page {page:#x} word ")
             assert memory.errors(0) == (0, "")
             if word > 1:
@@ -265,7 +261,7 @@ def test_guest_itself_notices_a_change(
 
 
 def straddling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the working set lie on both sides of the hole, so that little of the RAM is touched."""
+    """Place the working set on both sides of the hole, so that little of the RAM is touched."""
 
     def plan(*given: object) -> GuestPlan:
         made = plan_guest(*given)  # type: ignore[arg-type]
@@ -285,9 +281,9 @@ def test_pages_above_4_gib_are_walked_and_verified(
     place: GuestPlace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Reached through a window, by paging; two vCPUs have a window each.
+    """They are mapped through a window by paging, one window per vCPU.
 
-    The file's pages and the guest's are the same ones only if QEMU splits RAM where we think.
+    The pages of the file and of the guest only match if QEMU splits RAM where we expect it.
     """
     straddling(monkeypatch)
 
@@ -303,14 +299,15 @@ def test_pages_above_4_gib_are_walked_and_verified(
             assert (found.pages, found.bad_pages) == (1700, 0)
             first, end = memory.plan.first_page * 1024, memory.plan.end_page * 1024
             assert (memory.words[first:end:1024] != 0).all()
-            # the first page above the hole, one in the midst of a later window, the last
+            # the first page above the hole, one inside a later window, the last one
             for vcpu, page in ((0, low), (1, low + 1025), (1, low + 1499)):
-                await noticed(guest, vcpu, slice(page * 1024 + 1, page * 1024 + 2))
+                word = slice(page * 1024 + 1, page * 1024 + 2)
+                await assert_detects_change(guest, vcpu, word)
 
     asyncio.run(scene())
 
 
-# -- what does not start --------------------------------------------------------------------------
+# -- guests that do not start ---------------------------------------------------------------------
 
 
 def alive(pid: int) -> bool:
@@ -321,7 +318,7 @@ def alive(pid: int) -> bool:
 
 
 def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Process ids of all QEMUs that are started from here on."""
+    """The pids of all QEMUs started from here on."""
     started: list[int] = []
     start = runners.qemu.guest.start_qemu
 
@@ -334,7 +331,7 @@ def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return started
 
 
-def test_missing_firmware_is_told_in_qemus_own_words(
+def test_missing_firmware_is_reported_with_qemus_error(
     build: Build, place: GuestPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = pids(monkeypatch)
@@ -348,16 +345,16 @@ def test_missing_firmware_is_told_in_qemus_own_words(
 
 
 @pytest.mark.parametrize("launcher", ["/bin/false", "/nonexistent/qemu", "/bin/true"])
-def test_program_that_is_no_qemu(
+def test_program_other_than_qemu_is_lost(
     launcher: str, build: Build, place: GuestPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = pids(monkeypatch)
-    with pytest.raises(GuestLost, match=r"exit status \d+ while its monitor was opening"):
+    with pytest.raises(GuestLost, match=r"exit status \d+ while opening its monitor"):
         asyncio.run(Guest.boot(scenario("tcg"), replace(build, launcher=(launcher,)), place))
     assert [alive(pid) for pid in started] == [False]
 
 
-def test_unknown_machine_and_cpu_are_told_in_qemus_own_words(
+def test_unknown_machine_and_cpu_are_reported_with_qemus_error(
     build: Build, place: GuestPlace
 ) -> None:
     for fields, words in (({"machine": "q36"}, "q36"), ({"cpu": "z80"}, "z80")):
@@ -366,10 +363,10 @@ def test_unknown_machine_and_cpu_are_told_in_qemus_own_words(
         assert words in str(caught.value)
 
 
-def test_payload_that_faults_ends_the_boot(
+def test_fault_in_the_payload_ends_the_boot(
     build: Build, place: GuestPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault is a triple fault and ends QEMU; it is no guest that stays silent for 30 s."""
+    """Any fault is a triple fault, which ends QEMU: the boot does not wait for the timeout."""
     started = pids(monkeypatch)
     broken = tmp_path / "broken.bin"
     code = bytearray(place.firmware.read_bytes())
@@ -379,12 +376,12 @@ def test_payload_that_faults_ends_the_boot(
     start = next(int(line.split()[0], 16) for line in listed.splitlines() if "rom32" in line)
     code[start : start + 2] = b"\x0f\x0b"  # ud2
     broken.write_bytes(code)
-    with pytest.raises(GuestLost, match="the guest made its first beat"):
+    with pytest.raises(GuestLost, match="before the guest's first beat"):
         asyncio.run(Guest.boot(scenario("tcg"), build, replace(place, firmware=broken)))
     assert [alive(pid) for pid in started] == [False]
 
 
-def test_closed_guest_leaves_no_process_and_no_ram(build: Build, place: GuestPlace) -> None:
+def test_closed_guest_leaves_no_process_and_no_mapping(build: Build, place: GuestPlace) -> None:
     async def scene() -> tuple[int, int]:
         async with booted(scenario("tcg"), build, place) as guest:
             inode = guest.memory.inode

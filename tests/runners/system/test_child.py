@@ -1,4 +1,4 @@
-"""Processes of ours: told apart by their start, and ended with us or with their group."""
+"""Child processes: identity by start time, death with the parent, and killing of groups."""
 
 import os
 import signal
@@ -11,23 +11,23 @@ import pytest
 
 from results.errors import HostUnfit
 from runners.system import child
-from runners.system.child import dying_with_us, kill_group, owner_name, start_time, still_runs
+from runners.system.child import die_with_parent, kill_group, owner_name, start_time, still_runs
 
 ROOT = Path(child.__file__).parents[2]
-PATIENCE_S = 10.0
-# Starts a child in its way, which tells its pid, and waits to be ended.
+TIMEOUT_S = 10.0
+# Starts a child that prints its pid, and waits to be killed.
 PARENT = """
 import subprocess, sys, time
-from runners.system.child import dying_with_us
+from runners.system.child import die_with_parent
 argv = ["sh", "-c", "echo $$; exec sleep 60"]
-subprocess.Popen(dying_with_us(argv) if sys.argv[1] == "tied" else argv)
+subprocess.Popen(die_with_parent(argv) if sys.argv[1] == "tied" else argv)
 time.sleep(60)
 """
 
 
 def gone(pid):
-    """Wait for the end of a process that is not ours to reap."""
-    end = time.monotonic() + PATIENCE_S
+    """Wait for the exit of a process that is not our child."""
+    end = time.monotonic() + TIMEOUT_S
     while start_time(pid) >= 0:
         if time.monotonic() > end:
             return False
@@ -45,7 +45,7 @@ def parent(way):
     )
 
 
-def test_a_process_is_itself_by_pid_and_start():
+def test_a_process_is_identified_by_pid_and_start_time():
     own = start_time(os.getpid())
     assert own > 0
     assert still_runs(os.getpid(), own)
@@ -53,7 +53,7 @@ def test_a_process_is_itself_by_pid_and_start():
     assert owner_name() == f"pausebench-{os.getpid()}-{own}"
 
 
-def test_one_that_has_ended_runs_no_more_though_nobody_has_reaped_it():
+def test_a_zombie_does_not_count_as_running():
     with subprocess.Popen(["sleep", "60"]) as process:
         started = start_time(process.pid)
         process.kill()
@@ -64,7 +64,7 @@ def test_one_that_has_ended_runs_no_more_though_nobody_has_reaped_it():
     assert not still_runs(process.pid, -1)
 
 
-def test_a_tied_child_ends_when_its_parent_is_killed():
+def test_a_child_dies_with_its_killed_parent():
     with parent("tied") as process:
         pid = int(process.stdout.readline())
         assert start_time(pid) >= 0
@@ -72,17 +72,17 @@ def test_a_tied_child_ends_when_its_parent_is_killed():
     assert gone(pid)
 
 
-def test_a_group_is_killed_with_all_that_it_started():
+def test_a_process_group_is_killed():
     with parent("loose") as process:
         pid = int(process.stdout.readline())
         assert start_time(pid) >= 0
         kill_group(process)
         assert process.wait() == -signal.SIGKILL
     assert gone(pid)
-    kill_group(process)  # nobody is left
+    kill_group(process)  # the group is empty
 
 
 def test_without_setpriv_the_host_is_unfit(monkeypatch):
     monkeypatch.setattr(child.shutil, "which", lambda name: None)
     with pytest.raises(HostUnfit, match="apt-get install util-linux"):
-        dying_with_us(["true"])
+        die_with_parent(["true"])

@@ -1,4 +1,4 @@
-"""Memory of a process by its number: here our own."""
+"""Memory of a process by its pid, here our own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from runners.system.process_memory import read_memory, write_memory
 
 
-def test_what_is_written_is_read() -> None:
+def test_written_memory_is_read_back() -> None:
     place = ctypes.create_string_buffer(b"before", 8)
     address = ctypes.addressof(place)
     assert read_memory(os.getpid(), address, 6) == b"before"
@@ -18,7 +18,7 @@ def test_what_is_written_is_read() -> None:
     assert place.raw == b"after!\0\0"
 
 
-def test_memory_that_is_not_there_is_an_error() -> None:
+def test_unmapped_memory_is_an_error() -> None:
     with pytest.raises(OSError, match=r"error|bytes"):
         read_memory(os.getpid(), 4096, 8)
     with pytest.raises(OSError, match=r"error|bytes"):

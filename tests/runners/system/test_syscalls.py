@@ -1,4 +1,4 @@
-"""System calls on things whose state is known: what they do, and how they fail."""
+"""System calls on objects of known state: their effects and their errors."""
 
 import ctypes
 import errno
@@ -25,7 +25,7 @@ def area():
     os.close(fd)
 
 
-def test_a_replaced_page_is_empty_and_no_longer_the_files(area):
+def test_a_replaced_page_is_empty_and_detached_from_the_file(area):
     fd, memory, address = area
     syscalls.replace_mapping(address + mmap.PAGESIZE, mmap.PAGESIZE)
     assert memory[mmap.PAGESIZE - 2 : mmap.PAGESIZE + 2] == b"xx\0\0"
@@ -33,15 +33,15 @@ def test_a_replaced_page_is_empty_and_no_longer_the_files(area):
     assert os.pread(fd, 2, mmap.PAGESIZE) == b"xx"
 
 
-def test_a_descriptor_is_the_same_file_as_its_duplicate_alone():
+def test_only_a_duplicate_descriptor_is_the_same_file():
     one = os.memfd_create("one")
-    twin, other = os.dup(one), os.memfd_create("other")
+    duplicate, other = os.dup(one), os.memfd_create("other")
     try:
         pid = os.getpid()
-        assert syscalls.compare_files(pid, pid, one, twin) == 0
+        assert syscalls.compare_files(pid, pid, one, duplicate) == 0
         assert syscalls.compare_files(pid, pid, one, other) != 0
     finally:
-        for fd in (one, twin, other):
+        for fd in (one, duplicate, other):
             os.close(fd)
 
 
@@ -58,21 +58,21 @@ def test_a_descriptor_is_the_same_file_as_its_duplicate_alone():
         (lambda: syscalls.replace_mapping(1, mmap.PAGESIZE), errno.EINVAL),
     ],
 )
-def test_a_refusal_is_an_error_with_its_number(refused, code):
+def test_a_failed_call_raises_its_errno(refused, code):
     with pytest.raises(OSError, match=os.strerror(code)) as caught:
         refused()
     assert caught.value.errno == code
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
-def test_a_mount_that_is_refused(tmp_path):
+def test_a_failed_mount_raises(tmp_path):
     with pytest.raises(OSError, match="No such device"):
         syscalls.mount("none", tmp_path, "no-such-filesystem", "")
     with pytest.raises(OSError, match="Invalid argument"):
         syscalls.unmount(tmp_path)
 
 
-def test_a_machine_whose_numbers_are_not_known(monkeypatch):
+def test_an_architecture_with_unknown_numbers(monkeypatch):
     monkeypatch.setattr(syscalls.platform, "machine", lambda: "vax")
     with pytest.raises(OSError, match=r"kcmp: .*vax") as caught:
         syscalls.compare_files(os.getpid(), os.getpid(), 0, 0)

@@ -1,4 +1,4 @@
-"""The main channel in between: every byte passes, the last one late."""
+"""The delay proxy: every byte is forwarded, the last one late."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import time
 import pytest
 
 from results.errors import TransferRefused
-from runners.transfer.delay_proxy import HeldChannel
+from runners.transfer.delay_proxy import DelayProxy
 
 HOLD_NS = 30_000_000
 
 
 class Reader(threading.Thread):
-    """Stands for new QEMU: reads to the end and notes when each piece came."""
+    """Stands in for new QEMU: reads to the end and records when the last piece arrived."""
 
     def __init__(self, path):
         super().__init__(daemon=True)
@@ -38,21 +38,21 @@ def paths(tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 2, 1_000_000])
-def test_passes_every_byte_and_keeps_the_last_back(paths, size):
+def test_forwards_every_byte_and_delays_the_last(paths, size):
     front, back = paths
     reader = Reader(back)
     reader.start()
     sent = secrets.token_bytes(size)
-    with HeldChannel(front, back, HOLD_NS) as channel:
+    with DelayProxy(front, back, HOLD_NS) as channel:
         with socket.socket(socket.AF_UNIX) as old:
             old.connect(str(front))
             for start in range(0, size, 70_000):
                 old.sendall(sent[start : start + 70_000])
-            with pytest.raises(TransferRefused, match="nothing was held back"):
-                channel.held()
+            with pytest.raises(TransferRefused, match="was not delayed"):
+                channel.delay()
         closed = time.monotonic_ns()
         reader.join(10)
-        held = channel.held()
+        held = channel.delay()
     assert reader.data == sent
     assert held.length_ns >= HOLD_NS
     assert held.end_ns <= reader.last_ns
@@ -60,22 +60,22 @@ def test_passes_every_byte_and_keeps_the_last_back(paths, size):
     assert not front.exists()
 
 
-def test_is_taken_down_though_nobody_came(paths):
+def test_closes_without_a_connection(paths):
     start = time.monotonic()
-    with HeldChannel(*paths, HOLD_NS) as channel:
+    with DelayProxy(*paths, HOLD_NS) as channel:
         pass
-    assert time.monotonic() - start < 10  # not the bound on a silent peer
+    assert time.monotonic() - start < 10  # less than the timeout for a silent peer
     with pytest.raises(TransferRefused):
-        channel.held()
+        channel.delay()
     assert not paths[0].exists()
 
 
-def test_says_that_new_qemu_did_not_listen(paths):
+def test_reports_that_new_qemu_did_not_listen(paths):
     front, back = paths
-    with HeldChannel(front, back, 0) as channel:
+    with DelayProxy(front, back, 0) as channel:
         with socket.socket(socket.AF_UNIX) as old:
             old.connect(str(front))
-            assert old.recv(1) == b""  # given up: closed
+            assert old.recv(1) == b""  # closed by the proxy
         channel._thread.join(10)
         with pytest.raises(TransferRefused, match="No such file"):
-            channel.held()
+            channel.delay()

@@ -1,4 +1,4 @@
-"""Real hand-overs without any probe, and what becomes of the guest when one fails."""
+"""Real updates without probes, and the state of the guest when one fails."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from runners.qemu.guest import Guest, GuestPlace
 from runners.qemu.process import Qemu
 from runners.system.process_memory import ram_mapping
 from runners.transfer import cpr_transfer
-from runners.transfer.handover import Hooks, Transferred, hand_over
+from runners.transfer.handover import Hooks, Transferred, update_guest
 
 pytestmark = pytest.mark.qemu
 ROOT = Path(runners.qemu.guest.__file__).parents[2]
 ACCELS = [pytest.param("kvm", marks=pytest.mark.kvm), "tcg"]
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def firmware(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory, firmware: Path) -> GuestPlace:
-    # Not tmp_path: the name of a test in it would make a socket's path too long.
+    # Not tmp_path: it contains the test's name, which makes socket paths too long.
     return GuestPlace(tmp_path_factory.mktemp("g"), firmware)
 
 
@@ -73,7 +73,7 @@ async def booted(chosen: Scenario, build: Build, place: GuestPlace) -> AsyncIter
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be reaped does not."""
+    """Whether a process runs and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -84,7 +84,7 @@ def sockets(place: GuestPlace) -> list[str]:
     return [entry.name for entry in place.directory.iterdir() if entry.is_socket()]
 
 
-def assert_whole(seen: Transferred, vcpus: int) -> None:
+def assert_complete(seen: Transferred, vcpus: int) -> None:
     assert seen.failure == ""
     assert (seen.old.runstate, seen.new.runstate) == ("postmigrate", "running")
     assert seen.ram is not None
@@ -95,11 +95,11 @@ def assert_whole(seen: Transferred, vcpus: int) -> None:
         assert (beats.pattern_errors, beats.first_error) == (0, "")
 
 
-# -- hand-overs that succeed ----------------------------------------------------------------------
+# -- successful updates ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_chain_of_three_hand_overs(accel: str, build: Build, place: GuestPlace) -> None:
+def test_chain_of_three_updates(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> list[int]:
         pids = []
         async with booted(scenario(accel, vcpus=2), build, place) as guest:
@@ -110,14 +110,14 @@ def test_chain_of_three_hand_overs(accel: str, build: Build, place: GuestPlace) 
                 hooks = Hooks(
                     hold=lambda o, n, ot, nt, h=held: h.append((o.pid, n.pid, ot, nt))  # type: ignore[misc]
                 )
-                seen = await hand_over(guest, build, hooks)
-                assert_whole(seen, 2)
+                seen = await update_guest(guest, build, hooks)
+                assert_complete(seen, 2)
                 assert (seen.old.pid, seen.new.pid) == (old, guest.qemu.pid)
                 assert old not in (guest.qemu.pid, *pids)
                 assert seen.old.vcpu_tids == old_tids
                 assert seen.new.vcpu_tids == guest.vcpu_tids
                 assert held == [(old, guest.qemu.pid, old_tids, guest.vcpu_tids)]
-                assert guest.update == update
+                assert guest.updates == update
                 assert not alive(old)
                 assert ram_mapping(guest.qemu.pid, 64 * MIB).inode == inode
                 assert sockets(place) == []
@@ -134,13 +134,13 @@ def test_chain_of_three_hand_overs(accel: str, build: Build, place: GuestPlace) 
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_hand_over_is_seen_by_qmp_and_by_the_guest(
+def test_update_is_seen_by_qmp_and_by_the_guest(
     accel: str, build: Build, place: GuestPlace
 ) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=1), build, place) as guest:
-            for _ in (1, 2):  # the second starts with the events of one before it
-                seen = await hand_over(guest, build)
+            for _ in (1, 2):  # the second must not contain events of the first
+                seen = await update_guest(guest, build)
                 events = [(stamp.side, stamp.name) for stamp in seen.qmp]
                 assert events.count(("old", "STOP")) == 1
                 assert events.count(("new", "RESUME")) == 1
@@ -149,7 +149,7 @@ def test_hand_over_is_seen_by_qmp_and_by_the_guest(
                 assert all(sent < stamp.ns < done for stamp in seen.qmp)
                 assert [stamp.ns for stamp in seen.qmp] == sorted(stamp.ns for stamp in seen.qmp)
                 (beats,) = seen.beats
-                # a busy host may leave none that is fresh
+                # on a busy host there may be no fresh sample
                 assert all(ns < seen.steps["migrate_incoming"] for ns, _ in beats.before)
                 assert all(ns > seen.steps["completed"] for ns, _ in beats.after)
 
@@ -157,17 +157,17 @@ def test_hand_over_is_seen_by_qmp_and_by_the_guest(
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_rate_is_followed_after_the_hand_over(accel: str, build: Build, place: GuestPlace) -> None:
+def test_rate_is_followed_after_the_update(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, vcpus=1), build, place) as guest:
             await asyncio.sleep(0.2)
-            seen = await hand_over(guest, build)
+            seen = await update_guest(guest, build)
             (beats,) = seen.beats
             gap = max(beats.gaps, key=lambda g: (g.end_tick - g.start_tick) % (1 << 32))
             found = follow(beats.ring, gap.start_tick, gap.end_tick, 100.0)
             assert found is not None
             assert found.beats_per_s > 0
-            # The ring counts the guest's own beats: some before, some after, none in the gap.
+            # The ring counts beats before and after the gap, and none in it.
             turns = 1 << (32 - beats.ring.shift)
             start, end = (
                 ((tick >> beats.ring.shift) - beats.ring.first) % turns
@@ -181,18 +181,18 @@ def test_rate_is_followed_after_the_hand_over(accel: str, build: Build, place: G
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_gap_that_the_guest_saw_holds_the_pause_that_qmp_saw(
+def test_gap_of_the_guest_contains_the_pause_seen_by_qmp(
     accel: str, build: Build, place: GuestPlace
 ) -> None:
-    """Without probes the guest and QMP are the only witnesses; STOP to RESUME is the inner one."""
+    """Without probes the guest and QMP are the only witnesses; STOP to RESUME is shorter."""
     chosen = scenario(accel, vcpus=2)
 
     async def scene() -> None:
         async with booted(chosen, build, place) as guest:
             start, stretches = guest.memory.sample_ticks(), []
-            for _ in range(10):  # until one is not spoilt by what else the host does
-                seen = await hand_over(guest, build)
-                assert_whole(seen, 2)
+            for _ in range(10):  # until one is not disturbed by other load on the host
+                seen = await update_guest(guest, build)
+                assert_complete(seen, 2)
                 end = [sample for beats in seen.beats for sample in beats.before]
                 stretches.append(([sample for of_vcpu in start for sample in of_vcpu], end))
                 start = [list(beats.after) for beats in seen.beats]
@@ -203,7 +203,7 @@ def test_gap_that_the_guest_saw_holds_the_pause_that_qmp_saw(
                     assert run.witnesses.qmp is not None
                     assert run.guest_gap_ns > run.witnesses.qmp - FROZEN_TOLERANCE_NS
                     return
-            pytest.fail("the guest did not testify in ten hand-overs")
+            pytest.fail("the guest's clock was not usable in ten updates")
 
     asyncio.run(scene())
 
@@ -233,31 +233,31 @@ def unprobed(seen: Transferred, chosen: Scenario, tick_ns: float) -> Recording:
 
 @pytest.mark.parametrize("accel", ACCELS)
 @pytest.mark.parametrize("backend", ["memfd", "shm"])
-def test_other_backends_go_over_too(
+def test_other_backends_are_transferred(
     accel: str, backend: str, build: Build, place: GuestPlace
 ) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, backend=backend, vcpus=1), build, place) as guest:
-            assert_whole(await hand_over(guest, build), 1)
+            assert_complete(await update_guest(guest, build), 1)
 
     asyncio.run(scene())
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_return_path_goes_over_too(accel: str, build: Build, place: GuestPlace) -> None:
+def test_transfer_with_return_path(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel, return_path=True), build, place) as guest:
-            assert_whole(await hand_over(guest, build), 2)
-            assert_whole(await hand_over(guest, build), 2)
+            assert_complete(await update_guest(guest, build), 2)
+            assert_complete(await update_guest(guest, build), 2)
 
     asyncio.run(scene())
 
 
 @pytest.mark.kvm  # TCG would lock its code buffer of 1 GiB, which takes seconds
-def test_locked_memory_goes_over_too(build: Build, place: GuestPlace) -> None:
+def test_locked_memory_is_transferred(build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario("kvm", mem_lock=True), build, place) as guest:
-            assert_whole(await hand_over(guest, build), 2)
+            assert_complete(await update_guest(guest, build), 2)
             status = Path(f"/proc/{guest.qemu.pid}/status").read_text()
             locked = next(line for line in status.splitlines() if line.startswith("VmLck"))
             assert int(locked.split()[1]) * 1024 >= guest.scenario.ram_bytes
@@ -266,7 +266,7 @@ def test_locked_memory_goes_over_too(build: Build, place: GuestPlace) -> None:
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_ram_above_4_gib_goes_over_too(
+def test_ram_above_4_gib_is_transferred(
     accel: str, build: Build, place: GuestPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def plan(*given: object) -> object:
@@ -278,8 +278,8 @@ def test_ram_above_4_gib_goes_over_too(
 
     async def scene() -> None:
         async with booted(scenario(accel, ram_bytes=3 * GIB, vcpus=2), build, place) as guest:
-            seen = await hand_over(guest, build)
-            assert_whole(seen, 2)
+            seen = await update_guest(guest, build)
+            assert_complete(seen, 2)
             assert seen.ram is not None
             assert seen.ram.pages == 1700
 
@@ -287,7 +287,7 @@ def test_ram_above_4_gib_goes_over_too(
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_byte_that_changes_on_the_way_is_seen(accel: str, build: Build, place: GuestPlace) -> None:
+def test_changed_byte_is_detected(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel), build, place) as guest:
             page = guest.plan.first_page + 7
@@ -295,7 +295,7 @@ def test_byte_that_changes_on_the_way_is_seen(accel: str, build: Build, place: G
             def harm(*_: object) -> None:
                 guest.memory.words.view("uint8")[page * 4096 + 3000] ^= 1
 
-            seen = await hand_over(guest, build, Hooks(hold=harm))
+            seen = await update_guest(guest, build, Hooks(hold=harm))
             assert seen.failure == ""
             assert seen.ram is not None
             assert (seen.ram.bad_pages, seen.ram.first_bad) == (1, f"page {page:#x}")
@@ -303,22 +303,22 @@ def test_byte_that_changes_on_the_way_is_seen(accel: str, build: Build, place: G
     asyncio.run(scene())
 
 
-# -- hand-overs that fail: a value, the old guest unharmed, nothing left --------------------------
+# -- failed updates: `failure` is set, the old guest runs on, nothing is left behind --------------
 
 
 async def assert_old_guest_lives(guest: Guest, old: Qemu) -> None:
     assert guest.qemu is old
     assert old.alive()
     assert (await old.execute("query-status"))["status"] == "running"
-    guest.memory.wait_for_beats(guest.memory.beats(), PATIENCE_S)
+    guest.memory.wait_for_beats(guest.memory.beats(), TIMEOUT_S)
     assert guest.memory.check().bad_pages == 0
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_qemu_refuses_a_guest_whose_auxiliary_ram_is_private(
+def test_qemu_refuses_private_auxiliary_ram(
     accel: str, build: Build, place: GuestPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Claim 6 of CPR's author: aux-ram-share=on must be there from the start, or it is refused."""
+    """Claim 6 of CPR's author: without aux-ram-share=on at the start, QEMU refuses the update."""
     complete = runners.qemu.guest.guest_argv
 
     def private(*given: object, **named: object) -> tuple[str, ...]:
@@ -330,7 +330,7 @@ def test_qemu_refuses_a_guest_whose_auxiliary_ram_is_private(
     async def scene() -> None:
         async with booted(scenario(accel), build, place) as guest:
             old = guest.qemu
-            seen = await hand_over(guest, build)
+            seen = await update_guest(guest, build)
             assert "old QEMU refused migrate" in seen.failure
             assert "is not compatible with CPR" in seen.failure
             assert seen.beats == ()
@@ -341,7 +341,7 @@ def test_qemu_refuses_a_guest_whose_auxiliary_ram_is_private(
     asyncio.run(scene())
 
 
-def test_guest_whose_ram_is_private_is_not_even_booted(
+def test_guest_with_private_ram_is_not_booted(
     build: Build, place: GuestPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complete = runners.qemu.guest.guest_argv
@@ -356,30 +356,30 @@ def test_guest_whose_ram_is_private_is_not_even_booted(
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_new_qemu_that_does_not_start(accel: str, build: Build, place: GuestPlace) -> None:
+def test_new_qemu_does_not_start(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> None:
         async with booted(scenario(accel), build, place) as guest:
             old = guest.qemu
-            seen = await hand_over(guest, replace(build, launcher=("/bin/false",)))
-            assert "ended with exit status 1 while it opened the cpr socket" in seen.failure
+            seen = await update_guest(guest, replace(build, launcher=("/bin/false",)))
+            assert "ended with exit status 1 before opening the cpr socket" in seen.failure
             assert seen.new.runstate == "gone"
             await assert_old_guest_lives(guest, old)
-            assert_whole(await hand_over(guest, build), 2)  # and it can still be handed over
+            assert_complete(await update_guest(guest, build), 2)  # it can still be updated
 
     asyncio.run(scene())
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_new_qemu_that_ends_once_it_has_read_the_cpr_state(
+def test_new_qemu_exits_after_reading_the_cpr_state(
     accel: str, build: Build, place: GuestPlace
 ) -> None:
-    """It finds no firmware, which it looks for when the descriptors are already its own."""
+    """It does not find its firmware, which it loads after receiving the descriptors."""
 
     async def scene() -> None:
         async with booted(scenario(accel), build, place) as guest:
             old, good = guest.qemu, guest.place
             guest.place = replace(place, firmware=place.directory / "absent.bin")
-            seen = await hand_over(guest, build)
+            seen = await update_guest(guest, build)
             guest.place = good
             assert "absent.bin" in seen.failure
             assert "absent.bin" in seen.new.log_tail
@@ -390,7 +390,7 @@ def test_new_qemu_that_ends_once_it_has_read_the_cpr_state(
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_new_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: GuestPlace) -> None:
+def test_new_qemu_is_killed_in_the_hold(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> tuple[int, int]:
         async with booted(scenario(accel), build, place) as guest:
             old = guest.qemu
@@ -399,10 +399,10 @@ def test_new_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: Gu
                 new.process.send_signal(signal.SIGKILL)
 
             start = time.monotonic()
-            seen = await hand_over(guest, build, Hooks(hold=kill))
-            assert time.monotonic() - start < PATIENCE_S  # bounded, not what it takes
+            seen = await update_guest(guest, build, Hooks(hold=kill))
+            assert time.monotonic() - start < TIMEOUT_S
             assert f"QEMU (pid {seen.new.pid}) ended with SIGKILL" in seen.failure
-            assert "while it was asked to migrate-incoming" in seen.failure
+            assert "while executing migrate-incoming" in seen.failure
             assert seen.new.runstate == "gone"
             assert len(seen.new.vcpu_tids) == 2
             await assert_old_guest_lives(guest, old)
@@ -413,14 +413,14 @@ def test_new_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: Gu
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-def test_old_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: GuestPlace) -> None:
+def test_old_qemu_is_killed_in_the_hold(accel: str, build: Build, place: GuestPlace) -> None:
     async def scene() -> tuple[int, int]:
         async with booted(scenario(accel), build, place) as guest:
 
             def kill(old: Qemu, *_: object) -> None:
                 old.process.send_signal(signal.SIGKILL)
 
-            seen = await hand_over(guest, build, Hooks(hold=kill))
+            seen = await update_guest(guest, build, Hooks(hold=kill))
             assert f"QEMU (pid {seen.old.pid}) ended with SIGKILL" in seen.failure
             assert seen.old.runstate in ("gone", "silent")
             assert seen.ram is None
@@ -429,7 +429,7 @@ def test_old_qemu_that_is_killed_in_the_hold(accel: str, build: Build, place: Gu
     assert not any(alive(pid) for pid in asyncio.run(scene()))
 
 
-def test_interrupt_in_the_hold_ends_new_qemu_and_is_passed_on(
+def test_interrupt_in_the_hold_kills_new_qemu_and_is_raised(
     build: Build, place: GuestPlace
 ) -> None:
     """Ctrl-C under asyncio.run is a cancellation of the main task."""
@@ -444,7 +444,7 @@ def test_interrupt_in_the_hold_ends_new_qemu_and_is_passed_on(
     async def scene() -> None:
         async with booted(scenario("tcg"), build, place) as guest:
             try:
-                await hand_over(guest, build, Hooks(hold=interrupt))
+                await update_guest(guest, build, Hooks(hold=interrupt))
             finally:
                 assert [alive(pid) for pid in pids] == [True, False]
 
@@ -465,7 +465,7 @@ def test_qemus_die_with_the_process_that_started_them(
         sys.path.insert(0, {str(ROOT)!r})
         from results.records.scenario import Build, Scenario
         from runners.qemu.guest import Guest, GuestPlace
-        from runners.transfer.handover import Hooks, hand_over
+        from runners.transfer.handover import Hooks, update_guest
 
         def hold(old, new, *_):
             print(old.pid, new.pid, flush=True)
@@ -476,7 +476,7 @@ def test_qemus_die_with_the_process_that_started_them(
             place = GuestPlace(Path({str(place.directory)!r}), Path({str(place.firmware)!r}))
             scenario = Scenario("test", "anon", accel="tcg", ram_bytes=64 << 20)
             guest = await Guest.boot(scenario, build, place)
-            await hand_over(guest, build, Hooks(hold=hold))
+            await update_guest(guest, build, Hooks(hold=hold))
 
         asyncio.run(main())
         """)
@@ -487,48 +487,48 @@ def test_qemus_die_with_the_process_that_started_them(
         assert len(pids) == 2
         assert all(alive(pid) for pid in pids)
         os.kill(it.pid, signal.SIGKILL)
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + TIMEOUT_S
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < end, f"QEMU outlived its parent: {pids}"
         time.sleep(0.01)
 
 
-# -- staying away ----------------------------------------------------------------------------------
+# -- sleeping through the blackout -----------------------------------------------------------------
 
 
 class Beats:
-    """Guest memory by script: at each look the next beat and number of logged gaps."""
+    """Scripted guest memory: each read returns the next beat count and number of logged gaps."""
 
     def __init__(self, beats: list[int], gaps: list[int]) -> None:
-        self._beats, self._gaps, self.looks = beats, gaps, 0
+        self._beats, self._gaps, self.reads = beats, gaps, 0
 
     def beats(self) -> tuple[int, ...]:
-        self.looks += 1
-        return (self._beats[min(self.looks, len(self._beats)) - 1],)
+        self.reads += 1
+        return (self._beats[min(self.reads, len(self._beats)) - 1],)
 
     def gaps_logged(self, vcpu: int) -> int:
-        return self._gaps[min(self.looks, len(self._gaps)) - 1]
+        return self._gaps[min(self.reads, len(self._gaps)) - 1]
 
 
 @pytest.mark.parametrize(
-    ("beats", "gaps", "looks"),
+    ("beats", "gaps", "reads"),
     [
         pytest.param([1, 2, 3, 4, 5], [7, 7, 7, 8], 4, id="a-gap-was-logged"),
-        pytest.param([1, 2, 2, 2, 9], [7], 5, id="beats-stood-still-and-moved-again"),
+        pytest.param([1, 2, 2, 2, 9], [7], 5, id="beats-stopped-and-continued"),
     ],
 )
-def test_stays_away_until_the_guest_is_back(
-    beats: list[int], gaps: list[int], looks: int, monkeypatch: pytest.MonkeyPatch
+def test_sleeps_until_the_guest_beats_again(
+    beats: list[int], gaps: list[int], reads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpr_transfer, "AWAY_S", 60.0)  # a busy machine must not end it
+    monkeypatch.setattr(cpr_transfer, "BLACKOUT_SLEEP_S", 60.0)  # no timeout on a busy host
     memory = Beats(beats, gaps)
-    cpr_transfer.stay_away(memory, [7])  # type: ignore[arg-type]
-    assert memory.looks == looks
+    cpr_transfer.sleep_through_blackout(memory, [7])  # type: ignore[arg-type]
+    assert memory.reads == reads
 
 
-def test_does_not_stay_away_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A guest whose pause is shorter than a look, or that never pauses."""
-    monkeypatch.setattr(cpr_transfer, "AWAY_S", 0.01)
-    memory = Beats(list(range(3000)), [7] * 2999 + [8])  # it logs a gap, but long after that
-    cpr_transfer.stay_away(memory, [7])  # type: ignore[arg-type]
-    assert memory.looks <= 12  # a look each millisecond at the most
+def test_sleep_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a guest whose pause is shorter than the polling interval, or that never pauses."""
+    monkeypatch.setattr(cpr_transfer, "BLACKOUT_SLEEP_S", 0.01)
+    memory = Beats(list(range(3000)), [7] * 2999 + [8])  # it logs a gap, but much later
+    cpr_transfer.sleep_through_blackout(memory, [7])  # type: ignore[arg-type]
+    assert memory.reads <= 12  # at most one per millisecond
