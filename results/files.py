@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all."""
+"""Writing files atomically."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from results.errors import UsageError
 Content = bytes | str | Callable[[BinaryIO], object]
 
 
-def write_whole(
+def write_atomically(
     path: Path, content: Content, *, synced: bool = False, parents: bool = False
 ) -> Path:
-    """Put `content` at `path`, in place of what was there. Returns `path`.
+    """Write `content` to `path`, in place of what was there. Returns `path`.
 
-    It goes to a file beside it, which then takes its name: a reader sees the old file or all of
-    the new one, and a write that breaks off leaves the old one and nothing else. With `synced`
-    that holds for a power cut too. Text is `encoded`; a callable gets the open file. With `parents`
-    missing directories are made.
+    It is written to a temporary file in the same directory, which is then renamed: a reader sees
+    the old file or the complete new one, and an interrupted write leaves only the old one. With
+    `synced` that also holds for a power cut. Text is `encoded`; a callable is called with the open
+    file. With `parents` missing directories are created.
 
-    Raises UsageError when it cannot be written.
+    Raises UsageError when the file cannot be written.
     """
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
@@ -47,14 +47,17 @@ def write_whole(
 
 
 def encoded(content: bytes | str) -> bytes:
-    """Text as UTF-8; a lone surrogate, which has none, becomes a question mark."""
+    """Text as UTF-8; a lone surrogate, which has no encoding, becomes a question mark."""
     return content.encode("utf-8", "replace") if isinstance(content, str) else content
 
 
 def make_directory(path: Path, *, parents: bool = True) -> Path:
-    """Make a directory where there is none. Returns `path`; raises UsageError when it cannot be."""
+    """Create a directory unless it exists. Returns `path`; raises UsageError when it cannot."""
     try:
         path.mkdir(parents=parents, exist_ok=True)
+    except FileExistsError as error:
+        what = "is a link to nothing" if path.is_symlink() else "is not a directory"
+        raise UsageError(f"cannot create the directory {path}: it {what}") from error
     except OSError as error:
-        raise UsageError(f"cannot make {path}: {error.strerror or error}") from error
+        raise UsageError(f"cannot create {path}: {error.strerror or error}") from error
     return path

@@ -15,7 +15,7 @@ from reports.html.history_page import history_html
 from reports.terminal.history import history_page
 from reports.terminal.style import look_for, write
 from results.errors import UsageError
-from results.files import write_whole
+from results.files import write_atomically
 from results.summary.history import read_history
 
 from .stored import exit_code, stored
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
             )
     if args.output is not None:
         page = history_html(args.scenario, lines)
-        write_whole(args.output, page)
+        write_atomically(args.output, page)
     if args.json:
         print(json.dumps(history_document(args.scenario, lines)))
         return exit_code(store)

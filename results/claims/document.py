@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from results.errors import RecordInvalid
-from results.store.documents import Documents, equal, read_beside, write_beside
+from results.store.documents import Documents, equal, read_document, write_document
 from results.store.recordings import SESSION_PATTERN
 
 from .catalogue import Finding, Row, refuted, rows
@@ -63,7 +63,7 @@ def claims_path(directory: Path, session: str) -> Path:
 
 def write_claims(directory: Path, document: ClaimsDocument) -> Path:
     """Store a session's claims. Raises UsageError when they cannot be written."""
-    return write_beside(claims_path(directory, document.session), document)
+    return write_document(claims_path(directory, document.session), document)
 
 
 def read_claims(directory: Path, session: str) -> ClaimsDocument | None:
@@ -74,7 +74,7 @@ def read_claims(directory: Path, session: str) -> ClaimsDocument | None:
 
 
 def _read(path: Path) -> ClaimsDocument | None:
-    found = read_beside(path, ClaimsDocument, "document of claims", _MAX_BYTES)
+    found = read_document(path, ClaimsDocument, "document of claims", _MAX_BYTES)
     if found is None:
         return None
     if found.schema != SCHEMA:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from results.errors import RecordInvalid
 from results.records.scenario import Build, Session
-from results.store.documents import Documents, read_beside, write_beside
+from results.store.documents import Documents, read_document, write_document
 
 from .calibration import Calibration
 from .constant_offset import widest
@@ -119,7 +119,7 @@ def write_certificate(directory: Path, certificate: Certificate) -> Path:
     Raises UsageError when it cannot be written.
     """
     path = certificate_path(directory, certificate.host, certificate.kernel, certificate.identity)
-    return write_beside(path, certificate)
+    return write_document(path, certificate)
 
 
 def read_certificate(directory: Path, host: str, kernel: str, build: Build) -> Certificate | None:
@@ -148,7 +148,7 @@ def _read(directory: Path, host: str, kernel: str, name: str) -> Certificate | N
 
 
 def _read_file(path: Path) -> Certificate | None:
-    found = read_beside(path, Certificate, "certificate", _MAX_BYTES)
+    found = read_document(path, Certificate, "certificate", _MAX_BYTES)
     if found is not None and found.schema != SCHEMA:
         raise RecordInvalid(str(path), f"has schema {found.schema}; this pausebench reads {SCHEMA}")
     return found

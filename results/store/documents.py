@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from results.errors import RecordInvalid, UsageError
-from results.files import write_whole
+from results.files import write_atomically
 
 from .staging import StagedFiles
 
@@ -22,12 +22,12 @@ def encode_document(document: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=1)
 
 
-def write_beside(path: Path, document: object) -> Path:
+def write_document(path: Path, document: object) -> Path:
     """Write `document` to `path`, in place of an older one. Raises UsageError when it cannot."""
-    return write_whole(path, encode_document(document), synced=True, parents=True)
+    return write_atomically(path, encode_document(document), synced=True, parents=True)
 
 
-def read_beside(path: Path, kind: type[T], what: str, most_bytes: int) -> T | None:
+def read_document(path: Path, kind: type[T], what: str, most_bytes: int) -> T | None:
     """The document at `path`, None if there is no such file.
 
     `what` names it in errors. Raises RecordInvalid for a file that is not exactly of that kind.

@@ -20,7 +20,7 @@ from typing import TypeVar
 import msgspec
 
 from results.errors import RecordInvalid, UsageError
-from results.files import write_whole
+from results.files import write_atomically
 from results.records.recording import Recording
 from results.records.run import SCHEMA, Run
 from results.records.scenario import Session
@@ -164,7 +164,7 @@ def write_recording(directory: Path, recording: Recording) -> Path:
     path = raw_path(directory, recording.id)
     # Level 1: a transfer lasts some 100 ms, and level 9 halves the file again at 10 x the time.
     payload = gzip.compress(encode(recording, str(path)), compresslevel=1, mtime=0)
-    return write_whole(path, payload, parents=True)
+    return write_atomically(path, payload, parents=True)
 
 
 def sync(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 They are written to a directory of their own, DIR/staged/NAME, with the paths that they will have
 below DIR. The transaction that adds the rows also adds NAME to the table `staged`: from its commit
-on the files belong to the store, and whoever opens it next moves them into place where their writer
+on the files belong to the store, and whoever opens it next moves them into place if their writer
 was killed before it could. A directory without such a row was abandoned and is removed.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, insert, select
 
 from results.errors import UsageError
-from results.files import make_directory, write_whole
+from results.files import make_directory, write_atomically
 
 from .recordings import sync
 from .schema import STAGED
@@ -39,7 +39,7 @@ class StagedFiles:
 
     def add(self, path: str, content: bytes) -> None:
         """Stage a file for `path` below the store's directory. Raises UsageError."""
-        write_whole(self.directory / path, content, synced=True, parents=True)
+        write_atomically(self.directory / path, content, synced=True, parents=True)
         self.count += 1
 
     def commit(self, connection: Connection) -> None:

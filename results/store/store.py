@@ -123,7 +123,7 @@ class Store(StoreReader):
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A write transaction on the file that was opened: committed as a whole or not at all."""
+        """A write transaction on the file that was opened."""
         if self._identity_now() != self._identity:
             raise UsageError(
                 f"{self.file} was moved or removed while in use: what is measured is not stored"

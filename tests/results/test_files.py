@@ -1,4 +1,4 @@
-"""A file is whole or as it was, whatever breaks while it is written."""
+"""A file is complete or as it was, whatever fails while it is written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from results import files
 from results.errors import UsageError
-from results.files import make_directory, write_whole
+from results.files import make_directory, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -23,10 +23,10 @@ from results.files import make_directory, write_whole
     ids=["bytes", "text", "callable", "nothing"],
 )
 @pytest.mark.parametrize("synced", [False, True])
-def test_what_is_written_takes_the_place_of_what_was(tmp_path, content, written, synced):
+def test_a_file_is_replaced(tmp_path, content, written, synced):
     path = tmp_path / "file"
     path.write_bytes(b"old and longer")
-    assert write_whole(path, content, synced=synced) == path
+    assert write_atomically(path, content, synced=synced) == path
     assert path.read_bytes() == written
     assert list(tmp_path.iterdir()) == [path]
 
@@ -35,7 +35,7 @@ def test_what_is_written_takes_the_place_of_what_was(tmp_path, content, written,
     ("error", "raised"),
     [(OSError(28, os.strerror(28)), UsageError), (KeyboardInterrupt(), KeyboardInterrupt)],
 )
-def test_a_write_that_breaks_off_leaves_the_old_file_alone(tmp_path, error, raised):
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, error, raised):
     path = tmp_path / "report"
     path.write_text("old")
 
@@ -44,32 +44,35 @@ def test_a_write_that_breaks_off_leaves_the_old_file_alone(tmp_path, error, rais
         raise error
 
     with pytest.raises(raised) as caught:
-        write_whole(path, breaks)
+        write_atomically(path, breaks)
     if raised is UsageError:
         assert str(caught.value) == f"cannot write {path}: No space left on device"
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_it_is_on_disk_before_it_has_its_name(tmp_path):
+def test_a_synced_file_is_on_disk_before_it_is_renamed(tmp_path):
     path, named = tmp_path / "file", []
     with patch.object(files.os, "fsync", lambda _: named.append(path.exists())):
-        write_whole(path, b"a")
+        write_atomically(path, b"a")
         assert named == []
         path.unlink()
-        write_whole(path, b"a", synced=True)
+        write_atomically(path, b"a", synced=True)
     assert named == [False]
 
 
-def test_directories_are_made_where_they_may_be(tmp_path):
+def test_directories_are_created_on_request(tmp_path):
     path = tmp_path / "a" / "b" / "file"
     with pytest.raises(UsageError, match="cannot write"):
-        write_whole(path, b"")
-    assert write_whole(path, b"", parents=True).exists()
+        write_atomically(path, b"")
+    assert write_atomically(path, b"", parents=True).exists()
     deep = tmp_path / "c" / "d"
-    with pytest.raises(UsageError, match=f"cannot make {deep}: No such file"):
+    with pytest.raises(UsageError, match=f"cannot create {deep}: No such file"):
         make_directory(deep, parents=False)
     assert make_directory(deep).is_dir()
     assert make_directory(deep) == deep
-    with pytest.raises(UsageError, match="File exists"):
+    with pytest.raises(UsageError, match="it is not a directory"):
         make_directory(path)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(UsageError, match="it is a link to nothing"):
+        make_directory(tmp_path / "link")

@@ -1,4 +1,4 @@
-"""What the commands that read a store report of a damaged one, and how they end."""
+"""What commands report of a damaged store, and their exit status."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def test_a_lost_run_is_named_and_the_others_are_reported(store, capfdbinary):
     line = f"pausebench: {store / FILE_NAME} is damaged: lost 1 of 5 runs of session {LAST}"
     for words in (["report", "--format", "json", "-o", "-"], ["history", "anon", "--json"]):
         assert main([*words, "--store", str(store)]) == 3
-        said = capfdbinary.readouterr()
-        assert said.err.decode() == f"{line}\n"
+        output = capfdbinary.readouterr()
+        assert output.err.decode() == f"{line}\n"
     assert main(["report", "--format", "json", "-o", "-", "--store", str(store)]) == 3
     document = json.loads(capfdbinary.readouterr().out)
     assert [(cell["valid"], cell["failed"]) for cell in document["cells"]] == [(4, 0)]
@@ -84,9 +84,9 @@ def test_a_damaged_record_costs_the_run_its_details(store, capfdbinary):
     edit(store, "UPDATE records SET record = '{}' WHERE seq = 9")
     run = f"{LAST}.anon.b04.u01"
     assert main(["report", "--format", "json", "-o", "-", "--store", str(store)]) == 3
-    said = capfdbinary.readouterr()
-    assert f"lost all but the figures of 1 run of session {LAST}: {run}" in said.err.decode()
-    assert json.loads(said.out)["cells"][0]["valid"] == 5
+    output = capfdbinary.readouterr()
+    assert f"lost all but the figures of 1 run of session {LAST}: {run}" in output.err.decode()
+    assert json.loads(output.out)["cells"][0]["valid"] == 5
     assert main(["show", run, "--store", str(store)]) == 2
     assert "its record is damaged" in capfdbinary.readouterr().err.decode()
     assert main(["show", f"{LAST}.anon.b05.u01", "--store", str(store)]) == 0
@@ -95,9 +95,9 @@ def test_a_damaged_record_costs_the_run_its_details(store, capfdbinary):
 def test_damage_that_took_nothing_is_reported_without_a_failure(store, capfdbinary):
     edit(store, "UPDATE runs SET blackout_ns = 7 WHERE seq = 9")
     assert main(["report", "--format", "json", "-o", "-", "--store", str(store)]) == 0
-    said = capfdbinary.readouterr()
-    assert said.err.decode().endswith("is damaged, but everything in it was recovered\n")
-    assert json.loads(said.out)["cells"][0]["max_ns"] == 4_000_005
+    output = capfdbinary.readouterr()
+    assert output.err.decode().endswith("is damaged, but everything in it was recovered\n")
+    assert json.loads(output.out)["cells"][0]["max_ns"] == 4_000_005
 
 
 @pytest.mark.parametrize("session", ["../../x", "/etc/x", "<script>", "\x1b[2J"])
@@ -117,10 +117,10 @@ def test_a_malformed_session_id_is_one_line_and_writes_nothing(
         database.commit()
     before = sorted(store.parent.parent.glob("*"))
     assert main([*command.split(), "--store", str(store)]) == 2
-    said = capfdbinary.readouterr()
-    assert said.out == b""
-    assert said.err.decode().count("\n") == 1
-    assert f"malformed session id {session!r}" in said.err.decode()
+    output = capfdbinary.readouterr()
+    assert output.out == b""
+    assert output.err.decode().count("\n") == 1
+    assert f"malformed session id {session!r}" in output.err.decode()
     assert not (store / "reports").exists()
     assert sorted(store.parent.parent.glob("*")) == before
 
@@ -141,9 +141,9 @@ def test_random_damage_is_never_silent(tmp_path, content, capfdbinary, part):
         for session in (FIRST, LAST):
             words = ["report", session, "--format", "json", "-o", "-", "--store", str(tmp_path)]
             code = main(words)
-            said = capfdbinary.readouterr()
-            assert code in (0, 2, 3), (seed, said.err)
-            runs = json.loads(said.out)["cells"][0]["valid"] if said.out else 0
+            output = capfdbinary.readouterr()
+            assert code in (0, 2, 3), (seed, output.err)
+            runs = json.loads(output.out)["cells"][0]["valid"] if output.out else 0
             if runs < 5:
-                assert code, (seed, said.err)
-                assert str(tmp_path / FILE_NAME) in said.err.decode(), seed
+                assert code, (seed, output.err)
+                assert str(tmp_path / FILE_NAME) in output.err.decode(), seed

@@ -20,7 +20,7 @@ from results.instrument.certificates import (
 from results.instrument.overhead import TierBoot, observer_effect
 from results.instrument.shots import Shot
 from results.records.scenario import Build
-from results.store.documents import write_beside
+from results.store.documents import write_document
 
 BUILD = Build("system", "/usr/bin/qemu", "10.0.2", "abc123", "00ff", ("/usr/bin/qemu",))
 SHOTS = [
@@ -89,7 +89,7 @@ def test_another_build_has_none(tmp_path, certificate, other):
 def by_build_id(tmp_path, certificate, **changed):
     """As a version wrote it that named certificates by the build id alone."""
     former = replace(certificate, identity="", **changed)
-    write_beside(certificate_path(tmp_path, "box", "6.12", former.build_id), former)
+    write_document(certificate_path(tmp_path, "box", "6.12", former.build_id), former)
     return former
 
 

@@ -42,7 +42,7 @@ def add(make_recording) -> Callable[..., None]:
 
 @pytest.fixture
 def forge() -> Callable[..., None]:
-    """Changes a row behind the store's back; with a checksum that matches unless told otherwise."""
+    """Changes a row behind the store's back; unless `sound` is false, its checksum matches."""
 
     def forge(store, table, seq=1, *, sound=True, **values) -> None:
         with closing(sqlite3.connect(store.file)) as database:

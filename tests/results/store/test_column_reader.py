@@ -68,6 +68,17 @@ def test_parts_read_by_several_processes_are_merged(
             assert columns.vcpus[i].tolist() == [n if n % 4 > i else MISSING for n in range(1, 10)]
 
 
+@pytest.mark.parametrize("column", ["blackout_ns", "shares", "others_crc", "checksum"])
+def test_damage_that_another_process_finds_is_recovered(store, add, make_run, forge, column):
+    add(store, *(make_run(update=update) for update in range(1, 10)))
+    forge(store, "runs", 7, sound=False, **{column: 1})
+    with patch.object(column_reader, "_RUNS_FOR_WORKERS", 1):
+        columns = read_columns(store, [SESSION])
+    assert columns.numbers["update"].tolist() == list(range(1, 10))
+    assert columns.numbers["blackout_ns"].tolist() == [4_420_000] * 9
+    assert [damage.lost for damage in store.damages] == [False]
+
+
 def decoded(vcpus, shares):
     lines = [lists_text(*pair).encode() for pair in zip(vcpus, shares, strict=True)]
     return column_reader._decoded(lines)
@@ -81,7 +92,7 @@ def decoded(vcpus, shares):
         ['{"\\u0061":1}', '{"a b":2}', '{"ä":3}'],
     ],
 )
-def test_shares_are_read_as_json_is(texts):
+def test_shares_are_read_like_json(texts):
     found = column_reader._shares(decoded([None] * len(texts), texts))
     for i, text in enumerate(texts):
         known = {name: values[i] for name, values in found.items() if values[i] != MISSING}

@@ -51,7 +51,7 @@ def test_a_prefix_is_enough_when_it_is_unique(filled, make_run, add):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (SESSION, f"more than one run: {SESSION}.anon.b01.u01, {SESSION}.anon.b01.u02"),
         ("anon.b01.u03", f"close: {LATER}.anon.b01.u03"),
@@ -61,20 +61,20 @@ def test_a_prefix_is_enough_when_it_is_unique(filled, make_run, add):
         ("", "more than one run"),
     ],
 )
-def test_a_name_of_none_or_several_lists_candidates(filled, text, said):
+def test_a_name_of_none_or_several_lists_candidates(filled, text, message):
     with pytest.raises(UsageError) as caught:
         filled.resolve_run(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_an_empty_store_says_so(tmp_path, make_session):
+def test_an_empty_store_is_reported(tmp_path, make_session):
     with open_store(tmp_path) as opened:
         for call in (opened.latest_session_id, lambda: opened.resolve_run("worst")):
             with pytest.raises(UsageError, match="is empty"):
                 call()
         opened.add_session(make_session())
-        for text, said in (("last", "no run is stored"), ("worst", "no completed run")):
-            with pytest.raises(UsageError, match=said):
+        for text, message in (("last", "no run is stored"), ("worst", "no completed run")):
+            with pytest.raises(UsageError, match=message):
                 opened.resolve_run(text)
         opened.add_session(make_session(LATER))
         with pytest.raises(UsageError, match="more than one session"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sqlite3
 from contextlib import closing
 from dataclasses import fields, replace
@@ -13,6 +14,7 @@ import pytest
 from results.errors import RecordInvalid, UsageError
 from results.records.run import SCHEMA, Run
 from results.store import database
+from results.store.column_reader import read_columns
 from results.store.store import AaEntry, open_store
 
 SESSION = "20261123-221500-3f2a"
@@ -123,7 +125,7 @@ def test_aa_comparisons_are_found_by_time_and_kernel(store, make_session):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"schema": SCHEMA + 1}, "upgrade pausebench"),
         ({"id": "20261123-221500-3f2a.anon.b09.u09"}, "holds run"),
@@ -131,11 +133,11 @@ def test_aa_comparisons_are_found_by_time_and_kernel(store, make_session):
         ({"blackout_ns": "4 ms"}, "is not a valid Run"),
     ],
 )
-def test_a_forged_record_is_rejected(store, stored, forge, change, said):
+def test_a_forged_record_is_rejected(store, stored, forge, change, message):
     record = msgspec.json.decode(msgspec.json.encode(stored)) | change
     forge(store, "records", record=json.dumps(record))
     for call in (lambda: store.run(stored.id), store.runs):
-        with pytest.raises(RecordInvalid, match=said) as caught:
+        with pytest.raises(RecordInvalid, match=message) as caught:
             call()
         assert stored.id in str(caught.value)
 
@@ -190,3 +192,47 @@ def test_a_run_id_that_could_be_a_path_is_rejected(store, stored, forge, run_id)
         with pytest.raises((RecordInvalid, UsageError), match="malformed run id") as caught:
             call()
         assert "\x1b" not in str(caught.value)
+
+
+def _write_runs(path, sessions, runs):
+    with open_store(path) as opened:
+        for session in sessions:
+            opened.add_session(session)
+            for run, recording in runs[session.id]:
+                opened.add_run(run, recording)
+            opened.add_aa(session.id, AaEntry("host", "vcpus=2", 4, 7, "same"))
+            opened.finish_session(session.id, 1, 0)
+
+
+def test_a_store_that_is_being_written_is_never_taken_for_damaged(
+    tmp_path, make_session, make_run, make_recording
+):
+    sessions = [make_session(f"2026112{day}-221500-3f2a") for day in range(1, 6)]
+    runs = {
+        session.id: [
+            (run, make_recording(run))
+            for run in (make_run(update=n, session=session.id) for n in range(1, 21))
+        ]
+        for session in sessions
+    }
+    open_store(tmp_path).close()
+    writer = multiprocessing.get_context("fork").Process(
+        target=_write_runs, args=(tmp_path, sessions, runs)
+    )
+    writer.start()
+    seen = []
+    while True:
+        ended = not writer.is_alive()
+        with open_store(tmp_path, create=False) as opened:
+            ids = opened.session_ids()
+            counts = [len(opened.runs(session=session)) for session in ids]
+            assert len(read_columns(opened, ids)) >= sum(counts)
+            opened.aa("host")
+            assert opened.damages == ()
+            seen.append(sum(counts))
+        if ended:
+            break
+    assert writer.exitcode == 0
+    assert seen == sorted(seen)
+    assert seen[-1] == 100
+    assert len(set(seen)) > 3

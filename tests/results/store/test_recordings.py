@@ -87,7 +87,7 @@ def decoded(store, run):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda data: data[:-9], "truncated"),
         (lambda data: data[: len(data) // 2], "truncated"),
@@ -101,17 +101,17 @@ def decoded(store, run):
         (lambda data: gzip.compress(b'{"unknown":' + b"[" * 200_000), "is not a valid Recording"),
     ],
 )
-def test_a_damaged_recording_is_rejected_by_name(store, stored, damage, said):
+def test_a_damaged_recording_is_rejected_by_name(store, stored, damage, message):
     path = store.recording_path(stored.id)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(RecordInvalid, match=said) as caught:
+    with pytest.raises(RecordInvalid, match=message) as caught:
         store.recording(stored.id)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"schema": SCHEMA + 1}, "upgrade pausebench"),
         ({"schema": 0}, "reads 1 only"),
@@ -121,11 +121,11 @@ def test_a_damaged_recording_is_rejected_by_name(store, stored, damage, said):
         ({"id": "20261123-221500-3f2a.anon.b09.u09"}, "is the recording of"),
     ],
 )
-def test_a_recording_with_other_fields_is_rejected(store, stored, change, said):
+def test_a_recording_with_other_fields_is_rejected(store, stored, change, message):
     path = overwrite(
         store, stored, gzip.compress(json.dumps(decoded(store, stored) | change).encode())
     )
-    with pytest.raises(RecordInvalid, match=said) as caught:
+    with pytest.raises(RecordInvalid, match=message) as caught:
         store.recording(stored.id)
     assert path.name in str(caught.value)
 

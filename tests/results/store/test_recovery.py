@@ -96,16 +96,19 @@ def test_random_damage_never_loses_a_run_silently(sound, part):
             with open_store(path, create=False) as store:
                 found = runs_read(store)
                 entries = store.aa("host")
-                said = " ".join(damage.text for damage in store.damages if damage.lost)
+                report = " ".join(damage.text for damage in store.damages if damage.lost)
         except PausebenchError as error:
             if str(path / FILE_NAME) not in str(error):
                 raise
             continue
         for session in SESSIONS:
             if found.get(session) != 5:
-                assert session in said or "number of runs in it is unknown" in said, (seed, said)
+                assert session in report or "number of runs in it is unknown" in report, (
+                    seed,
+                    report,
+                )
         if len(entries) != len(SESSIONS):
-            assert "A/A" in said, (seed, said)
+            assert "A/A" in report, (seed, report)
 
 
 def edit(path, statement, *values):

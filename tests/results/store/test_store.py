@@ -113,7 +113,7 @@ def test_an_aa_comparison_needs_its_session(store):
 def test_nothing_is_added_to_a_store_that_is_gone(
     tmp_path, store, make_session, make_run, make_recording, how, replaced
 ):
-    """Its file is still open, so that SQLite would write into what nobody can find."""
+    """The file is still open: SQLite would go on writing to it, at a place without a name."""
     if how == "move":
         store.path.rename(tmp_path / "elsewhere")
     else:
