@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import patch
 
 import pytest
@@ -76,3 +80,72 @@ def test_directories_are_created_on_request(tmp_path):
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(UsageError, match="it is a link to nothing"):
         make_directory(tmp_path / "link")
+
+
+def test_a_pipe_is_written_to(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with ThreadPoolExecutor(1) as reader:
+        content = reader.submit(path.read_bytes)
+        write_atomically(path, b"report")
+        assert content.result(10) == b"report"
+    assert path.is_fifo()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes")
+def test_a_device_is_written_to(tmp_path):
+    """Root could replace /dev/null by a regular file."""
+    path = tmp_path / "null"
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    try:
+        write_atomically(path, b"report")
+    except UsageError:
+        pytest.skip("devices cannot be opened here (mounted nodev)")
+    assert path.is_char_device()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("pipe", [False, True])
+def test_standard_output_by_its_name_is_written_to(tmp_path, pipe):
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    program = (
+        "import sys; from pathlib import Path; from results.files import write_atomically\n"
+        "print('before', flush=True)\n"
+        "write_atomically(Path(sys.argv[1]), b'report\\n')\n"
+    )
+    argv = [sys.executable, "-c", program, str(tmp_path / "stdout")]
+    if pipe:
+        written = subprocess.run(argv, check=True, capture_output=True).stdout
+    else:
+        with (tmp_path / "out").open("wb") as out:
+            subprocess.run(argv, check=True, stdout=out)
+        written = (tmp_path / "out").read_bytes()
+    assert written == b"before\nreport\n"
+    assert (tmp_path / "stdout").is_symlink()
+
+
+def test_a_link_keeps_its_target(tmp_path):
+    (tmp_path / "reports").mkdir()
+    link = tmp_path / "latest"
+    link.symlink_to("reports/today")
+    for content in (b"first", b"second"):
+        assert write_atomically(link, content) == link
+        assert (tmp_path / "reports" / "today").read_bytes() == content
+    assert link.is_symlink()
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["today"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes links of other users")
+def test_a_link_of_another_user_is_not_followed(tmp_path):
+    victim, link = tmp_path / "victim", tmp_path / "report"
+    victim.write_bytes(b"precious")
+    link.symlink_to(victim)
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    write_atomically(link, b"report")
+    assert victim.read_bytes() == b"precious"
+    assert link.read_bytes() == b"report"
+
+
+def test_a_directory_is_not_replaced(tmp_path):
+    with pytest.raises(UsageError, match=f"cannot write {tmp_path}: Is a directory"):
+        write_atomically(tmp_path, b"report")
