@@ -43,6 +43,8 @@ class LabRequest:
     scenario_file: Path | None = None
 
 
+# Next to the lab's database, to be imported with its sessions.
+DOCUMENTS: tuple[Documents[Any], ...] = (certificates.DOCUMENTS, claims_document.DOCUMENTS)
 _FILE = "scenarios.toml"
 _SPARE_S = 40  # for what is running when the lab's own limit is reached
 _STARTED = time.monotonic()
@@ -110,6 +112,7 @@ def claims(
     for place in range(len(devices)):
         arguments += ["--device", recipe.address_of(place)]
     with _run_job(root, arguments, devices, limit_s, {}) as finished:
+        # Without its claims document, which would become the store's latest.
         session, _ = _import_session(finished, store, command, (certificates.DOCUMENTS,))
         document = read_claims(finished.store, session.id)
     if document is None:
@@ -167,7 +170,7 @@ def _import_session(
     finished: Finished,
     store: Store,
     command: Sequence[str],
-    documents: Sequence[Documents[Any]] = (certificates.DOCUMENTS, claims_document.DOCUMENTS),
+    documents: Sequence[Documents[Any]] = DOCUMENTS,
 ) -> tuple[Session, list[Run]]:
     if not (finished.store / "pausebench.sqlite").exists():
         words = finished.progress.strip().splitlines() or ["no output"]
