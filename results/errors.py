@@ -2,38 +2,38 @@
 
 PausebenchError
 ├── UsageError         the caller: a wrong name, number or file (exit 2)
-├── HostUnfit          the host's owner: something is missing or refused here (exit 4)
+├── HostUnfit          the host's administrator: something is missing or denied here (exit 4)
 ├── BuildUnfit         whoever supplies the QEMU build (exit 2)
-├── GuestLost          the run: QEMU died or stopped answering
-├── TransferRefused    the run: QEMU said no, or never said yes
-├── EventsLost         the run: a probe could not write every record
-└── RecordInvalid      whoever keeps the store: a record cannot be read (exit 2)
+├── GuestLost          fails the run: QEMU died or stopped answering
+├── TransferRefused    fails the run: QEMU rejected a command, or a wait timed out
+├── EventsLost         fails the run: a probe could not write every record
+└── RecordInvalid      the store's administrator: a record cannot be read (exit 2)
 """
 
 from __future__ import annotations
 
 
 class PausebenchError(Exception):
-    """Base of every error that a user may see.
+    """Base of every error that is shown to the user.
 
-    The message is one line that says what is wrong, where, and what to do.
+    The message is one line: what is wrong, where, and what to do about it.
     """
 
 
 class UsageError(PausebenchError):
-    """The request itself cannot be carried out: a name, a number, a file."""
+    """The request itself is invalid: a name, a number or a file."""
 
 
 class HostUnfit(PausebenchError):
-    """This host lacks what the measurement needs."""
+    """This host does not meet the requirements of the measurement."""
 
 
 class BuildUnfit(PausebenchError):
-    """A path that is no QEMU, or a QEMU without the feature."""
+    """A path that is not a QEMU binary, or a QEMU without the required feature."""
 
 
 class GuestLost(PausebenchError):
-    """A QEMU process ended or went silent while it was needed."""
+    """A QEMU process exited or stopped responding while it was needed."""
 
     def __init__(self, message: str, argv: tuple[str, ...] = (), log_tail: str = "") -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class GuestLost(PausebenchError):
 
 
 class TransferRefused(PausebenchError):
-    """QEMU refused a step of the transfer, or a bounded wait ended."""
+    """QEMU rejected a step of the transfer, or a wait timed out."""
 
     def __init__(self, message: str, sent: str = "", received: str = "") -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ class TransferRefused(PausebenchError):
 
 
 class EventsLost(PausebenchError):
-    """Records that a probe could not write; the run they belong to is invalid."""
+    """A probe could not write some of its records; their run is invalid."""
 
     def __init__(self, count: int) -> None:
         super().__init__(f"{count} probe records were lost; the run is not measured")

@@ -11,7 +11,7 @@ from bench.measurement.schedule import Trial
 from results.claims.catalogue import Finding, Found, pair_name
 from results.claims.guest_outcome import guest_outcome
 from results.errors import HostUnfit, PausebenchError
-from results.qemu.log import complaints, of_side
+from results.qemu.log import error_messages, of_side
 from results.records.run import Run
 from results.records.scenario import MIB, Build, Scenario
 from results.summary.run_line import figures
@@ -94,4 +94,4 @@ def _finding(
 
 
 def _last_errors(log: str) -> str:
-    return "; ".join(complaints(log)[-_ERRORS:])
+    return "; ".join(error_messages(log)[-_ERRORS:])

@@ -28,7 +28,7 @@ from results.claims.refusals import (
     release,
 )
 from results.errors import GuestLost, PausebenchError
-from results.qemu.log import last_words
+from results.qemu.log import last_message
 from results.records.recording import Process, Recording
 from results.records.scenario import MIB, Build
 from runners.builds.elf import read_elf
@@ -202,7 +202,7 @@ async def _incoming(attempts: Attempts, address: dict[str, object]) -> Answer:
     try:
         await new.connect(_START_S)
     except GuestLost as error:
-        answer = Answer(last_words(error.log_tail), "new QEMU, at its start")
+        answer = Answer(last_message(error.log_tail), "new QEMU, at its start")
         if new.alive():
             answer = Answer(f"{ACCEPTED}{error}", "nobody")
     finally:
@@ -238,7 +238,7 @@ async def _on_own_guest(
 
 def _never_started(attempts: Attempts, refusal: Refusal, error: GuestLost, why: str) -> Finding:
     """Old QEMU did not start with what it must refuse: QEMU's words, stored as a run."""
-    words = last_words(error.log_tail) or str(error)
+    words = last_message(error.log_tail) or str(error)
     old = Process(0, error.argv, (), "gone", error.log_tail)
     answer = Answer(words, "old QEMU, at its start")
     run = attempts.keep(refusal, time.time_ns(), old, answer)

@@ -18,7 +18,7 @@ from results.instrument.calibration import Calibration, calibrate
 from results.instrument.shots import KINDS, Kind, LostShot, Shot, inside, section_length
 from results.records.run import Run
 from results.records.scenario import Build, Scenario
-from results.timeline.phases import Marks
+from results.timeline.moments import Marks
 from runners.qemu.process import Qemu
 from runners.transfer.delay_proxy import DelayProxy
 

@@ -1,4 +1,4 @@
-"""Every ns of a blackout given to a phase, a thread and what that thread did: pure functions."""
+"""Attribution of every ns of a blackout to a phase, a thread and that thread's state: pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from itertools import pairwise
 from results.records.reasons import because
 from results.records.recording import Recording
 from results.records.scheduler import Attribution, Cause, Segment
-from results.timeline.phases import Marks, phase_owners
+from results.timeline.moments import Marks
+from results.timeline.order import check_marks
+from results.timeline.phases import phase_owners
 
 from .critical_path import Namer, Piece, time_lines, walk_back
 
@@ -20,9 +22,9 @@ OURSELVES = "pausebench itself"
 
 
 def attribute(recording: Recording, window: tuple[int, int], tid: int) -> Attribution | None:
-    """Causes of the blackout `window`, which ended as thread `tid` entered the guest.
+    """Causes of the blackout `window`, which ended when thread `tid` entered the guest.
 
-    None when the scheduler was not watched at all.
+    None if the scheduler was not traced at all.
     """
     scheduling = recording.scheduling
     if scheduling is None:
@@ -41,21 +43,22 @@ def attribute(recording: Recording, window: tuple[int, int], tid: int) -> Attrib
 def critical_path(recording: Recording, window: tuple[int, int], tid: int) -> tuple[Segment, ...]:
     """What the blackout waited for, in order of time and without a gap.
 
-    Empty when the scheduler was not watched.
+    Empty if the scheduler was not traced.
     """
     if recording.scheduling is None:
         return ()
-    marks = Marks(recording.events, recording.old.pid, recording.new.pid)
+    marks = check_marks(recording).trusted
     roles = thread_roles(recording, marks)
     lines = time_lines(recording.scheduling, window[1], _namer(recording, roles))
     pieces = walk_back(lines, tid, *window)
-    return cut(pieces, phase_owners(marks, recording.steps, window), roles)
+    owners = phase_owners(marks, recording.steps, recording.scenario.mode, window)
+    return cut(pieces, owners, roles)
 
 
 def cut(
     pieces: Iterable[Piece], owners: Sequence[tuple[int, int, str]], roles: dict[int, Role]
 ) -> tuple[Segment, ...]:
-    """Pieces of the path, cut where the phase changes."""
+    """The path split where the phase changes."""
     edges = sorted({start for start, _, _ in owners})
     phase_at = {start: phase for start, _, phase in owners}
     found = []
@@ -72,13 +75,13 @@ def cut(
 
 
 def summarise(segments: Iterable[Segment]) -> Attribution:
-    """Alike segments put together; the sum over all causes is that over all segments."""
-    alike: dict[tuple[str, ...], list[Segment]] = {}
+    """Equal segments merged; the causes add up to the same total as the segments."""
+    groups: dict[tuple[str, ...], list[Segment]] = {}
     for segment in segments:
         key = (segment.phase, segment.side, segment.thread, segment.state, segment.on)
-        alike.setdefault(key, []).append(segment)
+        groups.setdefault(key, []).append(segment)
     causes = []
-    for group in alike.values():
+    for group in groups.values():
         first = group[0]
         total = sum(segment.length_ns for segment in group)
         causes.append(
@@ -91,25 +94,25 @@ def summarise(segments: Iterable[Segment]) -> Attribution:
 
 
 def _most(group: Sequence[Segment]) -> str:
-    """By whom most of the time was taken."""
+    """The `by` that accounts for most of the time."""
     shares: dict[str, int] = {}
     for segment in group:
         shares[segment.by] = shares.get(segment.by, 0) + segment.length_ns
     return max(shares, key=lambda by: shares[by])
 
 
-# -- who is who --------------------------------------------------------------------------------
+# -- names of threads --------------------------------------------------------------------------
 
 
 def thread_roles(recording: Recording, marks: Marks) -> dict[int, Role]:
-    """Thread → its side and what it does, by names that are the same in every run."""
+    """Thread → its side and its role, by names that are the same in every run."""
     sides = {recording.old.pid: "old", recording.new.pid: "new"}
     roles: dict[int, Role] = {}
     assert recording.scheduling is not None
     names = {thread.pid: thread.name for thread in recording.scheduling.threads
              if thread.tid == thread.pid}  # fmt: skip
     for thread in recording.scheduling.threads:
-        # QEMU names its threads only with debug-threads=on; else all are called as the program.
+        # QEMU names its threads only with debug-threads=on; else all have the program's name.
         known = thread.name if thread.name != names.get(thread.pid) else "helper thread"
         roles[thread.tid] = (sides.get(thread.pid, ""), known)
     for begun in recording.scheduling.events:
@@ -127,7 +130,7 @@ def thread_roles(recording: Recording, marks: Marks) -> dict[int, Role]:
 
 
 def _namer(recording: Recording, roles: dict[int, Role]) -> Namer:
-    """How a thread is called in a text: by its role, or by its own name."""
+    """How a thread is displayed: by its role, or by its own name."""
     own = frozenset(recording.scheduling.own) if recording.scheduling else frozenset()
 
     def name(tid: int, called: str) -> str:

@@ -1,9 +1,9 @@
-"""What the end of the blackout waited for, walked back through wakings across both processes.
+"""The critical path of the blackout, found by following wakeups backwards across both processes.
 
-From the scheduler's events each thread's time line is made: on a CPU, runnable, blocked, stopped.
-The walk begins at the first guest entry and goes back in time. A thread that was blocked waited for
-the one that woke it: there the walk changes to that thread, and with a write to a socket to the
-other process. No moment is counted twice and none left out.
+A timeline of every thread is built from the scheduler's events: on a CPU, runnable, blocked,
+stopped. The walk starts at the first guest entry and goes back in time. A blocked thread waited for
+the thread that woke it, so the walk continues there; a write to a socket leads to the other
+process. No instant is counted twice or left out.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from results.records.scheduler import SchedulerEvent, Scheduling, State
 
 from .wait_reasons import STOPPED, can_wake, waits_for
 
-Namer = Callable[[int, str], str]  # thread, what the event calls it → how it is shown
+Namer = Callable[[int, str], str]  # thread, its name in the event → how it is displayed
 _GOOD_PART = 0.25
-BEFORE = "something that began before the watch"
+BEFORE = "something that began before the watch"  # stored, so the wording stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of the critical path; `tid` 0 where it cannot be told whose it is."""
+    """A part of the critical path; `tid` is 0 if the thread is unknown."""
 
     tid: int
     start_ns: int
@@ -47,12 +47,12 @@ class Piece:
 
 @dataclass(slots=True)
 class _Line:
-    """A thread's time line in the making; `state` None until its first event."""
+    """A thread's timeline under construction; `state` is None until its first event."""
 
     since_ns: int
     state: State | None = None
     left: SchedulerEvent | None = None  # how it left the CPU
-    raced: SchedulerEvent | None = None  # woken while it was still on its way off the CPU
+    raced: SchedulerEvent | None = None  # woken before it was switched out
     past: list[Stretch] = field(default_factory=list)
 
     def turn(
@@ -65,7 +65,7 @@ class _Line:
         by: str = "",
         waker: SchedulerEvent | None = None,
     ) -> None:
-        """End the state at `ns`, correcting it to `was`, and begin `state`."""
+        """End the current state at `ns`, corrected to `was` if given, and start `state`."""
         ended = was or self.state or "unknown"
         if ns > self.since_ns:
             self.past.append(Stretch(self.since_ns, ns, ended, on, by, self.left, waker))
@@ -73,7 +73,7 @@ class _Line:
 
 
 def time_lines(scheduling: Scheduling, end_ns: int, name: Namer) -> dict[int, list[Stretch]]:
-    """Thread → its states in order of time, from the beginning of the watch to `end_ns`."""
+    """Thread → its states in order of time, from the start of tracing to `end_ns`."""
     lines = {thread.tid: _Line(scheduling.since_ns) for thread in scheduling.threads}
     cpus: dict[int, _Cpu] = {}
     for event in scheduling.events:
@@ -100,7 +100,7 @@ def time_lines(scheduling: Scheduling, end_ns: int, name: Namer) -> dict[int, li
 
 @dataclass(slots=True)
 class _Cpu:
-    """Who had one CPU, since when."""
+    """Which threads ran on one CPU, and since when."""
 
     turns: list[tuple[int, int]] = field(default_factory=list)  # since, thread
     names: dict[int, str] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class _Cpu:
         self.turns.append((event.ns, event.other))
 
     def had_by(self, start_ns: int, end_ns: int, name: Namer) -> str:
-        """Who had it for most of that time, and who else for a good part of it."""
+        """Who ran on it for most of that time, and who else for at least a quarter of it."""
         shares: dict[str, int] = {}
         until = end_ns
         for since, tid in reversed(self.turns):
@@ -142,13 +142,13 @@ def _leave(line: _Line, event: SchedulerEvent) -> None:
 
 
 def _come(line: _Line, event: SchedulerEvent, cpu: _Cpu, name: Namer) -> None:
-    """Onto the CPU: before that it was runnable, whatever had been thought."""
+    """Switched in: until now it was runnable, even if its last known state is another."""
     waited = line.state in ("blocked", "stopped") and not line.raced
     was: State | None = None
     if line.state == "on-cpu":
         was = "unknown"
     elif line.state is None or line.raced:
-        # Not woken since the watch began, or woken before it was off the CPU: it waited for no one.
+        # Not woken since tracing started, or woken before it was switched out: it did not block.
         was = "runnable"
     on = waits_for(line.left) if waited and line.left is not None else ""
     by = "" if waited else cpu.had_by(line.since_ns, event.ns, name)
@@ -164,15 +164,15 @@ def _wake(line: _Line, event: SchedulerEvent, name: Namer) -> None:
         on = waits_for(line.left) if line.left else BEFORE
         by = name(event.tid, event.name)
         line.turn(event.ns, "runnable", was=was, on=on, by=by, waker=event)
-        line.left = line.raced = None  # it waits for a CPU now, and was not preempted
+        line.left = line.raced = None  # runnable by a wakeup, not by preemption
 
 
 def walk_back(
     lines: Mapping[int, Sequence[Stretch]], tid: int, start_ns: int, end_ns: int
 ) -> list[Piece]:
-    """The critical path from `start_ns` to `end_ns`, at which thread `tid` arrived, without a gap.
+    """The critical path from `start_ns` to `end_ns`, where it ends in thread `tid`.
 
-    Neighbouring pieces join at their ends and add up to the whole.
+    Adjacent pieces share their ends, so they add up to the complete interval.
     """
     path: list[Piece] = []
     now = end_ns
@@ -193,12 +193,12 @@ def walk_back(
 
 
 def _at(stretches: Sequence[Stretch], ns: int) -> Stretch | None:
-    """The stretch in which the moment just before `ns` lies."""
+    """The stretch that contains the instant just before `ns`."""
     return next((s for s in reversed(stretches) if s.start_ns < ns <= s.end_ns), None)
 
 
 def _waker_of(lines: Mapping[int, Sequence[Stretch]], stretch: Stretch, now: int) -> int | None:
-    """The thread that a blocked one waited for, when it is known and ran at that moment."""
+    """The thread that a blocked one waited for, if it is known and was running at `now`."""
     waker = stretch.waker
     if waker is None or stretch.state not in ("blocked", "stopped") or waker.tid not in lines:
         return None

@@ -14,7 +14,7 @@ Key = tuple[str, str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One cause, and what it took in the run of comparison (0 where it did not occur there)."""
+    """One cause, and its time in the run of comparison (0 if it did not occur there)."""
 
     cause: Cause
     usual_ns: int
@@ -26,32 +26,32 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The blackout of `run` by causes, beside `usual`, the median run of its session.
+    """The blackout of `run` by causes, compared with `usual`, the median run of its session.
 
-    `causes` are ordered by what they took more than usual, those without a counterpart included,
-    so their `more_ns` add up to the difference of the two blackouts. Without a comparison `usual`
-    is None and the order that of size.
+    `causes` are ordered by how much more time they took than usual and include those that occur in
+    one run only, so their `more_ns` add up to the difference of the two blackouts. Without a
+    comparison `usual` is None and they are ordered by time.
     """
 
     run: Run
     usual: Run | None
-    compared_with: int  # runs from which the median one was taken
+    compared_with: int  # runs of which `usual` is the median
     causes: tuple[Compared, ...]
 
     def in_state(self, state: State) -> tuple[int, int]:
-        """What one state took here, and in the run of comparison."""
+        """Time in one state in this run, and in the run of comparison."""
         here = [c for c in self.causes if c.cause.state == state]
         return sum(c.cause.ns for c in here), sum(c.usual_ns for c in here)
 
 
 def explain(run: Run, others: Iterable[Run]) -> Explanation:
-    """Compare `run`, which has an attribution, with the median of comparable runs in `others`."""
+    """Compare `run`, which must have an attribution, with the median of the comparable `others`."""
     assert run.attribution is not None
-    alike = sorted(
+    comparable = sorted(
         (other for other in others if _comparable(other, run)),
         key=lambda other: (other.blackout_ns or 0, other.id),
     )
-    usual = alike[(len(alike) - 1) // 2] if alike else None
+    usual = comparable[(len(comparable) - 1) // 2] if comparable else None
     here = {_key(cause): cause for cause in run.attribution.causes}
     there = {}
     if usual is not None and usual.attribution is not None:
@@ -59,11 +59,11 @@ def explain(run: Run, others: Iterable[Run]) -> Explanation:
     found = [Compared(c, there[k].ns if k in there else 0) for k, c in here.items()]
     found += [Compared(_absent(c), c.ns) for k, c in there.items() if k not in here]
     found.sort(key=lambda c: (-c.more_ns, -c.cause.ns))
-    return Explanation(run, usual, len(alike), tuple(found))
+    return Explanation(run, usual, len(comparable), tuple(found))
 
 
 def _comparable(other: Run, run: Run) -> bool:
-    """Another valid run of the same cell whose causes are known."""
+    """Whether `other` is another valid run of the same cell with known causes."""
     return (
         other.id != run.id
         and other.outcome == "completed"

@@ -1,7 +1,7 @@
-"""What a thread that left the CPU waits for, and whether another thread can have ended its wait.
+"""What a thread that was switched out waits for, and whether another thread could have woken it.
 
-Numbers of system calls are those of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl), ioctls those
-of uapi linux/kvm.h and linux/vfio.h.
+System call numbers are those of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl), ioctls those of
+uapi linux/kvm.h and linux/vfio.h.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OTHERS = {
 _SLEEPS = {35, 230}
 _EXITS = {60, 231}
 _SIGNALS = {62, 200, 234}
-# What can make a descriptor readable, writable or hung up: the other end, or its being closed.
+# Calls that can make a descriptor readable, writable or hung up: at the other end, or its close.
 _FEEDS = {1, 18, 20, 296, 44, 46, 307, 42, 43, 288, 3, 48, 33, 292, _IOCTL, *_EXITS, *_SIGNALS}
 
 _KVM_TYPE, _VFIO_TYPE = 0xAE, 0x3B
@@ -52,10 +52,10 @@ _VFIO = {0x71: "MAP_DMA", 0x72: "UNMAP_DMA", 0x75: "DMA map", 0x92: "IOAS_CHANGE
 
 
 def waits_for(event: SchedulerEvent) -> str:
-    """What the thread that left the CPU in `event` waits for."""
+    """What the thread that was switched out in `event` waits for."""
     call, (_, second) = event.call, event.args
     if call == NO_CALL:
-        return "a page fault"  # off the CPU without a system call, and not preempted
+        return "a page fault"  # blocked outside any system call
     if call == _IOCTL:
         return f"ioctl {_ioctl(second & 0xFFFFFFFF)}"
     if call in _POLLS:
@@ -63,7 +63,7 @@ def waits_for(event: SchedulerEvent) -> str:
     if call in _SOCKETS:
         return f"socket {_SOCKETS[call]}"
     if call in _FILES:
-        # Uninterruptible: the kernel waits for a device, not for another end.
+        # Uninterruptible: the kernel waits for a device, not for a peer.
         return f"{'disk' if event.state & _UNINTERRUPTIBLE else 'file'} {_FILES[call]}"
     return _MEMORY.get(call) or _OTHERS.get(call) or f"system call {call}"
 
@@ -78,11 +78,11 @@ def _ioctl(command: int) -> str:
 
 
 def can_wake(waiter: SchedulerEvent | None, waker: SchedulerEvent) -> bool:
-    """Whether the thread that was on the CPU as another was woken can have done it itself.
+    """Whether the thread that was running when another was woken can have woken it itself.
 
-    An interrupt wakes too, on the back of whoever runs; a thread that is in no fitting system call
-    is taken for such a one. `waiter` is how the woken thread had left the CPU, None where that was
-    before the watch began.
+    Interrupts wake threads too, in the context of whichever thread is running; a thread that is not
+    in a matching system call is assumed to be such a bystander. `waiter` is how the woken thread
+    was switched out, None if that was before tracing started.
     """
     if waker.kind == "fork":
         return True
@@ -97,5 +97,5 @@ def can_wake(waiter: SchedulerEvent | None, waker: SchedulerEvent) -> bool:
         return call in _FEEDS
     if waiter.call == _IOCTL:
         return call == _IOCTL or call in _MEMORY or call in _SIGNALS
-    # Memory maps and page faults wait for the lock on the process's map, which both of them take.
+    # Calls on memory maps and page faults wait for mmap_lock, which both take.
     return call in _MEMORY or call == _IOCTL

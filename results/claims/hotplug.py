@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from results.qemu.log import complaints, of_side
+from results.qemu.log import error_messages, of_side
 from results.records.hotplug import PluggedMemory, Plugging
 from results.records.run import CarriedFd, Run
 
@@ -119,7 +119,7 @@ def error_message(run: Run) -> str:
     if run.outcome == "completed":
         return ""
     for side in ("new", "old"):
-        found = complaints(of_side(run.log_tail, side))
+        found = error_messages(of_side(run.log_tail, side))
         if found:
             return found[0]
     return run.reason.partition(" [")[0]  # without our own advice

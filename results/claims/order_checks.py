@@ -7,7 +7,7 @@ from dataclasses import replace
 from results.records.evidence import Check
 from results.records.recording import Event, Recording
 from results.timeline.cpr_channel import MAP_SHARED
-from results.timeline.phases import Marks
+from results.timeline.moments import Marks
 
 from .descriptor_checks import nothing_mapped
 from .transfer_verdict import Transfer

@@ -15,7 +15,7 @@ from results.judgement.judge import judge
 from results.records.evidence import Check, CheckState
 from results.records.recording import Recording
 from results.records.run import Run
-from results.timeline.phases import Marks
+from results.timeline.moments import Marks
 
 from .catalogue import Finding, Found
 

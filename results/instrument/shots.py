@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from results.records.run import Run
-from results.timeline.phases import Marks
+from results.timeline.moments import Marks
 
 # How the pause is made; see probes.pause_injector and runners.transfer.delay_proxy.
 #   new     new QEMU is stopped by a signal when it is about to resume the vCPUs

@@ -1,4 +1,4 @@
-"""The blackout: how long each vCPU, and with them the VM, stood still by the host's clock."""
+"""The blackout: how long each vCPU, and thereby the VM, did not run, by the host's clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from results.records.reasons import Reason, because
 from results.records.recording import Recording, VcpuBracket
 from results.records.run import Span
 from results.records.scheduler import Attribution
-from results.timeline.phases import Marks, build_spans
+from results.timeline.moments import Marks
+from results.timeline.phases import build_spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,11 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Blackout:
-    """The VM's blackout, that of the vCPU that stood still the longest; ns.
+    """The VM's blackout, which is the longest blackout of any vCPU; ns.
 
-    `window` is its start and end on the host's clock. It and what follows it are None where a
-    vCPU's blackout is not known, as it might have been the longest; spans then have the shares of
-    the longest that is known.
+    `window` is its start and end on the host's clock. This and all later fields are None if some
+    vCPU's blackout is unknown, as it might be the longest; the spans then have the shares of the
+    longest known one.
     """
 
     vcpus_ns: tuple[int | None, ...]
@@ -57,7 +58,7 @@ class Blackout:
 def find_pauses(
     brackets: tuple[VcpuBracket, ...], vcpus: int
 ) -> tuple[tuple[Pause, ...], tuple[Reason, ...]]:
-    """Blackout of every vCPU, and a reason for each that is not there."""
+    """Blackout of every vCPU, and a reason for each that is unknown."""
     found: list[Pause] = []
     gone: list[Reason] = []
     for bracket in brackets:
@@ -76,13 +77,13 @@ def find_pauses(
 
 
 def find_blackout(recording: Recording, marks: Marks, pauses: Sequence[Pause]) -> Blackout:
-    """The VM's blackout, and how it is shared out among the phases."""
+    """The VM's blackout, and its distribution over the phases."""
     vcpus = recording.scenario.vcpus
     lengths = {pause.vcpu: pause.length_ns for pause in pauses}
     each = tuple(lengths.get(vcpu) for vcpu in range(vcpus))
     worst = max(pauses, key=lambda pause: pause.length_ns, default=None)
     window = (worst.start_ns, worst.end_ns) if worst else None
-    spans = build_spans(marks, recording.steps, window)
+    spans = build_spans(marks, recording.steps, recording.scenario.mode, window)
     if worst is None or window is None or len(pauses) < vcpus:
         return Blackout(each, spans)
     first_entry = min(pause.end_ns for pause in pauses)

@@ -1,9 +1,9 @@
-"""The guest after the blackout: it runs, but how fast, and until when.
+"""The brownout: how long the guest runs slower after the blackout.
 
 The payload counts its beats in a ring of short intervals of its own clock. The rate before the
-handover is the measure; the guest is back when its rate over a window of intervals is at 95 % of
-it. Why it is slow at first: second-level page tables and QEMU's own start empty, TCG has to
-translate anew.
+handover is the reference; the guest has recovered when its rate over a window of intervals is at
+95 % of it. It is slow at first because second-level page tables and those of new QEMU are empty,
+and TCG has to translate all code again.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from .guest_clock import GuestView
 RESTORED_SHARE = 0.95
 # A window of five intervals (some 2 ms): one interval alone is emptied by any interrupt.
 WINDOW = 5
-# Fewer windows than this before the handover are no measure of the guest's ordinary rate.
+# With fewer windows before the handover the guest's usual rate is unknown.
 LEAST_WINDOWS = 8
 _TICK_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Brownout:
-    """One vCPU's way back to its rate; durations in ns of the guest's clock, from the first beat.
+    """Recovery of one vCPU's rate; durations in ns of the guest's clock, from the first beat.
 
-    `length_ns` is None when the rate was not back within `watched_ns`. Its resolution is one
-    interval, `step_ns`. `beats_lost` counts until the rate was back, or until the look ended.
+    `length_ns` is None if the rate had not recovered within `watched_ns`. Its resolution is one
+    interval, `step_ns`. `beats_lost` counts until the recovery, or until the end of `watched_ns`.
     """
 
     length_ns: int | None
@@ -46,13 +46,13 @@ def interval_of(tick: int, shift: int) -> int:
 
 
 def follow(ring: Ring, last_tick: int, first_tick: int, tick_ns: float) -> Brownout | None:
-    """What a vCPU's ring says of the time after its gap (`last_tick` to `first_tick`).
+    """The brownout after a vCPU's gap (`last_tick` to `first_tick`), from its ring.
 
-    None when the ring does not reach far enough back, or nothing after the gap was seen.
+    None if the ring does not reach far enough back, or shows too little after the gap.
     """
     before, after = _sides(ring, last_tick, first_tick)
     started = next((i for i, count in enumerate(before) if count), len(before))
-    before = before[started:]  # a guest that has only just been booted
+    before = before[started:]  # empty where the guest has only just booted
     windows = [sum(before[i : i + WINDOW]) for i in range(0, len(before) - WINDOW + 1, WINDOW)]
     if len(windows) < LEAST_WINDOWS or len(after) < WINDOW or tick_ns <= 0:
         return None
@@ -69,7 +69,7 @@ def follow(ring: Ring, last_tick: int, first_tick: int, tick_ns: float) -> Brown
         ),
         None,
     )
-    # The interval of the first beat is a part of one; what follows begins at its end.
+    # The guest resumed within the interval of its first beat; `after` starts at that one's end.
     part = ((1 << ring.shift) - first_tick % (1 << ring.shift)) * tick_ns
     slow = after[: back if back is not None else len(after)]
     return Brownout(
@@ -82,20 +82,24 @@ def follow(ring: Ring, last_tick: int, first_tick: int, tick_ns: float) -> Brown
 
 
 def worst(found: Iterable[Brownout | None]) -> Brownout | None:
-    """The vCPU that took longest; one that was not back is longer than any that was."""
+    """The vCPU that took longest; one that did not recover ranks above all that did."""
     known = [b for b in found if b is not None]
     return max(
         known,
-        key=lambda b: (b.length_ns is None, b.length_ns or b.watched_ns, b.beats_lost),
+        key=lambda b: (
+            b.length_ns is None,
+            b.watched_ns if b.length_ns is None else b.length_ns,
+            b.beats_lost,
+        ),
         default=None,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Restoration:
-    """The slowest vCPU's way back, and the faults of all; None where a vCPU's is not known.
+    """Recovery of the slowest vCPU, and the faults of all; None if some vCPU's is unknown.
 
-    `brownout_ns` is None too where it was not back within `watched_ns`.
+    `brownout_ns` is also None if it did not recover within `watched_ns`.
     """
 
     brownout_ns: int | None = None
@@ -107,12 +111,12 @@ class Restoration:
 
 
 def restoration(recording: Recording, views: Mapping[int, GuestView | None]) -> Restoration:
-    """How the guest came back to its rate; `views` are its vCPUs' pauses as they lived them."""
+    """Recovery of the guest's rate; `views` are its vCPUs' pauses as the guest saw them."""
     found = []
     for beats in recording.beats:
         view = views.get(beats.index)
         if view is None or view.ticks is None or beats.ring is None:
-            return Restoration()  # one vCPU that is not known may be the slowest
+            return Restoration()  # the unknown vCPU may be the slowest
         found.append(follow(beats.ring, *view.ticks, recording.tick_ns))
     slowest = worst(found) if all(found) else None
     if slowest is None:
@@ -128,13 +132,13 @@ def restoration(recording: Recording, views: Mapping[int, GuestView | None]) -> 
 
 
 def _sum(values: Iterable[int | None]) -> int | None:
-    """Sum of values that are all known; None without any."""
+    """Sum of the values; None if there are none or one is unknown."""
     known = list(values)
     return sum(v for v in known if v is not None) if known and None not in known else None
 
 
 def _sides(ring: Ring, last_tick: int, first_tick: int) -> tuple[Sequence[int], Sequence[int]]:
-    """Counts of the whole intervals before the gap and after the one of its first beat."""
+    """Counts of the complete intervals before the gap, and after the one of the first beat."""
     turns = 1 << (_TICK_BITS - ring.shift)
 
     def place(tick: int) -> int:

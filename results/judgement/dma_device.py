@@ -1,11 +1,12 @@
-"""Whether a device that the payload drives went on through a transfer, and for how long it did not.
+"""Whether a device driven by the payload continued through a transfer, and its longest gap.
 
-The payload sends a number to the device and fetches it back, by DMA, for ever; the device raises
-an interrupt at the end of each. A number that comes back as another was lost or carried twice.
+The payload repeatedly writes a number to the device by DMA and reads it back; the device raises an
+interrupt after each operation. A number that comes back changed was lost or transferred twice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from statistics import median_low
 
@@ -15,21 +16,24 @@ from results.records.reasons import Figure, Reason, because
 from results.records.recording import Recording
 
 _WRAP = 1 << 32
+_COUNTERS = ("operations", "wrong", "interrupts", "silent", "surplus")
 
 
 def device_continuity(
     recording: Recording, blackout: tuple[int, int] | None
 ) -> DeviceContinuity | None:
-    """What became of the device; `blackout` is the VM's (start, end) on the host's clock."""
+    """How the device survived; `blackout` is the VM's (start, end) on the host's clock."""
     work = recording.device
     if work is None:
         return None
     since = recording.steps.get("migrate", 0)
-    times = sorted(e.ns for e in recording.events if e.mark == "interrupt" and e.ns >= since)
-    gaps = [later - earlier for earlier, later in pairwise(times)]
-    during = None
+    times = sorted(e.ns for e in recording.events if e.mark == "interrupt")
+    gaps = list(pairwise(times))
+    usual = [later - earlier for earlier, later in gaps if earlier >= since]
+    during = after = None
     if blackout is not None and recording.probed:
         during = sum(blackout[0] <= ns <= blackout[1] for ns in times)
+        after = sum(blackout[1] < ns for ns in times)
     return DeviceContinuity(
         address=work.address,
         operations=_grown(work, "operations"),
@@ -38,9 +42,12 @@ def device_continuity(
         silent=_grown(work, "silent"),
         surplus=_grown(work, "surplus"),
         faults=work.faults,
-        longest_gap_ns=max(gaps, default=None),
-        usual_gap_ns=median_low(gaps) if gaps else None,
-        troubles=tuple(trouble.text for trouble in _troubles(work)),
+        # The gap that was open when `migrate` was sent is part of the transfer.
+        longest_gap_ns=max((end - start for start, end in gaps if end >= since), default=None),
+        usual_gap_ns=median_low(usual) if usual else None,
+        troubles=tuple(
+            trouble.text for trouble in _troubles(work, stopped=bool(times) and after == 0)
+        ),
     )
 
 
@@ -48,11 +55,23 @@ def _grown(work: DeviceWork, name: str) -> int:
     return int(getattr(work.after, name) - getattr(work.before, name)) % _WRAP
 
 
-def _troubles(work: DeviceWork) -> list[Reason]:
-    """What must not be."""
-    found = []
+def _reset(work: DeviceWork) -> Iterator[Reason]:
+    """Counters that went back, from which nothing can be told."""
+    for counter in _COUNTERS:
+        before, after = getattr(work.before, counter), getattr(work.after, counter)
+        if _grown(work, counter) >= _WRAP // 2:
+            yield because(
+                "device-reset", device=work.address, counter=counter, before=before, after=after
+            )
+
+
+def _troubles(work: DeviceWork, *, stopped: bool) -> list[Reason]:
+    """`stopped`: there were interrupts of the device, but none after the blackout."""
     device = work.address
-    if not _grown(work, "operations"):
+    if reset := list(_reset(work)):
+        return reset
+    found = []
+    if stopped or not _grown(work, "operations"):
         found.append(because("device-idle", device=device))
     if wrong := _grown(work, "wrong"):
         seen, expected = work.after.wrong_seen, work.after.wrong_expected
@@ -67,12 +86,12 @@ def _troubles(work: DeviceWork) -> list[Reason]:
 
 
 def check_device(device: DeviceContinuity) -> Check:
-    """DMA goes on: a line of the proof."""
+    """The proof's check that DMA continues."""
     if device.troubles:
         return Check("device DMA", "broken", "; ".join(device.troubles))
     if device.faults is None:
         return check_line("missing", "device-log-hidden")
-    whole: dict[str, Figure] = {"operations": device.operations, "device": device.address}
+    done: dict[str, Figure] = {"operations": device.operations, "device": device.address}
     if device.surplus:
-        return check_line("held", "device-whole-surplus", **whole, surplus=device.surplus)
-    return check_line("held", "device-whole", **whole)
+        return check_line("held", "device-whole-surplus", **done, surplus=device.surplus)
+    return check_line("held", "device-whole", **done)

@@ -1,9 +1,9 @@
-"""What the guest saw of the pause, laid on the host's clock.
+"""What the guest saw of the pause, mapped to the host's clock.
 
-The payload stamps beats with its own TSC. Whether that clock runs through a handover or stands
-still with the guest depends on the host (KVM restores it by value, a nested KVM may not), so it is
-measured each time: the host samples (monotonic ns, tick of the last beat) before and after, and
-the shift between both mappings is what the guest's clock did not see.
+The payload timestamps beats with its own TSC. Whether that clock runs through a handover or stops
+with the guest depends on the host (KVM restores it by value, a nested KVM may not), so it is
+measured each time: the host samples (monotonic ns, tick of the last beat) before and after, and the
+shift between both mappings is the part of the pause that the guest's clock did not see.
 """
 
 from __future__ import annotations
@@ -18,35 +18,38 @@ Sample = tuple[int, int]  # host ns, tick
 Clock = Literal["runs", "freezes", "unknown"]
 
 # A shift below this is noise: a sample is late by up to one beat (25 µs where KVM emulates) and
-# 100 µs of reading. A clock that freezes is off by most of the blackout.
+# 100 µs of reading.
 STEP_NOISE_NS = 150_000
+# A clock that freezes stands still from the stop of the VM to its start: for most of a blackout, or
+# less where the first entry waits for a CPU (3.2 of 8.4 ms were seen on a busy host).
+_FROZEN_SHARE = 0.1
 _WRAP = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
 class GuestView:
-    """One vCPU's pause as the guest lived it. Times are host ns."""
+    """One vCPU's pause as the guest saw it. Times are host ns."""
 
     clock: Clock
     step_ns: int
     gap_ns: int
     last_beat_ns: int
     first_beat_ns: int
-    ticks: tuple[int, int] | None = (
-        None  # of the last and the first beat, where the guest kept them
-    )
+    # Of the last and the first beat; None if the guest did not log the gap.
+    ticks: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GuestPause:
-    """The VM's pause as its guest lived it, ns.
+    """The VM's pause as its guest saw it, ns.
 
-    None where no vCPU saw it, and, but for the clock, where not every one did. `handover_ns` is
-    from `migrate` to the last vCPU's first beat, `first_progress_ns` from the entry to it.
+    All fields are None if no vCPU saw it, and all but the clock's if some vCPU did not.
+    `handover_ns` is from `migrate` to the last vCPU's first beat; `first_progress_ns` is the
+    longest time of any vCPU from its first entry to its first beat.
     """
 
     clock: Clock = "unknown"
-    clock_step_ns: int | None = None  # what the guest's clock did not see
+    clock_step_ns: int | None = None  # part of the pause that the guest's clock did not see
     gap_ns: int | None = None
     vcpu_gaps_ns: tuple[int, ...] = ()
     first_progress_ns: int | None = None
@@ -54,15 +57,15 @@ class GuestPause:
 
 
 def tick_difference(later: int, earlier: int) -> int:
-    """Ticks from `earlier` to `later`, both 32-bit and wrapping, less than half a turn apart."""
+    """Ticks from `earlier` to `later`, both wrapping at 32 bits, less than half a wrap apart."""
     difference = (later - earlier) % _WRAP
     return difference - _WRAP if difference >= _WRAP // 2 else difference
 
 
 def best_sample(samples: Iterable[Sample], tick_ns: float, origin: Sample) -> Sample:
-    """The freshest sample: the one whose host time is least behind its tick.
+    """The freshest sample: the one with the least delay between its tick and its host time.
 
-    A reading can only be late, never early: the clock is read after the tick.
+    The delay is never negative, as the clock is read after the tick.
     """
 
     def lateness(sample: Sample) -> float:
@@ -72,9 +75,9 @@ def best_sample(samples: Iterable[Sample], tick_ns: float, origin: Sample) -> Sa
 
 
 def tick_rate(segments: Iterable[tuple[Sequence[Sample], Sequence[Sample]]]) -> float:
-    """Duration of one tick in ns, from stretches in which the guest ran undisturbed.
+    """Duration of one tick in ns, from intervals in which the guest ran undisturbed.
 
-    Each segment is the samples at its start and at its end. Returns 0.0 when nothing can be told.
+    Each segment is the samples at its start and at its end. Returns 0.0 if it is unknown.
     """
     host, ticks = 0, 0
     for first, last in segments:
@@ -96,14 +99,14 @@ def guest_views(
     tick_ns: float,
     brackets: Mapping[int, tuple[int, int]],
 ) -> dict[int, GuestView | None]:
-    """Find the pause among the gaps that the payload logged, for every vCPU.
+    """Find the pause of every vCPU among the gaps that the payload logged.
 
-    `brackets` are the blackouts that another witness saw (host ns) by vCPU; a gap must cover its
-    vCPU's, and a view is None when none does. Without a bracket the longest gap is taken. Empty
-    when the guest's clock cannot be laid on the host's at all.
+    `brackets` are the blackouts that another witness saw (host ns) by vCPU; a gap must cover that
+    of its vCPU, and the view is None if none does. Without a bracket the longest gap is taken.
+    Empty if the guest's clock cannot be mapped to the host's at all.
 
-    All vCPUs read one clock (QEMU restores one TSC for all), so their samples are pooled: a vCPU
-    that waits for a CPU while it is sampled would look late for milliseconds.
+    All vCPUs read one clock (QEMU restores one TSC for all), so their samples are pooled: those of
+    a vCPU that waits for a CPU while it is sampled are late by milliseconds.
     """
     old = [sample for b in beats for sample in b.before]
     new = [sample for b in beats for sample in b.after]
@@ -120,9 +123,8 @@ def guest_views(
 
     step = on_new_clock(before[1]) - before[0]
     clock = _kind(step, brackets)
-    if clock == "unknown":
-        return {}
-    # One clock for both ends when it runs through: the shift is only noise then, and is left out.
+    # One mapping for both ends if the clock runs through: the shift is only noise then. Else each
+    # end has the mapping of its own side, which is right whatever the clock did in between.
     end_clock = on_old_clock if clock == "runs" else on_new_clock
     views: dict[int, GuestView | None] = {}
     for vcpu in beats:
@@ -131,7 +133,7 @@ def guest_views(
         bracket = brackets.get(vcpu.index)
         chosen = _covering(gaps, bracket) if bracket else max(gaps, key=_length, default=None)
         if chosen is None and clock == "freezes" and bracket is not None:
-            # The guest's own clock saw less than the payload's threshold: the step is the gap.
+            # The guest's clock saw less than the payload's logging threshold: the step is the gap.
             chosen = (bracket[0], bracket[0] + step)
         views[vcpu.index] = (
             GuestView(clock, step, chosen[1] - chosen[0], *chosen, ticks.get(chosen))
@@ -147,7 +149,7 @@ def guest_pause(
     vcpus: int,
     migrate_ns: int | None,
 ) -> GuestPause:
-    """The VM's pause from those of its vCPUs; `brackets` as in `guest_views`."""
+    """The VM's pause from its vCPUs' pauses; `brackets` as in `guest_views`."""
     seen = {vcpu: view for vcpu, view in views.items() if view is not None}
     if not seen:
         return GuestPause()
@@ -169,11 +171,11 @@ def guest_pause(
 
 
 def _kind(step_ns: int, brackets: Mapping[int, tuple[int, int]]) -> Clock:
-    """Whether the guest's clock ran through the pause, by what it did not see of it."""
+    """Whether the guest's clock ran through the pause, by the part of it that it did not see."""
     if abs(step_ns) < STEP_NOISE_NS:
         return "runs"
     shortest = min((end - start for start, end in brackets.values()), default=2 * STEP_NOISE_NS)
-    return "freezes" if step_ns > shortest // 2 else "unknown"
+    return "freezes" if step_ns > _FROZEN_SHARE * shortest else "unknown"
 
 
 def _length(view: tuple[int, int]) -> int:

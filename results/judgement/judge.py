@@ -1,4 +1,4 @@
-"""From the evidence of one transfer to its judgement: a pure function, used live and in replay."""
+"""The judgement of one transfer from its evidence: a pure function, used live and in replay."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from results.records.recording import Recording
 from results.records.run import SCHEMA, CarriedFd, RamMap, Run, Witnesses
 from results.records.scenario import dimensions
 from results.timeline.cpr_channel import carried_descriptors, ram_maps
-from results.timeline.phases import Marks, sided_events
+from results.timeline.moments import Marks, transfer_events
+from results.timeline.order import CheckedMarks, check_marks
 from results.timeline.vfio_calls import vfio_calls
 
 from .blackout import Blackout, Pause, find_blackout, find_pauses
 from .brownout import Restoration, restoration
+from .consistency import inconsistencies
 from .dma_device import device_continuity
 from .guest_clock import GuestPause, GuestView, guest_pause, guest_views
 from .promises import broken_promises
 from .proof import judge_proof
+from .qmp_pause import qmp_pause
 from .streams import judge_stream
 from .validity import harm, incomplete, not_proven, stream_troubles, warnings
-from .witnesses import contradictions, testify
+from .witnesses import contradictions, odd_testimony, testify
 
 
 @dataclass(frozen=True, slots=True)
 class _Traced:
-    """What the probes' events tell."""
+    """Results of the probes' events."""
 
-    marks: Marks
+    marks: CheckedMarks
     fds: tuple[CarriedFd, ...]
     descriptor_doubts: tuple[Reason, ...]
     ram_maps: tuple[RamMap, ...]
@@ -41,20 +44,21 @@ class _Traced:
 
 @dataclass(frozen=True, slots=True)
 class _Standstill:
-    """How long the guest stood still, by everyone who can tell."""
+    """How long the guest did not run, by all witnesses."""
 
     pauses: tuple[Pause, ...]
-    gone: tuple[Reason, ...]  # for each vCPU's pause that is not known
+    gone: tuple[Reason, ...]  # for each vCPU whose pause is unknown
     blackout: Blackout
     views: Mapping[int, GuestView | None]
     guest: GuestPause
     restoration: Restoration
     witnesses: Witnesses
+    qmp_warnings: tuple[Reason, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Continuity:
-    """What went on through the transfer: the driven device, numbered streams, RAM and files."""
+    """What survived the transfer: the driven device, numbered streams, RAM and descriptors."""
 
     device: DeviceContinuity | None
     streams: tuple[Stream, ...]
@@ -64,11 +68,11 @@ class _Continuity:
 def judge(recording: Recording) -> Run:
     """Turn the evidence of one transfer into its record.
 
-    A run is `failed` when the transfer failed, when evidence is missing, when witnesses contradict
-    each other, or when the guest or its RAM was harmed; whatever could be measured is kept.
+    A run is `failed` if the transfer failed, evidence is missing, witnesses contradict each other,
+    or the guest or its RAM was harmed; everything that could be measured is kept.
     """
     traced = _traced(recording)
-    still = _standstill(recording, traced.marks)
+    still = _standstill(recording, traced.marks.trusted)
     went_on = _continuity(recording, still.blackout.window)
     disagreements = contradictions(
         recording, traced.marks, still.pauses, still.views, still.blackout, still.witnesses
@@ -78,7 +82,8 @@ def judge(recording: Recording) -> Run:
     if reasons:
         vfio = bool(recording.scenario.vfio)
         reasons += known_failure(joined(reasons), log, vfio=vfio)
-    doubts = warnings(recording, traced.marks, clock_read=bool(still.views))
+    doubts = warnings(recording, traced.marks.warnings, clock_read=bool(still.views))
+    doubts += [*odd_testimony(still.pauses, still.views), *still.qmp_warnings]
     blackout, guest, restored = still.blackout, still.guest, still.restoration
     return Run(
         schema=SCHEMA,
@@ -137,11 +142,12 @@ def judge(recording: Recording) -> Run:
 
 
 def _traced(recording: Recording) -> _Traced:
-    events, old_pid, new_pid = sided_events(recording)
-    marks = Marks(events, old_pid, new_pid)
+    events, old_pid, new_pid = transfer_events(recording)
+    checked = check_marks(recording)
     fds, doubts = carried_descriptors(events, old_pid, new_pid)
-    position = marks.stop_position() if promise(recording.scenario).descriptors else "unknown"
-    return _Traced(marks, fds, doubts, ram_maps(events, new_pid, fds), position)
+    carries = promise(recording.scenario).descriptors
+    position = checked.trusted.stop_position() if carries else "unknown"
+    return _Traced(checked, fds, doubts, ram_maps(events, new_pid, fds), position)
 
 
 def _standstill(recording: Recording, marks: Marks) -> _Standstill:
@@ -151,9 +157,10 @@ def _standstill(recording: Recording, marks: Marks) -> _Standstill:
     brackets = {pause.vcpu: (pause.start_ns, pause.end_ns) for pause in pauses}
     views = guest_views(recording.beats, recording.tick_ns, brackets)
     guest = guest_pause(views, brackets, vcpus, recording.steps.get("migrate"))
-    witnesses = testify(recording, marks, pauses, blackout, guest.gap_ns)
+    qmp = qmp_pause(recording, marks)
+    witnesses = testify(recording, marks, pauses, blackout, qmp.length_ns, guest.gap_ns)
     restored = restoration(recording, views)
-    return _Standstill(pauses, gone, blackout, views, guest, restored, witnesses)
+    return _Standstill(pauses, gone, blackout, views, guest, restored, witnesses, qmp.warnings)
 
 
 def _continuity(recording: Recording, blackout: tuple[int, int] | None) -> _Continuity:
@@ -163,7 +170,7 @@ def _continuity(recording: Recording, blackout: tuple[int, int] | None) -> _Cont
     streams = tuple(judge_stream(log, blackout, resumed) for log in logs)
     if recording.evidence is None:
         return _Continuity(device, streams, None)
-    calls = vfio_calls(recording.events, recording.old.pid, recording.new.pid)
+    calls = vfio_calls(*transfer_events(recording))
     proof = judge_proof(recording.evidence, recording.scenario, calls, device)
     return _Continuity(device, streams, proof)
 
@@ -175,11 +182,12 @@ def _reasons(
     went_on: _Continuity,
     disagreements: Iterable[Reason],
 ) -> tuple[Reason, ...]:
-    """Why the run is invalid, each reason once."""
+    """Why the run is invalid, without duplicates."""
     window = still.blackout.window
     pause_seen = still.guest.gap_ns is not None or window is not None
     found = harm(recording)
     if not recording.failure:
+        found += inconsistencies(recording, still.blackout.handover_ns)
         found += still.gone if recording.probed else ()
         found += broken_promises(recording, traced.fds, window)
         found += incomplete(recording, traced.fds, traced.descriptor_doubts, pause_seen=pause_seen)

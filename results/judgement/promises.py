@@ -1,4 +1,4 @@
-"""Whether an update did what its mode promises."""
+"""Whether an update kept the contract of its mode."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from results.records.scenario import Mode
 
 
 def old_must_end(mode: Mode) -> str:
-    """The state in which old QEMU ends: it is followed by its successor, or keeps its guest."""
+    """The final state of old QEMU in `mode`: replaced by execve, or postmigrate."""
     return "exec" if PROMISES[mode].one_process else "postmigrate"
 
 
 def broken_promises(
     recording: Recording, fds: Sequence[CarriedFd], blackout: tuple[int, int] | None
 ) -> list[Reason]:
-    """What shows that the update was none of its mode, so that it would be counted as another.
+    """How the update broke its mode's contract, so that it must not be counted as that mode.
 
-    `fds` are the descriptors that the cpr channel carried, `blackout` is the VM's (start, end).
+    `fds` are the descriptors passed over the cpr channel, `blackout` is the VM's (start, end).
     """
     mode = recording.scenario.mode
-    told = PROMISES[mode]
+    promise = PROMISES[mode]
     found = _wrong_process(recording)
-    if fds and not told.descriptors:
+    if fds and not promise.descriptors:
         found.append(because("descriptors-carried", mode=mode, descriptors=len(fds)))
     turned = any(q.data.get("status") == "postcopy-active" for q in recording.qmp)
     if mode == "postcopy" and not turned:
@@ -36,7 +36,7 @@ def broken_promises(
     if mode == "precopy-multifd" and not recording.migrate_info.get("ram-multifd-bytes"):
         found.append(because("no-multifd"))
     gone = recording.steps.get("old_gone")
-    if told.ram == "filed" and gone is None:
+    if promise.ram == "filed" and gone is None:
         found.append(because("old-not-gone", mode=mode))
     elif gone is not None and blackout is not None and blackout[1] < gone:
         found.append(because("ran-too-early", mode=mode))

@@ -1,7 +1,7 @@
-"""From evidence to the verdict on RAM, descriptors and pins: pure; live, replay, controls use it.
+"""The verdict on RAM, descriptors and pins: pure; used live, in replay and by the controls.
 
-A verdict is `held` when every check that this run needs held and every control was caught;
-`broken` when one check says so; `unproven` when evidence is missing or a control slipped through.
+A verdict is `held` if every check that applies to the run held and every control was caught,
+`broken` if any check is broken, and `unproven` if evidence is missing or a control was missed.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from .vfio import check_vfio
 VFIO_CONTROL = "VFIO pins let go"
 CONTROLS = ("private copy", "replaced page", "swapped descriptor", "pins let go")
 
-# A private copy would show as anonymous memory of new QEMU beyond what old QEMU has of its own;
-# half of what the guest touched lies well clear of both, and of what small guests' QEMUs differ by.
+# A private copy would show up as more anonymous memory in new QEMU than in old. The limit is half
+# of what the guest touched, but no less than the difference seen between QEMUs of small guests.
 _COPY_SHARE = 0.5
 _OWN_NOISE_BYTES = 8 * MIB
-# The kernel is moving some pages at any time; those are not mapped at that moment.
+# The kernel may be migrating some pages at any time; they are not mapped while it does.
 _ABSENT_SHARE = 0.05
 
 
 def needed_controls(scenario: Scenario) -> tuple[str, ...]:
-    """The controls that must be caught; a real device's pins take the stand-in's place."""
+    """The controls that must be caught; with a real device, its pins replace the pin holder's."""
     if not scenario.vfio:
         return CONTROLS
     return (*(name for name in CONTROLS if name != "pins let go"), VFIO_CONTROL)
@@ -55,8 +55,8 @@ def judge_proof(
 ) -> Proof:
     """The verdict over all checks that apply to `scenario`.
 
-    `calls` are those by which assigned devices were handed over, where probes could see them;
-    `device` is what became of one that the payload drives.
+    `calls` are those on the DMA mappings of assigned devices, if probes could see them; `device` is
+    how a device driven by the payload survived.
     """
     checks = [
         check_frames(
@@ -101,7 +101,7 @@ def _verdict(
     absent = [name for name in needed if name not in {c.name for c in controls}]
     if absent:
         return "unproven", because("control-lacking", controls=", ".join(absent)).text
-    # Events on pin paths add to the proof where a kernel has them; no kernel must.
+    # Not every kernel can trace pin functions; where they can be traced they add to the proof.
     missing = [c for c in checks if c.state == "missing" and c.name != "pin events"]
     if missing:
         return "unproven", _named(missing)
@@ -109,22 +109,22 @@ def _verdict(
 
 
 def _named(checks: Iterable[Check]) -> str:
-    """Checks as one text of sentences, each behind the name of its line."""
+    """Checks as one text of sentences, each prefixed with the name of its check."""
     return "; ".join(f"{check.name}: {check.text}" for check in checks)
 
 
 def moved_pages(accounts: Iterable[Accounts]) -> int:
-    """Pages that the host's kernel moved to other frames in the window, by its own count."""
+    """Pages that the host's kernel migrated to other frames in the window, by its own counter."""
     counts = [a.migrated for a in accounts if a.migrated is not None]
     return max(counts) - min(counts) if counts else 0
 
 
 def check_frames(frames: Frames, moved: int = 0) -> Check:
-    """Physical identity: the same page frames behind other virtual addresses.
+    """Physical identity: the same page frames at other virtual addresses.
 
-    `moved` is how many pages the kernel has moved meanwhile that nothing pinned: compaction may
-    take guest RAM to other frames in any process, and says nothing of the transfer. Pinned pages
-    cannot be moved, so pass 0 for them.
+    `moved` is how many unpinned pages the kernel migrated in the window: compaction may move the
+    RAM of any process, independently of the transfer. Pinned pages cannot be migrated, so pass 0
+    for them.
     """
     if frames.missing:
         return check_line("missing", "frames-hidden", why=frames.missing)
@@ -167,7 +167,7 @@ def _same_frames(frames: Frames) -> Check:
 
 
 def check_one_copy(accounts: Iterable[Accounts], scenario: Scenario) -> Check:
-    """No second copy: new QEMU has about as much anonymous memory of its own as old QEMU."""
+    """No second copy: new QEMU has about as much anonymous memory as old QEMU."""
     points = tuple(accounts)
     resumed = _at(points, "resumed")
     own = {
@@ -193,14 +193,14 @@ def check_one_copy(accounts: Iterable[Accounts], scenario: Scenario) -> Check:
 
 
 def _grown(before: Accounts | None, after: Accounts | None) -> int:
-    """How much more shared memory the host holds after than before; 0 where it is not told."""
+    """Growth of the host's shared memory; 0 if it is unknown."""
     if before is None or after is None:
         return 0
     return after.host.get("Shmem", 0) - before.host.get("Shmem", 0)
 
 
 def check_files(files: tuple[SameFile, ...]) -> Check:
-    """Every carried descriptor is the same open file in old and in new (kcmp)."""
+    """Every passed descriptor is the same open file in old and in new (kcmp)."""
     if not files:
         return check_line("missing", "no-descriptor")
     others = [f for f in files if f.same is False]
@@ -223,7 +223,7 @@ def check_files(files: tuple[SameFile, ...]) -> Check:
 
 
 def check_pins(accounts: Iterable[Accounts], pinned_bytes: int) -> Check:
-    """The holder's pins are accounted for at every point, and the host's total has not dropped."""
+    """The holder's pins are accounted for at every point, and the host's total did not drop."""
     points = tuple(accounts)
     held = {a.point: a.processes.get("holder", {}).get("VmPin") for a in points}
     if not held or None in held.values():
@@ -241,13 +241,13 @@ def check_pins(accounts: Iterable[Accounts], pinned_bytes: int) -> Check:
         return check_line("held", "pins-held-total-hidden", **said)
     moved = min(totals) - totals[0]
     if -moved * 4096 >= pinned_bytes:
-        # The holder's own account is whole: somebody else on this host let pages go.
+        # The holder's own account is complete: another process on this host unpinned pages.
         return check_line("missing", "pins-unquiet", pages=-moved)
     return check_line("held", "pins-held", **said, before=totals[0], after=totals[-1])
 
 
 def check_dma(writes: Iterable[Dma]) -> Check:
-    """What the stand-in device wrote into its pinned pages is what QEMU's mapping shows."""
+    """QEMU's mapping contains what the emulated device wrote into its pinned pages."""
     done = tuple(writes)
     if not done:
         return check_line("missing", "dma-none")
@@ -263,7 +263,7 @@ def check_dma(writes: Iterable[Dma]) -> Check:
 
 
 def check_locked(accounts: Iterable[Accounts], ram_bytes: int) -> Check:
-    """With mem-lock both processes lock all of guest RAM while both live."""
+    """With mem-lock each process locks all of guest RAM while it exists."""
     points = tuple(accounts)
     values = {
         (a.point, side): a.processes.get(side, {}).get("VmLck")
@@ -282,11 +282,13 @@ def check_locked(accounts: Iterable[Accounts], ram_bytes: int) -> Check:
 
 
 def check_pin_events(events: PinEvents) -> Check:
-    """No unpin, unmap or fresh pin by QEMU in the window, where the kernel lets us see them."""
+    """No unpin, unmap or new pin by QEMU in the window, as far as the kernel can trace them."""
     if events.missing:
         return check_line("missing", "pin-events-hidden", why=events.missing)
     if events.lost:
         return check_line("missing", "pin-events-lost", events=events.lost)
+    if not events.counts:
+        return check_line("missing", "pin-events-untraced")
     fired = {k: v for k, v in events.counts.items() if v}
     if fired:
         counts = ", ".join(f"{k} {v} times" for k, v in fired.items())

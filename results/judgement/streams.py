@@ -1,7 +1,7 @@
-"""Numbered streams of a guest's devices around a transfer: what was lost, repeated, how long apart.
+"""Numbered streams of a guest's devices around a transfer: losses, repetitions and gaps.
 
-The guest sends 1, 2, 3, … to each device; the host stamps every number as it arrives. A number
-that never arrives was lost; one that arrives twice, or after a higher one, was repeated or delayed.
+The guest sends 1, 2, 3, … to each device; the host timestamps every number as it arrives. A number
+that never arrives was lost; one that arrives twice or out of order was repeated or delayed.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from statistics import median_low
 from results.records.observations import Stream, StreamLog
 from results.records.reasons import Reason, because
 
-# What was on its way arrives while the vCPUs stand still already.
+# Numbers in flight still arrive after the vCPUs have stopped.
 TOLERANCE_NS = 1_000_000
-# Numbers that must arrive in new QEMU: fewer may have been on their way before.
+# Numbers that must arrive after the blackout: fewer may have been in flight before.
 LEAST_AFTER = 10
 
 
 def judge_stream(log: StreamLog, blackout: tuple[int, int] | None, resumed_ns: int) -> Stream:
-    """Judge one stream; `blackout` is the VM's (start, end), host ns, None where it is unknown.
+    """Judge one stream; `blackout` is the VM's (start, end) in host ns, None if unknown.
 
     `resumed_ns` is when the guest was known to run in new QEMU.
     """
@@ -60,9 +60,9 @@ def _usual(log: StreamLog) -> int | None:
 
 def _troubles(found: Stream, log: StreamLog, blackout: tuple[int, int] | None) -> list[Reason]:
     name = found.name
-    said = []
+    reasons = []
     if found.lost and found.first is not None and found.last is not None:
-        said.append(
+        reasons.append(
             because(
                 "stream-lost",
                 stream=name,
@@ -72,20 +72,22 @@ def _troubles(found: Stream, log: StreamLog, blackout: tuple[int, int] | None) -
             )
         )
     if found.repeated:
-        said.append(because("stream-repeated", stream=name, repeated=found.repeated))
+        reasons.append(because("stream-repeated", stream=name, repeated=found.repeated))
+    if any(later < earlier for (earlier, _), (later, _) in pairwise(log.arrivals)):
+        reasons.append(because("stream-disordered", stream=name))
     if log.wrong:
-        said.append(because("stream-wrong", stream=name, blocks=log.wrong))
+        reasons.append(because("stream-wrong", stream=name, blocks=log.wrong))
     if log.torn:
-        said.append(because("stream-torn", stream=name, bytes=log.torn))
+        reasons.append(because("stream-torn", stream=name, bytes=log.torn))
     if found.after < LEAST_AFTER:
-        said.append(because("stream-ended", stream=name, after=found.after))
+        reasons.append(because("stream-ended", stream=name, after=found.after))
     elif blackout is not None:
-        said += _too_short(found, blackout[1] - blackout[0])
-    return said
+        reasons += _too_short(found, blackout[1] - blackout[0])
+    return reasons
 
 
 def _too_short(found: Stream, blackout_ns: int) -> list[Reason]:
-    """Numbers that arrived while the guest stood still."""
+    """A reason if numbers arrived while the guest did not run."""
     gap = found.longest_gap_ns
     if gap is None:
         return [because("stream-gap-missing", stream=found.name, blackout_ns=blackout_ns)]

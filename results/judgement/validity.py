@@ -1,8 +1,8 @@
-"""What makes a run invalid, and what is only to be said of it: as reasons, in their order."""
+"""What makes a run invalid, and what is only a warning: as reasons, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from results.qemu.modes import promise
 from results.records.evidence import Proof
@@ -10,14 +10,13 @@ from results.records.observations import Stream, VcpuBeats
 from results.records.reasons import FAILED, PROOF_BROKEN, Reason, because, read_reason, read_reasons
 from results.records.recording import Recording
 from results.records.run import CarriedFd
-from results.timeline.marks import expected_marks
-from results.timeline.phases import Marks
 
+from .guest_clock import tick_difference
 from .promises import old_must_end
 
 
 def harm(recording: Recording) -> list[Reason]:
-    """The transfer failed, or the guest or its RAM did not come through it whole."""
+    """The transfer failed, or it harmed the guest or its RAM."""
     if recording.failure:
         return [because(FAILED, said=recording.failure)]
     found = []
@@ -28,18 +27,20 @@ def harm(recording: Recording) -> list[Reason]:
         found.append(because("old-not-ended", state=old or "unknown", expected=ends))
     if new != "running":
         found.append(because("new-not-running", state=new or "unknown"))
-    if recording.streams is None:  # which testify instead of the payload
+    if recording.streams is None:  # else the streams testify instead of the payload
         found += _harm_to_the_guest(recording)
     return found
 
 
 def _harm_to_the_guest(recording: Recording) -> list[Reason]:
     found = [reason for beats in recording.beats for reason in _harm_to_a_vcpu(beats)]
-    if len(recording.beats) != recording.scenario.vcpus:
+    if {beats.index for beats in recording.beats} != set(range(recording.scenario.vcpus)):
         found.append(because("beats-missing"))
     ram = recording.ram
     if ram is None:
         found.append(because("ram-unchecked"))
+    elif ram.pages <= 0:
+        found.append(because("ram-empty"))
     elif ram.bad_pages:
         found.append(
             because("ram-changed", bad=ram.bad_pages, pages=ram.pages, first=ram.first_bad)
@@ -49,8 +50,11 @@ def _harm_to_the_guest(recording: Recording) -> list[Reason]:
 
 def _harm_to_a_vcpu(beats: VcpuBeats) -> list[Reason]:
     found = []
-    if beats.beats_after == beats.beats_before:
+    before, after = beats.beats_before, beats.beats_after
+    if after == before:
         found.append(because("vcpu-still", vcpu=beats.index))
+    elif tick_difference(after, before) < 0:
+        found.append(because("vcpu-reset", vcpu=beats.index, before=before, after=after))
     if beats.pattern_errors:
         found.append(
             because(
@@ -70,9 +74,9 @@ def incomplete(
     *,
     pause_seen: bool,
 ) -> list[Reason]:
-    """Evidence that is not all there, so that what remains proves nothing.
+    """Missing evidence, without which the rest proves nothing.
 
-    `pause_seen` is whether any witness that needs no probes, or the probes, saw a pause.
+    `pause_seen` is whether the probes, or a witness that needs no probes, saw a pause.
     """
     if not recording.probed:
         return [] if pause_seen else [because("nothing-seen")]
@@ -86,7 +90,7 @@ def incomplete(
 
 
 def stream_troubles(recording: Recording, streams: Sequence[Stream]) -> list[Reason]:
-    """Of a guest that drives ordinary devices: what was lost on the way, or that nothing came."""
+    """What the streams of a guest that drives ordinary devices lost, or that there were none."""
     if recording.streams is None:
         return []
     if not recording.streams:
@@ -95,26 +99,17 @@ def stream_troubles(recording: Recording, streams: Sequence[Stream]) -> list[Rea
 
 
 def not_proven(proof: Proof | None) -> tuple[Reason, ...]:
-    """A broken proof fails its run; one that is merely unproven says so and does not."""
+    """A broken proof fails its run; one that is only unproven does not."""
     if proof is None or proof.verdict != "broken":
         return ()
     return read_reasons(PROOF_BROKEN + proof.reason)
 
 
-def warnings(recording: Recording, marks: Marks, *, clock_read: bool) -> list[Reason]:
-    """What makes phases or witnesses missing, and no number wrong."""
-    found = _silent_probes(recording, marks)
+def warnings(recording: Recording, of_marks: Iterable[Reason], *, clock_read: bool) -> list[Reason]:
+    """Missing phases or witnesses, which make no number wrong; `of_marks` are those of marks."""
+    found = list(of_marks)
+    if recording.probed and not recording.failure and recording.skipped:
+        found.append(because("probes-skipped", calls=recording.skipped))
     if recording.beats and not clock_read:
         found.append(because("clock-unread"))
-    return found
-
-
-def _silent_probes(recording: Recording, marks: Marks) -> list[Reason]:
-    """What did not fire although it was probed."""
-    if recording.failure or not recording.probed:
-        return []
-    expected = expected_marks(recording.scenario.mode)
-    found = [because("mark-silent", mark=name) for name in expected if not marks.fired(name)]
-    if recording.skipped:
-        found.append(because("probes-skipped", calls=recording.skipped))
     return found

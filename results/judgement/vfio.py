@@ -1,8 +1,8 @@
-"""Assigned devices in a transfer: how their DMA mappings changed hands, and what that proves.
+"""Assigned devices in a transfer: how their DMA mappings were handed over, and what that proves.
 
-With a type1 container old QEMU gives up the addresses of its mappings (UNMAP_DMA with the VADDR
-flag), new QEMU gives its own (MAP_DMA with it), and the pages stay pinned and mapped throughout.
-With iommufd new QEMU names itself the owner by one call (IOMMU_IOAS_CHANGE_PROCESS).
+With a type1 container old QEMU invalidates the addresses of its mappings (UNMAP_DMA with the VADDR
+flag), new QEMU sets its own (MAP_DMA with VADDR), and the pages stay pinned and mapped throughout.
+With iommufd new QEMU becomes the owner by one call (IOMMU_IOAS_CHANGE_PROCESS).
 Source: uapi linux/vfio.h and linux/iommufd.h.
 """
 
@@ -14,7 +14,7 @@ from results.records.evidence import Accounts, Check, Evidence, PinEvents, check
 from results.records.scenario import MIB, Scenario
 from results.timeline.vfio_calls import VfioCalls
 
-# What must be watched for its silence to mean anything, by the way of assigning.
+# Functions that must be traced for the absence of calls to prove anything, by kind of assignment.
 _NEEDED_PATHS = {
     "type1": ("vfio_unpin_pages_remote", "iommu_unmap"),
     "iommufd": ("batch_unpin", "iommu_unmap"),
@@ -22,7 +22,7 @@ _NEEDED_PATHS = {
 
 
 def check_vfio(evidence: Evidence, scenario: Scenario, calls: VfioCalls | None) -> list[Check]:
-    """The checks of a scenario with assigned devices, beside those of every transfer."""
+    """The additional checks of a scenario with assigned devices."""
     checks = [check_mappings(scenario, calls), check_paths(scenario, evidence.pin_events)]
     if scenario.vfio == "type1":
         checks.append(check_locked_moved(evidence.accounts, scenario.ram_bytes))
@@ -30,12 +30,12 @@ def check_vfio(evidence: Evidence, scenario: Scenario, calls: VfioCalls | None) 
 
 
 def check_mappings(scenario: Scenario, calls: VfioCalls | None) -> Check:
-    """DMA mappings changed hands by their addresses alone."""
+    """DMA mappings were handed over by changing only their addresses."""
     if calls is None or calls == VfioCalls():
         return check_line("missing", "mappings-unseen")
     if calls.mapped or calls.unmapped:
         return check_line("broken", "mappings-remade", unmapped=calls.unmapped, mapped=calls.mapped)
-    if calls.failed:  # which fails the transfer itself: nothing of it is proven or disproven
+    if calls.failed:  # this fails the transfer itself: nothing is proven or disproven
         return check_line("missing", "mappings-failed", failed=calls.failed)
     if scenario.vfio == "iommufd":
         if not calls.owners:
@@ -49,7 +49,7 @@ def check_mappings(scenario: Scenario, calls: VfioCalls | None) -> Check:
 
 
 def check_paths(scenario: Scenario, events: PinEvents | None) -> Check:
-    """The kernel's own functions that unpin and unmap were watched."""
+    """The kernel functions that unpin and unmap were traced."""
     needed = _NEEDED_PATHS[scenario.vfio]
     lacking = [path for path in needed if events is None or path not in events.counts]
     if lacking:
@@ -58,7 +58,7 @@ def check_paths(scenario: Scenario, events: PinEvents | None) -> Check:
 
 
 def check_locked_moved(points: Iterable[Accounts], ram_bytes: int) -> Check:
-    """The pages that type1 has locked are on new QEMU's account after, on old's before."""
+    """Pages locked by type1 are accounted to old QEMU before and to new QEMU after."""
     locked = {
         (a.point, side): a.processes[side].get("VmLck")
         for a in points

@@ -1,7 +1,7 @@
-"""What each update mode promises, so that a run can be held to it: a table, and nothing else.
+"""The contract of each update mode, as a table: what a run of it must and must not do.
 
-Sources: QEMU's docs/devel/migration/CPR.rst, postcopy.rst and mapped-ram.rst, and what real runs of
-QEMU 10.0 to 11.1 did.
+Sources: QEMU's docs/devel/migration/CPR.rst, postcopy.rst and mapped-ram.rst, and observed runs of
+QEMU 10.0 to 11.1.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What a mode does by its nature.
+    """The contract of one mode.
 
-    `needs` is the migration mode that a build must know, empty for those that every build has.
-    `ram`: it stays where it is, is streamed from old to new QEMU, or goes through a file.
-    `held`: both QEMUs are up, their vCPU threads known, before the guest stops.
-    `one_process`: old QEMU becomes new by execve. `descriptors` travel over the cpr channel.
-    `depends` says what the pause grows with.
+    `needs` is the migration mode that a build must support, empty if every build does. `ram`: it
+    stays in place, is streamed from old to new QEMU, or goes through a file. `held`: both QEMUs are
+    up and their vCPU threads known before the guest stops. `one_process`: old QEMU becomes new by
+    execve. `descriptors` are passed over the cpr channel. `depends` is what the pause grows with.
     """
 
     about: str
@@ -40,9 +39,9 @@ class Promise:
 
 PROMISES: dict[Mode, Promise] = {
     "cpr-transfer": Promise(
-        "new QEMU takes RAM and descriptors over from old by SCM_RIGHTS",
+        "new QEMU receives RAM and descriptors from old by SCM_RIGHTS",
         "cpr-transfer", "stays", True, False, True,
-        "device state; hardly on RAM, which stays",
+        "device state; hardly on RAM, which stays in place",
     ),
     "precopy": Promise(
         "RAM is copied over a unix socket while the guest runs",
@@ -50,47 +49,47 @@ PROMISES: dict[Mode, Promise] = {
         "how fast the guest writes: what is left when it stops (downtime-limit bounds it)",
     ),
     "precopy-multifd": Promise(
-        "like precopy, over four channels at once",
+        "like precopy, over four parallel channels",
         "", "streamed", True, False, False,
         "how fast the guest writes: what is left when it stops (downtime-limit bounds it)",
     ),
     "postcopy": Promise(
-        "the guest moves first, and fetches its RAM when it touches it",
+        "the guest moves first, and fetches each page when it accesses it",
         "", "streamed", True, False, False,
-        "device state; RAM is paid for later, by page faults of the running guest",
+        "device state; RAM costs time later, by page faults of the running guest",
     ),
     "cpr-reboot": Promise(
-        "old QEMU saves to a file and ends, then new QEMU starts and loads it",
+        "old QEMU saves to a file and exits, then new QEMU starts and loads it",
         "cpr-reboot", "filed", False, False, False,
         "RAM that is in use, written and read back, and the start of a QEMU",
     ),
     "cpr-exec": Promise(
-        "QEMU starts its successor in its own place by execve; descriptors stay open",
+        "QEMU replaces itself by execve; descriptors stay open",
         "cpr-exec", "stays", False, True, False,
-        "device state and the start of a QEMU; hardly on RAM, which stays",
+        "device state and the start of a QEMU; hardly on RAM, which stays in place",
     ),
     "snapshot": Promise(
-        "stop, save to a file, quit; a new QEMU restores it: what needs no CPR",
+        "stop, save to a file, quit; a new QEMU restores it: possible without CPR",
         "", "filed", False, False, False,
         "RAM that is in use, written and read back, and the start of a QEMU",
     ),
 }  # fmt: skip
 
-# How many times RAM is held at once, the file and the look at old QEMU's RAM among them.
+# How many copies of RAM exist at once, including the file and pausebench's mapping of old RAM.
 _COPIES: dict[Ram, int] = {"stays": 1, "streamed": 2, "filed": 3}
 
 
 def named(scenario: Scenario) -> Scenario:
-    """The scenario under a name that tells its mode: anon@precopy."""
+    """The scenario with its mode appended to its id: anon@precopy."""
     name = scenario.id.partition("@")[0]
     mode = scenario.mode
     return replace(scenario, id=name if mode == "cpr-transfer" else f"{name}@{mode}")
 
 
 def mode_of(dimensions: str) -> Mode:
-    """The mode that a run's dimensions tell; those of cpr-transfer do not name it."""
-    told = next((w[5:] for w in dimensions.split() if w.startswith("mode=")), "")
-    return next((mode for mode in MODES if mode == told), "cpr-transfer")
+    """The mode in a run's dimensions, which omit cpr-transfer."""
+    name = next((w[5:] for w in dimensions.split() if w.startswith("mode=")), "")
+    return next((mode for mode in MODES if mode == name), "cpr-transfer")
 
 
 def promise(scenario: Scenario) -> Promise:
@@ -98,43 +97,43 @@ def promise(scenario: Scenario) -> Promise:
 
 
 def ram_needed(scenario: Scenario) -> int:
-    """Bytes of memory that an update takes at its peak, for RAM alone."""
+    """Peak memory of an update in bytes, for guest RAM alone."""
     return scenario.ram_bytes * _COPIES[promise(scenario).ram]
 
 
 def lacks(build: Build, mode: Mode) -> str:
-    """Why `build` cannot update a guest by `mode`; empty when it can."""
+    """Why `build` cannot update a guest by `mode`; empty if it can."""
     needs = PROMISES[mode].needs
     if not needs or needs in build.cpr_modes:
         return ""
-    return f"QEMU {build.label} ({build.version}) has no {needs}: it knows " + ", ".join(
+    return f"QEMU {build.label} ({build.version}) has no {needs}: it supports " + ", ".join(
         m for m in MODES if not PROMISES[m].needs or PROMISES[m].needs in build.cpr_modes
     )
 
 
 def known_modes(*builds: Build) -> tuple[Mode, ...]:
-    """The modes that all of `builds` know."""
+    """The modes that all of `builds` support."""
     return tuple(mode for mode in MODES if not any(lacks(build, mode) for build in builds))
 
 
 def check_mode(scenario: Scenario) -> None:
-    """Refuse scenarios that a mode would break or that would say nothing. Raises UsageError."""
+    """Reject scenarios that a mode would break or cannot measure. Raises UsageError."""
     mode, where = scenario.mode, f"scenario {scenario.id}"
     if mode == "cpr-transfer":
         return
     if scenario.vfio:
-        raise UsageError(f"{where}: assigned devices come through cpr-transfer alone, not {mode}")
+        raise UsageError(f"{where}: assigned devices survive only cpr-transfer, not {mode}")
     if scenario.pinned:
-        raise UsageError(f"{where}: its pins and their proof are for cpr-transfer, not {mode}")
+        raise UsageError(f"{where}: pins can be proven only for cpr-transfer, not {mode}")
     if scenario.backend == "hugetlbfs" and promise(scenario).ram == "streamed":
         raise UsageError(
-            f"{where}: old and new QEMU would map one file at once, and {mode} copies RAM from one "
-            "to the other; use hugetlb-2m"
+            f"{where}: {mode} copies RAM between old and new QEMU, which would map the same file; "
+            "use hugetlb-2m"
         )
 
 
 def check_builds(scenarios: Iterable[Scenario], builds: Sequence[Build]) -> None:
-    """Refuse a mode that a build lacks, before anything starts. Raises UsageError."""
+    """Reject a mode that a build does not support, before anything starts. Raises UsageError."""
     for scenario in scenarios:
         for build in builds:
             if reason := lacks(build, scenario.mode):

@@ -1,4 +1,4 @@
-"""Records of what was looked at to prove that RAM, descriptors and pins came through."""
+"""Records of what was read to prove that RAM, descriptors and pins survived the transfer."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ Verdict = Literal["held", "broken", "unproven"]
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Page frames behind guest RAM, in old QEMU before and in new QEMU after.
+    """Page frames behind guest RAM, in old QEMU before and in new QEMU after the transfer.
 
-    A page is `unit_bytes` long; of a huge page the head is looked at. `differing` of `compared`
-    pages lie in another frame; `first` holds some as (page number, old frame, new frame).
+    A page is `unit_bytes` long; of a huge page the head is compared. `differing` of `compared`
+    pages lie in another frame; `first` lists the first few as (page number, old frame, new frame).
     """
 
     unit_bytes: int = 4096
-    pages: int = 0  # that the guest has touched
+    pages: int = 0  # touched by the guest
     compared: int = 0
-    absent: int = 0  # looked at, and not mapped in old or in new
+    absent: int = 0  # examined, but not mapped in old or in new
     differing: int = 0
     first: tuple[tuple[int, int, int], ...] = ()
     old_address: int = 0
     new_address: int = 0
     duration_ns: int = 0
-    missing: str = ""  # why frames could not be seen at all, and the fix
+    missing: str = ""  # why no frame could be read, and the fix
 
 
 @dataclass(frozen=True, slots=True)
 class SameFile:
-    """Whether a carried descriptor is one open file in both processes (kcmp)."""
+    """Whether a carried descriptor is the same open file in both processes (kcmp)."""
 
     name: str
     id: int
@@ -49,8 +49,8 @@ class SameFile:
 class Accounts:
     """Memory accounting at one point: per process (old, new, holder) and for the host, bytes.
 
-    `pins` is nr_foll_pin_acquired - nr_foll_pin_released of the whole host, in pages; `migrated`
-    counts the pages that the kernel has moved to other frames so far (compaction, NUMA).
+    `pins` is the host-wide nr_foll_pin_acquired - nr_foll_pin_released, in pages; `migrated` counts
+    the pages that the kernel has migrated to other frames so far (compaction, NUMA).
     """
 
     point: Point
@@ -62,7 +62,7 @@ class Accounts:
 
 @dataclass(frozen=True, slots=True)
 class Dma:
-    """One write by the stand-in device into a pinned page, and what QEMU's mapping showed."""
+    """One write by the emulated device into a pinned page, and what QEMU's mapping contained."""
 
     point: Point
     written: int
@@ -72,7 +72,7 @@ class Dma:
 
 @dataclass(frozen=True, slots=True)
 class PinEvents:
-    """Calls of pin and unpin paths between `migrate` and old QEMU's exit, by function."""
+    """Calls of pin and unpin functions between `migrate` and old QEMU's exit, by function."""
 
     tier: str  # kprobes, tracepoints or none
     counts: dict[str, int] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class PinEvents:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A check made to fail on purpose: was it caught, and by what."""
+    """A fault injected on purpose: whether a check caught it, and which one."""
 
     name: str
     caught: bool
@@ -91,7 +91,7 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that one transfer's proof rests on."""
+    """All evidence that the proof of one transfer is based on."""
 
     frames: Frames
     files: tuple[SameFile, ...] = ()
@@ -99,7 +99,7 @@ class Evidence:
     dma: tuple[Dma, ...] = ()
     pin_events: PinEvents | None = None
     pinned_bytes: int = 0  # 0: nothing is pinned
-    pins_missing: str = ""  # why nothing could be pinned that should have been, and the fix
+    pins_missing: str = ""  # why pages that should be pinned could not be, and the fix
     controls: tuple[Control, ...] = ()
     duration_ns: int = 0
 
@@ -114,7 +114,7 @@ class Check:
 
 
 def check_line(state: CheckState, code: str, **figures: Figure) -> Check:
-    """A check in the words of its kind, which knows the line of the proof that it belongs to."""
+    """A check with the sentence of its kind, which also names the check."""
     return Check(KINDS[code].check, state, because(code, **figures).text)
 
 

@@ -1,4 +1,4 @@
-"""What a host lets us measure: the kinds of probes that load, and its needs one by one."""
+"""What can be measured on a host: the kinds of probes that load, and each requirement's state."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class ProbeSupport:
-    """Each kind of probe: empty when a program was loaded and attached, else why not.
+    """Each kind of probe: empty when a program was loaded and attached, else the error.
 
     `headers` is the kernel release of the headers that programs are compiled against, followed by
-    ` (stand-in)` when the running kernel is another one; empty when there are none.
+    ` (stand-in)` when the running kernel is another one; empty without headers.
     `bcc_version` is empty when bcc cannot be imported.
     """
 
@@ -26,11 +26,11 @@ class ProbeSupport:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing the measurement needs of a host.
+    """One requirement of the measurement.
 
-    `ok`: it is there. `limited`: it is not, or not wholly, and less can be told or with less
-    certainty. `missing`: without it nothing can be measured. `consequence` and `fix` are empty
-    when it is ok; `fix` may be empty where there is none.
+    `ok`: it is met. `limited`: it is not met, or only partly, and results are fewer or less
+    certain. `missing`: without it nothing can be measured. `consequence` and `fix` are empty when
+    it is ok; `fix` is also empty where no fix is known.
     """
 
     name: str
@@ -41,5 +41,5 @@ class Need:
 
 
 def measurable(needs: Iterable[Need]) -> bool:
-    """Whether anything can be measured on a host with these needs."""
+    """Whether anything can be measured on a host in this state."""
     return all(need.state != "missing" for need in needs)

@@ -1,4 +1,4 @@
-"""What was plugged into a guest before its update, and what came of it afterwards."""
+"""What was hotplugged into a guest before its update, and its state afterwards."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PluggedMemory:
-    """One plugged memory backend, before and after a transfer, in pages of 4 KiB.
+    """One hotplugged memory backend, before and after a transfer, in pages of 4 KiB.
 
-    `address` is where the guest sees it, None where it does not. Of `pages` that were filled,
-    `kept` held the same bytes after the transfer, at that address, and `same_frames` lay in the
-    same page frame. `found` says what was there instead.
+    `address` is its guest-physical address, None if it is not mapped. Of the `pages` that were
+    filled, `kept` had the same contents at that address after the transfer, and `same_frames` were
+    in the same page frame. `found` describes what was there instead.
     """
 
     name: str
@@ -24,13 +24,13 @@ class PluggedMemory:
 
 @dataclass(frozen=True, slots=True)
 class Plugging:
-    """What was plugged around one transfer, and how the guest was after it.
+    """What was hotplugged around one transfer, and the guest's state after it.
 
-    `plugged`, `unplugged` and `started` name the devices in the order of the events: plugged into
-    old QEMU and taken away again, and those that new QEMU was started with. Descriptors are told
-    as `NAME ID`: what old QEMU kept while all was plugged and what it kept at the transfer (by
-    its log of saves and deletes), which of these were closed by then, and what new QEMU looked
-    up and found or did not find, which it opened afresh.
+    `plugged` and `unplugged` name the devices added to and removed from old QEMU, in order;
+    `started` those on new QEMU's command line. Descriptors are given as `NAME ID`: `kept_before` is
+    what old QEMU had saved while all devices were plugged and `kept` what it had saved at the
+    transfer (from its log of saves and deletes); `stale` of these were closed by then. `asked` is
+    what new QEMU looked up, `afresh` what of it was not found and was opened anew.
     """
 
     plugged: tuple[str, ...]
@@ -42,7 +42,7 @@ class Plugging:
     asked: tuple[str, ...] = ()
     afresh: tuple[str, ...] = ()
     memory: tuple[PluggedMemory, ...] = ()
-    connections: int | None = None  # to the chardev's peer, by both QEMUs; None without one
-    old_state: str = ""  # of old QEMU after a transfer that failed
-    beats: bool = False  # the guest beats at the end, in whichever QEMU it is
-    revived: bool | None = None  # `cont` brought it back to life in old QEMU; None: not needed
+    connections: int | None = None  # to the chardev's peer, by both QEMUs; None without a chardev
+    old_state: str = ""  # of old QEMU after a failed transfer
+    beats: bool = False  # the guest beats at the end, in either QEMU
+    revived: bool | None = None  # `cont` resumed it in old QEMU; None: not needed

@@ -1,4 +1,4 @@
-"""What was seen of a guest, its devices and its host around one transfer.
+"""Observations of a guest, its devices and its host around one transfer.
 
 Units as in results.records.run.
 """
@@ -12,7 +12,7 @@ from .reasons import SENTENCES
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A stretch without a beat, as the guest's own clock saw it (payload ticks)."""
+    """An interval without a beat, by the guest's own clock (payload ticks)."""
 
     start_tick: int
     end_tick: int
@@ -20,7 +20,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """Beats of one vCPU in successive intervals of 2**shift ticks, from interval `first` on.
+    """Beats of one vCPU in successive intervals of 2**shift ticks, starting at interval `first`.
 
     Intervals are numbered by the guest's clock and wrap with it; the last one is complete.
     """
@@ -32,10 +32,11 @@ class Ring:
 
 @dataclass(frozen=True, slots=True)
 class VcpuBeats:
-    """What the payload left in guest RAM for one vCPU.
+    """The payload's records in guest RAM for one vCPU.
 
     `before` and `after` are samples (host ns, guest tick) of the last beat, the freshest of many
-    reads; `gaps` are those that began after the last `before` sample. Ticks are unwrapped.
+    reads; `gaps` are those that began after the last `before` sample. Ticks are raw: 32 bits that
+    wrap.
     """
 
     index: int
@@ -44,7 +45,7 @@ class VcpuBeats:
     gaps: tuple[Gap, ...]
     beats_before: int
     beats_after: int
-    gaps_overflowed: bool = False  # older gaps than the log holds are gone
+    gaps_overflowed: bool = False  # the log wrapped, so the oldest gaps are lost
     pattern_errors: int = 0
     first_error: str = ""
     ring: Ring | None = None
@@ -52,10 +53,10 @@ class VcpuBeats:
 
 @dataclass(frozen=True, slots=True)
 class ObservedGap:
-    """A stretch in which the observer saw no beat of a vCPU (host ns).
+    """An interval in which the observer saw no beat of a vCPU (host ns).
 
     The last beat came at most `last_reach_ns` before `last_ns`, the next one at most
-    `first_reach_ns` before `first_ns`: how far the observer's reads lay apart there.
+    `first_reach_ns` before `first_ns`: the distance between the observer's reads there.
     """
 
     vcpu: int
@@ -70,17 +71,17 @@ class ObservedGap:
 
     @property
     def reach_ns(self) -> int:
-        """How far the true length may lie from `length_ns`, to either side."""
+        """How much the true length may differ from `length_ns`, in either direction."""
         return max(self.last_reach_ns, self.first_reach_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceCounts:
-    """What the payload has counted of the device that it drives by DMA.
+    """The payload's counters of the device that it drives by DMA.
 
-    A number goes to the device by one operation and back by the next; `wrong` came back as
-    another. `silent` operations ended without an interrupt, `surplus` interrupts came while one
-    was on its way.
+    One operation writes a number to the device and the next reads it back; `wrong` numbers came
+    back changed. `silent` operations completed without an interrupt, `surplus` interrupts were
+    unexpected.
     """
 
     operations: int
@@ -95,11 +96,11 @@ class DeviceCounts:
 
 @dataclass(frozen=True, slots=True)
 class DeviceWork:
-    """A driven device around one transfer: the payload's counts, and the host's.
+    """A driven device around one transfer: the payload's counters and the host's.
 
-    `interrupts_before` and `interrupts_after` are the host's own count of the device's interrupts
+    `interrupts_before` and `interrupts_after` are the host's count of the device's interrupts
     (/proc/interrupts), read together with the payload's. `faults` are IOMMU faults that the kernel
-    logged in between; None where its log cannot be read.
+    logged in between; None if its log cannot be read.
     """
 
     address: str
@@ -112,7 +113,7 @@ class DeviceWork:
 
 @dataclass(frozen=True, slots=True)
 class RamCheck:
-    """Guest RAM compared byte by byte with what was written, through new QEMU's descriptor."""
+    """Guest RAM compared byte by byte with the expected pattern, through the shared file."""
 
     pages: int
     bytes: int
@@ -123,10 +124,10 @@ class RamCheck:
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
-    """Old QEMU and its guest after a transfer that was refused or given up.
+    """Old QEMU and its guest after a transfer that was refused or abandoned.
 
-    `beats_before` and `beats_after` are counts per vCPU at two looks after it; `migration` is the
-    status of query-migrate, empty where it tells none.
+    `beats_before` and `beats_after` are counts per vCPU from two readings after it; `migration` is
+    the status from query-migrate, empty if it reports none.
     """
 
     said_by: str  # who refused: `old, asked to migrate`, `new, at its start`, ...
@@ -134,17 +135,17 @@ class Aftermath:
     migration: str = ""
     beats_before: tuple[int, ...] = ()
     beats_after: tuple[int, ...] = ()
-    pattern_errors: int = 0  # words that the guest itself found changed
+    pattern_errors: int = 0  # changed words, as counted by the guest
     ram: RamCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """Load and CPU use around one run (psutil), from its start to old QEMU's end.
+    """Load and CPU use around one run (psutil), from its start to old QEMU's exit.
 
-    `foreign_ns` is CPU time (of all CPUs together) that neither QEMU nor pausebench used: other
-    programs and the kernel's own threads. `waiting_ns` is time in which some task waited for a CPU
-    (/proc/pressure/cpu). None where it was not looked at or the kernel does not tell.
+    `foreign_ns` is CPU time (of all CPUs together) used by neither QEMU nor pausebench, but by
+    other programs and kernel threads. `waiting_ns` is the time in which some task waited for a CPU
+    (/proc/pressure/cpu). None if it was not read or the kernel does not report it.
     """
 
     load1: float = 0.0
@@ -159,10 +160,10 @@ class HostState:
 
 @dataclass(frozen=True, slots=True)
 class DeviceContinuity:
-    """How a device that the payload drives came through: what was lost, and its longest gap.
+    """How a device driven by the payload survived: what was lost, and its longest gap.
 
-    `operations` ended between the look before and the look after; `during` of them while no vCPU
-    ran, by the host's count of interrupts. `longest_gap_ns` is the longest time between two
+    `operations` completed between the readings before and after; `during` of them within the VM
+    blackout, by the host's count of interrupts. `longest_gap_ns` is the longest time between two
     interrupts of the device around the transfer, `usual_gap_ns` their median.
     """
 
@@ -180,9 +181,9 @@ class DeviceContinuity:
 
 @dataclass(frozen=True, slots=True)
 class StreamLog:
-    """Arrivals (host ns, number) in their order; `wrong` blocks came back as others to the guest.
+    """Arrivals (host ns, number) in order; `wrong` blocks were returned changed to the guest.
 
-    `torn` bytes of a line were cut off when a connection ended.
+    `torn` is the number of bytes of an incomplete line left when a connection ended.
     """
 
     name: str
@@ -193,10 +194,10 @@ class StreamLog:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What became of one stream: numbers `first` to `last`, and its longest gap in arrivals.
+    """How one stream survived: numbers `first` to `last`, and the longest gap between arrivals.
 
-    `after` numbers arrived once the guest ran in new QEMU. `longest_gap_ns` is that around the
-    blackout, where it is known, else the longest of all; `usual_gap_ns` the median.
+    `after` numbers arrived once the guest ran in new QEMU. `longest_gap_ns` is the longest around
+    the blackout if that is known, else the longest of all; `usual_gap_ns` is the median.
     """
 
     name: str

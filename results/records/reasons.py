@@ -1,7 +1,7 @@
-"""Reasons: what is said of a run as a code with its figures, and as the sentence that tells it.
+"""Reasons: statements about a run, each a code with figures and the sentence made from them.
 
-Records hold sentences. What one says is read back from its words by the table of kinds, so that a
-sentence may be told in other words later and still say the same.
+Records store sentences. The table of kinds turns a sentence back into its code and figures, so that
+a reworded sentence still compares equal to the stored one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .reason_kinds import KINDS, Kind
 Figure = int | str
 Key = tuple[str, dict[str, Figure]]
 
-# Metadata of a record's field that holds sentences: a text of several, or a tuple of them.
+# Metadata of a record's field that holds sentences: several joined in one text, or a tuple of them.
 SENTENCES = {"sentences": True}
 
 OTHER, FAILED, KNOWN_FAILURE = "other", "transfer-failed", "known-failure"
@@ -26,14 +26,14 @@ _BETWEEN = "; "
 PROOF_BROKEN = "proof broken: "
 
 _INTEGERS = {"d": r"-?(?:0|[1-9][0-9]*)", "#x": r"-?0x[0-9a-f]+"}
-_WITHIN = rf"(?:(?!{_BETWEEN}).)*?"  # a text that is whole in one piece
+_WITHIN = rf"(?:(?!{_BETWEEN}).)*?"  # text without a separator
 _ANYTHING = r".*?"
 _KNOWN_AT_END = re.compile(r"(.*) (\[[a-z0-9-]+: .*\])", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One thing that is said of a run: `code` is a kind of results.records.reason_kinds."""
+    """One statement about a run: `code` is a kind of results.records.reason_kinds."""
 
     code: str
     figures: dict[str, Figure]
@@ -41,37 +41,37 @@ class Reason:
 
     @property
     def key(self) -> Key:
-        """What it says, whatever its words; words that no kind has are their own key."""
-        kind = KINDS.get(self.code)  # None: of a newer version
+        """Code and figures, independent of the wording; unknown sentences are their own key."""
+        kind = KINDS.get(self.code)  # None: written by a newer version
         free = kind is not None and not _own_letters(kind.template)
         return (OTHER, {"text": self.text}) if free else (self.code, self.figures)
 
 
 def because(code: str, /, **figures: Figure) -> Reason:
-    """A reason in the words of its kind; figures by the names in the kind's template."""
+    """A reason with the sentence of its kind; figures are named as in the kind's template."""
     kind = KINDS[code]
     said = {name: value for name, value in figures.items() if name not in kind.gloss}
     return Reason(code, said, kind.template.format(**figures))
 
 
 def joined(reasons: Iterable[Reason]) -> str:
-    """All of them as one text, what is known of the failure behind the others."""
-    told = list(reasons)
-    text = _BETWEEN.join(reason.text for reason in told if reason.code != KNOWN_FAILURE)
-    return " ".join([text, *(reason.text for reason in told if reason.code == KNOWN_FAILURE)])
+    """All of them as one text, the known failure last."""
+    given = list(reasons)
+    text = _BETWEEN.join(reason.text for reason in given if reason.code != KNOWN_FAILURE)
+    return " ".join([text, *(reason.text for reason in given if reason.code == KNOWN_FAILURE)])
 
 
 # -- reading ------------------------------------------------------------------------------------
 
 
 def read_reason(text: str) -> Reason:
-    """What one sentence says, by its words now or before; code `other` where no kind has them."""
+    """The reason that a sentence of this or an earlier version states; `other` if unknown."""
     found = _recognised(text)
     return found[1] if found is not None else because(OTHER, text=text)
 
 
 def read_reasons(text: str) -> tuple[Reason, ...]:
-    """What a text of several sentences says, each as `read_reason`: the inverse of `joined`."""
+    """The reasons in a text of several sentences, each as by `read_reason`: inverts `joined`."""
     if not text:
         return ()
     found = _KNOWN_AT_END.fullmatch(text)
@@ -81,14 +81,14 @@ def read_reasons(text: str) -> tuple[Reason, ...]:
 
 
 def key_of(text: str) -> tuple[Key, ...]:
-    """What a text of one sentence or several says, whatever its words."""
+    """Keys of the reasons in a text of one or more sentences, independent of the wording."""
     return tuple(reason.key for reason in read_reasons(text))
 
 
 def _read_pieces(pieces: list[str]) -> tuple[Reason, ...]:
-    """The reading of all pieces in which most letters are a kind's own.
+    """The parse of all pieces in which the most letters belong to templates.
 
-    A sentence may hold what stands between sentences, so it may be several pieces long.
+    A sentence may contain the separator of sentences, so it may span several pieces.
     """
     best: list[tuple[int, int, tuple[Reason, ...]]] = [(0, 0, ())]  # of the last 0, 1, … pieces
     for start in reversed(range(len(pieces))):
@@ -104,16 +104,16 @@ def _read_pieces(pieces: list[str]) -> tuple[Reason, ...]:
 
 
 def _other_before(piece: str, rest: tuple[Reason, ...]) -> tuple[Reason, ...]:
-    """A piece that no kind has, joined to those behind it that none has either."""
+    """An unknown piece, merged with the unknown pieces that follow it."""
     if rest and rest[0].code == OTHER:
         return (because(OTHER, text=_BETWEEN.join((piece, rest[0].text))), *rest[1:])
     return (because(OTHER, text=piece), *rest)
 
 
 def _recognised(text: str) -> tuple[int, Reason] | None:
-    """The kind that `text` is a sentence of, with how many of its letters are the kind's own.
+    """The reason that `text` states, with how many of its letters belong to the template.
 
-    A line of the proof may stand behind its name, and behind what a broken proof begins with.
+    A sentence of the proof may follow the name of its check, and the prefix of a broken proof.
     """
     best: tuple[int, Reason] | None = None
     for code, kind in KINDS.items():
@@ -156,7 +156,7 @@ def _figures(template: str, kind: Kind, found: Mapping[str, str]) -> dict[str, F
 
 
 def says_the_same(one: Any, other: Any) -> bool:
-    """Whether two values of records are equal, whatever the words of the sentences in them."""
+    """Whether two values of records are equal, ignoring the wording of sentences in them."""
     if type(one) is not type(other):
         return bool(one == other)
     if isinstance(one, Reason):
@@ -169,7 +169,7 @@ def says_the_same(one: Any, other: Any) -> bool:
 
 
 def same_field(about: Field[Any], one: Any, other: Any) -> bool:
-    """Whether one field of two records of a kind says the same."""
+    """Whether one field of two records of the same type is equal, ignoring wording."""
     mine, theirs = getattr(one, about.name), getattr(other, about.name)
     if about.metadata != SENTENCES:
         return says_the_same(mine, theirs)

@@ -1,4 +1,4 @@
-"""The raw evidence of one transfer, enough to judge it again without QEMU, root or bcc."""
+"""The raw evidence of one transfer, complete enough to judge it again without QEMU, root or bcc."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class VcpuBracket:
-    """Kernel's view of one vCPU; None where nothing was seen.
+    """The kernel's view of one vCPU; None where nothing was seen.
 
     `run` comes from the KVM_RUN ioctl (kvm) or cpu_exec (tcg); `entry` from the tracepoints
     kvm:kvm_exit and kvm:kvm_entry where they fire.
@@ -54,15 +54,15 @@ class VcpuBracket:
     run_first_entry_ns: int | None
     entry_last_exit_ns: int | None = None
     entry_first_entry_ns: int | None = None
-    # Of the new QEMU's thread, until the end of the look after the handover: page faults that the
-    # host served for it, and faults of the guest (tracepoint kvm:kvm_page_fault, where it fires).
+    # Of new QEMU's thread, until the last reading after the handover: page faults that the host
+    # handled for it, and faults of the guest (tracepoint kvm:kvm_page_fault, where it fires).
     host_faults: int | None = None
     guest_faults: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class QmpStamp:
-    """A QMP event or command answer: when the controller saw it, and QEMU's wall-clock label."""
+    """A QMP event: when the controller received it, and QEMU's wall-clock timestamp."""
 
     ns: int
     side: Side
@@ -97,26 +97,27 @@ class Recording:
     new_build: str
     old: Process
     new: Process
-    steps: dict[str, int]  # controller's own stamps: migrate, hold, migrate_incoming, done
+    # The controller's own timestamps: migrate, monitor, migrate_incoming, completed, old_gone, done
+    steps: dict[str, int]
     events: tuple[Event, ...] = ()
     brackets: tuple[VcpuBracket, ...] = ()
     lost: int = 0
-    skipped: int = 0  # calls of probes beside QEMU's marks that the kernel left out
-    probed: bool = True  # False: nothing was traced, only the guest and QMP witnesses exist
+    skipped: int = 0  # calls of kernel probes (QEMU's marks excluded) that the kernel skipped
+    probed: bool = True  # False: nothing was traced, only the guest and QMP testify
     qmp: tuple[QmpStamp, ...] = ()
     migrate_info: dict[str, int] = field(default_factory=dict)  # query-migrate, numbers only
     beats: tuple[VcpuBeats, ...] = ()
     tick_ns: float = 0.0  # duration of one payload tick, from this boot's calibration
     ram: RamCheck | None = None
-    observed: tuple[ObservedGap, ...] | None = None  # by the observer; None where it did not run
+    observed: tuple[ObservedGap, ...] | None = None  # by the observer; None if it did not run
     perf: dict[str, dict[str, int]] = field(default_factory=dict)  # side → perf event → count
     host: HostState = field(default_factory=HostState)
-    evidence: Evidence | None = None  # of the proof; None where none was gathered
-    device: DeviceWork | None = None  # None where the payload drives none
+    evidence: Evidence | None = None  # for the proof; None if it was not collected
+    device: DeviceWork | None = None  # None if the payload drives no device
     failure: str = ""  # set when the transfer itself failed
-    scheduling: Scheduling | None = None  # None where the scheduler was not watched
-    aftermath: Aftermath | None = None  # None where no refusal was being tried
-    plugging: Plugging | None = None  # None where nothing was plugged
-    # Of a guest that drives ordinary devices: it has no beats and no pattern in its RAM. None: the
-    # payload.
+    scheduling: Scheduling | None = None  # None if the scheduler was not traced
+    aftermath: Aftermath | None = None  # None unless a refusal was provoked
+    plugging: Plugging | None = None  # None if nothing was hotplugged
+    # Of a guest that drives ordinary devices, without beats and without a pattern in its RAM. None:
+    # the guest runs the payload.
     streams: tuple[StreamLog, ...] | None = None

@@ -1,8 +1,8 @@
-"""Frozen records: what was asked, what was seen, and what came of it.
+"""The judgement of one transfer, and its summary over many.
 
 Every time is an integer in nanoseconds on CLOCK_MONOTONIC unless its name says otherwise, every
-size an integer in bytes. `Recording` is the raw evidence of one transfer, complete enough to be
-judged again later without QEMU, root or bcc; `Run` is the judgement.
+size an integer in bytes. `results.records.recording.Recording` is the raw evidence of one transfer,
+`Run` the judgement.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from .reasons import SENTENCES, Reason, joined, read_reasons
 from .scheduler import Attribution
 
 # Schema of Recording and Run as they are stored.
-#   1  first version. Later fields with a default are read in older records as what they were:
-#      not looked at.
+#   1  first version. Fields added since then have a default that means "not recorded".
 SCHEMA = 1
 
 Side = Literal["old", "new"]
@@ -34,7 +33,7 @@ Outcome = Literal["completed", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One phase as it happened; `blackout_ns` is its share of the VM blackout."""
+    """One phase of a transfer; `blackout_ns` is its share of the VM blackout."""
 
     name: str
     side: str  # old, new or both
@@ -46,7 +45,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class CarriedFd:
-    """One descriptor that SCM_RIGHTS carried, as old sent and new received it."""
+    """One descriptor passed by SCM_RIGHTS, as old sent and new received it."""
 
     name: str
     id: int
@@ -58,7 +57,7 @@ class CarriedFd:
 
 @dataclass(frozen=True, slots=True)
 class RamMap:
-    """One mmap of guest RAM in new QEMU: which descriptor, where, how long, when."""
+    """One mmap of guest RAM in new QEMU."""
 
     name: str
     fd: int
@@ -69,7 +68,7 @@ class RamMap:
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
-    """The same pause as seen by independent witnesses, ns; None where one did not testify."""
+    """The same pause as seen by independent witnesses, ns; None if one did not testify."""
 
     kvm: int | None = None
     kvm_entry: int | None = None
@@ -82,7 +81,7 @@ class Witnesses:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One judged transfer. A failed run keeps what was seen and never enters a statistic."""
+    """One judged transfer. A failed run keeps its observations and never enters a statistic."""
 
     schema: int
     id: str
@@ -99,23 +98,23 @@ class Run:
     old_pid: int
     new_pid: int
     blackout_ns: int | None = None
-    blackout_start_ns: int | None = None  # host clock, of the vCPU that stood still the longest
+    blackout_start_ns: int | None = None  # host clock, of the vCPU with the longest blackout
     migrate_ns: int | None = None  # host clock, when `migrate` was sent
     vcpu_blackouts_ns: tuple[int | None, ...] = ()
     first_progress_ns: int | None = None
     guest_gap_ns: int | None = None
     guest_handover_ns: int | None = None  # `migrate` sent to the last vCPU's first beat
     vcpu_guest_gaps_ns: tuple[int, ...] = ()
-    # Worst vCPU, from its first beat until its rate was back at 95 %; None when it was not seen or
-    # not back within `brownout_watched_ns`.
+    # Worst vCPU, from its first beat until its rate is back at 95 %; None if it was not seen or not
+    # back within `brownout_watched_ns`.
     brownout_ns: int | None = None
     brownout_watched_ns: int | None = None
     beats_lost: int | None = None  # of that vCPU, meanwhile
     beats_per_s: float | None = None  # of that vCPU, before
-    host_faults: int | None = None  # of all vCPU threads of new QEMU, until the look ended
+    host_faults: int | None = None  # of all vCPU threads of new QEMU, until the last reading
     guest_faults: int | None = None
     guest_clock: str = "unknown"  # runs, freezes or unknown
-    clock_step_ns: int | None = None  # what the guest's clock did not see of the pause
+    clock_step_ns: int | None = None  # part of the pause that the guest's clock did not see
     skew_ns: int | None = None
     dark_ns: int | None = None
     handover_ns: int | None = None
@@ -131,13 +130,13 @@ class Run:
     warnings: tuple[str, ...] = field(default=(), metadata=SENTENCES)
     log_tail: str = ""
     proof: Proof | None = None
-    device: DeviceContinuity | None = None  # None where the payload drives none
+    device: DeviceContinuity | None = None  # None if the payload drives no device
     stop_position: str = "unknown"  # of the VM, relative to old QEMU's save of the CPR state
-    attribution: Attribution | None = None  # None where the scheduler was not watched
-    aftermath: Aftermath | None = None  # None where no refusal was being tried
-    plugging: Plugging | None = None  # None where nothing was plugged
+    attribution: Attribution | None = None  # None if the scheduler was not traced
+    aftermath: Aftermath | None = None  # None unless a refusal was provoked
+    plugging: Plugging | None = None  # None if nothing was hotplugged
     streams: tuple[Stream, ...] = ()  # of a guest that drives ordinary devices
-    reasons: tuple[Reason, ...] = ()  # what `reason` says; see `reasons_of`
+    reasons: tuple[Reason, ...] = ()  # `reason` as codes and figures; see `reasons_of`
 
     @property
     def phases(self) -> dict[str, int]:
@@ -147,10 +146,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One line of the result table: one scenario on one pair of builds.
+    """One row of the result table: one scenario on one pair of builds.
 
-    The median is that of per-boot medians; `low_ns` and `high_ns` bound it with 95 % confidence
-    (None when there are too few boots), by the method named in `interval`.
+    The median is the median of per-boot medians; `low_ns` and `high_ns` bound it with 95 %
+    confidence (None with too few boots), by the method named in `interval`.
     """
 
     scenario: str
@@ -171,28 +170,29 @@ class Summary:
     handover_median_ns: int | None = None
     guest_gap_median_ns: int | None = None
     first_progress_median_ns: int | None = None
-    brownout_median_ns: int | None = None  # a run that was not back counts with what was watched
-    dimensions: str = ""  # tells apart two sizes of one scenario
-    proofs: dict[str, int] = field(default_factory=dict)  # verdict → runs, failed ones too
+    # A guest whose rate was not back counts with the time that it was watched for.
+    brownout_median_ns: int | None = None
+    dimensions: str = ""  # distinguishes two sizes of one scenario
+    proofs: dict[str, int] = field(default_factory=dict)  # verdict → runs, including failed ones
     device_operations: int = 0  # of the device that the payload drives, over all runs
     device_troubles: int = 0  # runs in which it lost, repeated or missed something
     device_gap_ns: int | None = None  # the longest time between two operations of any valid run
 
     @property
     def dimensions_but_id(self) -> str:
-        """All dimensions but the scenario's name."""
+        """All dimensions except the scenario's name."""
         return " ".join(w for w in self.dimensions.split() if not w.startswith("id="))
 
 
 def reasons_of(run: Run) -> tuple[Reason, ...]:
-    """Why a run failed; of one that was stored without its reasons they are read from the text."""
+    """Why a run failed; parsed from the text if the run was stored without reasons."""
     if joined(run.reasons) == run.reason:
         return run.reasons
     return read_reasons(run.reason)
 
 
 def blackout_window(run: Run) -> tuple[int, int] | None:
-    """Start and end of the VM blackout (host ns), or None where it is not known."""
+    """Start and end of the VM blackout (host ns), or None if it is not known."""
     if not run.blackout_ns or run.blackout_start_ns is None:
         return None
     return run.blackout_start_ns, run.blackout_start_ns + run.blackout_ns

@@ -22,27 +22,23 @@ Mode = Literal[
     "cpr-reboot",
     "cpr-exec",
     "snapshot",
-]  # how the guest gets into new QEMU; results.qemu.modes says what each promises
-
+]  # how the guest gets into new QEMU; results.qemu.modes holds the contract of each
 
 MIB = 1 << 20
-
-
 GIB = 1 << 30
 
-
-# Whether two runs are comparable only where a field of their scenarios is equal is said at the
-# field; one that does not say it is an error.
-_SAID = "compared"
-COMPARED = {_SAID: "always"}
-# What earlier versions did not know is told only where it is used: their runs stay comparable.
-COMPARED_WHERE_USED = {_SAID: "where used"}
-NOT_COMPARED = {_SAID: "never"}
+# Each field of a scenario declares whether runs are comparable only if it is equal in both; a field
+# without a declaration is an error.
+_POLICY = "compared"
+COMPARED = {_POLICY: "always"}
+# Fields that earlier versions did not have: omitted while unused, so that old runs stay comparable.
+COMPARED_WHERE_USED = {_POLICY: "where used"}
+NOT_COMPARED = {_POLICY: "never"}
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is handed over."""
+    """The guest that is updated, and how."""
 
     id: str = field(metadata=COMPARED)
     backend: Backend = field(metadata=COMPARED)
@@ -57,40 +53,40 @@ class Scenario:
     cpu: str = field(default="qemu64", metadata=COMPARED)
     mem_lock: bool = field(default=False, metadata=COMPARED)
     return_path: bool = field(default=False, metadata=COMPARED)
-    # A process that stands for a DMA device pins all of guest RAM.
+    # A process that stands in for a DMA device pins all of guest RAM.
     pinned: bool = field(default=False, metadata=COMPARED)
     # How real PCI devices are assigned; empty: none.
     vfio: Vfio = field(default="", metadata=COMPARED_WHERE_USED)
-    # Their addresses, separated by commas; named by whoever starts the session.
+    # Their addresses, separated by commas; given when the session starts.
     devices: str = field(default="", metadata=COMPARED_WHERE_USED)
-    # virtio-rng devices that nobody uses: more state to carry.
+    # Idle virtio-rng devices: more device state to transfer.
     spare_devices: int = field(default=0, metadata=COMPARED_WHERE_USED)
-    # BARs are not mapped into QEMU: iommufd's CPR refuses mapped ones (11.1).
+    # BARs are not mapped into QEMU: iommufd's CPR rejects mapped ones (QEMU 11.1).
     no_mmap: bool = field(default=False, metadata=COMPARED_WHERE_USED)
     # How the guest gets into new QEMU.
     mode: Mode = field(default="cpr-transfer", metadata=COMPARED_WHERE_USED)
 
 
 def dimensions(scenario: Scenario) -> str:
-    """All that must be equal for two runs to be compared, as text that sorts and prints."""
-    told = sorted(f.name for f in fields(scenario) if _is_told(f, getattr(scenario, f.name)))
-    return " ".join(f"{name}={getattr(scenario, name)}" for name in told)
+    """All fields that must be equal for two runs to be compared, as sortable, printable text."""
+    names = sorted(f.name for f in fields(scenario) if _is_compared(f, getattr(scenario, f.name)))
+    return " ".join(f"{name}={getattr(scenario, name)}" for name in names)
 
 
-def _is_told(about: Field[Any], value: object) -> bool:
-    match about.metadata.get(_SAID):
+def _is_compared(about: Field[Any], value: object) -> bool:
+    match about.metadata.get(_POLICY):
         case "always":
             return True
         case "where used":
             return value != about.default
         case "never":
             return False
-    raise TypeError(f"whether {about.name} must be equal for a comparison is not said at it")
+    raise TypeError(f"{about.name} does not declare whether it must be equal for a comparison")
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One QEMU build as a value.
+    """One QEMU build.
 
     `launcher` is the argv prefix that starts it (the binary itself, or an unpacked tree's own
     dynamic loader and the binary); `binary` is the ELF file that uprobes attach to.
@@ -105,21 +101,20 @@ class Build:
     firmware_dirs: tuple[str, ...] = ()
     cpr_modes: tuple[str, ...] = ()
     symbols: dict[str, int] = field(default_factory=dict)  # probed function → file offset
-    missing_marks: tuple[
-        str, ...
-    ] = ()  # marks of results.timeline.marks without any symbol in this build
+    # Marks of results.timeline.marks for which this build has no symbol.
+    missing_marks: tuple[str, ...] = ()
     # Over binary, libraries, modules and firmware of a tree of its own; empty: it has none.
     tree_sha256: str = ""
 
     @property
     def identity(self) -> str:
-        """Hash of the files that run: what tells a build from another, build id or not."""
+        """Hash of the files that run: it distinguishes builds, with or without a build id."""
         return self.tree_sha256 or self.sha256
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One invocation: where, with what, and the seed of its schedule."""
+    """One invocation of pausebench: its command, builds and environment."""
 
     id: str
     started_unix_ns: int

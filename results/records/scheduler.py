@@ -1,4 +1,4 @@
-"""What the scheduler did with the threads of a handover, and what became of the blackout's time.
+"""Scheduler events of the threads in a handover, and the blackout attributed to causes.
 
 Times are integer ns on CLOCK_MONOTONIC, as everywhere.
 """
@@ -18,11 +18,11 @@ State = Literal["on-cpu", "runnable", "blocked", "stopped", "unknown"]
 class SchedulerEvent:
     """One record of the scheduler's tracepoints.
 
-    switch: `tid` left `cpu` in `state` (0 runnable, else a bit as in the kernel's TASK_REPORT) and
-    `other` came onto it. wake: `tid`, then on `cpu`, woke `other`. fork: `tid` began `other`.
-    `call` is the system call that `tid` was in, -1 for none; `name` is that of a thread that is not
-    watched: of `other` where that is one, else of `tid`. Switches between two such threads are
-    recorded on the CPUs that watched threads use.
+    switch: `tid` left `cpu` in `state` (0 runnable, else a bit of the kernel's TASK_REPORT) and
+    `other` was switched in. wake: `tid`, running on `cpu`, woke `other`. fork: `tid` created
+    `other`. `call` is the system call that `tid` was in, -1 for none; `name` is the name of a
+    thread that is not watched: of `other` if it is not, else of `tid`. Switches between two such
+    threads are recorded on the CPUs that watched threads use.
     """
 
     ns: int
@@ -38,7 +38,7 @@ class SchedulerEvent:
 
 @dataclass(frozen=True, slots=True)
 class WatchedThread:
-    """A thread of one of the two QEMUs, as it was when the watch began."""
+    """A thread of one of the two QEMUs, as it was when tracing started."""
 
     tid: int
     pid: int
@@ -47,10 +47,10 @@ class WatchedThread:
 
 @dataclass(frozen=True, slots=True)
 class Scheduling:
-    """All that was recorded of the scheduler in one transfer.
+    """All records of the scheduler in one transfer.
 
-    `since_ns` is when the watch was complete; `missing` says why there is none. `skipped` counts
-    how often the kernel left a probe out, anywhere on the host: each may have cost a record.
+    From `since_ns` on tracing was complete; `missing` is why there is none. `skipped` counts the
+    probe calls that the kernel skipped, host-wide: each may have lost a record.
     """
 
     since_ns: int = 0
@@ -58,22 +58,22 @@ class Scheduling:
     threads: tuple[WatchedThread, ...] = ()
     lost: int = 0
     missing: str = ""
-    own: tuple[int, ...] = ()  # threads of the measuring program itself
+    own: tuple[int, ...] = ()  # threads of pausebench itself
     skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of the critical path: what the blackout waited for from `start_ns` to `end_ns`.
+    """A segment of the critical path: what the blackout waited for from `start_ns` to `end_ns`.
 
-    `on` says what a blocked thread waited for, or which system call a stop interrupted. `by` is
-    who had the CPU while a runnable thread waited, or who ended the wait of a blocked one. `phase`
-    is empty where no phase owns the moment.
+    `on` is what a blocked thread waited for, or which system call a stop interrupted. `by` is who
+    had the CPU while a runnable thread waited, or who woke a blocked one. `phase` is empty where no
+    phase owns the time.
     """
 
     start_ns: int
     end_ns: int
-    side: str  # old, new; empty where nothing is known
+    side: str  # old, new; empty if unknown
     thread: str
     tid: int
     state: State
@@ -88,7 +88,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """All segments of one run that are alike: `by` is the one to which most of the time belongs."""
+    """All equal segments of one run, merged: `by` is the one with most of the time."""
 
     phase: str
     side: str
@@ -102,10 +102,11 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """The whole blackout by cause: `causes` add up to it exactly, the longest comes first.
+    """The complete blackout by cause: `causes` add up to it exactly, the longest comes first.
 
-    `unattributed_ns` is what of it has no phase or no known state. `skipped` probes may have left
-    out a record each. Where there is no attribution `missing` says why, and nothing else is set.
+    `unattributed_ns` is the part without a phase or without a known state. Each of the `skipped`
+    probe calls may have lost a record. Without an attribution `missing` says why, and nothing else
+    is set.
     """
 
     causes: tuple[Cause, ...] = ()

@@ -6,7 +6,7 @@ compared within strata only, so what drifts from stratum to stratum cancels. Eve
 one statistic: U, the number of pairs within a stratum in which B is above A (Wilcoxon and
 Mann-Whitney for one stratum, van Elteren's stratified form for several). If nothing changed, each
 way to deal A and B within each stratum is equally likely, so the distribution of U is counted, not
-sampled: no seed, no Monte Carlo, and the interval excludes 0 exactly when p <= 1 - confidence.
+sampled: no seed, no Monte Carlo, and an interval excludes 0 exactly when p <= 1 - confidence.
 
 Sources: Hodges and Lehmann, Ann. Math. Stat. 34 (1963) 598, for the estimate and the interval;
 van Elteren, Bull. Int. Stat. Inst. 37 (1960) 351, for strata; Benjamini and Hochberg, J. R. Stat.

@@ -21,6 +21,7 @@ import msgspec
 
 from results.errors import RecordInvalid, UsageError
 from results.files import write_atomically
+from results.records.limits import broken_limit
 from results.records.recording import Recording
 from results.records.run import SCHEMA, Run
 from results.records.scenario import Session
@@ -133,6 +134,8 @@ def decode(payload: bytes | str, kind: type[T], where: str) -> T:
         raise RecordInvalid(where, f"is not a valid {kind.__name__}: {error}") from error
     if not isinstance(record, Session) and record.schema != SCHEMA:
         raise _other_schema(record.schema, where)
+    if isinstance(record, Recording) and (what := broken_limit(record)):
+        raise RecordInvalid(where, f"cannot be judged: {what}")
     return record
 
 

@@ -22,6 +22,8 @@ from results.stats.intervals import (
     median_ns,
 )
 
+from .testimony import silent_guests, skipped_calls, slow_starts
+
 Figures = dict[str, int | float | str]
 
 # Boots that the exact interval of a median takes.
@@ -32,6 +34,8 @@ _SIGNIFICANT = 0.01
 _DRIFT = 0.05
 # The dip test says little about fewer values.
 _LEAST_FOR_DIP = 20
+# A share of runs with a weak witness that is no reason to doubt the others.
+_FEW_RUNS = 0.10
 # Shares of the CPU time there was.
 _FOREIGN = 0.05
 _STOLEN = 0.01
@@ -68,6 +72,9 @@ def doubts_of(runs: Iterable[Run]) -> tuple[Doubt, ...]:
         _two_kinds([run.blackout_ns for run in valid if run.blackout_ns is not None]),
         _noisy([run.host for run in valid]),
         _close(valid),
+        _silent(valid),
+        _skipped(valid),
+        _slow_start(valid),
     )
     return tuple(doubt for doubt in found if doubt is not None)
 
@@ -204,4 +211,51 @@ def _close(runs: Sequence[Run]) -> Doubt | None:
         f"tolerance ({TOLERANCE_NS // 1000} µs)",
         "`pausebench calibrate` shows whether the probes are right here",
         {"close": used, "runs": len(runs), "tolerance_ns": TOLERANCE_NS},
+    )
+
+
+def _silent(runs: Sequence[Run]) -> Doubt | None:
+    silent = silent_guests(runs)
+    if silent <= _FEW_RUNS * len(runs):
+        return None
+    return Doubt(
+        "guest-silent",
+        f"in {silent} of {len(runs)} runs the guest did not testify: nothing checks their "
+        "blackouts from inside",
+        "see why: `pausebench show` names each reason",
+        {"silent": silent, "runs": len(runs)},
+    )
+
+
+def _skipped(runs: Sequence[Run]) -> Doubt | None:
+    calls = skipped_calls(runs)
+    if len(calls) <= _FEW_RUNS * len(runs):
+        return None
+    return Doubt(
+        "probes-skipped",
+        f"in {len(calls)} of {len(runs)} runs the kernel skipped probe calls, up to "
+        f"{max(calls):,} in one: entries and exits of the guest may be among them",
+        "stop other tracing on the host; `pausebench calibrate` shows whether the probes are right",
+        {"skipped": len(calls), "runs": len(runs), "most_calls": max(calls)},
+    )
+
+
+def _slow_start(runs: Sequence[Run]) -> Doubt | None:
+    """Of the longest first progress that is far above the usual."""
+    slow = slow_starts(runs)
+    if not slow:
+        return None
+    worst = max(slow, key=lambda start: start.progress_ns)
+    return Doubt(
+        "slow-start",
+        f"in {len(slow)} of {len(runs)} runs the guest's first beat came late after its first "
+        f"entry, up to {worst.progress_ns / 1e6:.2f} ms where {worst.usual_ns / 1e6:.2f} ms are "
+        "usual: their blackouts may be too short by as much",
+        "look at the worst of them, `pausebench show`, and measure on a quiet host",
+        {
+            "slow": len(slow),
+            "runs": len(runs),
+            "longest_ns": worst.progress_ns,
+            "usual_ns": worst.usual_ns,
+        },
     )

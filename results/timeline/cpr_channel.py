@@ -1,8 +1,8 @@
-"""Descriptors that SCM_RIGHTS carried over the cpr channel, from captured messages.
+"""Descriptors passed over the cpr channel by SCM_RIGHTS, from captured messages.
 
-QEMU (migration/cpr.c) writes for every descriptor its name's length (big-endian u32, NUL
-included), the name, the id (i32), and then one byte with the descriptor beside it. What precedes
-differs between releases, so an entry is read backwards from its descriptor.
+For every descriptor QEMU (migration/cpr.c) writes the length of its name (big-endian u32, NUL
+included), the name, the id (i32), and then one byte with the descriptor as ancillary data. The
+fields before them differ between releases, so an entry is parsed backwards from its descriptor.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def carried_descriptors(
 ) -> tuple[tuple[CarriedFd, ...], tuple[Reason, ...]]:
     """Match what old sent with what new received, by name and id, in the order of sending.
 
-    Returns the descriptors, and a doubt for each that was sent and not received, or received and
-    not sent, or had no readable name.
+    Returns the descriptors, and a reason for each that was sent and not received, received and not
+    sent, or had no readable name.
     """
     ordered = sorted(events, key=lambda event: event.ns)
     sent = _entries(e for e in ordered if e.mark == "sendmsg" and e.pid == old_pid)
@@ -60,7 +60,7 @@ def _entries(messages: Iterable[Event]) -> list[_Entry]:
     for message in messages:
         stream += bytes.fromhex(message.data)
         for number in range(message.values.get("fds", 0)):
-            # The descriptor rides on the message's last byte; the entry ends just before it.
+            # The descriptor is attached to the message's last byte; the entry ends just before it.
             name, identifier = _read_back(stream[:-1])
             fd = message.values.get(f"fd{number}", -1)
             found.append(_Entry(name, identifier, message.ns, fd))
@@ -69,7 +69,7 @@ def _entries(messages: Iterable[Event]) -> list[_Entry]:
 
 
 def _read_back(entry: bytes) -> tuple[str, int]:
-    """Name and id at the end of `entry`; an empty name when there is none."""
+    """Name and id at the end of `entry`; the name is empty if it cannot be parsed."""
     if len(entry) < 9 or entry[-5] != 0:
         return "", -1
     identifier = int.from_bytes(entry[-4:], "big", signed=True)
@@ -81,11 +81,11 @@ def _read_back(entry: bytes) -> tuple[str, int]:
 
 
 def ram_maps(events: Iterable[Event], new_pid: int, fds: Iterable[CarriedFd]) -> tuple[RamMap, ...]:
-    """Shared mappings that new QEMU made of descriptors which the cpr channel carried."""
+    """Shared mappings in new QEMU of descriptors that it received over the cpr channel."""
     names = {f.new_fd: (f.name, f.received_ns or 0) for f in fds if f.new_fd is not None}
     found = []
     for event in events:
-        if event.mark != "mmap" or event.pid != new_pid:
+        if (event.mark, event.edge) != ("mmap", "return") or event.pid != new_pid:
             continue
         fd, address = event.values["fd"], event.values["address"]
         name, since = names.get(fd, ("", 0))

@@ -16,7 +16,7 @@ from typing import Any
 from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
 
 from results.errors import GuestLost, TransferRefused
-from results.qemu.log import last_words
+from results.qemu.log import last_message
 from results.records.recording import QmpStamp
 from results.records.run import Side
 from runners.system.child import die_with_parent
@@ -95,8 +95,9 @@ class Qemu:
         code = self.process.poll()
         state = "does not answer" if code is None else f"ended with {_describe(code)}"
         tail = self.log_tail()
+        message = last_message(tail) or "its log is empty"
         return GuestLost(
-            f"QEMU (pid {self.pid}) {state} {when}: {last_words(tail) or 'its log is empty'}",
+            f"QEMU (pid {self.pid}) {state} {when}: {message}",
             self.argv,
             tail,
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import strategies as st
 
@@ -15,6 +18,29 @@ from results.records.run import SCHEMA, CarriedFd, Run, Span, Witnesses
 from results.records.scenario import Scenario, Session
 
 SESSION = "20261123-221500-3f2a"
+TESTS = Path(__file__).parents[1]
+# Stores whose runs were not broken on purpose, one of every mode among them.
+_STORES = ("modes", "builds", "transfer")
+
+
+@pytest.fixture(scope="session")
+def real_recordings() -> tuple[Recording, ...]:
+    """Real transfers: one of every mode, accelerator and pair of builds, none of them failed."""
+    paths = sorted((TESTS / "results" / "data").glob("*.json"))
+    texts = [path.read_bytes() for path in paths]
+    with tarfile.open(TESTS / "recorded" / "stores.tar.xz") as tar:
+        for member in tar:
+            if member.name.lstrip("./").split("/")[0] in _STORES and "/raw/" in member.name:
+                file = tar.extractfile(member)
+                texts += [file.read()] if file is not None else []
+    found: dict[tuple[str, ...], Recording] = {}
+    for text in texts:
+        recording = msgspec.json.decode(text, type=Recording)
+        scenario = recording.scenario
+        kind = (scenario.mode, scenario.accel, recording.old_build, recording.new_build)
+        if recording.probed and not recording.failure:
+            found.setdefault(kind, recording)
+    return tuple(found.values())
 
 
 @pytest.fixture

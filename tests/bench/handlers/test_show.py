@@ -282,6 +282,16 @@ def test_replay_does_not_list_all_of_many_corrupt_recordings(store, capsys):
     assert lines[-1] == "pausebench: 2 more runs are unreadable"
 
 
+def test_replay_of_a_damaged_recording_names_the_value(store):
+    path = store.recording_path(f"{SESSION}.anon.b01.u01")
+    recording = json.loads(gzip.decompress(path.read_bytes()))
+    path.write_bytes(gzip.compress(json.dumps(recording | {"tick_ns": 1e308}).encode()))
+    with pytest.raises(RecordInvalid, match=r"cannot be judged: tick_ns is 1e\+308") as caught:
+        call("replay", store, f"{SESSION}.anon.b01.u01")
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_replay_of_an_unknown_run_is_a_usage_error(store):
     with pytest.raises(UsageError, match="no run 'nope'"):
         call("replay", store, "nope")

@@ -53,8 +53,8 @@ ROOT = Path(bench.measurement.evidence.__file__).parents[2]
 RAM = 64 * MIB
 BOOTS = itertools.count(1)
 # What a loaded host does to a transfer, whatever comes of its proof: the vCPU is so slow that its
-# log of gaps overflows before it is read, or the kernel compacts memory.
-NOISE = ("no gap between beats covers its blackout", "of its own accord")
+# gap log overflows before it is read, or the kernel compacts memory.
+NOISE = ("no gap between beats covers its blackout", "the kernel itself migrated")
 EVERYWHERE = {"RAM in place", "one copy", "descriptors"}
 
 

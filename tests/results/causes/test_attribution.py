@@ -1,4 +1,4 @@
-"""The whole blackout by cause: on a made-up transfer with round numbers, and its judgement."""
+"""The complete blackout by cause: a made-up transfer with round numbers, and its judgement."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def found(recording: Recording = RECORDING) -> Attribution:
     return made
 
 
-def test_every_stretch_has_its_thread_its_state_and_its_phase() -> None:
+def test_every_segment_has_its_thread_state_and_phase() -> None:
     path = critical_path(RECORDING, WINDOW, NEW_VCPU)
     assert [(s.start_ns, s.end_ns, f"{s.side} {s.thread}", s.state, s.phase) for s in path] == [
         (2_600, 2_650, "old vCPU 0", "on-cpu", "vcpu_stop"),
@@ -125,7 +125,7 @@ def test_every_stretch_has_its_thread_its_state_and_its_phase() -> None:
     ]
 
 
-def test_the_measuring_program_is_named_when_it_is_to_blame() -> None:
+def test_pausebench_itself_is_named_as_a_cause() -> None:
     waits = [c for c in found().causes if c.state == "runnable" and c.phase == "state_load"]
     assert waits == [Cause("state_load", "new", "main thread", "runnable", "", OURSELVES, 500, 1)]
 
@@ -137,7 +137,7 @@ def test_causes_add_up_to_the_blackout_and_the_longest_comes_first() -> None:
     assert made.unattributed_ns == 0
 
 
-def test_what_no_phase_owns_is_unattributed() -> None:
+def test_time_without_a_phase_is_unattributed() -> None:
     blind = replace(RECORDING, events=tuple(e for e in MARKS if e.mark != "vm_start"))
     made = found(blind)
     assert sum(c.ns for c in made.causes) == WINDOW[1] - WINDOW[0]
@@ -145,7 +145,7 @@ def test_what_no_phase_owns_is_unattributed() -> None:
     assert made.unattributed_ns == sum(c.ns for c in made.causes if not c.phase) > 0
 
 
-def test_a_thread_of_which_nothing_was_recorded_is_unattributed() -> None:
+def test_a_thread_without_records_is_unattributed() -> None:
     silent = replace(RECORDING, scheduling=replace(SCHEDULING, events=()))
     assert found(silent).unattributed_ns == WINDOW[1] - WINDOW[0]
 
@@ -155,7 +155,7 @@ def test_a_thread_of_which_nothing_was_recorded_is_unattributed() -> None:
     [
         (lambda s: replace(s, lost=3), "3 records of the scheduler were lost"),
         (lambda s: Scheduling(missing="no BTF"), "no BTF"),
-        (lambda s: replace(s, since_ns=2_601), "only after the blackout had begun"),
+        (lambda s: replace(s, since_ns=2_601), "after the blackout had begun"),
     ],
 )
 def test_without_all_the_evidence_there_is_no_attribution(
@@ -181,7 +181,7 @@ def test_a_run_is_judged_with_its_attribution_and_the_same_again_from_disk() -> 
     assert msgspec.json.decode(msgspec.json.encode(run), type=Run) == run
 
 
-def test_recordings_of_before_are_read_and_have_no_attribution() -> None:
+def test_older_recordings_are_read_and_have_no_attribution() -> None:
     old = msgspec.json.decode(msgspec.json.encode(RECORDING), type=dict)
     del old["scheduling"]
     assert judge(msgspec.convert(old, Recording)).attribution is None
@@ -200,7 +200,7 @@ PIECES = st.lists(
 
 
 @given(PIECES, st.lists(st.tuples(st.integers(0, 1_500), st.sampled_from(["", "a", "b"]))))
-def test_no_ns_is_lost_however_pieces_and_phases_lie(
+def test_no_ns_is_lost_for_any_pieces_and_phases(
     lengths: list[tuple[int, int, str, str]], edges: list[tuple[int, str]]
 ) -> None:
     pieces, now = [], 0

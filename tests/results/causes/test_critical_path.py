@@ -1,4 +1,4 @@
-"""Time lines from scheduler events, and the walk back through them: made by hand, and at random."""
+"""Timelines from scheduler events, and the critical path through them: made up, and random."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_wait_names_who_had_the_cpu_for_most_of_it() -> None:
     assert found[1].by == "hog and cron"
 
 
-def test_a_woken_thread_does_not_blame_who_had_the_cpu_before_that() -> None:
+def test_a_woken_thread_does_not_name_who_had_the_cpu_before_the_wakeup() -> None:
     found = lines(
         switch(100, MAIN, STRANGER, state=1, call=FUTEX, name="hog"),
         switch(300, STRANGER, VCPU),
@@ -81,12 +81,12 @@ def test_a_woken_thread_does_not_blame_who_had_the_cpu_before_that() -> None:
     assert (states(found)[2], found[2].by) == ((310, 400, "runnable"), "vcpu")
 
 
-def test_a_thread_that_was_not_woken_before_it_ran_had_waited_for_a_cpu() -> None:
+def test_a_thread_that_ran_without_a_wakeup_had_waited_for_a_cpu() -> None:
     found = lines(switch(100, STRANGER, MAIN, name="hog"))[MAIN]
     assert (states(found)[0], found[0].by) == ((0, 100, "runnable"), "hog")
 
 
-def test_a_thread_that_is_first_seen_woken_was_blocked_on_something_earlier() -> None:
+def test_a_thread_first_seen_in_a_wakeup_was_blocked_before_tracing() -> None:
     found = lines(wake(100, OLD, MAIN, SENDMSG), switch(150, 0, MAIN))[MAIN]
     assert states(found)[:2] == [(0, 100, "blocked"), (100, 150, "runnable")]
     assert found[0].on == BEFORE
@@ -101,7 +101,7 @@ def test_a_stopped_thread_is_not_called_blocked() -> None:
     assert (found[1].state, found[1].by) == ("stopped", "injector")
 
 
-def test_a_thread_woken_on_its_way_off_the_cpu_never_waited_for_that() -> None:
+def test_a_thread_woken_before_it_was_switched_out_did_not_block() -> None:
     found = lines(
         switch(50, 0, MAIN),
         wake(99, OLD, MAIN, FUTEX),
@@ -111,7 +111,7 @@ def test_a_thread_woken_on_its_way_off_the_cpu_never_waited_for_that() -> None:
     assert states(found)[2] == (100, 130, "runnable")
 
 
-def test_a_wake_that_came_too_early_does_not_hide_a_real_wait() -> None:
+def test_an_early_wakeup_does_not_hide_a_real_wait() -> None:
     found = lines(
         switch(50, 0, MAIN),
         wake(60, OLD, MAIN, FUTEX),  # it looked again and went on
@@ -122,7 +122,7 @@ def test_a_wake_that_came_too_early_does_not_hide_a_real_wait() -> None:
     assert states(found)[2:4] == [(100, 500, "blocked"), (500, 510, "runnable")]
 
 
-def test_one_early_wake_excuses_one_wait_only() -> None:
+def test_one_early_wakeup_ends_one_wait_only() -> None:
     found = lines(
         switch(50, 0, MAIN),
         wake(99, OLD, MAIN, FUTEX),
@@ -142,7 +142,7 @@ def test_a_contradiction_is_unknown_not_guessed() -> None:
 # -- the walk ------------------------------------------------------------------------------------
 
 
-def test_the_walk_changes_to_who_woke_and_over_to_the_other_process() -> None:
+def test_the_path_continues_in_the_waker_and_in_the_other_process() -> None:
     found = path(
         switch(10, 0, OLD),
         switch(20, MAIN, 0, state=1, call=POLL),
@@ -162,7 +162,7 @@ def test_the_walk_changes_to_who_woke_and_over_to_the_other_process() -> None:
     ]
 
 
-def test_a_wait_that_a_stranger_ended_is_blocked_time() -> None:
+def test_a_wait_ended_by_an_unwatched_thread_is_blocked_time() -> None:
     found = path(
         switch(100, VCPU, 0, state=2, call=IOCTL, args=(3, 0x4020AE46)),
         wake(600, STRANGER, VCPU, name="kworker/0:1"),
@@ -175,7 +175,7 @@ def test_a_wait_that_a_stranger_ended_is_blocked_time() -> None:
     ]
 
 
-def test_a_timer_on_the_back_of_a_watched_thread_is_not_followed() -> None:
+def test_a_timer_interrupt_in_a_watched_thread_is_not_followed() -> None:
     found = path(
         switch(10, 0, OLD),
         switch(100, VCPU, 0, state=1, call=FUTEX),
@@ -186,7 +186,7 @@ def test_a_timer_on_the_back_of_a_watched_thread_is_not_followed() -> None:
     assert (found[1].state, found[1].end_ns - found[1].start_ns) == ("blocked", 500)
 
 
-def test_a_thread_without_events_is_unknown_not_left_out() -> None:
+def test_a_thread_without_events_is_unknown() -> None:
     assert path() == [Piece(VCPU, 0, 1_000, "unknown")]
     assert walk_back({}, 5, 0, 10) == [Piece(0, 0, 10, "unknown")]
 
@@ -210,7 +210,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, st.integers(0, 150), st.integers(1, 200), TIDS)
-def test_whatever_was_recorded_the_path_has_no_gap_and_no_overlap(
+def test_the_path_never_has_a_gap_or_an_overlap(
     events: list[SchedulerEvent], start: int, length: int, tid: int
 ) -> None:
     events.sort(key=lambda e: e.ns)
@@ -223,7 +223,7 @@ def test_whatever_was_recorded_the_path_has_no_gap_and_no_overlap(
 
 
 @given(EVENTS)
-def test_time_lines_cover_the_watch_without_gap(events: list[SchedulerEvent]) -> None:
+def test_timelines_cover_the_traced_time_without_gap(events: list[SchedulerEvent]) -> None:
     events.sort(key=lambda e: e.ns)
     for stretches in lines(*events, end=400).values():
         assert stretches[0].start_ns == 0
@@ -233,7 +233,7 @@ def test_time_lines_cover_the_watch_without_gap(events: list[SchedulerEvent]) ->
 
 @st.composite
 def schedules(draw: st.DrawFn) -> list[SchedulerEvent]:
-    """What one CPU really does: threads run in turns, block, are woken by whoever runs."""
+    """A consistent schedule of one CPU: threads take turns, block, are woken by the running one."""
     running, blocked, queued = STRANGER, set[int](), [MAIN, VCPU, OLD]
     events: list[SchedulerEvent] = [switch(0, STRANGER, MAIN)]
     queued.remove(MAIN)
@@ -260,7 +260,7 @@ def schedules(draw: st.DrawFn) -> list[SchedulerEvent]:
 
 
 @given(schedules())
-def test_on_a_real_schedule_the_path_is_known_and_one_thread_runs_at_a_time(
+def test_on_a_consistent_schedule_the_path_is_known_and_one_thread_runs_at_a_time(
     events: list[SchedulerEvent],
 ) -> None:
     end = events[-1].ns + 1

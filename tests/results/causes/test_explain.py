@@ -1,4 +1,4 @@
-"""One run beside the median of its session."""
+"""One run compared with the median of its session."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_excesses_add_up_to_the_difference(make_run: Callable[..., Run]) -> None
     assert made.in_state("runnable") == (90, 3)
 
 
-def test_who_ran_meanwhile_does_not_make_it_another_cause(make_run: Callable[..., Run]) -> None:
+def test_who_ran_meanwhile_does_not_distinguish_causes(make_run: Callable[..., Run]) -> None:
     usual = with_causes(make_run(update=1), cause("runnable", 40, by="python"))
     slow = with_causes(make_run(update=2), cause("runnable", 90))
     assert [c.usual_ns for c in explain(slow, [usual]).causes] == [40]

@@ -1,4 +1,4 @@
-"""What a blocked thread waits for, by name, and who can have ended that."""
+"""What a blocked thread waits for, by name, and which threads can have woken it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from results.records.scheduler import SchedulerEvent
 
 
 def left(call: int, state: int = 1, second: int = 0) -> SchedulerEvent:
-    """A thread goes off the CPU from within `call`."""
+    """A thread is switched out within `call`."""
     return SchedulerEvent(1, "switch", 0, 7, 8, state, call, (3, second))
 
 
@@ -65,11 +65,11 @@ def test_a_wait_has_a_name(event: SchedulerEvent, what: str) -> None:
         (None, -1, False),
     ],
 )
-def test_an_interrupt_is_not_taken_for_the_thread_it_interrupted(
+def test_an_interrupted_thread_is_not_taken_for_the_waker(
     waiter: SchedulerEvent | None, call: int, can: bool
 ) -> None:
     assert can_wake(waiter, wake(call)) is can
 
 
-def test_who_begins_a_thread_is_what_it_waited_for() -> None:
+def test_the_creator_of_a_thread_is_its_waker() -> None:
     assert can_wake(None, SchedulerEvent(2, "fork", 0, 9, 7))

@@ -77,7 +77,7 @@ def test_dma_mappings_that_stay_with_old_qemu_refute_in_a_traced_transfer(
     change: dict[str, Any], state: str, recording: Recording
 ) -> None:
     scenario = replace(recording.scenario, vfio="iommufd", pinned=False)
-    first = recording.events[0].ns
+    first = recording.steps["migrate"] + 1
     values = {"command": UNMAP_DMA, "flags": VADDR}
     call = Event(first, recording.old.pid, recording.old.pid, "vfio_ioctl", "enter", values)
     kept = replace(recording, scenario=scenario, events=(call, *recording.events))

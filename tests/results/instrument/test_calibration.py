@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from results.instrument.calibration import MOST_LOST, calibrate, shots_needed
 from results.instrument.shots import LostShot, Shot, inside, section_length
 from results.records.recording import Event
-from results.timeline.phases import Marks
+from results.timeline.moments import Marks
 
 BASE = 80_000
 LEVELS = (500_000, 5_000_000, 100_000_000)

@@ -1,4 +1,4 @@
-"""The VM's blackout from those of its vCPUs, and reasons where one is not known."""
+"""The VM's blackout from its vCPUs' blackouts, and reasons for unknown ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from results.judgement.blackout import Blackout, Pause, find_blackout, find_pauses
 from results.records.recording import VcpuBracket
-from results.timeline.phases import Marks
+from results.timeline.moments import Marks
 
 FIRST = VcpuBracket(0, 11, 21, 1_000, 5_000)
 SECOND = VcpuBracket(1, 12, 22, 1_200, 5_700)
@@ -44,13 +44,13 @@ def test_every_vcpu_has_its_pause():
         ((), "vcpu-unwatched", {"vcpu": 0}),
     ],
 )
-def test_a_pause_that_is_not_known_has_a_reason(brackets, code, figures):
+def test_an_unknown_pause_has_a_reason(brackets, code, figures):
     pauses, (reason,) = find_pauses(brackets, 1)
     assert pauses == ()
     assert (reason.code, reason.figures) == (code, figures)
 
 
-def test_the_longest_is_that_of_the_vm(two):
+def test_the_longest_pause_is_the_blackout_of_the_vm(two):
     pauses, _ = find_pauses(two.brackets, 2)
     found = find_blackout(two, Marks((), 10, 11), pauses)
     assert found == Blackout(
@@ -65,7 +65,7 @@ def test_the_longest_is_that_of_the_vm(two):
     assert (found.start_ns, found.length_ns) == (1_200, 4_500)
 
 
-def test_where_one_is_not_known_it_might_have_been_the_longest(two):
+def test_an_unknown_pause_might_be_the_longest(two):
     found = find_blackout(two, Marks((), 10, 11), find_pauses((SECOND,), 2)[0])
     assert found == Blackout((None, 4_500), ())
     assert (found.start_ns, found.length_ns) == (None, None)

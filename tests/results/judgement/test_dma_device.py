@@ -1,4 +1,4 @@
-"""A driven device: what is lost or repeated is said, its gap is measured, wrapping is harmless."""
+"""A driven device: losses are reported, its gap is measured, counters may wrap."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def recorded(
     return make
 
 
-def test_a_device_that_goes_on_holds(recorded: Callable[..., Recording]) -> None:
+def test_a_device_that_continues_holds(recorded: Callable[..., Recording]) -> None:
     found = device_continuity(recorded((150, 250, 450, 550)), (260, 460))
     assert found is not None
     assert (found.operations, found.during, found.troubles) == (4, 1, ())
@@ -38,22 +38,37 @@ def test_a_device_that_goes_on_holds(recorded: Callable[..., Recording]) -> None
     assert check_device(found).state == "held"
 
 
-def test_interrupts_before_the_transfer_do_not_count(recorded: Callable[..., Recording]) -> None:
-    found = device_continuity(recorded((1, 150, 250)), None)  # `migrate` was sent at 100
+def test_gaps_before_the_transfer_do_not_count(recorded: Callable[..., Recording]) -> None:
+    found = device_continuity(recorded((1, 90, 150, 210)), None)  # `migrate` was sent at 100
     assert found is not None
-    assert (found.longest_gap_ns, found.during) == (100, None)
+    assert (found.longest_gap_ns, found.during) == (60, None)
+
+
+def test_gap_that_began_before_the_transfer_counts(recorded: Callable[..., Recording]) -> None:
+    """Interrupts 50 before and 350 after `migrate` was sent are 400 apart."""
+    found = device_continuity(recorded((20, 50, 450, 550)), (260, 440))
+    assert found is not None
+    assert (found.longest_gap_ns, found.usual_gap_ns, found.during) == (400, 100, 0)
+
+
+def test_a_device_that_stops_for_good_is_idle(recorded: Callable[..., Recording]) -> None:
+    """It completed operations after the first reading, but none in new QEMU."""
+    found = device_continuity(recorded((150, 200, 250)), (260, 460))
+    assert found is not None
+    assert found.operations == 4
+    assert found.troubles == (f"device {ADDRESS} completed no operation in new QEMU",)
 
 
 @pytest.mark.parametrize(
     ("after", "words"),
     [
-        ({"operations": 10}, "ended no operation in new QEMU"),
-        ({"wrong": 2, "wrong_seen": 3, "wrong_expected": 4}, "2 numbers came back as others"),
-        ({"silent": 1}, "1 operations ended without their interrupt"),
+        ({"operations": 10}, "completed no operation in new QEMU"),
+        ({"wrong": 2, "wrong_seen": 3, "wrong_expected": 4}, "2 numbers came back changed"),
+        ({"silent": 1}, "1 operations completed without an interrupt"),
         ({"faults": 3}, "the IOMMU logged 3 faults"),
     ],
 )
-def test_what_must_not_be_breaks_the_proof(
+def test_a_faulty_device_breaks_the_proof(
     recorded: Callable[..., Recording], after: dict[str, Any], words: str
 ) -> None:
     found = device_continuity(recorded(**after), None)
@@ -62,7 +77,9 @@ def test_what_must_not_be_breaks_the_proof(
     assert check_device(found).state == "broken"
 
 
-def test_an_unreadable_kernel_log_leaves_the_proof_open(recorded: Callable[..., Recording]) -> None:
+def test_an_unreadable_kernel_log_leaves_the_proof_unproven(
+    recorded: Callable[..., Recording],
+) -> None:
     found = device_continuity(recorded(faults=None), None)
     assert found is not None
     assert check_device(found).state == "missing"

@@ -1,4 +1,4 @@
-"""A guest whose streams testify needs no beats, and fails where its streams do."""
+"""A guest with streams needs no beats, and fails if its streams do."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def reasons(recording: Recording) -> str:
     return judge(recording).reason
 
 
-def test_streams_stand_for_beats_and_ram() -> None:
+def test_streams_replace_beats_and_the_ram_check() -> None:
     # Nothing was traced: that is all that is missing.
     assert reasons(RECORDING) == "nothing was traced and no gap was seen"
-    assert "not seen to beat" in reasons(replace(RECORDING, streams=None))
+    assert "no beats were seen" in reasons(replace(RECORDING, streams=None))
 
 
 def test_a_lost_number_fails_the_run() -> None:
@@ -49,7 +49,7 @@ def test_a_lost_number_fails_the_run() -> None:
     assert "no stream of the guest was seen" in reasons(replace(RECORDING, streams=()))
 
 
-def test_they_are_stored_and_read_again() -> None:
+def test_streams_survive_a_round_trip_through_json() -> None:
     run = judge(RECORDING)
     assert run.streams[0].last == 99
     assert decode(encode(run, "run"), Run, "run") == run

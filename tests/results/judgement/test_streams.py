@@ -1,4 +1,4 @@
-"""Streams of numbers: whole ones pass, and each way to break one fails the run."""
+"""Streams of numbers: complete ones pass, and each kind of fault fails the run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def log(arrivals: list[tuple[int, int]], **more: int) -> StreamLog:
     return StreamLog("virtio-net", tuple(arrivals), **more)
 
 
-def test_a_whole_stream_has_no_troubles() -> None:
+def test_a_complete_stream_has_no_troubles() -> None:
     found = judge_stream(log(BEFORE + AFTER), BLACKOUT, 0)
     assert found.troubles == ()
     assert (found.first, found.last, found.lost, found.repeated) == (1, 158, 0, 0)
@@ -35,12 +35,16 @@ def test_a_whole_stream_has_no_troubles() -> None:
     [
         (BEFORE[:50] + BEFORE[51:] + AFTER, {}, "1 of the numbers 1 to 158 were lost"),
         (BEFORE + AFTER[3:], {}, "3 of the numbers 1 to 158 were lost"),
-        ([*BEFORE, (112 * MS, 99), *AFTER], {}, "1 numbers came again"),
-        ([*BEFORE[:-2], BEFORE[-1], BEFORE[-2], *AFTER], {}, "1 numbers came again, or after"),
-        (BEFORE, {}, "does not go on in new QEMU: 0 numbers"),
-        (BEFORE + AFTER[:9], {}, "does not go on in new QEMU: 9 numbers"),
-        ([], {}, "does not go on in new QEMU"),
-        (BEFORE + AFTER, {"wrong": 2}, "2 blocks came back as others"),
+        ([*BEFORE, (112 * MS, 99), *AFTER], {}, "1 numbers arrived twice"),
+        (
+            [*BEFORE[:-2], BEFORE[-1], BEFORE[-2], *AFTER],
+            {},
+            "1 numbers arrived twice or out of order",
+        ),
+        (BEFORE, {}, "does not continue in new QEMU: 0 numbers"),
+        (BEFORE + AFTER[:9], {}, "does not continue in new QEMU: 9 numbers"),
+        ([], {}, "does not continue in new QEMU"),
+        (BEFORE + AFTER, {"wrong": 2}, "2 blocks came back with other contents"),
         (BEFORE + AFTER, {"torn": 4}, "4 bytes were cut off"),
         # A guest that sends while no vCPU runs: clocks or brackets are wrong.
         (
@@ -50,25 +54,25 @@ def test_a_whole_stream_has_no_troubles() -> None:
         ),
     ],
 )
-def test_a_broken_stream_says_how(
+def test_faults_of_a_stream(
     arrivals: list[tuple[int, int]], more: dict[str, int], trouble: str
 ) -> None:
     found = judge_stream(log(arrivals, **more), BLACKOUT, 0)
     assert any(trouble in text for text in found.troubles), found.troubles
 
 
-def test_a_late_arrival_within_the_tolerance_is_no_trouble() -> None:
+def test_a_late_arrival_within_the_tolerance_is_allowed() -> None:
     late = [*BEFORE, (100 * MS + 900_000, 100), *((ns, n + 1) for ns, n in AFTER)]
     assert judge_stream(log(late), BLACKOUT, 0).troubles == ()
 
 
-def test_without_a_blackout_the_longest_of_all_gaps_is_told() -> None:
+def test_without_a_blackout_the_longest_of_all_gaps_counts() -> None:
     found = judge_stream(log(BEFORE + AFTER), None, 111 * MS)
     assert found.longest_gap_ns == 13 * MS
     assert found.after == 59
     assert replace(found, troubles=()) == found
 
 
-def test_a_longer_gap_elsewhere_is_not_the_blackout_s() -> None:
+def test_a_longer_gap_outside_the_blackout_does_not_count() -> None:
     paused = [(ns - 40 * MS, n) for ns, n in BEFORE[:50]] + BEFORE[50:] + AFTER
     assert judge_stream(log(paused), BLACKOUT, 0).longest_gap_ns == 13 * MS

@@ -1,4 +1,4 @@
-"""Reasons for which a run is invalid, and what is only said of it, by their codes."""
+"""Reasons why a run is invalid, and warnings, by their codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from results.records.evidence import Proof
 from results.records.observations import RamCheck, Stream, StreamLog, VcpuBeats
 from results.records.reasons import because
 from results.records.run import CarriedFd
-from results.timeline.phases import Marks
 
 BEATS = VcpuBeats(0, (), (), (), 5, 9)
 RAM0 = (CarriedFd("ram0", 0),)
@@ -26,7 +25,7 @@ def codes(reasons):
     return [reason.code for reason in reasons]
 
 
-def test_nothing_is_wrong_with_a_whole_guest(whole):
+def test_a_complete_recording_has_no_reasons(whole):
     assert harm(whole) == []
     assert incomplete(whole, RAM0, (), pause_seen=True) == []
 
@@ -57,7 +56,7 @@ def test_streams_testify_instead_of_the_payload(whole):
     assert stream_troubles(heard, (stream,)) == [torn]
 
 
-def test_evidence_that_is_not_all_there(whole):
+def test_missing_evidence(whole):
     doubt = because("descriptor-nameless", fd=3)
     found = incomplete(replace(whole, lost=2), (), (doubt,), pause_seen=True)
     assert codes(found) == ["records-lost", "descriptor-nameless", "no-descriptor"]
@@ -66,7 +65,7 @@ def test_evidence_that_is_not_all_there(whole):
     assert codes(incomplete(bare, (), (), pause_seen=False)) == ["nothing-seen"]
 
 
-def test_a_broken_proof_gives_the_reasons_of_its_lines():
+def test_a_broken_proof_gives_the_reasons_of_its_checks():
     text = "pins: VmPin of the holder is 0 KiB at `end`, 4 KiB were pinned"
     (reason,) = not_proven(Proof("broken", text))
     assert (reason.code, reason.text) == ("pins-short", f"proof broken: {text}")
@@ -74,10 +73,9 @@ def test_a_broken_proof_gives_the_reasons_of_its_lines():
     assert not_proven(Proof("unproven", text)) == not_proven(None) == ()
 
 
-def test_what_is_only_said_of_a_run(whole):
-    silent = Marks((), 10, 11)
-    found = codes(warnings(replace(whole, skipped=1), silent, clock_read=False))
-    assert found == ["mark-silent"] * 16 + ["probes-skipped", "clock-unread"]
-    assert warnings(replace(whole, probed=False), silent, clock_read=True) == []
-    reboot = replace(whole, scenario=replace(whole.scenario, mode="cpr-reboot"))
-    assert len(warnings(reboot, silent, clock_read=True)) == 11
+def test_warnings(whole):
+    silent = because("mark-silent", mark="setup")
+    found = codes(warnings(replace(whole, skipped=1), [silent], clock_read=False))
+    assert found == ["mark-silent", "probes-skipped", "clock-unread"]
+    assert warnings(whole, [], clock_read=True) == []
+    assert warnings(replace(whole, skipped=1, probed=False), [], clock_read=True) == []

@@ -1,4 +1,4 @@
-"""Calls on DMA mappings: what a handover makes, and what it must not make."""
+"""Calls on DMA mappings: those of a handover, and those that must not occur."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from results.judgement.vfio import check_locked_moved, check_mappings, check_pat
 from results.records.evidence import Accounts, Control, Evidence, Frames, PinEvents, SameFile
 from results.records.recording import Event
 from results.records.scenario import MIB, Scenario
-from results.timeline.phases import Marks, build_spans
+from results.timeline.moments import Marks
+from results.timeline.phases import build_spans
 from results.timeline.vfio_calls import (
     CHANGE_PROCESS,
     MAP_DMA,
@@ -52,14 +53,14 @@ def test_a_transfer_changes_addresses_only() -> None:
     assert check_mappings(TYPE1, GOOD).state == "held"
 
 
-def test_mappings_that_are_remade_break_the_proof() -> None:
+def test_recreated_mappings_break_the_proof() -> None:
     more = (call(150, OLD, UNMAP_DMA, 0, RAM), call(160, NEW, MAP_DMA, 3, RAM))
     calls = vfio_calls((*TRANSFER, *more), OLD, NEW)
     assert (calls.unmapped, calls.mapped) == (1, 1)
     assert check_mappings(TYPE1, calls).state == "broken"
 
 
-def test_a_call_that_fails_leaves_nothing_proven() -> None:
+def test_a_failed_call_leaves_the_run_unproven() -> None:
     minus_one = (1 << 64) - 1  # as a probe sees it
     calls = vfio_calls((*TRANSFER, answer(240, NEW, MAP_DMA, minus_one)), OLD, NEW)
     assert calls.failed == 1
@@ -87,12 +88,12 @@ def test_other_processes_do_not_count() -> None:
     assert vfio_calls((call(1, 99, UNMAP_DMA, 0),), OLD, NEW) == VfioCalls()
 
 
-def test_nothing_seen_is_missing_not_held() -> None:
+def test_without_calls_evidence_is_missing() -> None:
     assert check_mappings(TYPE1, None).state == "missing"
     assert check_mappings(TYPE1, VfioCalls()).state == "missing"
 
 
-def test_silence_counts_only_where_the_functions_are_watched() -> None:
+def test_absence_of_calls_counts_only_if_the_functions_are_traced() -> None:
     seen = PinEvents("kprobes", {"vfio_unpin_pages_remote": 0, "iommu_unmap": 0})
     assert check_paths(TYPE1, seen).state == "held"
     assert check_paths(IOMMUFD, seen).state == "missing"  # needs batch_unpin
@@ -150,12 +151,11 @@ def test_the_proof_of_a_vfio_scenario_needs_its_own_control() -> None:
     assert judge_proof(broken, TYPE1, GOOD).verdict == "broken"
 
 
-def test_the_handover_of_devices_is_a_phase_from_olds_call_to_news_last() -> None:
+def test_handover_of_devices_is_a_phase_from_the_first_call_of_old_to_the_last_of_new() -> None:
     stop = Event(90, OLD, OLD, "vm_stop", "enter")
     tried = (call(10, NEW, CHANGE_PROCESS), answer(11, NEW, CHANGE_PROCESS))  # before the stop
-    spans = {
-        s.name: s for s in build_spans(Marks((stop, *tried, *TRANSFER), OLD, NEW), {}, (0, 300))
-    }
+    marks = Marks((stop, *tried, *TRANSFER), OLD, NEW)
+    spans = {s.name: s for s in build_spans(marks, {}, "cpr-transfer", (0, 300))}
     whole, remap = spans["vfio_handover"], spans["vfio_remap"]
     assert (whole.start_ns, whole.end_ns, whole.blackout_ns) == (100, 230, 0)
     assert (remap.start_ns, remap.end_ns, remap.blackout_ns) == (200, 230, 30)

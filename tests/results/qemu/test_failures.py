@@ -1,4 +1,4 @@
-"""Known failures are recognised by QEMU's words, and only where they apply."""
+"""Known failures are recognised by QEMU's messages, and only where they apply."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from results.qemu.failures import known_failure, recognise
         ("cpr-exec mode requires setting cpr-exec-command", "cpr-exec-command"),
     ],
 )
-def test_each_is_recognised(said: str, name: str) -> None:
+def test_every_known_failure_is_recognised(said: str, name: str) -> None:
     known = recognise(said, vfio=True)
     assert known is not None
     assert known.name == name
@@ -43,20 +43,20 @@ def test_each_is_recognised(said: str, name: str) -> None:
     assert told.text.startswith(f"[{name}: {known.means}")
 
 
-def test_of_what_is_not_known_nothing_is_told() -> None:
+def test_unknown_failures_have_no_reason() -> None:
     assert known_failure("something else", "log", vfio=True) == ()
 
 
-def test_it_is_known_by_the_reason_or_by_the_log() -> None:
+def test_failure_is_recognised_in_the_reason_or_in_the_log() -> None:
     said = "missing 'cpr' migration channel"
     (told,) = known_failure(said, "log", vfio=False)
     assert told.text == (
-        "[no-cpr-channel: without a second channel no descriptor can be carried: "
+        "[no-cpr-channel: without a second channel no descriptor can be passed: "
         "add a channel of channel-type cpr to `migrate`]"
     )
     assert known_failure("x", said, vfio=False) == (told,)
 
 
-def test_failures_of_devices_are_not_told_of_guests_without() -> None:
+def test_vfio_failures_are_not_recognised_without_assigned_devices() -> None:
     assert recognise("kvm run failed Bad address", vfio=False) is None
     assert recognise("cannot find saved value for fd x", vfio=False) is not None

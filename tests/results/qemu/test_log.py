@@ -1,10 +1,10 @@
-"""What is taken for a complaint in a QEMU's log, and whose it is."""
+"""Error messages in QEMU's log, and which QEMU wrote them."""
 
 from __future__ import annotations
 
 import pytest
 
-from results.qemu.log import complaints, last_words, of_side
+from results.qemu.log import error_messages, last_message, of_side
 
 LOG = (
     "qemu-system-x86_64: warning: TCG is slow\n"
@@ -14,14 +14,14 @@ LOG = (
 )
 
 
-def test_a_complaint_is_no_warning() -> None:
-    assert complaints(LOG) == ["-netdev tap,id=n: could not configure"]
-    assert complaints("qemu-system-x86_64: warning: TCG is slow") == []
-    assert complaints("") == []
+def test_warnings_are_not_error_messages() -> None:
+    assert error_messages(LOG) == ["-netdev tap,id=n: could not configure"]
+    assert error_messages("qemu-system-x86_64: warning: TCG is slow") == []
+    assert error_messages("") == []
 
 
 @pytest.mark.parametrize(
-    ("log", "words"),
+    ("log", "message"),
     [
         (LOG, "-netdev tap,id=n: could not configure"),
         ("qemu-system-x86_64: bad cpr channel", "bad cpr channel"),
@@ -31,11 +31,11 @@ def test_a_complaint_is_no_warning() -> None:
         ("", ""),
     ],
 )
-def test_the_last_words_of_a_log(log: str, words: str) -> None:
-    assert last_words(log) == words
+def test_last_message_of_a_log(log: str, message: str) -> None:
+    assert last_message(log) == message
 
 
-def test_each_side_has_its_own() -> None:
+def test_log_is_split_by_side() -> None:
     both = "old: qemu: late\nmore\nnew: qemu: why"
     assert of_side(both, "old") == "qemu: late\nmore\n"
     assert of_side(both, "new") == "qemu: why"

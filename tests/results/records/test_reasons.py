@@ -1,4 +1,4 @@
-"""Reasons: every kind is read back from its words, by those of now and those of before."""
+"""Reasons: every kind is parsed back from its present and its former wordings."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ SENTENCES = sorted(set(TOLD) - {KNOWN_FAILURE})
 
 
 def names(template: str) -> dict[str, str]:
-    """Figure → how it is written: its form, or its conversion."""
+    """Figure → its format specification, or its conversion."""
     parts = Formatter().parse(template)
     return {name: form or conversion or "" for _, name, form, conversion in parts if name}
 
 
 def figures(template: str, number: int = 7):
-    """A value for each figure, all different and none the beginning of another."""
+    """A value for each figure, all different and none a prefix of another."""
     made = {}
     for place, (name, form) in enumerate(names(template).items()):
         value = number + 11 * place
@@ -63,7 +63,7 @@ def reason(code: str, number: int = 7) -> Reason:
 # -- the table ----------------------------------------------------------------------------------
 
 
-def test_free_words_are_few():
+def test_kinds_without_own_words():
     assert {"other", "transfer-failed"} == {c for c in FREE if not KINDS[c].check}
     assert {"frames-hidden", "pins-refused", "pin-events-hidden"} == {
         code for code in FREE if KINDS[code].check
@@ -71,14 +71,14 @@ def test_free_words_are_few():
 
 
 @pytest.mark.parametrize("code", sorted(KINDS))
-def test_former_words_have_the_same_figures(code):
+def test_former_wordings_have_the_same_figures(code):
     kind = KINDS[code]
     assert all(names(former) == names(kind.template) for former in kind.former)
     assert set(kind.gloss) <= set(names(kind.template))
 
 
 def calls():
-    """Every reason that the code gives: (file, code or None, names of its figures or None)."""
+    """Every reason that the code creates: (file, code or None, names of its figures or None)."""
     for path in sorted((ROOT / "results").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id
@@ -90,7 +90,7 @@ def calls():
             yield path.name, at.value if isinstance(at, ast.Constant) else None, figures
 
 
-def test_every_reason_that_is_given_has_a_kind_and_its_figures():
+def test_every_reason_in_the_code_has_a_kind_and_its_figures():
     given = [(where, code, figures) for where, code, figures in calls() if code is not None]
     assert len(given) > 60
     for where, code, figures in given:
@@ -104,7 +104,7 @@ def test_every_reason_that_is_given_has_a_kind_and_its_figures():
 
 @pytest.mark.parametrize("code", TOLD)
 @pytest.mark.parametrize("number", [7, -123, 0])
-def test_every_kind_is_read_back(code, number):
+def test_every_kind_is_parsed_back(code, number):
     made = reason(code, number)
     assert read_reason(made.text) == made
     assert read_reasons(made.text if code != KNOWN_FAILURE else f"x {made.text}")[-1] == made
@@ -112,14 +112,14 @@ def test_every_kind_is_read_back(code, number):
 
 @pytest.mark.parametrize("code", sorted(code for code in TOLD if KINDS[code].check))
 @pytest.mark.parametrize("before", ["", PROOF_BROKEN])
-def test_a_line_of_the_proof_is_read_behind_its_name(code, before):
+def test_proof_sentence_is_parsed_after_the_name_of_its_check(code, before):
     made = reason(code)
     (found,) = read_reasons(f"{before}{KINDS[code].check}: {made.text}")
     assert found.key == made.key
 
 
 @pytest.mark.parametrize("code", sorted(FREE))
-def test_free_words_are_their_own_key(code):
+def test_text_without_own_words_is_its_own_key(code):
     made = because(code, **dict.fromkeys(names(KINDS[code].template), "QEMU said no: 3; sorry"))
     assert made.text == "QEMU said no: 3; sorry"
     assert key_of(made.text) == (made.key,) == (("other", {"text": made.text}),)
@@ -129,7 +129,7 @@ def test_free_words_are_their_own_key(code):
     st.lists(st.tuples(st.sampled_from(SENTENCES), st.integers(0, 10**12)), max_size=6),
     st.booleans(),
 )
-def test_joined_reasons_are_read_back(made, known):
+def test_joined_reasons_are_parsed_back(made, known):
     reasons = [reason(code, number) for code, number in made]
     if known and reasons:
         reasons.append(because(KNOWN_FAILURE, name="no-cpr-channel", means="that: do this"))
@@ -137,19 +137,19 @@ def test_joined_reasons_are_read_back(made, known):
 
 
 @pytest.mark.parametrize("code", SENTENCES)
-def test_what_qemu_said_is_kept_apart_from_our_own_words(code):
+def test_qemu_messages_are_not_parsed_as_our_sentences(code):
     failed = because("transfer-failed", said="TransferRefused: x; y, first: 3 of 7 pages")
     told = (failed, reason(code))
     assert [r.key for r in read_reasons(joined(told))] == [r.key for r in told]
 
 
-def test_words_that_no_kind_has():
+def test_unknown_sentences():
     assert read_reasons("") == ()
     assert read_reason("it was fine") == Reason("other", {"text": "it was fine"}, "it was fine")
     assert key_of("it; was fine") == (("other", {"text": "it; was fine"}),)
 
 
-def test_the_meaning_of_a_known_failure_is_no_part_of_what_is_said():
+def test_meaning_of_a_known_failure_is_not_compared():
     one = because(KNOWN_FAILURE, name="invtsc", means="invtsc forbids it")
     other = because(KNOWN_FAILURE, name="invtsc", means="another advice")
     assert one.figures == {"name": "invtsc"}
@@ -165,7 +165,7 @@ def test_the_meaning_of_a_known_failure_is_no_part_of_what_is_said():
 
 @pytest.fixture
 def reworded(monkeypatch):
-    """Tell a kind in new words: the old ones are its former."""
+    """Reword a kind; the old template becomes a former one."""
 
     def reword(code: str, template: str) -> None:
         kind = KINDS[code]
@@ -175,7 +175,7 @@ def reworded(monkeypatch):
     return reword
 
 
-def test_former_words_say_the_same(reworded):
+def test_former_wordings_compare_equal(reworded):
     old = because("ram-changed", bad=2, pages=100, first="page 0x1234")
     reworded("ram-changed", "RAM differs; first {first!s}, {bad:d} pages of {pages:d}")
     new = because("ram-changed", bad=2, pages=100, first="page 0x1234")
@@ -188,7 +188,7 @@ def test_former_words_say_the_same(reworded):
     assert key_of(old.text) != key_of(new.text.replace("2 pages", "3 pages"))
 
 
-def test_sentences_in_records_are_compared_by_what_they_say(reworded):
+def test_sentences_in_records_are_compared_by_code_and_figures(reworded):
     lost, idle = reason("stream-torn").text, reason("device-idle").text
     one = (
         Stream("net", 1, 9, 0, 0, 3, None, None, (lost,)),
@@ -221,11 +221,11 @@ def test_reasons_are_stored_with_a_run(make_run):
     assert reasons_of(run) == told
 
 
-def test_an_older_run_has_its_reasons_read_from_its_text(make_run):
+def test_reasons_of_an_older_run_are_parsed_from_its_text(make_run):
     told = (reason("ram-changed"), reason("vcpu-still"))
     assert reasons_of(make_run(outcome="failed", reason=joined(told))) == told
     assert reasons_of(make_run()) == ()
 
 
-def test_kind_has_its_present_words_first():
+def test_present_template_comes_first():
     assert Kind("new", former=("old", "older")).templates == ("new", "old", "older")

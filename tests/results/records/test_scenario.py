@@ -1,4 +1,4 @@
-"""What of a scenario must be equal for two runs to be compared."""
+"""Fields of a scenario that must be equal for two runs to be compared."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ WORDS = (
 )
 
 
-def test_the_text_of_a_plain_scenario():
+def test_dimensions_of_a_plain_scenario():
     assert dimensions(PLAIN) == WORDS
 
 
-def test_what_is_always_compared_is_always_told():
+def test_always_compared_fields_are_always_listed():
     told = dimensions(replace(PLAIN, ram_bytes=MIB, touched=1.0, pinned=True))
     assert told == (
         "accel=kvm backend=anon cpu=qemu64 id=anon machine=q35 mem_lock=False pinned=True "
@@ -37,22 +37,22 @@ def test_what_is_always_compared_is_always_told():
         ({"mode": "precopy"}, "mode=precopy"),
     ],
 )
-def test_what_came_later_is_told_where_it_is_used(changed, words):
+def test_newer_fields_are_listed_only_where_used(changed, words):
     told = dimensions(replace(PLAIN, **changed)).split()
     assert sorted([*WORDS.split(), words]) == told
 
 
-def test_what_is_said_about_a_scenario_does_not_count():
+def test_description_is_not_compared():
     assert dimensions(replace(PLAIN, about="other words")) == WORDS
 
 
-def test_every_field_says_whether_it_is_compared():
+def test_every_field_declares_whether_it_is_compared():
     said = {f.name: f.metadata["compared"] for f in fields(Scenario)}
     assert set(said.values()) == {"always", "where used", "never"}
     assert [name for name, how in said.items() if how == "never"] == ["about"]
 
 
-def test_a_field_that_does_not_say_it_is_an_error():
+def test_a_field_without_a_declaration_is_an_error():
     @dataclass(frozen=True)
     class Wider(Scenario):
         numa_nodes: int = 1

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from results.records.observations import HostState
+from results.records.observations import HostState, Stream
+from results.records.reasons import because
 from results.records.run import Witnesses
 from results.summary.caveats import doubts_of
 
@@ -148,3 +149,97 @@ def test_a_frozen_clock_cannot_testify_so_closely(series):
     runs = series(noise(), guest_clock="freezes")
     runs = [replace(run, guest_gap_ns=run.blackout_ns - 200_000) for run in runs]
     assert kinds(runs) == []
+
+
+def warned(run, warning):
+    return replace(run, warnings=(warning,))
+
+
+SKIPPED = because("probes-skipped", calls=1_000_000).text
+FORMERLY = (
+    "the kernel left 7 probe calls out, of whatever process; a guest entry or exit among them "
+    "would show against the guest's own gap"
+)
+
+
+def silenced(run):
+    return replace(run, guest_gap_ns=None)
+
+
+def test_a_guest_that_never_testifies(series):
+    runs = [silenced(run) for run in series(noise())]
+    (doubt,) = doubts_of(runs)
+    assert doubt.kind == "guest-silent"
+    assert doubt.text == (
+        "in 40 of 40 runs the guest did not testify: nothing checks their blackouts from inside"
+    )
+    assert doubt.figures == {"silent": 40, "runs": 40}
+
+
+def test_a_guest_that_was_silent_now_and_then(series):
+    runs = series(noise())
+    assert kinds([*map(silenced, runs[:4]), *runs[4:]]) == []
+    assert kinds([*map(silenced, runs[:5]), *runs[5:]]) == ["guest-silent"]
+
+
+def test_streams_testify_instead_of_the_payload(series):
+    stream = Stream("net", 1, 99, 0, 0, 50, 4_200_000, 1_000)
+    assert kinds([replace(silenced(run), streams=(stream,)) for run in series(noise())]) == []
+
+
+@pytest.mark.parametrize(("warning", "calls"), [(SKIPPED, "1,000,000"), (FORMERLY, "7")])
+def test_probe_calls_that_the_kernel_skipped(series, warning, calls):
+    (doubt,) = doubts_of([warned(run, warning) for run in series(noise())])
+    assert doubt.kind == "probes-skipped"
+    assert doubt.text.startswith(
+        f"in 40 of 40 runs the kernel skipped probe calls, up to {calls} in one"
+    )
+    assert doubt.figures == {"skipped": 40, "runs": 40, "most_calls": int(calls.replace(",", ""))}
+    runs = series(noise())
+    assert kinds([warned(run, warning) if run.boot == 1 and run.update < 4 else run
+                  for run in runs]) == []  # fmt: skip
+
+
+def test_first_progress_far_above_that_of_the_other_runs(series):
+    runs = [replace(run, first_progress_ns=200_000 + run.update) for run in series(noise())]
+    assert kinds(runs) == []
+    runs[7] = replace(runs[7], first_progress_ns=100_200_000)
+    (doubt,) = doubts_of(runs)
+    assert doubt.kind == "slow-start"
+    assert "in 1 of 40 runs" in doubt.text
+    assert "100.20 ms" in doubt.text
+    assert doubt.figures == {
+        "slow": 1,
+        "runs": 40,
+        "longest_ns": 100_200_000,
+        "usual_ns": 200_004,
+    }
+
+
+@pytest.mark.parametrize(
+    ("progress_ns", "others_ns", "slow"),
+    [
+        (2_100_000, 200_000, True),
+        (1_900_000, 200_000, False),  # less than ten times as long
+        (900_000, 20_000, False),  # too short to matter
+        (9_000_000, 2_000_000, False),
+        (12_000_000, 2_000_000, True),  # longer than the blackout
+    ],
+)
+def test_first_progress_is_compared_within_its_boot(series, progress_ns, others_ns, slow):
+    """The other boots are quicker: only the runs of the same boot say what is usual in it."""
+    runs = [
+        replace(run, first_progress_ns=others_ns if run.boot == 3 else 10_000)
+        for run in series(noise())
+    ]
+    runs[12] = replace(runs[12], first_progress_ns=progress_ns)
+    assert runs[12].boot == 3
+    assert kinds(runs) == (["slow-start"] if slow else [])
+
+
+def test_first_progress_of_single_updates_is_compared_over_boots(series):
+    runs = [replace(run, first_progress_ns=200_000) for run in series(noise(), updates=1)]
+    assert kinds(runs) == []
+    runs[2] = replace(runs[2], first_progress_ns=2_500_000)
+    assert kinds(runs) == ["slow-start"]
+    assert kinds([replace(run, first_progress_ns=None) for run in runs]) == []

@@ -1,4 +1,4 @@
-"""Descriptors on the cpr channel, read from bytes that QEMU really sent."""
+"""Descriptors on the cpr channel, parsed from bytes that QEMU sent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sent(ns: int, data: str, fd: int) -> list[Event]:
 
 
 def received(ns: int, data: str, fd: int) -> list[Event]:
-    """New QEMU finds both in one: the kernel joins what the descriptor does not part."""
+    """New QEMU receives both in one: the kernel merges bytes up to a descriptor."""
     return [message(ns, NEW, data + MARKER, fd)]
 
 
@@ -68,7 +68,7 @@ def test_entry_in_two_messages_on_both_sides() -> None:
     assert doubts == ()
 
 
-def test_entry_that_a_short_read_cut_in_the_middle() -> None:
+def test_entry_split_by_a_short_read() -> None:
     cut = len(RAM0) // 2
     events = [
         *sent(10, RAM0, 13),
@@ -84,8 +84,8 @@ def test_events_in_any_order_of_arrival() -> None:
     assert carried_descriptors(reversed(events), OLD, NEW) == carried_descriptors(events, OLD, NEW)
 
 
-def test_ids_tell_descriptors_of_one_name_apart() -> None:
-    """vfio and iommufd keep several under one name; ids may be negative."""
+def test_ids_distinguish_descriptors_of_the_same_name() -> None:
+    """vfio and iommufd save several under one name; ids may be negative."""
     ids = (0, 1, -1, 0x7FFFFFFF, -0x80000000)
     events: list[Event] = []
     for n, identifier in enumerate(ids):
@@ -126,7 +126,7 @@ def test_another_id_is_another_descriptor() -> None:
     ]
 
 
-def test_descriptor_without_a_readable_name_is_a_doubt() -> None:
+def test_descriptor_without_a_readable_name_is_a_reason() -> None:
     events = [*sent(10, "ffffff", 13), *received(110, "ffffff", 14)]
     found, doubts = carried_descriptors(events, OLD, NEW)
     assert [(fd.name, fd.old_fd) for fd in found] == [("", 13)]
@@ -140,7 +140,7 @@ def test_long_name_within_qemus_own_limit() -> None:
     assert ([fd.name for fd in found], doubts) == ([name], ())
 
 
-def test_messages_of_other_processes_are_not_looked_at() -> None:
+def test_messages_of_other_processes_are_ignored() -> None:
     stranger = Event(5, 999, 999, "sendmsg", "enter", {"fds": 1, "fd0": 7}, RAM0 + MARKER)
     assert carried_descriptors([stranger], OLD, NEW) == ((), ())
 
@@ -173,7 +173,7 @@ def test_hostile_or_truncated_bytes_are_never_an_error(
     identifier=st.integers(-(1 << 31), (1 << 31) - 1),
     before=st.binary(max_size=40),
 )
-def test_every_name_and_id_is_read_back_whatever_precedes(
+def test_every_name_and_id_is_parsed_whatever_precedes_it(
     name: str, identifier: int, before: bytes
 ) -> None:
     events = sent(10, before.hex() + entry(name, identifier), 13)
@@ -189,7 +189,7 @@ def mapping(ns: int, fd: int, flags: int = 1, pid: int = NEW) -> Event:
     return Event(ns, pid, pid, "mmap", "return", values)
 
 
-def test_only_shared_mappings_of_carried_descriptors_are_guest_ram() -> None:
+def test_only_shared_mappings_of_passed_descriptors_are_guest_ram() -> None:
     fds = (CarriedFd("ram0", 0, 11, 110, 13, 14),)
     events = [
         mapping(105, 14),  # the number belonged to another file then

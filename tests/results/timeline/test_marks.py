@@ -1,4 +1,4 @@
-"""The table of marks and phases agrees with itself, with the modes and with what is measured."""
+"""The table of marks and phases is consistent with itself, the modes and what is measured."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ import pytest
 
 from results.qemu.modes import MODES, PROMISES
 from results.records.recording import Event
-from results.timeline import phases
+from results.timeline import moments, phases
 from results.timeline.marks import (
+    CPR_CHANNEL,
     MARK_NAMES,
     MARKS,
     PHASE_NAMES,
     PHASE_SIDES,
     PHASES,
     SHARING_PHASES,
+    STOPS_FIRST,
+    SUCCEEDS,
     At,
+    Derived,
     Phase,
-    Turn,
     expected_marks,
 )
-from results.timeline.phases import Marks, build_spans
+from results.timeline.moments import Marks
+from results.timeline.phases import build_spans
 
 OLD, NEW = 100, 200
 RETURNED = {mark.name for mark in MARKS if mark.returns}
@@ -35,46 +39,57 @@ def bounds():
     return found + [moment.after for moment in found if moment.after is not None]
 
 
-def test_names_stand_once():
+def test_names_are_unique():
     assert len(set(MARK_NAMES)) == len(MARKS)
     assert len(set(PHASE_NAMES)) == len(PHASES)
 
 
 @pytest.mark.parametrize("moment", bounds())
-def test_a_phase_is_bounded_by_what_is_probed(moment):
+def test_phases_are_bounded_by_probed_marks(moment):
     assert moment.mark in MARK_NAMES
     assert moment.edge == "enter" or moment.mark in RETURNED
 
 
-def test_every_turn_can_be_found_and_bounds_a_phase():
-    told = {m for p in PHASES for m in (p.start, p.end, p.share_from) if isinstance(m, str)}
-    assert told == set(get_args(Turn)) == set(phases._TURNS)
+def test_every_derived_moment_can_be_found_and_bounds_a_phase():
+    named = {m for p in PHASES for m in (p.start, p.end, p.share_from) if isinstance(m, str)}
+    assert named == set(get_args(Derived)) == set(moments._DERIVED)
 
 
 def test_sides_are_known():
     assert {phase.side for phase in PHASES} == set(PHASE_SIDES)
 
 
-def test_marks_of_the_cpr_channel_are_expected_where_a_mode_has_one():
+def names(mode):
+    return {mark.name for mark in expected_marks(mode)}
+
+
+def test_marks_of_the_cpr_channel_are_expected_in_modes_that_have_one():
     for mode in MODES:
-        assert ("cpr_save" in expected_marks(mode)) == PROMISES[mode].descriptors
-    assert "complete" not in expected_marks("postcopy")
-    assert set(expected_marks("cpr-transfer")) == set(MARK_NAMES) - {"tcg_exec"}
+        assert ("cpr_save" in names(mode)) == PROMISES[mode].descriptors
+    assert "complete" not in names("postcopy")
+    assert names("cpr-transfer") == set(MARK_NAMES) - {"tcg_exec"}
 
 
-def test_what_yields_is_measured_first_and_nothing_else_changes_its_place():
+def test_sets_of_modes_agree_with_their_contracts():
+    for mode, promise in PROMISES.items():
+        assert (mode in SUCCEEDS) == (not promise.held)
+        assert (mode in STOPS_FIRST) == mode.startswith("cpr-")
+        assert (mode in CPR_CHANNEL) == promise.descriptors
+
+
+def test_yielding_phases_come_first_and_the_others_keep_their_order():
     measured = [phase.name for phase in phases._MEASURED]
     assert measured[:2] == ["source_quit", "target_start"]
     assert measured[2:] == [name for name in PHASE_NAMES if name not in measured[:2]]
 
 
-def test_a_new_phase_takes_its_entry_alone(monkeypatch):
+def test_a_new_phase_needs_only_its_entry(monkeypatch):
     added = Phase("drain", "old", At("old", "vm_stop"), At("old", "vm_stop", "return"))
     monkeypatch.setattr(phases, "_MEASURED", (added,))
     monkeypatch.setattr(phases, "_BY_NAME", {"drain": added})
     stop = Event(50, OLD, OLD, "vm_stop", "enter")
     events = (stop, replace(stop, ns=80, edge="return"))
-    (span,) = build_spans(Marks(events, OLD, NEW), {}, (40, 100))
+    (span,) = build_spans(Marks(events, OLD, NEW), {}, "cpr-transfer", (40, 100))
     assert (span.name, span.side, span.start_ns, span.end_ns) == ("drain", "old", 50, 80)
     assert span.blackout_ns == 30
 
