@@ -1,1 +1,1 @@
-"""What is shown: terminal tables and waterfalls, JSON."""
+"""Reports of stored sessions: text for a terminal, HTML pages, and file formats."""

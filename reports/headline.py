@@ -1,61 +1,24 @@
-"""What a report says first: the verdict, the worst cell, one sentence, and the exit code."""
+"""The top of a report: the verdict, the worst cell, one sentence, and the exit code."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-from reports.claim_groups import other_failures
-from reports.claim_groups import summary_line as claims_summary
-from reports.wording import cell_name, figure, median_text, ms, shift_text
-from results.claims.document import ClaimsDocument
 from results.comparison import compare as judged
 from results.comparison.verdict import INVALID, REGRESSED, SAME, UNDECIDED
 from results.summary.caveats import Figures
-from results.summary.report_data import Cell, Material
+from results.summary.report_cells import ReportCell
+from results.summary.report_data import ReportData
 
-Word = Literal[
-    "refuted",
-    "shown",
-    "partly shown",
-    "broken",
-    "regressed",
-    "over budget",
-    "failed",
-    "undecided",
-    "improved",
-    "same",
-    "measured",
-]
-# What a sentence says, whatever its words.
-Code = Literal[
-    "claim-refuted",
-    "claims-tested",
-    "proof-broken",
-    "fails-more-often",
-    "not-compared",
-    "runs-failed",
-    "over-budget",
-    "measured",
-    "regressed",
-    "undecided",
-    "improved",
-    "same",
-]
-# Whether a word is bad news (red), needs a look (amber) or is fine (green).
-TONES: dict[Word, Literal["bad", "doubt", "good"]] = {
-    "refuted": "bad",
-    "broken": "bad",
-    "regressed": "bad",
-    "over budget": "bad",
-    "failed": "bad",
-    "undecided": "doubt",
-    "partly shown": "doubt",
-    "improved": "good",
-    "same": "good",
-    "measured": "good",
-    "shown": "good",
+from .finding import TONES, Code, ReportFinding, Tone, Word, known_figures
+from .kind_findings import kind_finding
+from .wording import cell_name, figure, median_text, ms, shift_text
+
+# Before the sentence of a cell or a verdict, where the kind of session changes what it means.
+_PREFIXES = {
+    "lab": "In the lab VM: ",
+    "self-check": "Self-check (A/A): ",
 }
 
 
@@ -63,7 +26,7 @@ TONES: dict[Word, Literal["bad", "doubt", "good"]] = {
 class Headline:
     """The verdict over all cells; `cell` names the worst of them.
 
-    `code` and `figures` are the sentence for programs: its words may change, they stay.
+    `code` and `figures` are the sentence for programs: they stay when it is reworded.
     """
 
     word: Word
@@ -74,90 +37,74 @@ class Headline:
     exit_code: int
 
     @property
-    def tone(self) -> Literal["bad", "doubt", "good"]:
+    def tone(self) -> Tone:
         return TONES[self.word]
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    word: Word
-    size: float  # of two findings with one word the larger is the worse
-    cell: str
-    sentence: str
-    code: Code
-    figures: Figures
-
-
-def headline(material: Material, *, strict: bool = False) -> Headline:
+def headline(data: ReportData, *, strict: bool = False) -> Headline:
     """The worst finding names the verdict. Exit codes: as in compare; a missed budget counts as 1.
 
     0 fine, 1 regressed, more failures or over budget, 3 a run failed where nothing was compared, a
-    proof is broken or a cell has no valid run, 5 undecided when strict.
+    proof is broken, a claim refuted, a calibration failed or a cell has no valid run, 5 undecided
+    when strict.
     """
-    if material.claims is not None:
-        return _of_claims(material.claims)
+    own = kind_finding(data)
+    if own is not None and (data.claims or data.kind in ("calibration", "overhead")):
+        # Their cells are evidence, not results.
+        invalid = own.word in ("refuted", "not calibrated")
+        return _headline(own, INVALID if invalid else SAME)
     findings = [
         *(
             found
-            for cell in material.cells
+            for cell in data.cells
             for found in _of_cell(cell)
             # Others are compared with it: that it is slow is noted, not tonight's finding.
-            if not (found.word == "over budget" and material.is_baseline(cell))
+            if not (found.word == "over budget" and data.is_baseline(cell))
         ),
         *(
             _of_shift(comparison, cell)
-            for comparison in material.comparisons
+            for comparison in data.comparisons
             for cell in comparison.cells
         ),
     ]
-    order = list(TONES)
-    # A cell that is merely measured says nothing where cells were compared.
-    if material.comparisons:
+    code = exit_code((found.word for found in findings), data, strict=strict)
+    if own is not None:
+        return _headline(_worst([own, *_worse_than_measured(findings)]), code)
+    # That a cell was measured is no news where cells were compared.
+    if data.comparisons:
         findings = [found for found in findings if found.word != "measured"] or findings
-    worst = min(findings, key=lambda found: (order.index(found.word), -found.size))
-    code = exit_code(
-        (found.word for found in findings),
-        material,
-        strict=strict,
+    return _headline(_worst(findings), code, _PREFIXES.get(data.kind, ""))
+
+
+def _headline(found: ReportFinding, code: int, prefix: str = "") -> Headline:
+    return Headline(
+        found.word, found.cell, prefix + found.sentence, found.code, found.figures, code
     )
-    return Headline(worst.word, worst.cell, worst.sentence, worst.code, worst.figures, code)
 
 
-def _of_claims(claims: ClaimsDocument) -> Headline:
-    """Of a session that put claims to the test the claims are the verdict."""
-    wrong = [row for row in claims.rows if row.found == "refuted"]
-    if wrong:
-        row = wrong[0]
-        text = f"claim {row.claim.number} is refuted on {row.build}: {row.claim.title}"
-        cell = f"claim {row.claim.number} on {row.build}"
-        which: Figures = {"claim": row.claim.number, "build": row.build}
-        return Headline("refuted", cell, text, "claim-refuted", which, INVALID)
-    text = f"claims made for cpr-transfer: {claims_summary(claims)}"
-    found = [row.found for row in claims.rows]
-    counts: Figures = {
-        "claims": len(found),
-        "shown": found.count("shown"),
-        "refuted": found.count("refuted"),
-        "not_testable": found.count("not testable"),
-        "wrong_beside": other_failures(claims),
-    }
-    word: Word = "shown" if counts["shown"] == len(found) else "partly shown"
-    return Headline(word, "claims", text, "claims-tested", counts, SAME)
+def _worst(findings: Iterable[ReportFinding]) -> ReportFinding:
+    order = list(TONES)
+    return min(findings, key=lambda found: (order.index(found.word), -found.size))
 
 
-def exit_code(words: Iterable[Word], material: Material, *, strict: bool) -> int:
+def _worse_than_measured(findings: Iterable[ReportFinding]) -> list[ReportFinding]:
+    """What outweighs a session's own result; its failed runs are a part of that."""
+    return [f for f in findings if f.word in ("broken", "regressed", "over budget")]
+
+
+def exit_code(words: Iterable[Word], data: ReportData, *, strict: bool) -> int:
     """Regressed and over budget before all else, then what is invalid, then what is undecided."""
     found = set(words)
-    codes = {comparison.exit_code for comparison in material.comparisons}
+    codes = {comparison.exit_code for comparison in data.comparisons}
     if REGRESSED in codes or found & {"regressed", "over budget"}:
         return REGRESSED
-    failed = "failed" in found and not material.comparisons
+    failed = "failed" in found and not data.comparisons
     if INVALID in codes or failed or "broken" in found:
         return INVALID
     return UNDECIDED if strict and "undecided" in found else SAME
 
 
-def _of_cell(cell: Cell) -> list[_Finding]:
+def _of_cell(cell: ReportCell) -> list[ReportFinding]:
     summary, name = cell.summary, cell_name(cell)
     which: Figures = {"scenario": summary.scenario, "build": cell.builds}
     runs = summary.valid + summary.failed
@@ -165,16 +112,16 @@ def _of_cell(cell: Cell) -> list[_Finding]:
     if broken := summary.proofs.get("broken", 0):
         text = f"the proof is broken in {broken} of {runs} runs of {name}"
         counts = which | {"broken": broken, "runs": runs}
-        found.append(_Finding("broken", broken, name, text, "proof-broken", counts))
+        found.append(ReportFinding("broken", broken, name, text, "proof-broken", counts))
     if summary.failed:
         text = f"{summary.failed} of {runs} runs failed: {name}"
         counts = which | {"failed": summary.failed, "runs": runs}
-        found.append(_Finding("failed", summary.failed, name, text, "runs-failed", counts))
+        found.append(ReportFinding("failed", summary.failed, name, text, "runs-failed", counts))
     if cell.over_budget and cell.budget is not None and cell.limit is not None:
         budget = cell.budget
         text = (
             f"{name}: {budget.within} of {budget.total} blackouts under {figure(budget.limit_ns)} "
-            f"ms, asked were {cell.limit.share * 100:g} %"
+            f"ms, required are {cell.limit.share * 100:g} %"
             + (f" ({budget.failed} runs failed)" if budget.failed else "")
         )
         missed = 1.0 - budget.within / budget.total if budget.total else 1.0
@@ -185,14 +132,14 @@ def _of_cell(cell: Cell) -> list[_Finding]:
             "limit_ns": budget.limit_ns,
             "asked_percent": cell.limit.share * 100,
         }
-        found.append(_Finding("over budget", missed, name, text, "over-budget", counts))
-    text = f"{name}: median blackout {median_text(cell)}, longest {ms(summary.max_ns)}"
-    times = which | _known(summary, ("median_ns", "low_ns", "high_ns", "max_ns"))
-    found.append(_Finding("measured", summary.median_ns or 0, name, text, "measured", times))
+        found.append(ReportFinding("over budget", missed, name, text, "over-budget", counts))
+    text = f"{name}: median blackout {median_text(summary)}, longest {ms(summary.max_ns)}"
+    times = which | known_figures(summary, ("median_ns", "low_ns", "high_ns", "max_ns"))
+    found.append(ReportFinding("measured", summary.median_ns or 0, name, text, "measured", times))
     return found
 
 
-def _of_shift(comparison: judged.Comparison, cell: judged.Cell) -> _Finding:
+def _of_shift(comparison: judged.Comparison, cell: judged.Cell) -> ReportFinding:
     name = f"{cell.scenario} on {comparison.label_b}"
     which: Figures = {
         "scenario": cell.scenario,
@@ -211,16 +158,12 @@ def _of_shift(comparison: judged.Comparison, cell: judged.Cell) -> _Finding:
             "failed_boots_against": cell.failures_a.boots,
             "boots_against": cell.failures_a.total_boots,
         }
-        # A handover that fails is worse than one that is slower.
-        return _Finding("regressed", 1e9, name, text, "fails-more-often", counts)
+        # An update that fails is worse than one that is slower.
+        return ReportFinding("regressed", 1e9, name, text, "fails-more-often", counts)
     if cell.verdict == "undecided" and not cell.valid:
-        return _Finding("failed", 1e9, name, f"{name}: {cell.reason}", "not-compared", which)
+        return ReportFinding("failed", 1e9, name, f"{name}: {cell.reason}", "not-compared", which)
     names = ("median_a_ns", "median_b_ns", "shift_ns", "low_ns", "high_ns", "shift_percent")
-    times = which | _known(cell, names)
-    return _Finding(cell.verdict, abs(cell.shift_percent or 0.0), name, text, cell.verdict, times)
-
-
-def _known(record: object, names: Iterable[str]) -> Figures:
-    """The fields of a record that are not None."""
-    found = {name: getattr(record, name) for name in names}
-    return {name: value for name, value in found.items() if value is not None}
+    times = which | known_figures(cell, names)
+    return ReportFinding(
+        cell.verdict, abs(cell.shift_percent or 0.0), name, text, cell.verdict, times
+    )

@@ -1,4 +1,4 @@
-"""What a report is asked for, and what every format answers with."""
+"""The input of every report format, and its result."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from results.files import Content
     from results.store.store import Store
-    from results.summary.report_data import Material
+    from results.summary.report_data import ReportData
 
-    # One file, or several by name in a directory of their own.
+    # One file, or a directory of files by name.
     Written: TypeAlias = Content | Mapping[str, Content]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A report of `material`, which was taken from `store`.
+    """A report of `data`, which was read from `store`.
 
-    `strict` lets what is undecided fail; `run` is the one run that is wanted, where a format shows
-    single runs.
+    With `strict` an undecided verdict is a failure; `run` is the id of the one run to show, in
+    formats that show single runs.
     """
 
-    material: Material
+    data: ReportData
     store: Store
     strict: bool = False
     run: str | None = None

@@ -1,4 +1,4 @@
-"""The commands that repeat a session and that look at its runs, ready to be pasted."""
+"""Commands to repeat a session and to show its runs, ready to be pasted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def repeat_command(session: Session) -> str:
     """The session's own command, with its seed, so that the order of boots is the same."""
     words = list(session.command)
     seed = session.environment.get("seed", "")
-    # Only these commands have a schedule to repeat; a benchmark's command is repeated as it was.
+    # Only these commands have a schedule; a benchmark's command takes no seed.
     if seed and words[1:2] and words[1] in ("run", "compare", "matrix") and not _has_seed(words):
         words += ["--seed", seed]
     return shlex.join(words)

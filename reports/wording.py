@@ -1,4 +1,4 @@
-"""Figures and names in the words that every report uses."""
+"""Figures and names, written the same way in every report."""
 
 from __future__ import annotations
 
@@ -7,37 +7,22 @@ import time
 from results.comparison import compare as judged
 from results.records.run import Summary
 from results.summary.history import Point
-from results.summary.report_data import Cell
+from results.summary.report_cells import ReportCell
+from results.summary.session_kind import SessionKind
 
-
-def day(point: Point) -> str:
-    """`2026-11-25 00:31`, UTC."""
-    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(point.started_unix_ns // 10**9))
-
-
-def budget_text(cell: Cell) -> str:
-    """`20 of 24 under 5.00 ms, 3 failed`, and what was asked if it was not kept."""
-    if cell.budget is None or cell.limit is None:
-        return "–"
-    budget = cell.budget
-    failed = f", {budget.failed} failed" if budget.failed else ""
-    text = f"{budget.within} of {budget.total} under {figure(budget.limit_ns)} ms{failed}"
-    return f"{text} (missed: {cell.limit.share * 100:g} % asked)" if cell.over_budget else text
-
-
-def device_text(summary: Summary) -> str:
-    """What became of the device that the payload drives; empty where it drives none."""
-    if not summary.device_operations and not summary.device_troubles:
-        return ""
-    trouble = f"in trouble in {summary.device_troubles} runs"
-    state = trouble if summary.device_troubles else "none lost or repeated"
-    text = f"device: {summary.device_operations} DMA operations, {state}"
-    if summary.device_gap_ns is not None:
-        text += f", longest gap {ms(summary.device_gap_ns)}"
-    return text
-
-
-# States of a thread on the critical path, in words.
+KIND_TITLES: dict[SessionKind, str] = {
+    "run": "Measurement",
+    "compare": "Comparison of builds",
+    "sweep": "Sweep",
+    "matrix": "Matrix of builds",
+    "nightly": "Nightly job",
+    "lab": "Measurement in the lab VM",
+    "claims": "Claims",
+    "calibration": "Calibration of the probes",
+    "overhead": "Overhead of the probes",
+    "self-check": "Self-check: a build against itself (A/A)",
+}
+# States of a thread on the critical path.
 STATE_WORDS = {
     "on-cpu": "on a CPU",
     "runnable": "waiting for a CPU",
@@ -45,6 +30,20 @@ STATE_WORDS = {
     "stopped": "stopped",
     "unknown": "unknown",
 }
+# Why a shift may differ from the difference of the medians.
+_SHIFT_METHODS = {
+    "blocks": "between boots of the same blocks",
+    "pooled": "the median over all pairs of boots",
+    "none": "",
+}
+
+
+def day(point: Point) -> str:
+    """`2026-11-25 00:31`, UTC."""
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(point.started_unix_ns // 10**9))
+
+
+# -- single figures ------------------------------------------------------------------------------
 
 
 def figure(ns: int) -> str:
@@ -70,36 +69,104 @@ def percent(value: float | None) -> str:
     return f"{value:+.{0 if abs(value) >= 9.95 else 1}f} %".replace("-", "−")
 
 
+def signed(ns: int) -> str:
+    """`+1.02`, `−0.048`, ms."""
+    return f"{'+' if ns > 0 else '−' if ns < 0 else ''}{figure(abs(ns))}"
+
+
+def signed_us(ns: int) -> str:
+    """`+40`, `−12`, in whole µs."""
+    return f"{ns / 1e3:+.0f}".replace("-", "−")
+
+
 def mib(size_bytes: int) -> str:
-    """A size in the unit that leaves it short: `256 MiB`, `4 GiB`, `128 KiB`."""
+    """A size in the largest unit that fits: `256 MiB`, `4 GiB`, `128 KiB`."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if size_bytes >= unit:
             return f"{size_bytes / unit:.4g} {name}"
     return f"{size_bytes} B"
 
 
-def cell_name(cell: Cell) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `3 runs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+# -- cells ---------------------------------------------------------------------------------------
+
+
+def cell_name(cell: ReportCell) -> str:
     """`anon on system`."""
     return f"{cell.summary.scenario} on {cell.builds}"
 
 
-def median_text(cell: Cell) -> str:
+def median_text(summary: Summary) -> str:
     """`4.42 ms [4.31, 4.58]`, without bounds where there are none."""
-    summary = cell.summary
-    if summary.low_ns is None or summary.high_ns is None:
-        return ms(summary.median_ns)
-    return f"{ms(summary.median_ns)} [{figure(summary.low_ns)}, {figure(summary.high_ns)}]"
+    return bounded_text(summary.median_ns, summary.low_ns, summary.high_ns)
 
 
-def shift_text(cell: judged.Cell) -> str:
-    """`3.86 → 4.95 ms, +1.02 [+0.202, +3.24] ms (+26 %)`."""
-    old, new = (
-        figure(ns) if ns is not None else "–" for ns in (cell.median_a_ns, cell.median_b_ns)
-    )
-    if cell.shift_ns is None:
-        return f"{old} → {new} ms"
-    share = f" ({percent(cell.shift_percent)})" if cell.shift_percent is not None else ""
-    return f"{old} → {new} ms, {interval_text(cell.shift_ns, cell.low_ns, cell.high_ns)} ms{share}"
+def bounded_text(ns: int | None, low_ns: int | None, high_ns: int | None) -> str:
+    """A figure with its interval: `4.42 ms [4.31, 4.58]`, without bounds where there are none."""
+    if low_ns is None or high_ns is None:
+        return ms(ns)
+    return f"{ms(ns)} [{figure(low_ns)}, {figure(high_ns)}]"
+
+
+# Names the ratios of `qemu_text` and of the witnesses, which are no quotients of medians.
+RATIOS = "median of ratios"
+
+
+def qemu_text(summary: Summary) -> str:
+    """`2 ms, −55 %`: QEMU's downtime in whole ms, as QEMU counts, and how far it is off.
+
+    The percentage is the median of the runs' own ratios to their blackouts, not the quotient of the
+    two medians, so `RATIOS` must name it. `–` where QEMU reports no downtime.
+    """
+    if summary.qemu_median_ns is None:
+        return "–"
+    return f"{summary.qemu_median_ns / 1e6:g} ms, {percent(summary.qemu_error_percent)}"
+
+
+def phase_text(summary: Summary, name: str) -> str:
+    """`1.20 ms`, and the boots that had the phase where not all of them had it."""
+    text = ms(summary.phases.get(name, 0))
+    boots = summary.phase_boots.get(name, 0)
+    if not 0 < boots < summary.valid_boots:
+        return text
+    return f"{text} (in {boots} of {summary.valid_boots} boots)"
+
+
+def budget_text(cell: ReportCell) -> str:
+    """`20 of 24 under 5.00 ms, 3 failed`, and the share required where it was not reached."""
+    if cell.budget is None or cell.limit is None:
+        return "–"
+    budget = cell.budget
+    failed = f", {budget.failed} failed" if budget.failed else ""
+    text = f"{budget.within} of {budget.total} under {figure(budget.limit_ns)} ms{failed}"
+    return f"{text} (missed: {cell.limit.share * 100:g} % required)" if cell.over_budget else text
+
+
+def proofs_text(summary: Summary) -> str:
+    """`held`; `held 119, unproven 1` where runs differ; `–` without a proof."""
+    found = summary.proofs.items()
+    if len(found) == 1:
+        return next(iter(summary.proofs))
+    return ", ".join(f"{verdict} {count}" for verdict, count in found) or "–"
+
+
+def device_text(summary: Summary) -> str:
+    """The DMA of the device that the payload drives; empty where it drives none."""
+    if not summary.device_operations and not summary.device_troubles:
+        return ""
+    failed = f"errors in {counted(summary.device_troubles, 'run')}"
+    state = failed if summary.device_troubles else "none lost or repeated"
+    text = f"device: {summary.device_operations} DMA operations, {state}"
+    if summary.device_gap_ns is not None:
+        text += f", longest gap {ms(summary.device_gap_ns)}"
+    return text
+
+
+# -- comparisons ---------------------------------------------------------------------------------
 
 
 def interval_text(shift: int | None, low: int | None, high: int | None) -> str:
@@ -111,13 +178,48 @@ def interval_text(shift: int | None, low: int | None, high: int | None) -> str:
     return f"{signed(shift)} [{signed(low)}, {signed(high)}]"
 
 
-def signed(ns: int) -> str:
-    """`+1.02`, `−0.048`, ms."""
-    return f"{'+' if ns > 0 else '−' if ns < 0 else ''}{figure(abs(ns))}"
+def shift_text(cell: judged.Cell) -> str:
+    """`3.86 → 4.95 ms, +1.02 [+0.202, +3.24] ms (+26 %)`.
+
+    Where the medians contradict the shift, the shift alone, with what it is taken over.
+    """
+    medians = [figure(ns) if ns is not None else "–" for ns in (cell.median_a_ns, cell.median_b_ns)]
+    if cell.shift_ns is None:
+        return f"{medians[0]} → {medians[1]} ms"
+    share = f" ({percent(cell.shift_percent)})" if cell.shift_percent is not None else ""
+    shift = f"{interval_text(cell.shift_ns, cell.low_ns, cell.high_ns)} ms{share}"
+    if medians_disagree(cell):
+        return f"{shift}; {disagreement_text(cell)}"
+    return f"{medians[0]} → {medians[1]} ms, {shift}"
+
+
+def medians_disagree(cell: judged.Cell) -> bool:
+    """Whether the difference of the medians lies outside the shift's interval, or against it."""
+    if cell.shift_ns is None or cell.median_a_ns is None or cell.median_b_ns is None:
+        return False
+    difference = cell.median_b_ns - cell.median_a_ns
+    if difference * cell.shift_ns < 0:
+        return True
+    if cell.low_ns is None or cell.high_ns is None:
+        return False
+    return not cell.low_ns <= difference <= cell.high_ns
+
+
+def disagreement_text(cell: judged.Cell) -> str:
+    """Why the shift is not the difference of the medians; empty where they agree."""
+    if not medians_disagree(cell):
+        return ""
+    return (
+        f"the shift is {_SHIFT_METHODS[cell.method]}, the medians over all boots are "
+        f"{ms(cell.median_a_ns)} and {ms(cell.median_b_ns)}"
+    )
+
+
+# -- scenarios -----------------------------------------------------------------------------------
 
 
 def about_dimensions(dimensions: str) -> str:
-    """`256 MiB, 2 vCPUs, …` of the text that tells scenarios apart; what is off is left out."""
+    """`256 MiB of RAM, 2 vCPUs, …` from a run's dimensions; what is off is left out."""
     words = dict(word.partition("=")[::2] for word in dimensions.split())
     found = []
     if (ram := words.pop("ram_bytes", "")).isdecimal():

@@ -10,7 +10,8 @@ from bench.measurement.scenarios import BUILTIN, find_scenario, on_common_machin
 from bench.measurement.schedule import Trial
 from results.claims.catalogue import Finding, Found, pair_name
 from results.claims.mode_ranking import LEAST_BOOTS, REFERENCE, Least, ModePause, least_pause
-from results.qemu.modes import MODES, PROMISES, known_modes, lacks, named
+from results.qemu.modes import known_modes, lacks, named
+from results.records.modes import MODES, PROMISES
 from results.records.run import Run
 from results.records.scenario import Build, Mode, Scenario
 

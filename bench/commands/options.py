@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.arguments import BUDGET, budget, positive
+from results.records.modes import PROMISES
 
 
 def add_scenario_options(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +60,7 @@ def add_mode_option(parser: argparse.ArgumentParser) -> None:
         metavar="MODE",
         help="how the guest gets into new QEMU (default: cpr-transfer); repeat to measure several "
         "in turns, named anon@precopy and so on. "
-        "cpr-transfer, cpr-exec (QEMU 10.2 and later): RAM and descriptors stay; "
-        "precopy, precopy-multifd, postcopy: RAM is copied to a second QEMU over a socket; "
-        "cpr-reboot, snapshot: old QEMU saves to a file and exits, new QEMU loads it",
+        + "; ".join(f"{mode}: {promise.about}" for mode, promise in PROMISES.items()),
     )
 
 

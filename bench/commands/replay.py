@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN|SESSION",
         nargs="?",
         help="a run as in `show`, or a session by a unique prefix of its id (default: the last "
-        "session)",
+        "session that measured updates)",
     )
     add_json_option(parser)
     add_store_option(parser)

@@ -33,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument(
         "session", metavar="SESSION", nargs="*", default=["last"],
-        help="a session, a unique prefix of its id, or `last` (default); several are shown as one, "
-        "such as those of a night that was resumed",
+        help="a session, a unique prefix of its id, or `last` (default), the last one that "
+        "measured updates: calibrations, overheads, claims and self-checks of nights go by their "
+        "id; several are shown as one, such as those of a night that was resumed",
     )  # fmt: skip
     parser.add_argument(
         "--format", choices=tuple(FORMATS), default=DEFAULT, help="default: %(default)s"

@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         nargs="?",
         default="last",
-        help="id of a run or a unique prefix of it, `last` or `worst` (default: %(default)s)",
+        help="id of a run or a unique prefix of it, or `last` or `worst` of the last session that "
+        "measured updates (default: %(default)s)",
     )
     add_json_option(parser)
     add_store_option(parser)

@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         nargs="?",
         default="worst",
-        help="id of a run or a unique prefix of it, `last` or `worst` (default: %(default)s)",
+        help="id of a run or a unique prefix of it, or `last` or `worst` of the last session that "
+        "measured updates (default: %(default)s)",
     )
     parser.add_argument(
         "--path", action="store_true", help="also print every segment of the critical path"

@@ -23,7 +23,7 @@ from bench.measurement.scenarios import (
 from results.comparison.verdict import Thresholds
 from results.errors import HostUnfit, UsageError
 from results.records.scenario import Build, Scenario
-from results.summary.report_data import Asked
+from results.summary.report_data import ReportOptions
 from runners.builds.catalogue import resolve_build
 from runners.builds.discover import default_build
 
@@ -89,7 +89,7 @@ def thresholds_of(args: argparse.Namespace) -> Thresholds:
     return Thresholds(args.relative / 100.0, round(args.absolute * 1e6))
 
 
-def asked_of(args: argparse.Namespace) -> Asked:
+def report_options(args: argparse.Namespace) -> ReportOptions:
     """Budgets and thresholds of a report. Raises UsageError."""
     limits = {budget.scenario: limit_of(budget) for budget in args.budget}
-    return Asked(limits, thresholds_of(args), args.strict)
+    return ReportOptions(limits, thresholds_of(args), args.strict)

@@ -91,4 +91,5 @@ def _show(args: argparse.Namespace, document: ClaimsDocument) -> None:
         return
     look = look_for(sys.stdout, os.environ)
     write(claims_page(document, look), sys.stdout, look)
-    write(closing_lines(args.store, document.session, look), sys.stdout, look)
+    closing = closing_lines(args.store, document.session, look, f"report {document.session}")
+    write(closing, sys.stdout, look)

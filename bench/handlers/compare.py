@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.commands.compare import DEFAULT_SCENARIOS
@@ -37,7 +37,9 @@ from results.records.run import Run
 from results.records.scenario import Build, Session
 from results.store.columns import columns_of
 from results.store.store import Store, open_store
+from results.summary.caveats import doubts_of_sides
 from results.summary.cells import summarise
+from results.summary.selection import latest_measured, resolve_session
 from runners.builds.catalogue import resolve_build
 
 from .chosen import (
@@ -53,17 +55,26 @@ from .stored import RUNS_LOST, exit_code, stored
 _BISECT_SKIP = 125
 
 
+@dataclass(frozen=True, slots=True)
+class PairRuns:
+    """A comparison, with the runs of both sides and those of upgrades."""
+
+    comparison: Comparison
+    runs_a: Sequence[Run]
+    runs_b: Sequence[Run]
+    upgrades: Sequence[Run] = ()
+
+
 def run(args: argparse.Namespace) -> int:
     _check(args)
     if args.stored:
         with stored(args.store) as store:
-            comparison = _stored(args, store)
+            found = _stored(args, store)
         lost = _BISECT_SKIP if args.bisect else RUNS_LOST
-        return exit_code(store, _finish(args, comparison, []), lost)
+        return exit_code(store, _finish(args, found), lost)
     require_root()
     with open_store(args.store) as store:
-        comparison, upgrades = _measured(args, store)
-        status = _finish(args, comparison, upgrades)
+        status = _finish(args, _measured(args, store))
         if args.aa and not args.json:
             _print_aa(store)
     return status
@@ -115,8 +126,7 @@ def _judge(
 # -- measured now ---------------------------------------------------------------------------------
 
 
-def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[Run]]:
-    """The comparison, and the runs of upgrades."""
+def _measured(args: argparse.Namespace, store: Store) -> PairRuns:
     pair = _pair(args)
     chosen = chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS)
     check_measured(args.budget, chosen)
@@ -140,7 +150,7 @@ def _measured(args: argparse.Namespace, store: Store) -> tuple[Comparison, list[
         measured = measure_pair(live.experiment, plan, judge, args.repeat, compared)
         comparison, runs = asyncio.run(measured)
         live.status = comparison.exit_code
-    return comparison, sides(runs, pair)[2]
+    return PairRuns(comparison, *sides(runs, pair))
 
 
 def _boots(args: argparse.Namespace, scenarios: int) -> int:
@@ -164,7 +174,7 @@ def _pair(args: argparse.Namespace) -> Pair:
 
 def _print_aa(store: Store) -> None:
     """Summarise all stored A/A comparisons on this host, and the noise floor of this kernel."""
-    session = store.session(store.latest_session_id())
+    session = store.session(latest_measured(store))
     entries = store.aa(session.environment.get("host", ""))
     wrong, total = false_alarms(entry.verdict for entry in entries)  # type: ignore[misc]
     print(f"\nA/A on this host so far: {wrong} of {total} verdicts claimed a change")
@@ -185,7 +195,7 @@ def _print_aa(store: Store) -> None:
 # -- stored ---------------------------------------------------------------------------------------
 
 
-def _stored(args: argparse.Namespace, store: Store) -> Comparison:
+def _stored(args: argparse.Namespace, store: Store) -> PairRuns:
     (session_a, runs_a), (session_b, runs_b) = (_side(store, text) for text in (args.a, args.b))
     found = differences(session_a, session_b, runs_a, runs_b)
     if found and not args.force:
@@ -194,13 +204,14 @@ def _stored(args: argparse.Namespace, store: Store) -> Comparison:
             "(--force compares them nevertheless, and the report notes it)"
         )
     together = session_a.id == session_b.id
-    return _judge(args, store, session_b, runs_a, runs_b, found, in_blocks=together)
+    comparison = _judge(args, store, session_b, runs_a, runs_b, found, in_blocks=together)
+    return PairRuns(comparison, runs_a, runs_b)
 
 
 def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
     """`SESSION` or `SESSION:LABEL` → the session and its runs of one build updated to itself."""
     name, _, label = text.partition(":")
-    session = store.session(store.resolve_session(name))
+    session = store.session(resolve_session(store, name))
     runs = [run for run in store.runs(session=session.id) if run.old_build == run.new_build]
     labels = sorted({run.new_build for run in runs})
     if label:
@@ -215,20 +226,22 @@ def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
 # -- shown ----------------------------------------------------------------------------------------
 
 
-def _finish(args: argparse.Namespace, comparison: Comparison, upgrades: Sequence[Run]) -> int:
+def _finish(args: argparse.Namespace, found: PairRuns) -> int:
     """Print the comparison and return the exit status."""
+    comparison, upgrades = found.comparison, found.upgrades
+    doubts = doubts_of_sides(found.runs_a, found.runs_b)
     status = comparison.exit_code
     if args.bisect and status not in (0, 1):
         status = _BISECT_SKIP
     if args.json:
-        document = comparison_document(comparison)
+        document = comparison_document(comparison, doubts)
         document["upgrades"] = [run_entry(run) for run in upgrades]
         print(json.dumps(document | {"exit_code": status}))
         return status
     look = look_for(sys.stdout, os.environ)
-    write(comparison_table(comparison, look), sys.stdout, look)
+    write(comparison_table(comparison, look, doubts), sys.stdout, look)
     for line in missed_lines(comparison, args.budget):
-        print(look.say(line))
+        print(look.printable(line))
     if upgrades:
         print()
         write(summary_table(summarise(columns_of(upgrades)), look), sys.stdout, look)

@@ -17,6 +17,7 @@ from results.records.reasons import same_field, says_the_same
 from results.records.recording import Recording
 from results.records.run import Run, reasons_of
 from results.store.store import Store
+from results.summary.selection import NAMED, latest_measured, resolve_run
 
 from .stored import exit_code, stored
 
@@ -54,13 +55,13 @@ def differences(stored: Run, judged: Run) -> tuple[Difference, ...]:
 def chosen_runs(store: Store, what: str | None) -> list[str]:
     """Ids of the runs that `what` names: those of a session, or one run."""
     if what is None:
-        session = store.latest_session_id()
-    elif what in ("last", "worst"):  # these name runs, as in `show`
-        return [store.resolve_run(what)]
+        session = latest_measured(store)
+    elif what in NAMED:  # these name runs, as in `show`
+        return [resolve_run(store, what)]
     else:
         try:
             session = store.resolve_session(what)
-        except UsageError:
+        except (UsageError, RecordInvalid):  # a run may be left of a session that is lost
             return [store.resolve_run(what)]
     return store.run_ids(session)
 
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         json.dump(_document(replayed, code), sys.stdout)
         sys.stdout.write("\n")
         return code
-    say = look_for(sys.stdout, os.environ).say
+    say = look_for(sys.stdout, os.environ).printable
     for run_id, changes in found.items():
         print(f"{say(run_id)}  {'different' if changes else 'same'}")
         for change in changes:

@@ -10,10 +10,12 @@ from reports.formats.registry import find_format, write_report
 from reports.formats.report_json import schema_text
 from reports.request import Request
 from results.errors import UsageError
+from results.store.recordings import session_of
 from results.store.store import Store
-from results.summary.report_data import gather
+from results.summary.report_data import read_report_data
+from results.summary.selection import resolve_run, resolve_session
 
-from .chosen import asked_of
+from .chosen import report_options
 from .stored import exit_code, stored
 
 
@@ -24,13 +26,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.run and args.format != "perfetto":
         raise UsageError("--run needs --format perfetto; `pausebench show RUN` shows one run")
-    asked = asked_of(args)
+    options = report_options(args)
     # What may take most of a second, while runs are read by processes of their own.
     threading.Thread(target=find_format(args.format).load, daemon=True).start()
     with stored(args.store) as store:
+        if args.run:
+            args.run = resolve_run(store, args.run)
         sessions = _sessions(args, store)
-        material = gather(store, sessions, asked)
-        request = Request(material, store, args.strict, args.run)
+        data = read_report_data(store, sessions, options)
+        request = Request(data, store, args.strict, args.run)
         path = write_report(args.format, request, args.output)
     if path is not None:
         print(path)
@@ -40,5 +44,5 @@ def run(args: argparse.Namespace) -> int:
 def _sessions(args: argparse.Namespace, store: Store) -> list[str]:
     """Full ids, each once; with `--run` that of the run's session."""
     if args.run:
-        return [store.run(store.resolve_run(args.run)).session]
-    return list(dict.fromkeys(store.resolve_session(text) for text in args.session))
+        return [session_of(args.run)]
+    return list(dict.fromkeys(resolve_session(store, text) for text in args.session))

@@ -8,10 +8,11 @@ import os
 import sys
 
 from reports.formats.session_json import document
-from reports.terminal.session import waterfall
 from reports.terminal.style import look_for, write
+from reports.terminal.waterfall import waterfall
 from results.store.columns import columns_of
 from results.summary.cells import summarise
+from results.summary.selection import resolve_run
 
 from .stored import exit_code, stored
 
@@ -19,7 +20,7 @@ from .stored import exit_code, stored
 def run(args: argparse.Namespace) -> int:
     """Print one stored run. Returns 0, or 3 when other stored runs are lost."""
     with stored(args.store) as store:
-        found = store.run(store.resolve_run(args.run))
+        found = store.run(resolve_run(store, args.run))
         session = store.session(found.session)
     if args.json:
         json.dump(document(session, [found], summarise(columns_of([found]))), sys.stdout)

@@ -15,6 +15,7 @@ from results.errors import UsageError
 from results.records.recording import Recording
 from results.records.run import Run
 from results.records.scheduler import Segment
+from results.summary.selection import resolve_run
 
 from .stored import exit_code, stored
 
@@ -22,7 +23,7 @@ from .stored import exit_code, stored
 def run(args: argparse.Namespace) -> int:
     """Print the causes. Returns 0; raises UsageError for a run without a scheduler trace."""
     with stored(args.store) as store:
-        found = store.run(store.resolve_run(args.run))
+        found = store.run(resolve_run(store, args.run))
         check_attributed(found)
         explanation = explain(found, store.iter_runs(session=found.session))
         path = path_of(found, store.recording(found.id)) if args.path or args.json else ()

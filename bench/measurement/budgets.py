@@ -12,7 +12,7 @@ from results.comparison.compare import Budget, Cell, Comparison
 from results.errors import UsageError
 from results.records.run import Run
 from results.records.scenario import Scenario
-from results.summary.report_data import Limit
+from results.summary.report_cells import Limit
 
 
 def limit_of(budget: TimeBudget) -> Limit:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from results.qemu.modes import Promise, promise
+from results.qemu.modes import promise
+from results.records.modes import Promise
 from results.records.recording import Event, Recording
 from results.records.scenario import Build, Scenario
 from runners.pins.holder import PinHolder

@@ -18,8 +18,9 @@ import psutil
 
 from bench.arguments import parse_size
 from results.errors import HostUnfit, UsageError
-from results.qemu.modes import MODES, named
-from results.records.scenario import Accelerator, Backend, Build, Mode, Scenario, Vfio
+from results.qemu.modes import named
+from results.records.modes import MODES
+from results.records.scenario import Accelerator, Backend, Build, Scenario, Vfio
 from runners.builds.machine_types import common_machine
 from runners.doctor.capabilities import kvm
 from runners.host.vfio_pci import chosen_addresses
@@ -134,7 +135,7 @@ def _check(where: str, key: str, value: object, base: Scenario) -> None:
         "backend": get_args(Backend),
         "accel": get_args(Accelerator),
         "vfio": get_args(Vfio),
-        "mode": get_args(Mode),
+        "mode": MODES,
     }.get(key)
     if choices is not None and value not in choices:
         raise UsageError(f"{where}: {key} must be one of {', '.join(choices)}, not {value!r}")

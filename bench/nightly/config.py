@@ -20,7 +20,8 @@ from results.comparison.plan import (
 )
 from results.comparison.verdict import Thresholds
 from results.errors import UsageError
-from results.summary.report_data import Asked, Limit
+from results.summary.report_cells import Limit
+from results.summary.report_data import ReportOptions
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}")
 _DURATION = re.compile(r"([0-9]{1,6})([smh])")
@@ -104,12 +105,12 @@ class NightlyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: Outputs = Outputs()
     mail: Mail = Mail()
 
-    def asked(self) -> Asked:
+    def report_options(self) -> ReportOptions:
         """Budgets and thresholds to judge the night by."""
         limits = dict(_limit(name, text) for name, text in self.budgets.items())
         judge = self.judge
         thresholds = Thresholds(judge.relative_percent / 100.0, round(judge.absolute_ms * 1e6))
-        return Asked(limits, thresholds, judge.strict)
+        return ReportOptions(limits, thresholds, judge.strict)
 
     @property
     def boots(self) -> int:

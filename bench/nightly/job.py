@@ -27,7 +27,7 @@ from results.records.scenario import Scenario
 from results.store.recordings import SESSION_PATTERN
 from results.store.store import Store
 from results.summary.history import read_history
-from results.summary.report_data import Material, gather
+from results.summary.report_data import ReportData, read_report_data
 from runners.builds.nightly import resolve_nightly_build
 from runners.host.idle import wait_until_idle
 
@@ -195,23 +195,21 @@ def _report(
     night: Night,
     chosen: Sequence[Scenario],
 ) -> NightResult:
-    asked = config.asked()
+    options = config.report_options()
     checks = _self_checks(store, night)
-    material = gather(store, night.sessions, asked)
+    data = read_report_data(store, night.sessions, options)
     directory = _directory(place, night.sessions[0])
-    files = [
-        _write_format(kind, material, store, directory, config) for kind in config.outputs.formats
-    ]
-    lines = read_history(store, until_unix_ns=material.session.started_unix_ns)
+    files = [_write_format(kind, data, store, directory, config) for kind in config.outputs.formats]
+    lines = read_history(store, until_unix_ns=data.session.started_unix_ns)
     letter = replace(
         _letter(config, place),
         files=tuple(map(str, files)),
         resumed=len(night.sessions) - 1,
         self_checks=checks,
     )
-    mail = night_mail(material, lines, letter, strict=asked.strict)
+    mail = night_mail(data, lines, letter, strict=options.strict)
     write_atomically(directory / MAIL_NAME, mail)
-    top = headline(material, strict=asked.strict)
+    top = headline(data, strict=options.strict)
     for session in (*night.sessions, *night.self_check_sessions):
         if store.session_end(session).ended_unix_ns is not None:
             store.finish_session(session, time.time_ns(), top.exit_code)
@@ -219,10 +217,10 @@ def _report(
 
 
 def _write_format(
-    kind: str, material: Material, store: Store, directory: Path, config: NightlyConfig
+    kind: str, data: ReportData, store: Store, directory: Path, config: NightlyConfig
 ) -> Path:
     path = directory / f"report{find_format(kind).suffix}"
-    write_report(kind, Request(material, store, config.judge.strict), path)
+    write_report(kind, Request(data, store, config.judge.strict), path)
     return path
 
 

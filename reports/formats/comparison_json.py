@@ -1,23 +1,24 @@
-"""A comparison as one JSON document for machines: `--json` of compare."""
+"""A comparison as one JSON document for programs: `compare --json`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from results.comparison.compare import Cell, Comparison, PhaseShift
+from results.summary.caveats import SideDoubt
 
 # Schema of the document; fields are added within a version, never renamed or removed.
 #   1  first version
 COMPARISON_SCHEMA = 1
 
 
-def comparison_document(comparison: Comparison) -> dict[str, Any]:
+def comparison_document(comparison: Comparison, doubts: Sequence[SideDoubt] = ()) -> dict[str, Any]:
     """Values that JSON has, durations in integer ns, null where a value is not known.
 
     The keys of a cell are those of results.comparison.compare.Cell; `moved` names the phases that
-    made a
-    changed cell change, largest first. `reason` is empty unless a cell is undecided.
+    made a changed cell change, largest first. `reason` is empty unless a cell is undecided.
     """
     return {
         "schema": COMPARISON_SCHEMA,
@@ -30,6 +31,11 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
         "thresholds": asdict(comparison.thresholds),
         "comparisons": comparison.comparisons,
         "exit_code": comparison.exit_code,
+        "doubts": [
+            {"side": found.side, "scenario": found.scenario, "builds": found.builds}
+            | asdict(found.doubt)
+            for found in doubts
+        ],
     }
 
 

@@ -1,4 +1,4 @@
-"""A session as JUnit XML: a case per cell, so that a CI server lists, counts and compares them."""
+"""A session as JUnit XML: a case per cell, which a CI server lists, counts and compares."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from reports.wording import budget_text, cell_name, median_text, shift_text
 from results.comparison import compare as judged
-from results.summary.report_data import Cell, Material
+from results.summary.report_cells import ReportCell
+from results.summary.report_data import ReportData
 
-# What XML 1.0 cannot hold, not even escaped. https://www.w3.org/TR/xml/#charsets
+# Characters that XML 1.0 forbids even when escaped. https://www.w3.org/TR/xml/#charsets
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def report(request: Request) -> str:
-    return junit(request.material, strict=request.strict)
+    return junit(request.data, strict=request.strict)
 
 
-def junit(material: Material, *, strict: bool = False) -> str:
+def junit(data: ReportData, *, strict: bool = False) -> str:
     """One suite; a cell fails when it regressed, missed its budget or had a failed run.
 
-    A cell that others are compared with does not fail by its budget.
-
-    Undecided fails when `strict`, else it is a skipped case: it neither passed nor failed. Times
-    are the median blackout in seconds.
+    A cell that others are compared with does not fail by its budget. An undecided cell is a skipped
+    case, as it neither passed nor failed; when `strict` it fails. Unproven runs are listed in the
+    output of their case. Times are the median blackout in seconds.
     """
-    cases = [_case(cell, material, strict=strict) for cell in material.cells]
-    session = material.session
+    cases = [_case(cell, data, strict=strict) for cell in data.cells]
+    session = data.session
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(session.started_unix_ns // 10**9))
     suite = ET.Element(
         "testsuite",
         name="pausebench",
         timestamp=stamp,
-        hostname=_say(session.environment.get("host") or "localhost"),
+        hostname=_printable(session.environment.get("host") or "localhost"),
         tests=str(len(cases)),
         failures=str(sum(case.find("failure") is not None for case in cases)),
         errors=str(sum(case.find("error") is not None for case in cases)),
@@ -43,8 +43,8 @@ def junit(material: Material, *, strict: bool = False) -> str:
         time=f"{sum(float(case.get('time', '0')) for case in cases):.6f}",
     )
     properties = ET.SubElement(suite, "properties")
-    for name, value in _facts(material):
-        ET.SubElement(properties, "property", name=_say(name), value=_say(value))
+    for name, value in _facts(data):
+        ET.SubElement(properties, "property", name=_printable(name), value=_printable(value))
     suite.extend(cases)
     root = ET.Element("testsuites", name="pausebench")
     root.append(suite)
@@ -52,53 +52,56 @@ def junit(material: Material, *, strict: bool = False) -> str:
     return f"<?xml version='1.0' encoding='UTF-8'?>\n{ET.tostring(root, encoding='unicode')}\n"
 
 
-def _facts(material: Material) -> list[tuple[str, str]]:
-    session = material.session
-    facts = [("session", session.id), ("command", repeat_command(session))]
+def _facts(data: ReportData) -> list[tuple[str, str]]:
+    session = data.session
+    facts = [("session", session.id), ("kind", data.kind)]
+    facts.append(("command", repeat_command(session)))
     facts += [(f"qemu.{build.label}", build.version) for build in session.builds]
     return facts + [(f"environment.{k}", v) for k, v in sorted(session.environment.items())]
 
 
-def _case(cell: Cell, material: Material, *, strict: bool) -> ET.Element:
+def _case(cell: ReportCell, data: ReportData, *, strict: bool) -> ET.Element:
     summary = cell.summary
     case = ET.Element(
         "testcase",
-        name=_say(cell_name(cell)),
-        classname=_say(f"pausebench.{summary.scenario}"),
+        name=_printable(cell_name(cell)),
+        classname=_printable(f"pausebench.{summary.scenario}"),
         time=f"{(summary.median_ns or 0) / 1e9:.6f}",
     )
-    lines = [f"median blackout {median_text(cell)}, {summary.valid} valid, {summary.failed} failed"]
+    lines = [
+        f"median blackout {median_text(summary)}, {summary.valid} valid, {summary.failed} failed"
+    ]
     lines.append(f"dimensions: {summary.dimensions}")
-    shifts = list(_shifts(cell, material))
+    shifts = list(_shifts(cell, data))
     lines += [f"against {a}: {shift.verdict}, {shift_text(shift)}" for a, shift in shifts]
     if cell.budget is not None:
         lines.append(f"budget: {budget_text(cell)}")
-    missed = cell.over_budget and not material.is_baseline(cell)
+    missed = cell.over_budget and not data.is_baseline(cell)
     kind, message = _trouble(cell, [shift for _, shift in shifts], missed, strict=strict)
     if kind:
-        words = {"message": _say(message)} if kind != "skipped" or message else {}
+        words = {"message": _printable(message)} if kind != "skipped" or message else {}
         if kind != "skipped":
             words["type"] = "pausebench"
         trouble = ET.SubElement(case, kind, words)
         if kind != "skipped":
-            trouble.text = _say("\n".join([*lines, *_failed_runs(cell, material)]))
+            trouble.text = _printable("\n".join([*lines, *_failed_runs(cell, data)]))
     out = ET.SubElement(case, "system-out")
-    out.text = _say("\n".join(lines))
+    out.text = _printable("\n".join([*lines, *_unproven_runs(cell, data)]))
     return case
 
 
-def _shifts(cell: Cell, material: Material) -> list[tuple[str, judged.Cell]]:
+def _shifts(cell: ReportCell, data: ReportData) -> list[tuple[str, judged.Cell]]:
     """The verdicts in which this cell is B."""
     return [
         (comparison.label_a, shift)
-        for comparison in material.comparisons
+        for comparison in data.comparisons
         for shift in comparison.cells
         if (comparison.label_b, shift.scenario) == (cell.builds, cell.summary.scenario)
     ]
 
 
 def _trouble(
-    cell: Cell, shifts: list[judged.Cell], missed: bool, *, strict: bool
+    cell: ReportCell, shifts: list[judged.Cell], missed: bool, *, strict: bool
 ) -> tuple[str, str]:
     """(element, message), or empty strings for a cell that passed."""
     summary = cell.summary
@@ -127,16 +130,26 @@ def _trouble(
     return ("skipped", f"undecided: {undecided[0]}") if undecided else ("", "")
 
 
-def _failed_runs(cell: Cell, material: Material) -> list[str]:
+def _unproven_runs(cell: ReportCell, data: ReportData) -> list[str]:
+    """Those of the cell, below their reason."""
     lines = []
-    for group, runs in material.failures:
+    for group in data.unproven:
+        if runs := [run.id for run in group.members if run.is_of(cell.summary)]:
+            lines.append(f"unproven: {group.reason}")
+            lines += [f"  {show_command(run, data.store)}" for run in runs]
+    return lines
+
+
+def _failed_runs(cell: ReportCell, data: ReportData) -> list[str]:
+    lines = []
+    for group, runs in data.failures:
         for run in runs:
             if run.scenario == cell.summary.scenario and run.new_build == cell.summary.new_build:
                 lines += ["", f"{group.runs} x {group.reason}"]
-                lines += [show_command(run.id, material.store), run.log_tail]
+                lines += [show_command(run.id, data.store), run.log_tail]
                 break
     return lines
 
 
-def _say(text: str) -> str:
+def _printable(text: str) -> str:
     return _FORBIDDEN.sub("?", text)

@@ -27,7 +27,7 @@ from reports.wording import (
 from results.comparison.compare import Cell as Shift
 from results.comparison.compare import Comparison
 from results.summary.history import Line
-from results.summary.report_data import Material, total_runs
+from results.summary.report_data import ReportData, total_runs
 
 # Lines end as sendmail reads them; a subject stays on one line, to be found by grep.
 _POLICY = default.clone(utf8=True, max_line_length=900)
@@ -51,13 +51,13 @@ class Letter:
 
 
 def night_mail(
-    material: Material, lines: Sequence[Line], letter: Letter, *, strict: bool = False
+    data: ReportData, lines: Sequence[Line], letter: Letter, *, strict: bool = False
 ) -> bytes:
     """The whole message, headers and UTF-8 text."""
-    top = headline(material, strict=strict)
-    host = material.session.environment.get("host", "")
-    subject = f"[pausebench {letter.job}] {top.word}: {_subject(top, material)}"
-    return _message(subject, body(material, lines, letter, top), letter, host)
+    top = headline(data, strict=strict)
+    host = data.session.environment.get("host", "")
+    subject = f"[pausebench {letter.job}] {top.word}: {_subject(top, data)}"
+    return _message(subject, body(data, lines, letter, top), letter, host)
 
 
 def noisy_mail(load: str, waited: str, letter: Letter, host: str) -> bytes:
@@ -83,37 +83,38 @@ def _message(subject: str, text: str, letter: Letter, host: str) -> bytes:
     return message.as_bytes()
 
 
-def _subject(top: Headline, material: Material) -> str:
+def _subject(top: Headline, data: ReportData) -> str:
     """The worst cell and its size; of a good night what was covered."""
     if top.tone == "good":
-        valid, _ = total_runs(material)
-        return f"{len(material.cells)} cells, {valid} handovers, worst {top.cell}"
-    shift = next((s for _, s, name in _shifts(material) if name == top.cell), None)
+        valid, _ = total_runs(data)
+        return f"{len(data.cells)} cells, {valid} updates, worst {top.cell}"
+    shift = next((s for _, s, name in _shifts(data) if name == top.cell), None)
     if shift is None or shift.shift_ns is None:
         return top.cell
     share = f" ({percent(shift.shift_percent)})" if shift.shift_percent is not None else ""
     return f"{top.cell} {interval_text(shift.shift_ns, None, None).split(' ')[0]} ms{share}"
 
 
-def _shifts(material: Material) -> list[tuple[Comparison, Shift, str]]:
+def _shifts(data: ReportData) -> list[tuple[Comparison, Shift, str]]:
     return [
         (comparison, cell, f"{cell.scenario} on {comparison.label_b}")
-        for comparison in material.comparisons
+        for comparison in data.comparisons
         for cell in comparison.cells
     ]
 
 
-def body(material: Material, lines: Sequence[Line], letter: Letter, top: Headline) -> str:
+def body(data: ReportData, lines: Sequence[Line], letter: Letter, top: Headline) -> str:
     """The text below the headers."""
     parts = [
         f"{top.word}: {top.sentence}",
-        *(_shift(c, s, name, lines) for c, s, name in _shifts(material) if _bad(s)),
-        _failures(material),
-        _budgets(material),
-        _coverage(material, letter),
-        _environment(material),
-        _builds(material),
-        _closing(material, letter, top),
+        *(_shift(c, s, name, lines) for c, s, name in _shifts(data) if _bad(s)),
+        _failures(data),
+        _unproven(data),
+        _budgets(data),
+        _coverage(data, letter),
+        _environment(data),
+        _builds(data),
+        _closing(data, letter, top),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -167,38 +168,47 @@ def since(scenario: str, build: str, lines: Sequence[Line]) -> str:
     )
 
 
-def _failures(material: Material) -> str:
-    if not material.failures:
+def _failures(data: ReportData) -> str:
+    if not data.failures:
         return ""
-    rows = [f"failed, kept and not averaged: {sum(g.runs for g, _ in material.failures)}"]
-    for group, runs in material.failures[:5]:
+    rows = [f"failed, in no statistic: {sum(g.runs for g, _ in data.failures)}"]
+    for group, runs in data.failures[:5]:
         rows.append(f"  {group.runs} × {group.reason[:_LONG]} ({', '.join(group.scenarios)})")
         if runs:
-            rows.append(f"    {show_command(runs[0].id, material.store)}")
+            rows.append(f"    {show_command(runs[0].id, data.store)}")
     return "\n".join(rows)
 
 
-def _budgets(material: Material) -> str:
+def _unproven(data: ReportData) -> str:
+    """Every run whose proof could not be completed, by reason."""
+    rows = []
+    for group in data.unproven:
+        rows.append(f"unproven: {len(group.runs)} × {group.reason} ({', '.join(group.scenarios)})")
+        rows += [f"    {show_command(run, data.store)}" for run in group.runs]
+    return "\n".join(rows)
+
+
+def _budgets(data: ReportData) -> str:
     rows = [
         f"  {cell.summary.scenario} on {cell.builds}: {budget_text(cell)}"
-        for cell in material.cells
+        for cell in data.cells
         if cell.budget is not None
     ]
     return "\n".join(["budgets:", *rows]) if rows else ""
 
 
-def _coverage(material: Material, letter: Letter) -> str:
+def _coverage(data: ReportData, letter: Letter) -> str:
     """What was measured at all: a green night says what it covers."""
-    valid, failed = total_runs(material)
-    rows = [f"covered: {valid} valid and {failed} failed handovers in {len(material.cells)} cells"]
-    for cell in material.cells:
+    valid, failed = total_runs(data)
+    rows = [f"covered: {valid} valid and {failed} failed updates in {len(data.cells)} cells"]
+    for cell in data.cells:
         summary = cell.summary
         proofs = ", ".join(f"{word} {count}" for word, count in summary.proofs.items()) or "none"
         rows.append(
-            f"  {summary.scenario} on {cell.builds}: {median_text(cell)}, longest "
+            f"  {summary.scenario} on {cell.builds}: {median_text(cell.summary)}, longest "
             f"{ms(summary.max_ns)}, {summary.boots} boots, proof: {proofs}"
         )
-    for name, shift in ((n, s) for _, s, n in _shifts(material) if not _bad(s)):
+    for name, shift in ((n, s) for _, s, n in _shifts(data) if not _bad(s)):
         seen = shift.smallest_detectable_ns
         could = f"; a change of {ms(seen)} would have been seen" if seen else ""
         why = f" ({shift.reason})" if shift.reason else ""
@@ -211,35 +221,35 @@ def _coverage(material: Material, letter: Letter) -> str:
         ]
     if letter.resumed:
         rows.append(f"  the night was cut short and resumed {letter.resumed} ×; no unit is lost")
-    rows += [f"  {cell_name(c)}: {doubt.line}" for c in material.cells for doubt in c.doubts]
-    rows += [f"  {note}" for note in (*material.certificates, *material.notes)]
+    rows += [f"  {cell_name(c)}: {doubt.line}" for c in data.cells for doubt in c.doubts]
+    rows += [f"  {note}" for note in (*data.certificates, *data.notes)]
     return "\n".join(rows)
 
 
-def _environment(material: Material) -> str:
-    if material.reference is None:
+def _environment(data: ReportData) -> str:
+    if data.reference is None:
         return "environment: no earlier session of these scenarios to compare with"
-    if not material.changed:
-        return f"environment: as in session {material.reference.id}"
-    rows = [f"environment, changed since session {material.reference.id}:"]
-    rows += [f"  {text[:_LONG]}" for text in material.changed[:_MOST_CHANGED]]
-    if len(material.changed) > _MOST_CHANGED:
-        rows.append(f"  and {len(material.changed) - _MOST_CHANGED} more")
+    if not data.changed:
+        return f"environment: as in session {data.reference.id}"
+    rows = [f"environment, changed since session {data.reference.id}:"]
+    rows += [f"  {text[:_LONG]}" for text in data.changed[:_MOST_CHANGED]]
+    if len(data.changed) > _MOST_CHANGED:
+        rows.append(f"  and {len(data.changed) - _MOST_CHANGED} more")
     return "\n".join(rows)
 
 
-def _builds(material: Material) -> str:
+def _builds(data: ReportData) -> str:
     rows = [
         f"  {build.label}: QEMU {build.version}, build id {build.build_id or 'none'}"
-        for build in material.session.builds
+        for build in data.session.builds
     ]
     return "\n".join(["builds:", *rows])
 
 
-def _closing(material: Material, letter: Letter, top: Headline) -> str:
+def _closing(data: ReportData, letter: Letter, top: Headline) -> str:
     rows = ["to repeat it:", f"    {letter.repeat}"]
     rows.append("reports:" if letter.files else "")
     rows += [f"    {name}" for name in letter.files]
-    sessions = ", ".join(session.id for session in material.sessions)
-    rows.append(f"session {sessions} in {material.store}; exit status {top.exit_code}")
+    sessions = ", ".join(session.id for session in data.sessions)
+    rows.append(f"session {sessions} in {data.store}; exit status {top.exit_code}")
     return "\n".join(row for row in rows if row)

@@ -1,7 +1,7 @@
 """A session as OpenMetrics text, for a textfile collector or a push gateway.
 
-Source of the format: https://prometheus.io/docs/specs/om/open_metrics_spec/. Seconds, as the
-convention has it; one time series per cell, so that a scrape stays small.
+The format: https://prometheus.io/docs/specs/om/open_metrics_spec/. Durations are in seconds, its
+base unit; there is one time series per cell, so that a scrape stays small.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ import numpy as np
 
 from reports.headline import headline
 from reports.request import Request
-from results.summary.report_data import Cell, Material
+from results.summary.report_cells import ReportCell
+from results.summary.report_data import ReportData
 
 Sample = tuple[dict[str, str], float]
 _VERDICTS = ("regressed", "undecided", "improved", "same")
 
 
 def report(request: Request) -> str:
-    return openmetrics(request.material, strict=request.strict)
+    return openmetrics(request.data, strict=request.strict)
 
 
-def openmetrics(material: Material, *, strict: bool = False) -> str:
+def openmetrics(data: ReportData, *, strict: bool = False) -> str:
     """All families, ending in `# EOF`."""
-    top = headline(material, strict=strict)
-    session = material.session
+    top = headline(data, strict=strict)
+    session = data.session
     about = {
         "session": session.id,
+        "kind": data.kind,
         "host": session.environment.get("host", ""),
         "kernel": session.environment.get("kernel", ""),
         "verdict": top.word,
@@ -38,15 +40,17 @@ def openmetrics(material: Material, *, strict: bool = False) -> str:
     add = lines.extend
     add(_family("session", "info", "The session and its verdict.", [(about, 1)], "_info"))
     add(_family("session_started_timestamp_seconds", "gauge", "When it started.", [({}, started)]))
-    add(_family("exit_code", "gauge", "As of `pausebench compare`.", [({}, top.exit_code)]))
-    for family in _of_cells(material.cells):
+    add(_family("exit_code", "gauge", "As that of `pausebench compare`.", [({}, top.exit_code)]))
+    for family in _of_cells(data.cells):
         add(family)
-    add(_family("shift_seconds", "gauge", "B minus A with its 95 % interval.", _shifts(material)))
-    add(_family("verdict", "stateset", "Verdict of B against A.", _verdicts(material)))
+    about_unproven = "A run whose proof could not be completed, and why."
+    add(_family("unproven", "info", about_unproven, _unproven(data), "_info"))
+    add(_family("shift_seconds", "gauge", "B minus A with its 95 % interval.", _shifts(data)))
+    add(_family("verdict", "stateset", "Verdict of B against A.", _verdicts(data)))
     return "\n".join([*lines, "# EOF"]) + "\n"
 
 
-def _of_cells(cells: Sequence[Cell]) -> Iterable[list[str]]:
+def _of_cells(cells: Sequence[ReportCell]) -> Iterable[list[str]]:
     yield _family(
         "blackout_median_seconds",
         "gauge",
@@ -62,13 +66,11 @@ def _of_cells(cells: Sequence[Cell]) -> Iterable[list[str]]:
             if ns is not None
         ],
     )
-    yield _family(
-        "blackout_seconds", "summary", "VM blackout of valid handovers.", _blackouts(cells)
-    )
+    yield _family("blackout_seconds", "summary", "VM blackout of valid updates.", _blackouts(cells))
     yield _family(
         "witness_median_seconds",
         "gauge",
-        "Median of what each witness saw.",
+        "Median over boots of the pause that each witness saw.",
         [
             (_labels(cell) | {"witness": t.witness}, t.median_ns / 1e9)
             for cell in cells
@@ -79,7 +81,7 @@ def _of_cells(cells: Sequence[Cell]) -> Iterable[list[str]]:
     yield _family(
         "phase_median_seconds",
         "gauge",
-        "Median share of the blackout by phase.",
+        "Median over boots of each phase's share of the blackout.",
         [
             (_labels(cell) | {"phase": name}, ns / 1e9)
             for cell in cells
@@ -89,7 +91,7 @@ def _of_cells(cells: Sequence[Cell]) -> Iterable[list[str]]:
     yield _family(
         "runs",
         "gauge",
-        "Stored handovers of the session.",
+        "Stored updates of the session.",
         [
             (_labels(cell) | {"outcome": outcome}, count)
             for cell in cells
@@ -102,7 +104,7 @@ def _of_cells(cells: Sequence[Cell]) -> Iterable[list[str]]:
     yield _family(
         "within_budget_ratio",
         "gauge",
-        "Share of handovers under their budget, failed ones among the others.",
+        "Share of updates under their budget, failed ones among the others.",
         [
             (_labels(cell) | {"budget_seconds": f"{b.limit_ns / 1e9:g}"}, b.within / b.total)
             for cell in cells
@@ -111,8 +113,14 @@ def _of_cells(cells: Sequence[Cell]) -> Iterable[list[str]]:
     )
 
 
-def _blackouts(cells: Sequence[Cell]) -> list[tuple[dict[str, str], float, str]]:
-    """Quantiles, count and sum; a series' samples stand together, as the format asks."""
+def _unproven(data: ReportData) -> list[Sample]:
+    return [
+        ({"run": run, "reason": group.reason}, 1) for group in data.unproven for run in group.runs
+    ]
+
+
+def _blackouts(cells: Sequence[ReportCell]) -> list[tuple[dict[str, str], float, str]]:
+    """Quantiles, count and sum of a series next to each other, as the format requires."""
     found: list[tuple[dict[str, str], float, str]] = []
     for cell in cells:
         values, labels = cell.columns.known("blackout_ns"), _labels(cell)
@@ -125,21 +133,21 @@ def _blackouts(cells: Sequence[Cell]) -> list[tuple[dict[str, str], float, str]]
     return found
 
 
-def _shifts(material: Material) -> list[Sample]:
+def _shifts(data: ReportData) -> list[Sample]:
     return [
         (
             {"scenario": cell.scenario, "a": c.label_a, "b": c.label_b, "bound": bound},
             ns / 1e9,
         )
-        for c in material.comparisons
+        for c in data.comparisons
         for cell in c.cells
         for bound, ns in (("shift", cell.shift_ns), ("low", cell.low_ns), ("high", cell.high_ns))
         if ns is not None
     ]
 
 
-def _verdicts(material: Material) -> list[Sample]:
-    """A state set: every state is told, one of them is 1."""
+def _verdicts(data: ReportData) -> list[Sample]:
+    """A state set: every state has a sample, that of the verdict is 1."""
     return [
         (
             {
@@ -150,13 +158,13 @@ def _verdicts(material: Material) -> list[Sample]:
             },
             int(cell.verdict == word),
         )
-        for c in material.comparisons
+        for c in data.comparisons
         for cell in c.cells
         for word in _VERDICTS
     ]
 
 
-def _labels(cell: Cell) -> dict[str, str]:
+def _labels(cell: ReportCell) -> dict[str, str]:
     summary = cell.summary
     return {
         "scenario": summary.scenario,
@@ -173,7 +181,7 @@ def _family(
     samples: Sequence[Sample] | Sequence[tuple[dict[str, str], float, str]],
     suffix: str = "",
 ) -> list[str]:
-    """Nothing for a family without samples."""
+    """A family's lines; none without samples."""
     if not samples:
         return []
     full = f"pausebench_{name}"

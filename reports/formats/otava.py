@@ -1,7 +1,7 @@
-"""Nights as CSV that Apache Otava (formerly Hunter) reads, with the configuration that names them.
+"""The history as CSV files for Apache Otava (formerly Hunter), with a configuration.
 
-Otava takes a file per test, a row per night, a number in every metric of every row:
-https://otava.apache.org/docs/csv. A phase without a share of the blackout counts as 0 there.
+Otava reads a file per test, a row per night, and a number for every metric of every row:
+https://otava.apache.org/docs/csv. A phase without a share of the blackout counts as 0.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _ATTRIBUTES = ("session", "version", "build_id", "kernel", "valid", "failed")
 
 
 def report(request: Request) -> dict[str, str]:
-    """The nights up to the session's of what it measured."""
-    material = request.material
-    measured = {(c.summary.scenario, c.summary.dimensions) for c in material.cells}
-    lines = read_history(request.store, until_unix_ns=material.session.started_unix_ns)
+    """The history of the session's cells, up to this session."""
+    data = request.data
+    measured = {(c.summary.scenario, c.summary.dimensions) for c in data.cells}
+    lines = read_history(request.store, until_unix_ns=data.session.started_unix_ns)
     return otava_files([each for each in lines if (each.scenario, each.dimensions) in measured])
 
 
 def otava_files(lines: Sequence[Line]) -> dict[str, str]:
-    """File name → text: a CSV per line of the history and the configuration for them all."""
+    """File name → text: a CSV per line of the history, and one configuration for all."""
     files: dict[str, str] = {}
     tests: list[str] = []
     for line in lines:
@@ -43,7 +43,7 @@ def otava_files(lines: Sequence[Line]) -> dict[str, str]:
 
 
 def _free_name(line: Line, taken: dict[str, str]) -> str:
-    """`anon.system`; two sizes of one scenario are told apart by a number."""
+    """`anon.system`, with a number where that is taken, as by another size of the scenario."""
     builds = line.old_build if line.old_build == line.new_build else line.builds
     base = re.sub(r"[^A-Za-z0-9_.+-]+", "-", f"{line.scenario}.{builds}")
     name, number = base, 2
@@ -55,7 +55,7 @@ def _free_name(line: Line, taken: dict[str, str]) -> str:
 def _metrics(points: Sequence[Point]) -> list[str]:
     phases = dict.fromkeys(phase for point in points for phase in point.phases)
     fixed = ["blackout_median_ms", "blackout_max_ms"]
-    # A metric must be there every night, or Otava reads none of the file.
+    # A metric missing from one night makes Otava reject the file.
     fixed += [
         f"{name}_ms"
         for name in ("handover_median", "qemu_median")
@@ -87,7 +87,7 @@ def _csv(points: Sequence[Point], metrics: Sequence[str]) -> str:
 
 
 def _test(name: str, metrics: Sequence[str]) -> str:
-    """Names are quoted: they hold letters, digits and _ . + - alone. A pause is better shorter."""
+    """Quoted names are safe: they have only letters, digits and _ . + -. Shorter is better."""
     lines = [
         f'  "{name}":',
         "    type: csv",

@@ -1,28 +1,30 @@
-"""All runs of a session as Parquet: a row per handover, a column per number."""
+"""All runs of a session as Parquet: a row per update, a column per number."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from reports.request import Request
 from results.store.columns import MISSING, Columns, Integers
-from results.summary.report_data import Material
+from results.summary.report_data import ReportData
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 def report(request: Request) -> Callable[[BinaryIO], None]:
-    return partial(write_parquet, request.material)
+    return partial(write_parquet, request.data)
 
 
 def parquet_table(columns: Columns, about: dict[str, str] | None = None) -> pa.Table:
     """The runs as an Arrow table, in the order in which they were stored.
 
-    Texts are dictionaries, times int64 ns with null where not known; `phase_NAME_ns` is a phase's
-    share of the blackout, `vcpu_N_blackout_ns` one vCPU's blackout. `about` goes to the metadata.
+    Texts are dictionary-encoded, times are int64 ns, null where not known; `phase_NAME_ns` is a
+    phase's share of the blackout, `vcpu_N_blackout_ns` one vCPU's blackout. `about` becomes the
+    table's metadata.
     """
     import pyarrow as pa
 
@@ -40,13 +42,23 @@ def parquet_table(columns: Columns, about: dict[str, str] | None = None) -> pa.T
     return pa.table(arrays, metadata=about or {})
 
 
-def write_parquet(material: Material, file: BinaryIO) -> None:
-    """Write the table, compressed; the session's id and command are in the file's metadata."""
+def write_parquet(data: ReportData, file: BinaryIO) -> None:
+    """Write the table, compressed.
+
+    The file's metadata has the session's id, kind and command, and the unproven runs by reason as
+    JSON.
+    """
     import pyarrow.parquet as pq
 
-    session = material.session
-    about = {"pausebench.session": session.id, "pausebench.command": " ".join(session.command)}
-    pq.write_table(parquet_table(material.columns, about), file, compression="zstd")
+    session = data.session
+    unproven = {group.reason: list(group.runs) for group in data.unproven}
+    about = {
+        "pausebench.session": session.id,
+        "pausebench.kind": data.kind,
+        "pausebench.command": " ".join(session.command),
+        "pausebench.unproven": json.dumps(unproven),
+    }
+    pq.write_table(parquet_table(data.columns, about), file, compression="zstd")
 
 
 def _numbers(values: Integers) -> Any:

@@ -1,10 +1,10 @@
-"""Handovers as a Perfetto trace, for https://ui.perfetto.dev: what the probes saw, on threads.
+"""Updates as a Perfetto trace for https://ui.perfetto.dev: recorded events, by thread.
 
-Old and new QEMU are processes with their main thread, every vCPU and every other thread that made
-an event. Slices on threads are QEMU's own functions and, on vCPUs, the guest running or standing
-still; kernel events (mmap, ioctl, sendmsg, recvmsg) stand on a track below their process, each
-descriptor with an arrow from where it was sent to where it was received. Above the processes lie
-the blackout, the phases and what the measurement itself did.
+Old and new QEMU are processes with their main thread, every vCPU and every other thread that has an
+event. Slices on threads are QEMU's own functions and, on vCPUs, the guest running or stopped;
+kernel events (mmap, ioctl, sendmsg, recvmsg) are on a track below their process, with an arrow for
+each descriptor from sendmsg to recvmsg. Above the processes are the blackout, the phases and the
+steps of the measurement.
 """
 
 from __future__ import annotations
@@ -17,52 +17,51 @@ from reports.request import Request
 from results.errors import UsageError
 from results.records.recording import Event, Process, Recording
 from results.records.run import Run
-from results.summary.report_data import Material
+from results.summary.report_data import ReportData
 from results.timeline.marks import MARK_NAMES, PHASE_SIDES, SYSTEM_CALLS
 
 from .trace_packets import TracePackets
 
-# An arrow starts and ends on slices, which need a length: that of a short system call.
+# Arrows connect slices, which need a length: that of a short system call.
 _CALL_NS = 1_000
 
 
 def report(request: Request) -> bytes:
-    """Of the run that is asked for, or of the session's longest and its median one."""
+    """The requested run, or the session's longest update and the one nearest to the median."""
     store = request.store
-    chosen = [request.run] if request.run else _worst_and_median(request.material)
-    ids = [store.resolve_run(each) for each in chosen]
+    ids = [request.run] if request.run else _worst_and_median(request.data)
     return trace([(store.run(i), store.recording(i)) for i in ids])
 
 
-def _worst_and_median(material: Material) -> list[str]:
-    """The session's longest handover and the median one of the same cell."""
-    cells = [cell for cell in material.cells if cell.worst and cell.median]
+def _worst_and_median(data: ReportData) -> list[str]:
+    """The session's longest update and the one nearest to the median of the same cell."""
+    cells = [cell for cell in data.cells if cell.worst and cell.median]
     if not cells:
-        raise UsageError(f"session {material.session.id} has no valid run to trace")
+        raise UsageError(f"session {data.session.id} has no valid run to trace")
     cell = max(cells, key=lambda cell: (cell.worst and cell.worst.blackout_ns) or 0)
     return list(dict.fromkeys(run.id for run in (cell.worst, cell.median) if run))
 
 
-def trace(handovers: Sequence[tuple[Run, Recording]]) -> bytes:
-    """A serialised Trace of one handover on the host's CLOCK_MONOTONIC, or of several.
+def trace(updates: Sequence[tuple[Run, Recording]]) -> bytes:
+    """A serialised Trace of one update on the host's CLOCK_MONOTONIC, or of several.
 
-    Several lie over each other: each begins with its own `migrate` at one second, so that they can
-    be compared; the time of the host is then in their names.
+    Several are overlaid for comparison: the `migrate` of each is moved to one second, and tracks
+    have the run's id in their names.
     """
     out = TracePackets()
-    for run, recording in handovers:
+    for run, recording in updates:
         shift = 0
         prefix = ""
-        if len(handovers) > 1:
+        if len(updates) > 1:
             shift = 1_000_000_000 - (run.migrate_ns or run.blackout_start_ns or 0)
             prefix = f"{run.id}: "
-        _Handover(out, run, recording, shift, prefix).draw()
+        _UpdateTrace(out, run, recording, shift, prefix).draw()
     return out.serialised()
 
 
 @dataclass(slots=True)
-class _Handover:
-    """One run being drawn; times of the host are moved by `shift_ns`."""
+class _UpdateTrace:
+    """One run being drawn, with the host's times moved by `shift_ns`."""
 
     out: TracePackets
     run: Run
@@ -95,8 +94,8 @@ class _Handover:
         if run.blackout_ns is not None and run.blackout_start_ns is not None:
             lane = out.track("blackout", top, 0)
             start = self._at(run.blackout_start_ns)
-            notes = {"blackout_ns": run.blackout_ns, "residual_ns": run.residual_ns or 0}
-            out.slice(lane, "VM blackout", start, start + run.blackout_ns, notes)
+            about = {"blackout_ns": run.blackout_ns, "residual_ns": run.residual_ns or 0}
+            out.slice(lane, "VM blackout", start, start + run.blackout_ns, about | _proof(run))
         for order, side in enumerate(PHASE_SIDES, 1):
             spans = [span for span in run.spans if span.side == side]
             for lane_spans in _lanes(spans):
@@ -110,8 +109,8 @@ class _Handover:
         for name, ns in self.recording.steps.items():
             out.instant(lane, name, self._at(ns))
         for stamp in self.recording.qmp:
-            said: dict[str, Any] = {"side": stamp.side, "wall_us": stamp.wall_us, **stamp.data}
-            out.instant(lane, f"QMP {stamp.side}: {stamp.name}", self._at(stamp.ns), said)
+            details: dict[str, Any] = {"side": stamp.side, "wall_us": stamp.wall_us, **stamp.data}
+            out.instant(lane, f"QMP {stamp.side}: {stamp.name}", self._at(stamp.ns), details)
 
     # -- processes and threads
 
@@ -128,7 +127,7 @@ class _Handover:
         self._kernel[pid] = out.track("kernel events", parent, 1)
 
     def _functions(self) -> None:
-        """QEMU's functions; one whose return is not probed is a moment."""
+        """QEMU's functions; one whose return is not probed is an instant."""
         for event, end in _calls(self.recording.events):
             track = self._threads.get(event.tid)
             if track is None:
@@ -152,7 +151,7 @@ class _Handover:
             names = [name for name, _ in arrows]
             ids = [flow for _, flow in arrows]
             title = f"{event.mark} {', '.join(names)}".strip()
-            # The probe fires at one edge of the call; its length is not known, only its moment.
+            # The probe fires at one edge of the call, so that its duration is not known.
             self.out.slice(
                 track,
                 title,
@@ -176,7 +175,7 @@ class _Handover:
         return sent, received
 
     def _vcpus(self) -> None:
-        """The guest runs in old QEMU, stands still, runs in new; from and to the trace's ends."""
+        """The guest runs in old QEMU, is stopped, and runs in new, from end to end of the trace."""
         times = [event.ns for event in self.recording.events] + list(self.recording.steps.values())
         for bracket in self.recording.brackets:
             stopped, started = bracket.run_last_exit_ns, bracket.run_first_entry_ns
@@ -187,11 +186,19 @@ class _Handover:
                 self.out.slice(new, "guest runs", self._at(started), self._at(max(times)))
             if stopped is not None and started is not None and old is not None:
                 notes = {"vcpu": bracket.index, "blackout_ns": started - stopped}
-                self.out.slice(old, "stands still", self._at(stopped), self._at(started), notes)
+                self.out.slice(old, "stopped", self._at(stopped), self._at(started), notes)
+
+
+def _proof(run: Run) -> dict[str, Any]:
+    """The verdict of the run's proof, and why it is not `held`."""
+    if run.proof is None:
+        return {}
+    found = {"proof": run.proof.verdict}
+    return found | {"proof_reason": run.proof.reason} if run.proof.reason else found
 
 
 def _lanes(spans: Sequence[Any]) -> list[list[Any]]:
-    """Slices of one track must nest; spans that overlap otherwise go to further lanes."""
+    """Spans that do not nest, by lane: slices of one track must nest."""
     lanes: list[list[Any]] = []
     for span in sorted(spans, key=lambda span: (span.start_ns, -span.end_ns)):
         free = next((lane for lane in lanes if lane[-1].end_ns <= span.start_ns), None)

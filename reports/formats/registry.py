@@ -1,7 +1,7 @@
-"""All formats of a session's report, and how one is written.
+"""All formats of a session's report, and writing one.
 
-A format is a module with `report(request: Request) -> Written` and an entry here, which says all
-that is asked before the module is imported: that may take most of a second.
+A format is a module with `report(request: Request) -> Written` and an entry here. The entry has all
+that is needed before the module is imported, which may take most of a second.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ class Format:
     help: str
 
     def load(self) -> None:
-        """Import the module ahead of its use."""
+        """Import the module before it is used."""
         import_module(self.module)
 
     def report(self, request: Request) -> Written:
-        """The report's content. Raises UsageError where the session has nothing to show in it."""
+        """The report's content. Raises UsageError if the session has nothing for this format."""
         written: Written = import_module(self.module).report(request)
         return written
 
 
 FORMATS = {
-    "html": Format(".html", "reports.html.page", "one self-contained file to read and forward"),
-    "markdown": Format(".md", "reports.formats.markdown", "for a CI step summary; details folded"),
+    "html": Format(".html", "reports.html.page", "one self-contained file"),
+    "markdown": Format(".md", "reports.formats.markdown", "for a CI step summary, details folded"),
     "junit": Format(".xml", "reports.formats.junit", "JUnit XML, a case per scenario and build"),
     "json": Format(
         ".json", "reports.formats.report_json",
@@ -53,37 +53,37 @@ FORMATS = {
         ".otava", "reports.formats.otava",
         "a directory of histories with otava.yaml, for Apache Otava",
     ),
-    "parquet": Format(".parquet", "reports.formats.parquet", "a row per handover"),
+    "parquet": Format(".parquet", "reports.formats.parquet", "a row per update"),
     "perfetto": Format(
         ".perfetto-trace", "reports.formats.perfetto",
-        "the worst and the median handover (or one --run) for ui.perfetto.dev",
+        "the longest update and one near the median (or one --run), for ui.perfetto.dev",
     ),
 }  # fmt: skip
 DEFAULT = "html"
 
 
 def find_format(kind: str) -> Format:
-    """The format of that name. Raises UsageError, naming all, where there is none."""
+    """The format of that name. Raises UsageError with the list of formats."""
     if kind not in FORMATS:
-        raise UsageError(f"`{kind}` is none of {', '.join(FORMATS)}")
+        raise UsageError(f"no format `{kind}`; there are {', '.join(FORMATS)}")
     return FORMATS[kind]
 
 
 def write_report(kind: str, request: Request, output: Path | None = None) -> Path | None:
     """Write one format to `output`, or below the store; None when it went to standard output.
 
-    A file is whole or it is not there. Raises UsageError for a format that is none and for a place
-    that cannot be written.
+    Files are written atomically. Raises UsageError for an unknown format and for a path that cannot
+    be written.
     """
     form = find_format(kind)
     if output is None:
-        # Only the store's own directory is made; a directory that was named must be there.
+        # Only the store's own directory is created; a named directory must exist.
         directory = make_directory(request.store.path / "reports")
-        output = directory / f"{request.material.session.id}{form.suffix}"
+        output = directory / f"{request.data.session.id}{form.suffix}"
     written = form.report(request)
     if isinstance(written, Mapping):
         if output == STDOUT:
-            raise UsageError(f"{kind} writes a directory: name one with -o DIR")
+            raise UsageError(f"{kind} writes a directory: give one with -o DIR")
         make_directory(output, parents=False)
         for name, content in written.items():
             write_atomically(output / name, content)
@@ -91,7 +91,7 @@ def write_report(kind: str, request: Request, output: Path | None = None) -> Pat
     if output != STDOUT:
         return write_atomically(output, written)
     if callable(written):
-        raise UsageError(f"{kind} goes to a file: name one with -o FILE")
+        raise UsageError(f"{kind} is written to a file: give one with -o FILE")
     sys.stdout.buffer.write(encoded(written))
     sys.stdout.buffer.flush()
     return None

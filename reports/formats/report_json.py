@@ -1,6 +1,6 @@
-"""A session as one JSON document for machines: `pausebench report --format json`.
+"""A session as one JSON document for programs: `pausebench report --format json`.
 
-What it holds is written down in report.schema.json beside this file (JSON Schema 2020-12).
+reports/report.schema.json describes it (JSON Schema 2020-12).
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import numpy as np
 from reports.headline import headline
 from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
+from results.claims.document import as_json
 from results.records.run import reasons_of
 from results.records.scenario import Session
 from results.store.columns import Columns
-from results.summary.report_data import Cell, Material
+from results.summary.report_cells import ReportCell
+from results.summary.report_data import ReportData
 
 from .comparison_json import comparison_document
+from .json_values import json_value
 
 # Schema of the document; fields are added within a version, never renamed or removed.
 #   1  first version
@@ -30,27 +33,27 @@ _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
 def report(request: Request) -> str:
-    return report_json(request.material, strict=request.strict)
+    return report_json(request.data, strict=request.strict)
 
 
-def report_document(material: Material, *, strict: bool = False) -> dict[str, Any]:
+def report_document(data: ReportData, *, strict: bool = False) -> dict[str, Any]:
     """Values that JSON has; durations in integer ns, null where a value is not known."""
-    top = headline(material, strict=strict)
-    end = material.end
+    top = headline(data, strict=strict)
+    end = data.end
     return {
         "schema": REPORT_SCHEMA,
+        "kind": data.kind,
         "verdict": top.word,
         "worst_cell": top.cell,
         "sentence": top.sentence,
         "sentence_key": {"code": top.code, "figures": top.figures},
         "exit_code": top.exit_code,
-        "sessions": [_session(session) for session in material.sessions],
+        "sessions": [_session(session) for session in data.sessions],
         "ended_unix_ns": end.ended_unix_ns,
         "session_exit_code": end.exit_code,
-        "cells": [_cell(cell) for cell in material.cells],
+        "cells": [_cell(cell) for cell in data.cells],
         "comparisons": [
-            json.loads(json.dumps(comparison_document(comparison)))
-            for comparison in material.comparisons
+            json_value(comparison_document(comparison)) for comparison in data.comparisons
         ],
         "failures": [
             {
@@ -63,24 +66,48 @@ def report_document(material: Material, *, strict: bool = False) -> dict[str, An
                         "reason": run.reason,
                         "reasons": [asdict(reason) for reason in reasons_of(run)],
                         "log_tail": run.log_tail,
-                        "show": show_command(run.id, material.store),
+                        "show": show_command(run.id, data.store),
                     }
                     for run in runs
                 ],
             }
-            for group, runs in material.failures
+            for group, runs in data.failures
         ],
-        "reference": None if material.reference is None else material.reference.id,
-        "changed": list(material.changed),
-        "notes": list(material.notes),
-        "certificates": list(material.certificates),
-        "repeat": repeat_command(material.session),
+        "unproven": [
+            {"reason": group.reason, "runs": list(group.runs), "scenarios": list(group.scenarios)}
+            for group in data.unproven
+        ],
+        **_own_result(data),
+        "reference": None if data.reference is None else data.reference.id,
+        "changed": list(data.changed),
+        "notes": list(data.notes),
+        "certificates": list(data.certificates),
+        "repeat": repeat_command(data.session),
     }
 
 
-def report_json(material: Material, *, strict: bool = False) -> str:
+def _own_result(data: ReportData) -> dict[str, Any]:
+    """What sessions of one kind found; null or empty for all others."""
+    certificate, session = data.certificate, data.session.id
+    calibration = overhead = None
+    if certificate is not None and certificate.session == session:
+        calibration = certificate.calibrated
+    if certificate is not None and certificate.watched_session == session:
+        overhead = certificate.effect
+    return {
+        "claims": None if data.claims is None else as_json(data.claims),
+        "growth": None
+        if data.growth is None
+        else {"unit": data.growth.unit, **json_value(data.growth)},
+        "pairs": json_value(data.pairs),
+        "calibration": json_value(calibration),
+        "overhead": json_value(overhead),
+    }
+
+
+def report_json(data: ReportData, *, strict: bool = False) -> str:
     """The document as text, ending in a newline."""
-    return json.dumps(report_document(material, strict=strict), indent=2) + "\n"
+    return json.dumps(report_document(data, strict=strict), indent=2) + "\n"
 
 
 def schema_text() -> str:
@@ -106,7 +133,7 @@ def _session(session: Session) -> dict[str, Any]:
     }
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def _cell(cell: ReportCell) -> dict[str, Any]:
     return {
         **asdict(cell.summary),
         "quantiles_ns": _quantiles(cell.columns),

@@ -1,4 +1,4 @@
-"""The session as one JSON document for machines: `--json` of run and show."""
+"""The session as one JSON document for programs: `--json` of run and show."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from results.records.run import CarriedFd, Run, Summary, reasons_of
 from results.records.scenario import Session
 
+from .json_values import json_value
+
 # Schema of the document; fields are added within a version, never renamed or removed.
 #   1  first version
 DOCUMENT_SCHEMA = 1
@@ -17,8 +19,8 @@ DOCUMENT_SCHEMA = 1
 def document(session: Session, runs: Iterable[Run], summaries: Iterable[Summary]) -> dict[str, Any]:
     """Values that JSON has, durations in integer ns, null where a value is not known.
 
-    `proof` is null where none was gathered. An empty `reason` belongs to a completed run; `reasons`
-    are what it says, each as a code with its figures.
+    `proof` is null for a run without one. `reason` is empty for a completed run; `reasons` are its
+    parts, each as a code with its figures.
     """
     return {
         "schema": DOCUMENT_SCHEMA,
@@ -34,15 +36,15 @@ def document(session: Session, runs: Iterable[Run], summaries: Iterable[Summary]
 
 
 def _build(fields: dict[str, Any]) -> dict[str, Any]:
-    """File offsets of symbols serve the probes alone."""
+    """Without the file offsets of symbols, which only the probes need."""
     fields.pop("symbols")
-    listed: dict[str, Any] = _listed(fields)
-    return listed
+    value: dict[str, Any] = json_value(fields)
+    return value
 
 
 def run_entry(run: Run) -> dict[str, Any]:
     """One run with all its fields; `phases` are the shares of the blackout by name."""
-    entry: dict[str, Any] = _listed(asdict(run))
+    entry: dict[str, Any] = json_value(run)
     entry["phases"] = run.phases
     entry["reasons"] = [asdict(reason) for reason in reasons_of(run)]
     entry["fds"] = [_descriptor(fd) for fd in run.fds]
@@ -51,12 +53,3 @@ def run_entry(run: Run) -> dict[str, Any]:
 
 def _descriptor(fd: CarriedFd) -> dict[str, Any]:
     return {"name": fd.name, "id": fd.id} | asdict(fd)
-
-
-def _listed(value: Any) -> Any:
-    """Tuples as lists, so that the document equals what is read back from its text."""
-    if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_listed(item) for item in value]
-    return value

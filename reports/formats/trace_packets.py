@@ -10,10 +10,10 @@ _SEQUENCE = 1
 
 
 class TracePackets:
-    """Packets in the making; every name is written out, so that a reader needs no state."""
+    """Packets being built; every name is written out, so that a reader needs no state."""
 
     def __init__(self) -> None:
-        # 0.2 s to import, and no other report needs it.
+        # Takes 0.2 s to import, and no other report needs it.
         from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 
         self._trace = Trace()
@@ -27,7 +27,7 @@ class TracePackets:
         return bytes(self._trace.SerializeToString())
 
     def track(self, name: str, parent: int = 0, order: int = 0) -> int:
-        """A track of its own below `parent`, children in the order of `order`."""
+        """A new track below `parent`; children are ordered by `order`."""
         uuid = next(self._uuids)
         descriptor = self._packet().track_descriptor
         descriptor.uuid = uuid
@@ -67,7 +67,7 @@ class TracePackets:
         sends: Sequence[int] = (),
         receives: Sequence[int] = (),
     ) -> None:
-        """A stretch on a track; `sends` are arrows that start here, `receives` those that end."""
+        """A slice on a track, with the ids of arrows that start and that end here."""
         event = self._event(track, start, self._types.TYPE_SLICE_BEGIN, name, notes)
         event.flow_ids.extend(sends)
         event.terminating_flow_ids.extend(receives)

@@ -1,4 +1,4 @@
-"""The forest plot of a comparison: each scenario's shift, its interval, and what would count."""
+"""The forest plot of a comparison: each scenario's shift, its interval and the threshold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOOKS = {
 
 
 def forest(comparison: Comparison, name: str) -> Chart:
-    """Right of 0 is slower. The grey band is too small to count."""
+    """Right of 0 is slower; the grey band is below the threshold."""
     cells = comparison.cells
     with drawing(0.8 + 0.36 * max(1, len(cells))) as (drawn, axes):
         axes.axvline(0, color=INK, linewidth=1.0)
@@ -41,15 +41,15 @@ def forest(comparison: Comparison, name: str) -> Chart:
         picture = svg(drawn, name, "Shift of every scenario with its 95 % interval")
     present = dict.fromkeys(cell.verdict for cell in cells)
     keys = tuple(Key(_LOOKS[v][3], v, _LOOKS[v][2]) for v in present)
-    header = ("scenario", "A", "B", "shift [95 %] ms", "%", "p", "counts from", "would be seen",
+    header = ("scenario", "A", "B", "shift [95 %] ms", "%", "p", "threshold", "detectable",
               "boots", "verdict")  # fmt: skip
     return Chart(
         f"{comparison.label_b} against {comparison.label_a}",
         "Right of the line is slower. Mark and line: shift and its 95 % interval over boots; "
-        "grey: too small to count. Slower or faster takes a mark beyond the grey and a p that is "
-        "small for all comparisons; the same, a line that lies within it.",
+        "grey: below the threshold. Slower or faster takes a mark beyond the grey and a p that is "
+        "small enough for all comparisons; the same, a line that lies within the grey.",
         picture,
-        (*keys, Key("grid", "too small to count", "■")),
+        (*keys, Key("grid", "below the threshold", "■")),
         header,
         tuple(_row(cell) for cell in cells),
     )

@@ -1,8 +1,8 @@
-"""One handover as bars on a time axis, for HTML: what a template needs, in percent of the axis."""
+"""One update as bars on a time axis, for HTML templates: positions in percent of the axis."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reports.wording import figure, ms
@@ -12,7 +12,7 @@ from results.timeline.marks import phase_label
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row: `left` and `width` in percent; `ticks` are moments on it, in percent."""
+    """One row: `left` and `width` in percent; `ticks` are moments, in percent."""
 
     side: str
     name: str
@@ -34,7 +34,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """A run's two axes (the whole, the blackout magnified) and its numbers."""
+    """A run's two axes (the handover, the blackout magnified) and its numbers."""
 
     run: Run
     name: str
@@ -46,7 +46,7 @@ HEADER = ("process", "phase", "starts, ms", "takes", "of the blackout", "switche
 
 
 def handover(run: Run, name: str) -> Handover:
-    """`name` says what it is: the worst, the median."""
+    """`name` is which run it is: the longest, or the one nearest to the median."""
     window = blackout_window(run)
     axes = []
     if run.spans:
@@ -90,7 +90,7 @@ def _whole(run: Run, window: tuple[int, int] | None) -> Axis:
 
 
 def _descriptors(run: Run, start: int, end: int) -> list[Bar]:
-    """When each descriptor left the old and reached the new process."""
+    """When each descriptor was sent by old and received by new QEMU."""
     rows = []
     for side, what, moments in (
         ("old", "fds sent", [fd.sent_ns for fd in run.fds]),
@@ -135,7 +135,7 @@ def _percent(part: int, whole: int) -> float:
 
 
 def _labels(length: int) -> tuple[str, ...]:
-    # None at three quarters: on a phone it would run into the end's.
+    # No label at three quarters: on a phone it would overlap the last one.
     return ("0", figure(length // 4), figure(length // 2), "", ms(length))
 
 
@@ -154,11 +154,3 @@ def _row(span: Span, start: int) -> tuple[str, ...]:
         *(str(counters.get(key, "–")) for key in ("switches", "faults")),
         ms(counters.get("task_ns")),
     )
-
-
-def sides(axes: Sequence[Axis]) -> list[str]:
-    """The sides that occur, for a legend."""
-    return list(dict.fromkeys(bar.side for axis in axes for bar in axis.bars if bar.side))
-
-
-__all__ = ["HEADER", "Axis", "Bar", "Handover", "handover", "sides"]

@@ -1,6 +1,6 @@
-"""How charts are drawn: matplotlib to inline SVG whose colours and font are the page's own.
+"""Drawing charts: matplotlib to inline SVG with the page's own colours and font.
 
-A chart is drawn in stand-in colours; in the SVG they become CSS variables, so that one drawing
+A chart is drawn in placeholder colours; in the SVG they become CSS variables, so that one drawing
 serves light, dark and print. Text stays text, sized for a phone's width.
 """
 
@@ -24,7 +24,7 @@ _VARIABLES |= {colour: f"series-{i}" for i, colour in enumerate(SERIES)}
 PHASES = tuple(f"#0b00{i:02x}" for i in range(19))
 _VARIABLES |= {colour: f"phase-{i}" for i, colour in enumerate(PHASES)}
 
-# Beside the colour, so that no reader depends on it.
+# In addition to colour, so that no reader depends on it.
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", (0, (5, 1.6)), (0, (1.4, 1.4)), (0, (6, 1.5, 1.4, 1.5)), (0, (3, 3)), (0, (8, 3)))
 
@@ -49,14 +49,14 @@ _STYLE = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
     "path.simplify": False,
-    "text.parse_math": False,  # a build may be called anything
+    "text.parse_math": False,  # a build's label may hold any character
 }
 WIDTH_INCHES = 4.6
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One entry of a legend: a colour's CSS variable, a mark that tells it apart, a text."""
+    """One entry of a legend: a colour's CSS variable, a text, and a distinct mark."""
 
     variable: str
     text: str
@@ -65,7 +65,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawing with what is needed to read it: title, caption, legend, the numbers in a table."""
+    """A drawing with its title, caption and legend, and its numbers as a table."""
 
     title: str
     caption: str
@@ -73,7 +73,7 @@ class Chart:
     keys: tuple[Key, ...]
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    wide: bool = False  # has a line of the page for itself, its numbers beside it
+    wide: bool = False  # fills a row of the page, with its numbers on the right
 
 
 @contextmanager
@@ -94,15 +94,16 @@ def drawing(height: float) -> Iterator[tuple[Figure, Axes]]:
 
 
 def svg(figure: Figure, name: str, label: str) -> str:
-    """The figure as an inline `<svg>`; `name` makes its ids unique in the page, `label` says it.
+    """The figure as an inline `<svg>`; `name` makes its ids unique in the page.
 
-    Must be called inside `drawing`. The same figure gives the same text.
+    `label` is its accessible description. Must be called inside `drawing`. The same figure gives
+    the same text.
     """
     import matplotlib as mpl
 
     engine = figure.get_layout_engine()
     if engine is not None:
-        # Once: savefig would lay it out and draw it twice.
+        # Here, once: savefig would lay it out and draw it twice.
         engine.execute(figure)
         figure.set_layout_engine("none")
     out = StringIO()
@@ -126,6 +127,6 @@ def svg(figure: Figure, name: str, label: str) -> str:
 
 
 def series_key(number: int, text: str) -> Key:
-    """The legend entry of series `number`; more series than colours begin again."""
+    """The legend entry of series `number`; colours and marks repeat after the last."""
     marks = ("●", "■", "▲", "◆", "▼", "✚")
     return Key(f"series-{number % len(SERIES)}", text, marks[number % len(marks)])

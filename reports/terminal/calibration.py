@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.wording import figure
+from reports.wording import figure, signed_us
 from results.instrument.calibration import Calibration
 from results.instrument.certificates import Certificate
 from results.instrument.constant_offset import OffsetBound
@@ -33,7 +33,9 @@ def calibration_page(certificate: Certificate, path: Path | None, look: Look) ->
         style="bold",
     )
     rows = [_cells(level, look) for level in found.levels]
-    header = [tuple(look.say(half) for half in pair) for pair in zip(_HEADER, _UNITS, strict=True)]
+    header = [
+        tuple(look.printable(half) for half in pair) for pair in zip(_HEADER, _UNITS, strict=True)
+    ]
     widths = [
         max(len(header[i][0]), len(header[i][1]), *(len(row[i]) for row in rows), 0)
         for i in range(len(header))
@@ -61,24 +63,20 @@ def calibration_page(certificate: Certificate, path: Path | None, look: Look) ->
 
 
 def _cells(level: Level, look: Look) -> list[str]:
-    guest = "–" if level.guest_ns is None else _us(level.guest_ns)
+    guest = "–" if level.guest_ns is None else signed_us(level.guest_ns)
     if level.guest_low_ns is not None and level.guest_high_ns is not None:
-        guest += f" [{_us(level.guest_low_ns)}, {_us(level.guest_high_ns)}]"
+        guest += f" [{signed_us(level.guest_low_ns)}, {signed_us(level.guest_high_ns)}]"
     cells = (
         figure(level.injected_ns),
         figure(level.recovered_ns),
-        _us(level.error_ns),
+        signed_us(level.error_ns),
         f"{level.scatter_ns / 1e3:.0f}",
-        _us(level.worst_ns),
+        signed_us(level.worst_ns),
         f"{level.allowed_ns / 1e3:.0f}",
         "–" if level.shift_ns is None else figure(level.shift_ns),
         guest,
     )
-    return [look.say(cell) for cell in cells]
-
-
-def _us(ns: int) -> str:
-    return f"{ns / 1e3:+.0f}".replace("-", "−")
+    return [look.printable(cell) for cell in cells]
 
 
 def _row(cells: list[str], widths: list[int]) -> str:
@@ -90,7 +88,7 @@ def _verdict(page: Page, found: Calibration) -> None:
         page.paragraph(
             f"{'passed' if found.passed else 'FAILED'}: recovered = "
             f"{found.offset_ns / 1e3:+.1f} µs + {found.slope:.4f} × injected; largest median "
-            f"error {_us(found.worst_error_ns)} µs",
+            f"error {signed_us(found.worst_error_ns)} µs",
             style="bold green" if found.passed else "bold red",
         )
     else:

@@ -43,7 +43,10 @@ def claims_page(document: ClaimsDocument, look: Look) -> Text:
         _topic(page, title, groups, report)
     for note in report.notes:
         page.paragraph(note, indent=2, first=0, style="dim")
-    page.paragraph(f"{report.took_s} s; `pausebench report` writes this as HTML", style="dim")
+    page.paragraph(
+        f"{report.took_s} s; `pausebench report {document.session}` writes this as HTML",
+        style="dim",
+    )
     return page.text()
 
 

@@ -1,6 +1,6 @@
-"""The table of a comparison: one line per scenario, what moved below it, what it means at the end.
+"""The table of a comparison: one line per scenario, the phases that moved below it, then notes.
 
-In the manner of benchstat: both medians, the shift with its interval, p and a word.
+As benchstat does: both medians, the shift with its interval, p and a verdict.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reports.wording import figure, ms, percent
+from reports.wording import disagreement_text, figure, interval_text, ms, percent
 from results.comparison.compare import Budget, Cell, Comparison, Failures, PhaseShift
 from results.comparison.plan import SIGNIFICANCE, family
+from results.summary.caveats import SideDoubt
 
 from .style import Look, Page
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _GAP = "  "
 _MOST_PHASES = 3
 _HEADER = ("scenario", "A ms", "B ms", "shift ms [95 %]", "%", "p", "verdict")
-_LEFT = (0, 3, 6)  # columns of text; the others are numbers and stand to the right
+_LEFT = (0, 3, 6)  # columns of text; the others are numbers, right-aligned
 _METHODS = {
     "blocks": "permutation within blocks",
     "pooled": "Mann-Whitney over all boots",
@@ -28,30 +29,33 @@ _METHODS = {
 _STYLES = {"regressed": "bold red", "improved": "bold green", "same": "", "undecided": "yellow"}
 
 
-def comparison_table(comparison: Comparison, look: Look) -> Text:
+def comparison_table(comparison: Comparison, look: Look, doubts: Sequence[SideDoubt] = ()) -> Text:
     """All cells of a comparison, wrapped to the width; below 80 columns a scenario has two lines.
 
     Times are medians over boots in ms, the shift is B minus A, p is adjusted for all cells.
+    `doubts` about both sides are printed at the end.
     """
     page = Page(look)
     a, b = comparison.label_a, comparison.label_b
     metrics = dict.fromkeys(cell.metric.replace("_", " ") for cell in comparison.cells)
     page.paragraph(f"{', '.join(metrics) or 'blackout'}: A = QEMU {a}, B = QEMU {b}", style="bold")
     for difference in comparison.forced:
-        page.paragraph(f"compared by force although they differ: {difference}", 2, style="red")
+        page.paragraph(f"compared with --force; they differ in {difference}", 2, style="red")
     page.line()
     if comparison.cells:
         _draw(page, comparison.cells)
     else:
         page.line("nothing to compare: A and B have no scenario in common")
     _closing(page, comparison)
+    for doubt in doubts:
+        page.paragraph(doubt.line, 2, 0, style="yellow")
     return page.text()
 
 
 def _draw(page: Page, cells: Sequence[Cell]) -> None:
     look = page.look
-    rows = [[look.say(word) for word in _row(cell)] for cell in cells]
-    header = [look.say(name) for name in _HEADER]
+    rows = [[look.printable(word) for word in _row(cell)] for cell in cells]
+    header = [look.printable(name) for name in _HEADER]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     stacked = sum(widths) + len(_GAP) * (len(widths) - 1) > look.width
     _draw_row(page, header, widths, "bold", stacked=stacked)
@@ -67,7 +71,7 @@ def _row(cell: Cell) -> list[str]:
         cell.scenario,
         _bare(cell.median_a_ns),
         _bare(cell.median_b_ns),
-        _interval(cell.shift_ns, cell.low_ns, cell.high_ns),
+        interval_text(cell.shift_ns, cell.low_ns, cell.high_ns),
         _percent(cell.shift_percent),
         _probability(cell.p_adjusted),
         cell.verdict,
@@ -90,12 +94,14 @@ def _draw_row(
 
 
 def _below(cell: Cell) -> list[tuple[str, str]]:
-    """What belongs to a cell beside its numbers, and its style."""
+    """The notes on a cell, each with its style."""
     lines = []
+    if disagreement := disagreement_text(cell):
+        lines.append((disagreement, "dim"))
     if cell.moved:
         lines.append((_moved(cell), ""))
     elif cell.verdict in ("regressed", "improved") and cell.phases:
-        lines.append(("no phase moved by itself clearly enough to be named", "dim"))
+        lines.append(("no single phase clearly moved", "dim"))
     if cell.verdict == "undecided":
         lines.append((_undecided(cell), "yellow"))
     if cell.failures_a.runs or cell.failures_b.runs:
@@ -111,7 +117,7 @@ def _below(cell: Cell) -> list[tuple[str, str]]:
 def _moved(cell: Cell) -> str:
     words = [
         f"{phase.name.replace('_', ' ')} "
-        f"{_interval(phase.shift.shift_ns, phase.shift.low_ns, phase.shift.high_ns)} ms"
+        f"{interval_text(phase.shift.shift_ns, phase.shift.low_ns, phase.shift.high_ns)} ms"
         f"{_occurs(phase, cell)}"
         for phase in cell.moved[:_MOST_PHASES]
     ]
@@ -130,14 +136,14 @@ def _occurs(phase: PhaseShift, cell: Cell) -> str:
 
 
 def _undecided(cell: Cell) -> str:
-    """Why, and what could have been seen; a change as large as A itself is worth no percentage."""
-    seen = ""
+    """Why, and which change would have been detected."""
+    detectable = ""
     if cell.smallest_detectable_ns is not None:
-        seen = f"; a change of {ms(cell.smallest_detectable_ns)} could have been seen"
+        detectable = f"; a change of {ms(cell.smallest_detectable_ns)} would have been detected"
         if cell.median_a_ns:
             share = percent(cell.smallest_detectable_ns / cell.median_a_ns * 100.0)
-            seen += f" ({share.lstrip('+')})"
-    return f"{cell.reason}{seen}"
+            detectable += f" ({share.lstrip('+')})"
+    return f"{cell.reason}{detectable}"
 
 
 def _failures(cell: Cell) -> str:
@@ -155,7 +161,7 @@ def _failed(failures: Failures) -> str:
 def _kept(budget: Budget) -> str:
     if budget.low_share is None:
         return "nothing measured"
-    # Rounded down: a bound may not be promised higher than it is.
+    # Rounded down: no bound is printed higher than it is.
     low = int(budget.low_share * 100)
     notes = [f"{budget.failed} failed"] if budget.failed else []
     notes += [f"at least {low} %"] if low else []
@@ -170,7 +176,7 @@ def _closing(page: Page, comparison: Comparison) -> None:
             page.paragraph(f"only in {side}, not compared: {', '.join(names)}", 2, 0)
     if any(cell.apart for cell in comparison.cells):
         page.paragraph(
-            "A and B were measured one after the other: a host that drifts looks like a shift",
+            "A and B were measured one after the other: drift of the host looks like a shift",
             2,
             0,
             style="yellow",
@@ -180,7 +186,7 @@ def _closing(page: Page, comparison: Comparison) -> None:
 
 
 def _legend(comparison: Comparison) -> str:
-    """What the columns are and what makes a verdict."""
+    """What the columns mean and how a verdict is reached."""
     cells, sizes = comparison.cells, comparison.thresholds
     words = "Medians over boots; shift: B minus A, Hodges-Lehmann, with its 95 % interval"
     used = dict.fromkeys(_METHODS[cell.method] for cell in cells if cell.method in _METHODS)
@@ -195,9 +201,9 @@ def _legend(comparison: Comparison) -> str:
     if any(cell.noise_floor_ns for cell in cells):
         words += " A verdict within the host's noise floor is undecided."
     if any(cell.verdict == "undecided" and cell.smallest_detectable_ns for cell in cells):
-        words += " What could have been seen is found in 80 of 100 such comparisons."
+        words += " A detectable change is found in 80 of 100 such comparisons."
     if any(cell.budgets_a for cell in cells):
-        words += " At least: of all such runs, with 95 % confidence and a boot as the unit."
+        words += " At least: of all such runs, with 95 % confidence, by boots."
     return words
 
 
@@ -206,24 +212,10 @@ def _bare(ns: int | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    """Without a sign where it rounds to 0.0: that would claim a direction."""
+    """Without a sign where it rounds to 0.0, which has no direction."""
     if value is not None and abs(value) < 0.05:
         return "0.0"
     return percent(value).removesuffix(" %")
-
-
-def _signed(ns: int) -> str:
-    sign = "+" if ns > 0 else "−" if ns < 0 else ""
-    return f"{sign}{figure(abs(ns))}"
-
-
-def _interval(shift: int | None, low: int | None, high: int | None) -> str:
-    """`+2.09 [+1.88, +2.31]`, without bounds where there are none, `–` for None."""
-    if shift is None:
-        return "–"
-    if low is None or high is None:
-        return f"{_signed(shift)} [no interval]"
-    return f"{_signed(shift)} [{_signed(low)}, {_signed(high)}]"
 
 
 def _probability(p: float | None) -> str:

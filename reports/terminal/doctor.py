@@ -1,4 +1,4 @@
-"""What a host can measure and what it lacks, as a page of text or as values for JSON."""
+"""The host's requirements, as text and as values for JSON."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _NARROW = 60
 
 
 def doctor_page(needs: Sequence[Need], look: Look) -> Text:
-    """One line per need, with consequence and fix below those that are not ok, and a verdict."""
+    """One line per requirement, consequence and fix below those not met, and a verdict."""
     page = Page(look)
     name_width = min(_NAME_WIDTH, max((len(n.name) for n in needs), default=0) + 2)
     if look.width < _NARROW:
-        name_width = 0  # every name gets a line of its own
+        name_width = 0  # every name gets its own line
     for need in needs:
         _need(page, need, name_width)
     page.line()
@@ -37,7 +37,7 @@ def doctor_page(needs: Sequence[Need], look: Look) -> Text:
         page.line("next: ", ("make bench", "bold"))
     else:
         page.paragraph(
-            f"{tally}. Nothing can be measured here until what is missing is there.",
+            f"{tally}. This host cannot measure until what is missing is installed.",
             style=_STYLES["missing"],
         )
     return page.text()
@@ -45,8 +45,8 @@ def doctor_page(needs: Sequence[Need], look: Look) -> Text:
 
 def _need(page: Page, need: Need, name_width: int) -> None:
     indent = _STATE_WIDTH + name_width
-    name = page.look.say(need.name)
-    if len(name) > name_width - 2:  # a build's label may be long: it gets a line of its own
+    name = page.look.printable(need.name)
+    if len(name) > name_width - 2:  # such as a build's long label: it gets its own line
         page.line((f"{need.state:<{_STATE_WIDTH}}", _STYLES[need.state]), name)
         page.paragraph(need.found, indent)
     else:
@@ -64,5 +64,5 @@ def _need(page: Page, need: Need, name_width: int) -> None:
 
 
 def to_json(needs: Sequence[Need]) -> list[dict[str, Any]]:
-    """The needs as values that json can write: name, state, found, consequence, fix."""
+    """The requirements as values that JSON has: name, state, found, consequence, fix."""
     return [asdict(need) for need in needs]

@@ -1,4 +1,4 @@
-"""The evidence behind one run as text: witnesses, descriptors, memory, counters, warnings."""
+"""The evidence for one run as text: witnesses, descriptors, memory, counters, warnings."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _LABEL = 11
 
 
 def draw_evidence(page: Page, run: Run) -> None:
-    """Everything of `run` but its spans and its failure; what is absent is left out."""
+    """All of `run` but its spans and its failure; what was not recorded is left out."""
     page.line()
     _draw_plugging(page, run)
-    if run.aftermath is not None:  # nothing was handed over that could be measured
+    if run.aftermath is not None:  # QEMU refused: there was no update to measure
         _draw_aftermath(page, run.aftermath)
         return
     _draw_vcpus(page, run)
@@ -56,7 +56,7 @@ def draw_evidence(page: Page, run: Run) -> None:
 
 
 def _draw_proof(page: Page, proof: Proof | None) -> None:
-    """The verdict, every check behind it, and the controls that made it worth something."""
+    """The verdict, its checks, and the negative controls that the checks passed."""
     if proof is None:
         return
     style = {"held": "bold green", "broken": "bold red"}.get(proof.verdict, "bold yellow")
@@ -69,19 +69,19 @@ def _draw_proof(page: Page, proof: Proof | None) -> None:
     caught = [control.name for control in proof.controls if control.caught]
     slipped = [f"{c.name} ({c.by})" for c in proof.controls if not c.caught]
     if caught:
-        _labelled(page, "  controls", f"caught when made to fail: {', '.join(caught)}")
+        _labelled(page, "  controls", f"detected when broken on purpose: {', '.join(caught)}")
     if slipped:
-        _labelled(page, "  controls", f"not caught: {', '.join(slipped)}", "red")
+        _labelled(page, "  controls", f"not detected: {', '.join(slipped)}", "red")
 
 
 def _draw_attribution(page: Page, run: Run) -> None:
-    """What the blackout waited for, in one line; `pausebench why` tells more."""
+    """What the blackout waited for, in one line; `pausebench why` has the details."""
     found = run.attribution
     if found is None:
         return
     page.line()
     if found.missing:
-        _labelled(page, "why", f"not known: {found.missing}", "yellow")
+        _labelled(page, "why", f"unknown: {found.missing}", "yellow")
         return
     spent: dict[str, int] = {}
     for cause in found.causes:
@@ -95,7 +95,7 @@ def draw_failure(page: Page, run: Run) -> None:
     """The end of QEMU's log, as far as it was kept."""
     lines = run.log_tail.splitlines()
     if not lines:
-        _labelled(page, "log", "QEMU logged nothing")
+        _labelled(page, "log", "QEMU's log is empty")
         return
     page.line()
     page.line((f"the last {min(len(lines), _LOG_LINES)} lines of QEMU's log", "bold"))
@@ -112,20 +112,20 @@ def _labelled(page: Page, label: str, text: str, style: str = "") -> None:
 
 
 def _draw_aftermath(page: Page, found: Aftermath) -> None:
-    """How the guest fared in old QEMU when the transfer was refused."""
+    """The state of the guest in old QEMU after the transfer was refused."""
     migration = f", migration {found.migration}" if found.migration else ""
     _labelled(page, "refusal", f"by {found.said_by}")
     _labelled(page, "  old QEMU", f"{found.runstate}{migration}")
     moved = zip(found.beats_before, found.beats_after, strict=True)
     each = " · ".join(f"vCPU {i} {then} → {now}" for i, (then, now) in enumerate(moved))
-    _labelled(page, "  beats", each or "none was looked for")
+    _labelled(page, "  beats", each or "not read")
     if found.ram is not None:
         text = f"{found.ram.pages} pages compared, {found.ram.bad_pages} changed"
         _labelled(page, "  RAM", f"{text} · the guest found {found.pattern_errors} changed words")
 
 
 def _draw_plugging(page: Page, run: Run) -> None:
-    """What was plugged before the transfer, and what came of it."""
+    """The devices plugged before the transfer, and the outcome."""
     seen = run.plugging
     if seen is None:
         return
@@ -146,12 +146,12 @@ def _draw_vcpus(page: Page, run: Run) -> None:
 
 
 def _draw_witnesses(page: Page, run: Run) -> None:
-    """Side by side, each with its difference to the blackout."""
+    """All witnesses in columns, each with its difference to the blackout."""
     found: dict[str, int | None] = {
         f.name: getattr(run.witnesses, f.name) for f in fields(Witnesses)
     }
     if found["observer"] is None:
-        del found["observer"]  # it is asked for, or it had no CPU
+        del found["observer"]  # not requested, or it had no CPU of its own
     values = list(found.values())
     rows: list[tuple[str, list[str]]] = [
         ("witness", [name.removeprefix("kvm_") for name in found]),
@@ -161,7 +161,7 @@ def _draw_witnesses(page: Page, run: Run) -> None:
         rows.append(("  off by", [_off(value, run.blackout_ns) for value in values]))
     width = max(9, *(len(cell) + 1 for _, cells in rows for cell in cells))
     for label, cells in rows:
-        line = "".join(page.look.say(cell).rjust(width) for cell in cells)
+        line = "".join(page.look.printable(cell).rjust(width) for cell in cells)
         page.line((label.ljust(_LABEL), "bold"), line)
 
 
@@ -172,9 +172,9 @@ def _off(value: int | None, blackout: int) -> str:
 
 
 def _draw_clock(page: Page, run: Run) -> None:
-    text = f"the guest's clock {run.guest_clock} through the blackout"
+    text = f"the guest's clock {run.guest_clock} during the blackout"
     if run.guest_clock == "unknown":
-        text = "not known whether the guest's clock ran through the blackout"
+        text = "unknown whether the guest's clock ran during the blackout"
     if run.clock_step_ns is not None:
         text += f", step {ms(run.clock_step_ns)}"
     if run.stop_position != "unknown":
@@ -183,7 +183,7 @@ def _draw_clock(page: Page, run: Run) -> None:
 
 
 def _draw_brownout(page: Page, run: Run) -> None:
-    """What the guest paid after the blackout, and the faults that may explain it."""
+    """The guest's slow time after the blackout, and the faults that may explain it."""
     if run.brownout_watched_ns is None or run.beats_per_s is None:
         return
     if run.brownout_ns is None:
@@ -195,15 +195,15 @@ def _draw_brownout(page: Page, run: Run) -> None:
     usual = run.beats_per_s / 1e3
     text += f" · {run.beats_lost} beats lost of {usual:.{0 if usual >= 100 else 1}f} per ms"
     faults = (("host", run.host_faults), ("guest", run.guest_faults))
-    seen = [f"{count} {name} page faults" for name, count in faults if count is not None]
-    if seen:
-        text += f" · {', '.join(seen)} of the new vCPU threads meanwhile"
+    counts = [f"{count} {name} page faults" for name, count in faults if count is not None]
+    if counts:
+        text += f" · {', '.join(counts)} of the new vCPU threads"
     _labelled(page, "brownout", text)
 
 
 def _draw_streams(page: Page, run: Run) -> None:
     for stream in run.streams:
-        after = f", {stream.after} came in new QEMU"
+        after = f", {stream.after} arrived in new QEMU"
         _labelled(page, "stream", stream_line(stream) + after, "red" if stream.troubles else "")
 
 
@@ -216,7 +216,7 @@ def _draw_device(page: Page, run: Run) -> None:
         text += f", {found.during} of them during the blackout"
     if found.longest_gap_ns is not None:
         text += f"; longest gap between two {ms(found.longest_gap_ns)}"
-        text += f" (usually {ms(found.usual_gap_ns)}), blackout {ms(run.blackout_ns)}"
+        text += f" (typically {ms(found.usual_gap_ns)}), blackout {ms(run.blackout_ns)}"
     _labelled(page, "device", text)
 
 
@@ -224,7 +224,7 @@ def _draw_fds(page: Page, run: Run) -> None:
     if not run.fds and mode_of(run.dimensions) != "cpr-transfer":
         return
     if not run.fds:
-        _labelled(page, "fds", "none was seen on the cpr channel")
+        _labelled(page, "fds", "none seen on the cpr channel")
         return
     sent = sum(fd.sent_ns is not None for fd in run.fds)
     received = sum(fd.received_ns is not None for fd in run.fds)
@@ -252,7 +252,7 @@ def _draw_memory(page: Page, run: Run) -> None:
     if len(run.ram_maps) > _MAPS_SHOWN:
         _labelled(page, "", f"… and {len(run.ram_maps) - _MAPS_SHOWN} more")
     if run.ram is None:
-        _labelled(page, "RAM check", "was not made", "yellow")
+        _labelled(page, "RAM check", "not done", "yellow")
         return
     ram = run.ram
     text = f"{ram.pages} pages ({mib(ram.bytes)}) compared in {ms(ram.duration_ns)}, "
@@ -268,14 +268,14 @@ def _draw_counters(page: Page, spans: Sequence[Span]) -> None:
     if not counted:
         return
     keys = list(dict.fromkeys(key for s in counted for key in s.counters))
-    heads = [page.look.say(key.removesuffix("_ns").replace("_", " ")) for key in keys]
-    names = [page.look.say(phase_label(s.name)) for s in counted]
+    heads = [page.look.printable(key.removesuffix("_ns").replace("_", " ")) for key in keys]
+    names = [page.look.printable(phase_label(s.name)) for s in counted]
     first = max(_LABEL, max(map(len, names)) + 1)
     page.line()
     page.line(("counters".ljust(first) + "".join(f"{head:>14}" for head in heads), "bold"))
     for name, span in zip(names, counted, strict=True):
         cells = (_counter(key, span.counters.get(key)) for key in keys)
-        page.line(name.ljust(first), "".join(f"{page.look.say(cell):>14}" for cell in cells))
+        page.line(name.ljust(first), "".join(f"{page.look.printable(cell):>14}" for cell in cells))
 
 
 def _counter(key: str, value: int | None) -> str:

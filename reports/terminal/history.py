@@ -29,7 +29,7 @@ def history_page(lines: Sequence[Line], look: Look) -> Text:
 
 def _draw_line(page: Page, line: Line) -> None:
     look = page.look
-    say = look.say
+    say = look.printable
     page.line((say(f"{line.name}, host {line.host or 'unnamed'}"), "bold"))
     page.paragraph(about_dimensions(line.dimensions), 2, 2, "dim")
     if line.points:
@@ -45,12 +45,12 @@ def _draw_points(page: Page, line: Line) -> None:
     look = page.look
     highest = max(max(p.high_ns or 0, p.median_ns) for p in line.points)
     rows = [
-        (day(p), _interval(p), f"{p.valid}/{p.failed}", look.say(p.version.partition(" ")[0]))
+        (day(p), _interval(p), f"{p.valid}/{p.failed}", look.printable(p.version.partition(" ")[0]))
         for p in line.points
     ]
     header = ("night (UTC)", "median ms [95 %]", "valid/failed", "QEMU")
     columns = list(zip(header, *rows, strict=True))
-    widths = [max(len(look.say(word)) for word in column) for column in columns]
+    widths = [max(len(look.printable(word)) for word in column) for column in columns]
     width = max(_LEAST_CHART, look.width - sum(widths) - 12)
     changes = {change.at: change for change in line.changes}
     scale = f"0 {'─' * max(0, width - len(figure(highest)) - 6)} {figure(highest)}"
@@ -62,8 +62,8 @@ def _draw_points(page: Page, line: Line) -> None:
 
 
 def _row(look: Look, words: Sequence[str], widths: Sequence[int], chart: str) -> str:
-    cells = [look.say(word).ljust(width) for word, width in zip(words, widths, strict=True)]
-    return "  " + "  ".join([*cells, look.say(chart)])
+    cells = [look.printable(word).ljust(width) for word, width in zip(words, widths, strict=True)]
+    return "  " + "  ".join([*cells, look.printable(chart)])
 
 
 def _interval(point: Point) -> str:

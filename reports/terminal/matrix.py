@@ -22,7 +22,7 @@ def matrix_table(cells: Sequence[MatrixCell], versions: Mapping[str, str], look:
     page = Page(look)
     labels = list(versions)
     reasons = list(dict.fromkeys(cell.reason for cell in cells if cell.reason))
-    words = {(cell.old, cell.new): look.say(_word(cell, reasons)) for cell in cells}
+    words = {(cell.old, cell.new): look.printable(_word(cell, reasons)) for cell in cells}
     first = max(len("old \\ new"), *(len(label) for label in labels))
     widths = [
         max(len(new), *(len(words[old, new]) for old in labels if (old, new) in words))
@@ -37,7 +37,7 @@ def matrix_table(cells: Sequence[MatrixCell], versions: Mapping[str, str], look:
             words.get((old, new), "-").ljust(width)
             for new, width in zip(labels, widths, strict=True)
         ]
-        page.line((" " * _GAP).join([look.say(old).ljust(first), *row]).rstrip())
+        page.line((" " * _GAP).join([look.printable(old).ljust(first), *row]).rstrip())
     page.line()
     for number, reason in enumerate(reasons, 1):
         page.paragraph(f"[{number}] {reason}", indent=4, first=0, style="red")

@@ -5,21 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reports.instrument_tables import TIER_TEXTS
 from reports.wording import figure, ms, percent
 from results.instrument.certificates import Certificate
-from results.instrument.overhead import GOAL, Tier, TierCost
+from results.instrument.overhead import GOAL, TierCost
 
 from .style import Look, Page
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-_TEXTS: dict[Tier, str] = {
-    "none": "none",
-    "bracket": "entry and exit",
-    "default": "default",
-    "perf": "--why and --perf",
-}
 _HEADER = ("probes", "boots", "guest gap", "longer by [95 %]", "", "handover longer by")
 
 
@@ -61,14 +56,14 @@ def effect_page(certificate: Certificate, path: Path | None, look: Look) -> Text
 
 def _cells(cost: TierCost, look: Look) -> list[str]:
     cells = (
-        _TEXTS[cost.tier],
+        TIER_TEXTS[cost.tier],
         str(cost.boots),
         ms(cost.gap_ns),
         _interval(cost.shift_ns, cost.low_ns, cost.high_ns),
         percent(cost.percent) if cost.tier != "none" else "",
         _interval(cost.handover_shift_ns, cost.handover_low_ns, cost.handover_high_ns),
     )
-    return [look.say(cell) for cell in cells]
+    return [look.printable(cell) for cell in cells]
 
 
 def _interval(ns: int | None, low: int | None, high: int | None) -> str:

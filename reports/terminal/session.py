@@ -1,4 +1,4 @@
-"""The result table of a session, its failed runs and what to do next, for a terminal or a pipe."""
+"""The result table of a session, its failed and unproven runs, and what to run next."""
 
 from __future__ import annotations
 
@@ -8,29 +8,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.wording import device_text, figure, ms, percent
+from reports.wording import device_text, median_text, ms, phase_text, proofs_text, qemu_text
 from results.qemu.modes import mode_of
 from results.records.run import Run, Summary
 from results.stats.intervals import TOO_FEW_BOOTS
 from results.summary.locking_costs import locking_costs
+from results.summary.unproven import unproven_groups
 
-from .style import Look, Page, look_for, write
-from .waterfall import waterfall
+from .style import Look, Page
 
 if TYPE_CHECKING:
     from rich.text import Text
-
-__all__ = [
-    "Look",
-    "closing_lines",
-    "failures",
-    "look_for",
-    "ms",
-    "session_page",
-    "summary_table",
-    "waterfall",
-    "write",
-]
 
 _COSTLIEST = 3
 _GAP = 2
@@ -39,7 +27,7 @@ _HEADER = (
     ("boots ×", "updates"),
     ("blackout: median", "[95 % over boots]"),
     ("max", ""),
-    ("QEMU says", "(downtime)"),
+    ("QEMU reports", "(median ratio)"),
     ("valid/", "failed"),
     ("proof", ""),
 )
@@ -53,15 +41,17 @@ def session_page(
     look: Look,
     notes: Iterable[str] = (),
 ) -> Text:
-    """What a session ends with: the table, failed runs, notes, where it is kept, what to do next.
+    """The end of a session: table, failed and unproven runs, notes, where it is stored, what next.
 
-    `notes` say why the figures may be believed: certificates, doubts.
+    `notes` are on how far the figures can be trusted: certificates, doubts.
     """
     from rich.text import Text
 
+    known = list(runs)
     parts = (
         summary_table(summaries, look),
-        failures(runs, look, store),
+        failures(known, look, store),
+        unproven(known, look, store),
         _notes(notes, look),
         closing_lines(store, session, look),
     )
@@ -69,10 +59,10 @@ def session_page(
 
 
 def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
-    """One line per summary; the costliest phases beside it where they fit, else below it.
+    """One line per summary; the costliest phases at its end where they fit, else below it.
 
-    The blackout is the longest stretch in which a vCPU ran no guest instruction; the interval is
-    over boots at 95 %; beside QEMU's own `downtime` is how far that is off.
+    The blackout is the longest time in which a vCPU ran no guest instruction; the interval is over
+    boots at 95 %. QEMU's own `downtime` is followed by how far it is off.
     """
     page = Page(look)
     if not summaries:
@@ -82,10 +72,10 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
     if len(pairs) == 1:
         page.paragraph(f"VM blackout by {_modes(summaries)}, {_pair(summaries[0])}", style="bold")
         page.line()
-    # Without a proof in any run its column is left out.
+    # The column of the proof is left out where no run has one.
     columns = len(_HEADER) - (0 if any(s.proofs for s in summaries) else 1)
     rows = [_cells(s, look, with_builds=len(pairs) > 1)[:columns] for s in summaries]
-    header = [tuple(look.say(half) for half in cell) for cell in _HEADER[:columns]]
+    header = [tuple(look.printable(half) for half in cell) for cell in _HEADER[:columns]]
     widths = [
         max(len(header[i][0]), len(header[i][1]), *(len(row[i]) for row in rows))
         for i in range(len(header))
@@ -93,23 +83,25 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
     costs = [_costliest(s, look) for s in summaries]
     afters = [_after(s, look) for s in summaries]
     total = sum(widths) + _GAP * len(widths)
-    beside = total + max(len(c) for c in costs) <= look.width
+    one_line = total + max(len(c) for c in costs) <= look.width
     stacked = total - _GAP > look.width
-    _draw_header(page, header, widths, beside=beside, stacked=stacked)
+    _draw_header(page, header, widths, one_line=one_line, stacked=stacked)
     for summary, row, cost, after in zip(summaries, rows, costs, afters, strict=True):
-        _draw_row(page, summary, row, widths, cost if beside else "", stacked=stacked)
-        if cost and not beside:
+        _draw_row(page, summary, row, widths, cost if one_line else "", stacked=stacked)
+        if cost and not one_line:
             page.paragraph(cost, indent=4 if stacked else widths[0] + _GAP, style="dim")
         if after:
             page.paragraph(after, indent=4 if stacked else widths[0] + _GAP, style="dim")
         if device := device_text(summary):
-            page.paragraph(look.say(device), indent=4 if stacked else widths[0] + _GAP, style="dim")
+            page.paragraph(
+                look.printable(device), indent=4 if stacked else widths[0] + _GAP, style="dim"
+            )
     _footnotes(page, summaries)
     return page.text()
 
 
 def _modes(summaries: Sequence[Summary]) -> str:
-    """`cpr-transfer`, or all modes of the table."""
+    """`cpr-transfer`, or all modes in the table."""
     found = list(dict.fromkeys(mode_of(s.dimensions) for s in summaries))
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"
 
@@ -122,35 +114,28 @@ def _cells(summary: Summary, look: Look, *, with_builds: bool) -> list[str]:
     name = summary.scenario
     if with_builds:
         name += f" {summary.old_build} → {summary.new_build}"
-    claim = "–"
-    if summary.qemu_median_ns is not None:
-        claim = f"{summary.qemu_median_ns / 1e6:g} ms, {percent(summary.qemu_error_percent)}"
     cells = (
         name,
         f"{summary.boots} × {summary.updates}",
-        _interval(summary),
+        median_text(summary),
         ms(summary.max_ns),
-        claim,
+        qemu_text(summary),
         f"{summary.valid}/{summary.failed}",
-        _proofs(summary),
+        proofs_text(summary),
     )
-    return [look.say(cell) for cell in cells]
-
-
-def _interval(summary: Summary) -> str:
-    if summary.low_ns is None or summary.high_ns is None:
-        return ms(summary.median_ns)
-    return f"{ms(summary.median_ns)} [{figure(summary.low_ns)}, {figure(summary.high_ns)}]"
+    return [look.printable(cell) for cell in cells]
 
 
 def _costliest(summary: Summary, look: Look) -> str:
     """The phases with the largest median share of the blackout, largest first."""
     ordered = sorted(summary.phases.items(), key=lambda item: -item[1])[:_COSTLIEST]
-    return look.say(" · ".join(f"{name.replace('_', ' ')} {ms(ns)}" for name, ns in ordered))
+    return look.printable(
+        " · ".join(f"{name.replace('_', ' ')} {phase_text(summary, name)}" for name, _ in ordered)
+    )
 
 
 def _after(summary: Summary, look: Look) -> str:
-    """What the guest pays beyond the blackout: the medians of first progress and of brownout."""
+    """The guest's cost beyond the blackout: medians of first progress and of brownout."""
     parts = [
         f"{name} {ms(ns)}"
         for name, ns in (
@@ -159,15 +144,7 @@ def _after(summary: Summary, look: Look) -> str:
         )
         if ns is not None
     ]
-    return look.say(f"then {' · '.join(parts)}") if parts else ""
-
-
-def _proofs(summary: Summary) -> str:
-    """The verdict on RAM, descriptors and pins; with numbers where the runs differ in it."""
-    found = [v for v in ("broken", "unproven", "held") if v in summary.proofs]
-    if len(found) == 1:
-        return found[0]
-    return ", ".join(f"{verdict} {summary.proofs[verdict]}" for verdict in found) or "–"
+    return look.printable(f"then {' · '.join(parts)}") if parts else ""
 
 
 def _draw_header(
@@ -175,12 +152,12 @@ def _draw_header(
     header: Sequence[Sequence[str]],
     widths: Sequence[int],
     *,
-    beside: bool,
+    one_line: bool,
     stacked: bool,
 ) -> None:
     for half in (0, 1):
         cells = [cell[half].ljust(width) for cell, width in zip(header, widths, strict=True)]
-        tail = ("costliest phases", "(median share)")[half] if beside else ""
+        tail = ("costliest phases", "(median share)")[half] if one_line else ""
         if stacked:
             if half == 0:
                 page.line((header[0][0], "bold"))
@@ -193,7 +170,7 @@ def _draw_row(
     summary: Summary,
     row: Sequence[str],
     widths: Sequence[int],
-    beside: str,
+    end: str,
     *,
     stacked: bool,
 ) -> None:
@@ -203,18 +180,26 @@ def _draw_row(
     if stacked:
         page.line((row[0], "bold"))
         cells[0] = "    "
-    proof = "green" if set(summary.proofs) == {"held"} else "bold red"
-    styles = ("bold", "", "bold cyan", "", "yellow", bad, proof if summary.proofs else "")
-    page.line(*zip(cells, styles, strict=False), (beside, "dim"))
+    styles = ("bold", "", "bold cyan", "", "yellow", bad, _proof_style(summary))
+    page.line(*zip(cells, styles, strict=False), (end, "dim"))
+
+
+def _proof_style(summary: Summary) -> str:
+    """Green only where every proof held."""
+    if summary.proofs.get("broken"):
+        return "bold red"
+    if summary.proofs.get("unproven"):
+        return "yellow"
+    return "green" if summary.proofs else ""
 
 
 def _footnotes(page: Page, summaries: Sequence[Summary]) -> None:
-    """The method of an interval, where it is not the exact one, belongs to the number."""
+    """How an interval was found where it is not exact, and what locking RAM costs."""
     notes = []
     if any(s.interval == "t" for s in summaries):
-        notes.append("with fewer than 6 boots the interval is by t on logarithms")
+        notes.append("with fewer than 6 boots the interval is Student's t on logarithms")
     if any(s.interval == "none" and s.median_ns is not None for s in summaries):
-        notes.append(f"{TOO_FEW_BOOTS} have no interval, 6 an exact one")
+        notes.append(f"{TOO_FEW_BOOTS} have no interval, 6 have an exact one")
     for cost in locking_costs(summaries):
         handover = "" if cost.handover_ns is None else f", {_signed(cost.handover_ns)} handover"
         notes.append(
@@ -231,9 +216,9 @@ def _signed(ns: int) -> str:
 
 
 def failures(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text:
-    """Failed runs by reason with their count and the command to look at the first of each.
+    """Failed runs by reason, each with its count and the command that shows the first of them.
 
-    Reasons that differ in numbers only are one group. Empty text when none failed.
+    Reasons that differ only in numbers are one group. Empty text when none failed.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -243,12 +228,27 @@ def failures(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text
     if not groups:
         return page.text()
     count = sum(map(len, groups.values()))
-    page.line((f"{count} failed, kept and not averaged:", "bold red"))
+    page.line((f"{count} failed, in no statistic:", "bold red"))
     for group in sorted(groups.values(), key=len, reverse=True):
         scenarios = ", ".join(dict.fromkeys(run.scenario for run in group))
         reason = group[0].reason or "no reason was recorded"
         page.paragraph(f"{len(group)} × {reason} ({scenarios})", indent=6, first=2)
-        page.line(f"      pausebench show {look.say(group[0].id)}{_option(store)}")
+        page.line(f"      pausebench show {look.printable(group[0].id)}{_option(store)}")
+    return page.text()
+
+
+def unproven(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text:
+    """Every unproven run below its reason; empty text when there is none."""
+    page = Page(look)
+    groups = unproven_groups(runs)
+    if not groups:
+        return page.text()
+    page.line((f"{sum(len(group.members) for group in groups)} unproven:", "yellow"))
+    for group in groups:
+        scenarios = ", ".join(group.scenarios)
+        page.paragraph(f"{len(group.members)} × {group.reason} ({scenarios})", indent=6, first=2)
+        for run in group.runs:
+            page.line(f"      pausebench show {look.printable(run)}{_option(store)}")
     return page.text()
 
 
@@ -259,11 +259,13 @@ def _notes(notes: Iterable[str], look: Look) -> Text:
     return page.text()
 
 
-def closing_lines(store: Path, session: str, look: Look | None = None) -> Text:
-    """Where the session is kept and the next command."""
+def closing_lines(
+    store: Path, session: str, look: Look | None = None, following: str = "show worst"
+) -> Text:
+    """Where the session is stored, and the command that may follow."""
     page = Page(look or Look())
-    page.line(f"session {session} is kept in {page.look.say(str(store))}")
-    page.line("next: ", (f"pausebench show worst{_option(store)}", "bold"))
+    page.line(f"session {session} is stored in {page.look.printable(str(store))}")
+    page.line("next: ", (f"pausebench {following}{_option(store)}", "bold"))
     return page.text()
 
 

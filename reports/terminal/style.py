@@ -1,4 +1,4 @@
-"""How text is drawn: width, colour, glyphs and the one way in which durations are written."""
+"""How text is printed: width, colour, glyphs, wrapping."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _PLAIN = str.maketrans(
 )
 # A number stays with its unit when a line is wrapped (textwrap does not break at U+00A0).
 _UNIT = re.compile(r"(?<=[0-9]) (?=(?:ms|%|GiB|MiB|KiB|B)(?![A-Za-z]))")
-# A record may hold whatever a guest or a QEMU wrote: no escape sequence reaches the terminal.
+# A record may hold anything that a guest or QEMU wrote: no escape sequence reaches the terminal.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the output can show. The default is what a pipe or a file gets."""
+    """What the output can display. The default is for a pipe or a file."""
 
     width: int = 80
     colour: bool = False
     unicode: bool = False
 
-    def say(self, text: str) -> str:
-        """`text` without control characters, and in ASCII where that is all there is."""
+    def printable(self, text: str) -> str:
+        """`text` without control characters, in ASCII unless the output takes Unicode."""
         text = _CONTROL.sub("?", text)
         if self.unicode:
             return text.encode("utf-8", "replace").decode()
@@ -40,7 +40,7 @@ class Look:
     def wrap(self, text: str, indent: int = 0, first: int | None = None) -> list[str]:
         """Lines of `text` that fit the width, indented by `indent` (the first by `first`)."""
         lines = textwrap.wrap(
-            _UNIT.sub("\u00a0", self.say(text)),
+            _UNIT.sub("\u00a0", self.printable(text)),
             width=max(self.width, indent + 20),
             initial_indent=" " * (indent if first is None else first),
             subsequent_indent=" " * indent,
@@ -60,7 +60,7 @@ def look_for(stream: TextIO, environ: Mapping[str, str]) -> Look:
 
 
 class Page:
-    """Lines of styled text in the making; styles are rich's names, dropped without colour."""
+    """Lines of styled text being built; styles are rich's names, dropped without colour."""
 
     def __init__(self, look: Look) -> None:
         from rich.text import Text
@@ -70,7 +70,7 @@ class Page:
         self._empty = True
 
     def line(self, *parts: str | tuple[str, str]) -> None:
-        """One line of strings and (string, style) pairs; trailing blanks are left out."""
+        """One line of strings and (string, style) pairs; trailing blanks are dropped."""
         from rich.text import Text
 
         made = Text()
@@ -96,7 +96,7 @@ class Page:
 
 
 def write(text: Text, stream: TextIO, look: Look) -> None:
-    """Print a page and a newline; without colour not one escape sequence."""
+    """Print a page and a newline, without colour free of escape sequences."""
     if not look.colour:
         stream.write(text.plain + "\n")
         return

@@ -1,4 +1,4 @@
-"""One handover as a waterfall: the whole of it, then its blackout magnified, then the evidence."""
+"""One update as a waterfall: all of it, then its blackout magnified, then the evidence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LEAST_BAR = 20
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
-    """One row: what ran from when to when (host ns), and what is written behind it."""
+    """One row: what ran from when to when (host ns), and the figures after it."""
 
     side: str
     name: str
@@ -39,10 +39,10 @@ class _Bar:
 
 
 def waterfall(run: Run, look: Look) -> Text:
-    """All that is known of one run, with its spans on a time axis.
+    """Everything recorded of one run, with its spans on a time axis.
 
-    Two scales: the handover from `migrate` to the end of the source, and the blackout alone, in
-    which most handovers have 96 % of their interest and 4 % of their time.
+    Two scales: the handover from `migrate` to the end of the source, and the blackout alone, which
+    is a few percent of its time.
     """
     page = Page(look)
     _draw_head(page, run)
@@ -58,9 +58,9 @@ def waterfall(run: Run, look: Look) -> Text:
 
 
 def _draw_head(page: Page, run: Run) -> None:
-    say = page.look.say
+    printable = page.look.printable
     style = "bold green" if run.outcome == "completed" else "bold red"
-    page.line((say(run.id), "bold"), "  ", (run.outcome.upper(), style))
+    page.line((printable(run.id), "bold"), "  ", (run.outcome.upper(), style))
     mode = mode_of(run.dimensions)
     by = "" if mode == "cpr-transfer" else f" by {mode}"
     page.paragraph(
@@ -68,9 +68,7 @@ def _draw_head(page: Page, run: Run) -> None:
         f"(pid {run.old_pid}) → new QEMU {run.new_build} (pid {run.new_pid})"
     )
     if run.outcome == "failed":
-        page.paragraph(
-            f"reason: {run.reason or 'none was recorded'}", indent=8, first=0, style="red"
-        )
+        page.paragraph(f"reason: {run.reason or 'not recorded'}", indent=8, first=0, style="red")
     facts = (
         ("blackout", run.blackout_ns),
         ("handover", run.handover_ns),
@@ -128,7 +126,7 @@ def _span_bar(span: Span, figures: str) -> _Bar:
 
 def _draw_bars(page: Page, bars: Sequence[_Bar], start: int, end: int) -> None:
     look = page.look
-    names = max((len(look.say(bar.name)) for bar in bars), default=0)
+    names = max((len(look.printable(bar.name)) for bar in bars), default=0)
     left = _SIDE_WIDTH + names + 1
     width = max(_LEAST_BAR, look.width - left - _SHARE_WIDTH - 2)
     page.line((" " * left + _axis(end - start, width), "dim"))
@@ -136,28 +134,28 @@ def _draw_bars(page: Page, bars: Sequence[_Bar], start: int, end: int) -> None:
         style = bar.style or _STYLES.get(bar.side, "")
         drawn = _bar(bar, look, start, end, width)
         page.line(
-            (look.say(_SIDES.get(bar.side, bar.side)).ljust(_SIDE_WIDTH), style),
-            look.say(bar.name).ljust(names) + " ",
-            (look.say("│"), "dim"),
+            (look.printable(_SIDES.get(bar.side, bar.side)).ljust(_SIDE_WIDTH), style),
+            look.printable(bar.name).ljust(names) + " ",
+            (look.printable("│"), "dim"),
             (drawn, style),
-            (look.say("│"), "dim"),
-            f"{look.say(bar.figures):>{_SHARE_WIDTH}}",
+            (look.printable("│"), "dim"),
+            f"{look.printable(bar.figures):>{_SHARE_WIDTH}}",
         )
 
 
 def _bar(bar: _Bar, look: Look, start: int, end: int, width: int) -> str:
-    """A bar of at least one cell, clipped to the axis."""
+    """A bar of at least one character, clipped to the axis."""
     length = max(1, end - start)
     first = (max(bar.start_ns, start) - start) * width // length
     last = -((start - min(bar.end_ns, end)) * width // length)  # rounded up
     first = min(max(first, 0), width - 1)
     last = min(max(last, first + 1), width)
-    glyph = look.say(bar.glyph or _GLYPHS.get(bar.side, "█"))
+    glyph = look.printable(bar.glyph or _GLYPHS.get(bar.side, "█"))
     return " " * first + glyph * (last - first) + " " * (width - last)
 
 
 def _axis(length: int, width: int) -> str:
-    """Labels in ms at quarters of the axis, each above its own cell; those that fit."""
+    """Labels in ms at the quarters of the axis, as many as fit."""
     cells = [" "] * (width + 2)
     end = f"{figure(length)} ms"
     for quarter in range(4):
@@ -170,6 +168,6 @@ def _axis(length: int, width: int) -> str:
 
 
 def _behind(page: Page, text: str, figures: str) -> str:
-    """A line whose figures stand under those of the bars."""
+    """A line whose figures are aligned with those of the bars."""
     width = max(page.look.width - _SHARE_WIDTH, len(text) + _SIDE_WIDTH)
     return (" " * _SIDE_WIDTH + text).ljust(width) + f"{figures:>{_SHARE_WIDTH}}"

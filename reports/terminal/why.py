@@ -1,4 +1,4 @@
-"""Why one blackout was as long as it was: five lines for a person, one document for machines."""
+"""Why a blackout took as long as it did: a few lines of text, and one document for programs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _LEAST_NS = 1_000  # an excess below this explains nothing
 
 
 def why_page(explanation: Explanation, look: Look, path: Sequence[Segment] = ()) -> Text:
-    """The reasons in order of what they took more than usual; `path` adds every piece."""
+    """The reasons, by how much more than usual each took; `path` adds every segment."""
     page = Page(look)
     page.paragraph(headline(explanation), indent=2, first=0, style="bold")
     for number, compared in enumerate(reasons(explanation), 1):
-        page.paragraph(f"{number}. {_beside(explanation, compared)}", indent=5, first=2)
+        page.paragraph(f"{number}. {_reason_text(explanation, compared)}", indent=5, first=2)
     page.paragraph(_totals(explanation), indent=2, first=0)
     if path:
         _draw_path(page, path)
@@ -44,7 +44,7 @@ def headline(explanation: Explanation) -> str:
     if run.outcome == "failed":
         text += " (a failed run)"
     if usual is None:
-        return f"{text}; its session has no other run to compare with"
+        return f"{text}; its session has no other valid run to compare with"
     more = (run.blackout_ns or 0) - (usual.blackout_ns or 0)
     word = "longer" if more >= 0 else "shorter"
     return (
@@ -54,7 +54,7 @@ def headline(explanation: Explanation) -> str:
 
 
 def reasons(explanation: Explanation, most: int = _SHOWN) -> list[Compared]:
-    """What made the run long: the largest excesses, or the largest causes where none stands out."""
+    """What made the run long: the largest excesses, or else the largest causes."""
     if explanation.usual is not None:
         grown = [c for c in explanation.causes if c.more_ns >= _LEAST_NS]
         more = (explanation.run.blackout_ns or 0) - (explanation.usual.blackout_ns or 0)
@@ -64,68 +64,68 @@ def reasons(explanation: Explanation, most: int = _SHOWN) -> list[Compared]:
 
 
 def reason_line(explanation: Explanation) -> str:
-    """The first reason alone, for a line beside the run."""
+    """The first reason alone, on one line."""
     found = reasons(explanation, 1)
-    return _beside(explanation, found[0]) if found else "nothing is known of its causes"
+    return _reason_text(explanation, found[0]) if found else "its causes are unknown"
 
 
-def _beside(explanation: Explanation, compared: Compared) -> str:
-    said = sentence(compared.cause)
-    return said if explanation.usual is None else f"{said} (median run: {ms(compared.usual_ns)})"
+def _reason_text(explanation: Explanation, compared: Compared) -> str:
+    text = sentence(compared.cause)
+    return text if explanation.usual is None else f"{text} (median run: {ms(compared.usual_ns)})"
 
 
 def sentence(cause: Cause) -> str:
-    """One cause in words: who did what for how long, in which phase, and because of whom."""
-    who = f"{cause.side} QEMU's {cause.thread}" if cause.thread else "some thread"
+    """One cause as a sentence: which thread did what for how long, in which phase, and why."""
+    who = f"{cause.side} QEMU's {cause.thread}" if cause.thread else "an unknown thread"
     took = ms(cause.ns)
     if cause.state == "on-cpu":
-        said = f"{who} ran for {took}"
+        text = f"{who} ran for {took}"
     elif cause.state == "runnable":
-        said = f"{who} waited {took} for a CPU"
+        text = f"{who} waited {took} for a CPU"
     elif cause.state == "blocked":
-        said = f"{who} was blocked {took} in {cause.on}"
+        text = f"{who} was blocked {took} in {cause.on}"
     elif cause.state == "stopped":
-        said = f"{who} was stopped by a signal for {took}"
+        text = f"{who} was stopped by a signal for {took}"
     else:
-        said = f"nothing is known of {who} for {took}"
+        text = f"{who} was in an unknown state for {took}"
     if cause.count > 1:
-        said += f", {cause.count} times"
-    said += f", in {cause.phase.replace('_', ' ')}" if cause.phase else ", in no phase"
-    return said + _because(cause)
+        text += f", {cause.count} times"
+    text += f", in {cause.phase.replace('_', ' ')}" if cause.phase else ", in no phase"
+    return text + _because(cause)
 
 
 def _because(cause: Cause) -> str:
     if not cause.by:
         return ""
     if cause.state == "runnable":
-        # Its CPU did nothing but take the interrupt that woke it.
+        # Its CPU only took the interrupt that woke the thread.
         idle = cause.by == "an interrupt"
         return ", while its CPU was idle" if idle else f", while {cause.by} ran"
     if cause.state == "blocked":
         return f", until {cause.by} woke it"
-    return f", until {cause.by} let it go on" if cause.state == "stopped" else ""
+    return f", until {cause.by} continued it" if cause.state == "stopped" else ""
 
 
 def _totals(explanation: Explanation) -> str:
-    """The blackout by state, which adds up to the whole of it."""
+    """The blackout by state; the parts add up to all of it."""
     parts = []
     for state in STATES:
         here, usual = explanation.in_state(state)
         if not here and (state in ("stopped", "unknown") or not usual):
             continue
-        beside = (
+        difference = (
             ""
             if explanation.usual is None
             else f" ({'+' if here >= usual else '-'}{figure(abs(here - usual))})"
         )
-        parts.append(f"{STATE_WORDS[state]} {ms(here)}{beside}")
+        parts.append(f"{STATE_WORDS[state]} {ms(here)}{difference}")
     run = explanation.run
     left = run.attribution.unattributed_ns if run.attribution else 0
     share = 100.0 * left / run.blackout_ns if run.blackout_ns else 0.0
     text = f"all of it: {' · '.join(parts)}; unattributed {ms(left)} ({share:.1f} %)"
     skipped = run.attribution.skipped if run.attribution else 0
     if skipped:
-        text += f"; the kernel left probes out {skipped} times, so parts may be misjudged"
+        text += f"; the kernel skipped {skipped} probe calls, so parts may be wrong"
     return text
 
 
@@ -149,7 +149,7 @@ def _draw_path(page: Page, path: Sequence[Segment]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OverBudget:
-    """A valid run that took longer than its budget, and why."""
+    """A valid run that exceeded its budget, and why."""
 
     run: str
     blackout_ns: int
@@ -188,9 +188,9 @@ def budget_of(runs: Sequence[Run], limit_ns: int) -> BudgetReport:
 
 def _why(run: Run, runs: Sequence[Run]) -> str:
     if run.attribution is None:
-        return "the scheduler was not watched"
+        return "the scheduler was not traced"
     if run.attribution.missing:
-        return f"not known: {run.attribution.missing}"
+        return f"unknown: {run.attribution.missing}"
     return reason_line(explain(run, runs))
 
 
@@ -230,5 +230,5 @@ def why_document(explanation: Explanation, path: Iterable[Segment]) -> dict[str,
 
 
 def _short(run: Run) -> str:
-    """The part of a run's id that tells it apart within its session."""
+    """A run's id without that of its session."""
     return run.id.partition(".")[2]

@@ -13,7 +13,8 @@ from typing import Literal
 
 from results.comparison.compare import compare
 from results.comparison.verdict import Cell, Thresholds
-from results.qemu.modes import PROMISES, mode_of
+from results.qemu.modes import mode_of
+from results.records.modes import PROMISES
 from results.records.run import Run
 from results.records.scenario import Mode
 from results.stats.boots import boot_values, medians

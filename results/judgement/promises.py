@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from results.qemu.modes import PROMISES
+from results.records.modes import PROMISES
 from results.records.reasons import Reason, because
 from results.records.recording import Recording
 from results.records.run import CarriedFd

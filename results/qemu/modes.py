@@ -1,79 +1,13 @@
-"""The contract of each update mode, as a table: what a run of it must and must not do.
-
-Sources: QEMU's docs/devel/migration/CPR.rst, postcopy.rst and mapped-ram.rst, and observed runs of
-QEMU 10.0 to 11.1.
-"""
+"""What a mode needs of a scenario and of a build."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import replace
 
 from results.errors import UsageError
+from results.records.modes import MODES, PROMISES, Promise, Ram
 from results.records.scenario import Build, Mode, Scenario
-
-Ram = Literal["stays", "streamed", "filed"]
-
-MODES: tuple[Mode, ...] = get_args(Mode)
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """The contract of one mode.
-
-    `needs` is the migration mode that a build must support, empty if every build does. `ram`: it
-    stays in place, is streamed from old to new QEMU, or goes through a file. `held`: both QEMUs are
-    up and their vCPU threads known before the guest stops. `one_process`: old QEMU becomes new by
-    execve. `descriptors` are passed over the cpr channel. `depends` is what the pause grows with.
-    """
-
-    about: str
-    needs: str
-    ram: Ram
-    held: bool
-    one_process: bool
-    descriptors: bool
-    depends: str
-
-
-PROMISES: dict[Mode, Promise] = {
-    "cpr-transfer": Promise(
-        "new QEMU receives RAM and descriptors from old by SCM_RIGHTS",
-        "cpr-transfer", "stays", True, False, True,
-        "device state; hardly on RAM, which stays in place",
-    ),
-    "precopy": Promise(
-        "RAM is copied over a unix socket while the guest runs",
-        "", "streamed", True, False, False,
-        "how fast the guest writes: what is left when it stops (downtime-limit bounds it)",
-    ),
-    "precopy-multifd": Promise(
-        "like precopy, over four parallel channels",
-        "", "streamed", True, False, False,
-        "how fast the guest writes: what is left when it stops (downtime-limit bounds it)",
-    ),
-    "postcopy": Promise(
-        "the guest moves first, and fetches each page when it accesses it",
-        "", "streamed", True, False, False,
-        "device state; RAM costs time later, by page faults of the running guest",
-    ),
-    "cpr-reboot": Promise(
-        "old QEMU saves to a file and exits, then new QEMU starts and loads it",
-        "cpr-reboot", "filed", False, False, False,
-        "RAM that is in use, written and read back, and the start of a QEMU",
-    ),
-    "cpr-exec": Promise(
-        "QEMU replaces itself by execve; descriptors stay open",
-        "cpr-exec", "stays", False, True, False,
-        "device state and the start of a QEMU; hardly on RAM, which stays in place",
-    ),
-    "snapshot": Promise(
-        "stop, save to a file, quit; a new QEMU restores it: possible without CPR",
-        "", "filed", False, False, False,
-        "RAM that is in use, written and read back, and the start of a QEMU",
-    ),
-}  # fmt: skip
 
 # How many copies of RAM exist at once, including the file and pausebench's mapping of old RAM.
 _COPIES: dict[Ram, int] = {"stays": 1, "streamed": 2, "filed": 3}

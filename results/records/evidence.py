@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .reason_kinds import KINDS
 from .reasons import SENTENCES, Figure, because
+from .sentences.reason_kinds import KINDS
 
 Point = Literal["before", "hold", "resumed", "end"]
 CheckState = Literal["held", "broken", "missing"]

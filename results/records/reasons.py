@@ -13,7 +13,7 @@ from functools import cache
 from string import Formatter
 from typing import Any
 
-from .reason_kinds import KINDS, Kind
+from .sentences.reason_kinds import KINDS, Kind
 
 Figure = int | str
 Key = tuple[str, dict[str, Figure]]
@@ -33,7 +33,7 @@ _KNOWN_AT_END = re.compile(r"(.*) (\[[a-z0-9-]+: .*\])", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One statement about a run: `code` is a kind of results.records.reason_kinds."""
+    """One statement about a run: `code` is a kind of results.records.sentences.reason_kinds."""
 
     code: str
     figures: dict[str, Figure]

@@ -164,9 +164,13 @@ class Summary:
     high_ns: int | None
     max_ns: int | None
     interval: str = "none"
-    qemu_median_ns: int | None = None
-    qemu_error_percent: float | None = None
-    phases: dict[str, int] = field(default_factory=dict)  # median share of the blackout, ns
+    qemu_median_ns: int | None = None  # of its downtime, over boots
+    qemu_error_percent: float | None = None  # median of the runs' own ratios to their blackouts
+    # Median over boots of each boot's median share of the blackout, ns, where it is not 0; a phase
+    # that did not occur counts as 0. In how many of the boots with a valid run each occurred.
+    phases: dict[str, int] = field(default_factory=dict)
+    phase_boots: dict[str, int] = field(default_factory=dict)
+    valid_boots: int = 0
     handover_median_ns: int | None = None
     guest_gap_median_ns: int | None = None
     first_progress_median_ns: int | None = None

@@ -39,7 +39,7 @@ class SizedBoot:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SizeMedians:
     """Medians over the boots at one value, ns."""
 
     scenario: str
@@ -83,7 +83,7 @@ class Growth:
     """What a sweep shows. `failed` runs are counted and in no figure."""
 
     dimension: Dimension
-    points: tuple[Point, ...]
+    points: tuple[SizeMedians, ...]
     slopes: tuple[Slope, ...]
     failed: int = 0
     missing: tuple[MissingSlope, ...] = ()
@@ -150,7 +150,7 @@ def _medians(each: Sequence[dict[str, _Length]]) -> tuple[dict[str, int], tuple[
 
 def growth(dimension: Dimension, boots: Sequence[SizedBoot], failed: int = 0) -> Growth:
     """Points and slopes of every scenario and mode."""
-    points: list[Point] = []
+    points: list[SizeMedians] = []
     slopes: list[Slope] = []
     missing: list[MissingSlope] = []
     for scenario, mode in dict.fromkeys((b.scenario, b.mode) for b in boots):
@@ -166,7 +166,7 @@ def growth(dimension: Dimension, boots: Sequence[SizedBoot], failed: int = 0) ->
     return Growth(dimension, tuple(points), tuple(slopes), failed, tuple(missing))
 
 
-def _points(boots: Sequence[SizedBoot]) -> list[Point]:
+def _points(boots: Sequence[SizedBoot]) -> list[SizeMedians]:
     points = []
     for value in sorted({boot.value for boot in boots}):
         here = [boot for boot in boots if boot.value == value]
@@ -175,7 +175,9 @@ def _points(boots: Sequence[SizedBoot]) -> list[Point]:
             for boot in here
         ]
         metrics, at_least = _medians(each)
-        points.append(Point(here[0].scenario, here[0].mode, value, len(here), metrics, at_least))
+        points.append(
+            SizeMedians(here[0].scenario, here[0].mode, value, len(here), metrics, at_least)
+        )
     return points
 
 

@@ -1,4 +1,4 @@
-"""The run or session that a user means: by a prefix of its id, `last` or `worst`."""
+"""The run or session that a prefix of its id means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from sqlalchemy import Select, and_, desc, or_, select
 
 from results.errors import UsageError
 
-from .damage import StoreDamaged
 from .reader import StoreReader
 from .recordings import cut
 from .schema import RUNS
@@ -19,14 +18,11 @@ _MOST_COMPARED = 1000
 
 
 def resolve_run(store: StoreReader, text: str) -> str:
-    """Full id of the run that `text` means: a unique prefix, `last` or `worst`.
+    """Full id of the run that starts with `text`.
 
-    `last` is the run that was added last, `worst` the one with the longest blackout of the last
-    session. Raises UsageError, naming close candidates, when it means none or several.
+    Raises UsageError, naming close candidates, when none does or several do; RecordInvalid when
+    none does and runs are lost.
     """
-    named = {"last": _last, "worst": _worst}.get(text)
-    if named is not None:
-        return named(store)
     found = store.database.sound(lambda: _with_prefix(store, text))
     if text in found:
         return text
@@ -38,48 +34,13 @@ def resolve_run(store: StoreReader, text: str) -> str:
 
 
 def resolve_session(store: StoreReader, text: str) -> str:
-    """Full id of the session that `text` means: a unique prefix or `last`."""
-    if text == "last":
-        return store.latest_session_id()
+    """Full id of the session that starts with `text`. Raises as `resolve_run` does."""
     found = [session for session in store.session_ids() if session.startswith(text)]
     if len(found) == 1:
         return found[0]
     if found:
         raise UsageError(f"{cut(text)} means more than one session: {_listed(found)}")
     raise store.missing(f"session {cut(text)}")
-
-
-def _last(store: StoreReader) -> str:
-    def read() -> list[str]:
-        tally = store.database.tallies().totals["runs"]
-        found = _ids(store, select(RUNS.c.id).where(RUNS.c.seq == tally.last))
-        if tally.count and not found:
-            raise StoreDamaged(f"run number {tally.last}")
-        return found
-
-    found = store.database.sound(read)
-    if not found:
-        raise UsageError(f"no run is stored in {store.path} yet")
-    return found[0]
-
-
-def _worst(store: StoreReader) -> str:
-    session = store.latest_session_id()
-
-    def read() -> list[str]:
-        store.database.verify_runs(session)
-        query = (
-            select(RUNS.c.id)
-            .where(RUNS.c.session == session, RUNS.c.outcome == "completed")
-            .where(RUNS.c.blackout_ns.is_not(None))
-            .order_by(desc(RUNS.c.blackout_ns), RUNS.c.seq)
-        )
-        return _ids(store, query.limit(1))
-
-    found = store.database.sound(read)
-    if not found:
-        raise UsageError(f"no completed run of the last session is stored in {store.path} yet")
-    return found[0]
 
 
 def _with_prefix(store: StoreReader, text: str) -> list[str]:

@@ -71,13 +71,6 @@ class StoreReader:
         row = self._session_row(session_id)
         return SessionEnd(row["ended_unix_ns"], row["exit_code"])
 
-    def latest_session_id(self) -> str:
-        """The session that was added last. Raises UsageError when the store is empty."""
-        ids = self.session_ids()
-        if not ids:
-            raise UsageError(f"the store in {self.path} is empty; run 'pausebench run' first")
-        return ids[-1]
-
     def session_before(self, unix_ns: int, dimensions: Sequence[str]) -> str | None:
         """The latest session started before `unix_ns` with a run of any of these dimensions."""
         has_run = (

@@ -162,7 +162,7 @@ class Store(StoreReader):
             return None
         return status.st_dev, status.st_ino
 
-    # What a user types
+    # By the beginning of an id
 
     def resolve_run(self, text: str) -> str:
         """See `results.store.lookup.resolve_run`."""

@@ -1,4 +1,4 @@
-"""What a result says against itself: reasons to doubt it, and what would settle each.
+"""Doubts about a result: why it may be wrong, and what would settle each.
 
 Pure, over the runs of one scenario on one pair of builds. A doubt changes no number and no verdict.
 """
@@ -16,7 +16,6 @@ from results.records.observations import HostState
 from results.records.run import Run
 from results.stats.intervals import (
     LEAST_BOOTS,
-    TOO_FEW_BOOTS,
     boot_medians,
     interval_over_boots,
     median_ns,
@@ -26,27 +25,27 @@ from .testimony import silent_guests, skipped_calls, slow_starts
 
 Figures = dict[str, int | float | str]
 
-# Boots that the exact interval of a median takes.
+# Boots that an exact interval of a median takes.
 _EXACT_BOOTS = 6
 # An interval wider than this share of the median to each side cannot show a change of that size.
 _WIDE = 0.10
 _SIGNIFICANT = 0.01
 _DRIFT = 0.05
-# The dip test says little about fewer values.
+# The dip test has little power with fewer values.
 _LEAST_FOR_DIP = 20
 # A share of runs with a weak witness that is no reason to doubt the others.
 _FEW_RUNS = 0.10
-# Shares of the CPU time there was.
+# Shares of all CPU time.
 _FOREIGN = 0.05
 _STOLEN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """One reason, and what would settle it.
+    """One reason to doubt a result, and what would settle it.
 
-    Words may change; `kind` and `figures`, the numbers in them, are for programs. A name says its
-    unit, times are in ns.
+    The wording may change; `kind` and `figures` (the numbers in it) are for programs. Names carry
+    their unit, times are in ns.
     """
 
     kind: str
@@ -57,6 +56,33 @@ class Doubt:
     @property
     def line(self) -> str:
         return f"doubt: {self.text}; {self.settle}"
+
+
+@dataclass(frozen=True, slots=True)
+class SideDoubt:
+    """A doubt about one scenario on one side of a comparison."""
+
+    side: str  # A or B
+    scenario: str
+    builds: str
+    doubt: Doubt
+
+    @property
+    def line(self) -> str:
+        return f"{self.side}, {self.scenario} on {self.builds}: {self.doubt.line}"
+
+
+def doubts_of_sides(runs_a: Iterable[Run], runs_b: Iterable[Run]) -> tuple[SideDoubt, ...]:
+    """Doubts about every scenario of a comparison, A's first."""
+    found = []
+    for side, runs in (("A", runs_a), ("B", runs_b)):
+        cells: dict[tuple[str, str, str], list[Run]] = {}
+        for run in runs:
+            cells.setdefault((run.scenario, run.old_build, run.new_build), []).append(run)
+        for (scenario, old, new), mine in cells.items():
+            builds = old if old == new else f"{old} → {new}"
+            found += [SideDoubt(side, scenario, builds, doubt) for doubt in doubts_of(mine)]
+    return tuple(found)
 
 
 def doubts_of(runs: Iterable[Run]) -> tuple[Doubt, ...]:
@@ -85,8 +111,8 @@ def _failed(runs: Sequence[Run]) -> Doubt | None:
         return None
     return Doubt(
         "failed",
-        f"{failed} of {len(runs)} runs failed and are left out, which may leave out the slow ones",
-        "see why: `pausebench show` names each reason",
+        f"{failed} of {len(runs)} runs failed and are in no figure; they may be the slow ones",
+        "`pausebench show` prints the reason of each",
         {"failed": failed, "runs": len(runs)},
     )
 
@@ -95,16 +121,14 @@ def _few(medians: Sequence[int]) -> Doubt | None:
     if not medians or len(medians) >= _EXACT_BOOTS:
         return None
     if len(medians) < LEAST_BOOTS:
-        return Doubt(
-            "few-boots",
-            f"{TOO_FEW_BOOTS} have no interval",
-            f"--boots {_EXACT_BOOTS} give one that assumes no distribution",
-            {"boots": len(medians), "boots_needed": _EXACT_BOOTS},
-        )
+        boots = "one boot is" if len(medians) == 1 else f"{len(medians)} boots are"
+        text = f"{boots} too few for an interval"
+    else:
+        text = f"the interval over {len(medians)} boots assumes a distribution"
     return Doubt(
         "few-boots",
-        f"{len(medians)} boots, the interval rests on an assumed distribution",
-        f"--boots {_EXACT_BOOTS} needs none",
+        text,
+        f"--boots {_EXACT_BOOTS} gives one that assumes none",
         {"boots": len(medians), "boots_needed": _EXACT_BOOTS},
     )
 
@@ -121,7 +145,7 @@ def _wide(medians: Sequence[int]) -> Doubt | None:
     boots = max(_EXACT_BOOTS, math.ceil(len(medians) * (reach / _WIDE) ** 2))
     return Doubt(
         "wide",
-        f"the interval reaches {reach * 100:.0f} % to each side, smaller changes cannot be seen",
+        f"the interval is ± {reach * 100:.0f} % wide: it hides smaller changes",
         f"about --boots {boots} would do for {_WIDE * 100:.0f} %"
         if boots <= MOST_BOOTS
         else f"{_WIDE * 100:.0f} % cannot be resolved on this host as it is",
@@ -144,14 +168,14 @@ def _drift(medians: Sequence[int]) -> Doubt | None:
         return None
     return Doubt(
         "drift",
-        f"from the first boot to the last the blackout drifted by {grown * 100:+.0f} %",
-        "let the host settle and measure again; compare builds only in turns (`compare`)",
+        f"the blackout drifted by {grown * 100:+.0f} % from the first boot to the last",
+        "let the host settle and measure again; compare builds interleaved, with `compare`",
         {"drift_percent": grown * 100},
     )
 
 
 def _two_kinds(blackouts: Sequence[int]) -> Doubt | None:
-    """Hartigan's dip test: one median stands for two kinds of handover badly."""
+    """Hartigan's dip test: a single median misrepresents two kinds of update."""
     if len(blackouts) < _LEAST_FOR_DIP:
         return None
     import numpy as np
@@ -163,26 +187,26 @@ def _two_kinds(blackouts: Sequence[int]) -> Doubt | None:
     return Doubt(
         "two-kinds",
         f"the blackouts fall into two groups or more (dip test, p {p:.2g})",
-        "look at one of each: `pausebench show`, and at the report's run order",
+        "compare one of each with `pausebench show`, and see the report's run order",
         {"p": float(p)},
     )
 
 
 def _noisy(hosts: Sequence[HostState]) -> Doubt | None:
-    """Others' load and steal, as shares of the CPU time there was while guests were handed over."""
-    seen = [h for h in hosts if h.window_ns and h.cpus and h.foreign_ns is not None]
-    if not seen:
+    """Load of other processes and steal, as shares of all CPU time during the updates."""
+    known = [h for h in hosts if h.window_ns and h.cpus and h.foreign_ns is not None]
+    if not known:
         return None
-    there = sum((h.window_ns or 0) * (h.cpus or 1) for h in seen)
-    foreign = sum(h.foreign_ns or 0 for h in seen) / there
-    stolen = sum(h.steal_ns for h in seen) / there
+    total = sum((h.window_ns or 0) * (h.cpus or 1) for h in known)
+    foreign = sum(h.foreign_ns or 0 for h in known) / total
+    stolen = sum(h.steal_ns for h in known) / total
     if foreign <= _FOREIGN and stolen <= _STOLEN:
         return None
     parts = []
     if foreign > _FOREIGN:
-        parts.append(f"other programs used {foreign * 100:.0f} % of the CPUs meanwhile")
+        parts.append(f"other processes used {foreign * 100:.0f} % of the CPUs")
     if stolen > _STOLEN:
-        parts.append(f"the hypervisor took {stolen * 100:.1f} % of them away")
+        parts.append(f"the hypervisor stole {stolen * 100:.1f} % of the CPU time")
     return Doubt(
         "noisy-host",
         " and ".join(parts),
@@ -192,25 +216,25 @@ def _noisy(hosts: Sequence[HostState]) -> Doubt | None:
 
 
 def _close(runs: Sequence[Run]) -> Doubt | None:
-    """Witnesses that only just agreed: more than half of the tolerance was used up."""
-    used = 0
+    """Witnesses that barely agree: they differ by more than half of the tolerance."""
+    close = 0
     for run in runs:
         blackout = run.blackout_ns or 0
         inner = [v for v in (run.witnesses.uprobe, run.witnesses.qmp) if v is not None]
         over = max((value - blackout for value in inner), default=-TOLERANCE_NS)
         short = blackout - run.guest_gap_ns if run.guest_gap_ns is not None else -TOLERANCE_NS
-        # A guest whose clock freezes cannot see its pause to better than its logging threshold.
+        # A guest whose clock freezes sees its pause no better than to its logging threshold.
         if run.guest_clock == "freezes":
             short = -TOLERANCE_NS
-        used += max(over, short) > TOLERANCE_NS // 2
-    if not used:
+        close += max(over, short) > TOLERANCE_NS // 2
+    if not close:
         return None
     return Doubt(
         "close-witnesses",
-        f"in {used} of {len(runs)} runs a witness agreed only within the last half of its "
-        f"tolerance ({TOLERANCE_NS // 1000} µs)",
-        "`pausebench calibrate` shows whether the probes are right here",
-        {"close": used, "runs": len(runs), "tolerance_ns": TOLERANCE_NS},
+        f"in {close} of {len(runs)} runs a witness used more than half of its tolerance "
+        f"({TOLERANCE_NS // 1000} µs)",
+        "`pausebench calibrate` shows whether the probes are right on this host",
+        {"close": close, "runs": len(runs), "tolerance_ns": TOLERANCE_NS},
     )
 
 
@@ -222,7 +246,7 @@ def _silent(runs: Sequence[Run]) -> Doubt | None:
         "guest-silent",
         f"in {silent} of {len(runs)} runs the guest did not testify: nothing checks their "
         "blackouts from inside",
-        "see why: `pausebench show` names each reason",
+        "`pausebench show` prints the warnings of a run",
         {"silent": silent, "runs": len(runs)},
     )
 
@@ -241,7 +265,7 @@ def _skipped(runs: Sequence[Run]) -> Doubt | None:
 
 
 def _slow_start(runs: Sequence[Run]) -> Doubt | None:
-    """Of the longest first progress that is far above the usual."""
+    """First progress far above the usual, by the longest one."""
     slow = slow_starts(runs)
     if not slow:
         return None
@@ -251,7 +275,7 @@ def _slow_start(runs: Sequence[Run]) -> Doubt | None:
         f"in {len(slow)} of {len(runs)} runs the guest's first beat came late after its first "
         f"entry, up to {worst.progress_ns / 1e6:.2f} ms where {worst.usual_ns / 1e6:.2f} ms are "
         "usual: their blackouts may be too short by as much",
-        "look at the worst of them, `pausebench show`, and measure on a quiet host",
+        "see the worst of them with `pausebench show`, and measure on a quiet host",
         {
             "slow": len(slow),
             "runs": len(runs),

@@ -14,14 +14,23 @@ import numpy as np
 from results.records.run import Summary
 from results.stats.intervals import interval_over_boots
 from results.stats.proportions import Budget, budget_line
-from results.store.columns import MISSING, WITNESSES, Columns, Integers, median_of
+from results.store.columns import (
+    MISSING,
+    WITNESSES,
+    Columns,
+    Flags,
+    Integers,
+    median_of,
+    medians_by,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Testimony:
-    """What one witness said of a cell's valid runs: how many, the median, how far it was off.
+    """What one witness saw in a cell's valid runs: in how many, and how long the pause was.
 
-    `error_percent` is the median of each run's (witness - blackout) / blackout.
+    `median_ns` is the median over boots of each boot's median. `error_percent` is the median over
+    runs of each run's (witness - blackout) / blackout; it is not the quotient of two medians.
     """
 
     witness: str
@@ -48,8 +57,8 @@ def summarise(columns: Columns) -> tuple[Summary, ...]:
 def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
     """The Summary of one cell: `key` and its runs, as Columns.cells gives them.
 
-    `updates` is the largest number of runs that a boot has, failed ones included; the phases and
-    the medians of QEMU's claim are taken over all valid runs of the cell.
+    `updates` is the largest number of runs that a boot has, failed ones included; the medians of
+    the handover, the guest's gap and the like are taken over all valid runs of the cell.
     """
     scenario, dimensions, old, new = key
     completed = cell.completed
@@ -57,7 +66,7 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
     bounds, method = interval_over_boots(medians.tolist())
     _, counts = np.unique(cell.boots(), return_counts=True)
     operations = cell.numbers["device_operations"]
-    claimed = _beside_blackout(cell, "qemu_ns")
+    qemu = _testimony(cell, "qemu", "qemu_ns")
     return Summary(
         scenario=scenario,
         old_build=old,
@@ -71,9 +80,11 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
         high_ns=bounds[1] if bounds else None,
         max_ns=_largest(cell.known("blackout_ns")),
         interval=method,
-        qemu_median_ns=median_of(claimed[0]),
-        qemu_error_percent=_error_percent(*claimed),
+        qemu_median_ns=qemu.median_ns,
+        qemu_error_percent=qemu.error_percent,
         phases=phase_medians(cell),
+        phase_boots=phase_boots(cell),
+        valid_boots=len(medians),
         handover_median_ns=median_of(cell.known("handover_ns")),
         guest_gap_median_ns=median_of(cell.known("guest_gap_ns")),
         first_progress_median_ns=median_of(cell.known("first_progress_ns")),
@@ -87,9 +98,9 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
 
 
 def _brownouts(cell: Columns) -> Integers:
-    """A guest that was not back counts with what was watched of it.
+    """Brownouts of the valid runs; a guest that did not recover counts with the time watched.
 
-    A median of those that were back would be the shorter, the slower the guest is.
+    Without those the median would be the shorter, the slower the guest is.
     """
     lengths, watched = cell.numbers["brownout_ns"], cell.numbers["brownout_watched_ns"]
     found = np.where(lengths == MISSING, watched, lengths)[cell.completed]
@@ -102,19 +113,45 @@ def _largest(values: Integers) -> int | None:
 
 
 def phase_medians(cell: Columns) -> dict[str, int]:
-    """Median share over all valid runs with a blackout; a phase not seen counts as 0 there."""
-    explained = cell.completed & (cell.numbers["blackout_ns"] != MISSING)
+    """Median over boots of each boot's median share, for phases where that is not 0.
+
+    As in a comparison (results.stats.boots): a phase counts as 0 in a valid run whose phases are
+    known and in which it did not occur.
+    """
+    known = _with_phases(cell)
+    boots = cell.boots()[known]
     shares = {
-        name: median_of(np.maximum(values[explained], 0)) for name, values in cell.shares.items()
+        name: median_of(medians_by(boots, np.maximum(values[known], 0))[1])
+        for name, values in cell.shares.items()
     }
     return {name: share for name, share in shares.items() if share}
 
 
-def _beside_blackout(cell: Columns, name: str) -> tuple[Integers, Integers]:
-    """The values of `name` and the blackouts of the valid runs that have both."""
+def phase_boots(cell: Columns) -> dict[str, int]:
+    """In how many boots a phase had a share of the blackout of a valid run, most frequent first."""
+    known = _with_phases(cell)
+    boots = cell.boots()[known]
+    counts = {
+        name: len(np.unique(boots[values[known] > 0])) for name, values in cell.shares.items()
+    }
+    frequent = sorted(counts.items(), key=lambda item: -item[1])
+    return {name: count for name, count in frequent if count}
+
+
+def _with_phases(cell: Columns) -> Flags:
+    """The valid runs whose phases are known."""
+    some = np.zeros(len(cell), dtype=np.bool_)
+    for values in cell.shares.values():
+        some |= values != MISSING
+    known: Flags = some & cell.completed & (cell.numbers["blackout_ns"] != MISSING)
+    return known
+
+
+def _with_blackout(cell: Columns, name: str) -> Flags:
+    """The valid runs that have a blackout and the number `name`."""
     values, blackouts = cell.numbers[name], cell.numbers["blackout_ns"]
-    both = cell.completed & (values != MISSING) & (blackouts != MISSING)
-    return values[both], blackouts[both]
+    known: Flags = cell.completed & (values != MISSING) & (blackouts != MISSING)
+    return known
 
 
 def _error_percent(values: Integers, blackouts: Integers) -> float | None:
@@ -134,15 +171,21 @@ def _proofs(cell: Columns) -> dict[str, int]:
 
 def hear_witnesses(cell: Columns) -> tuple[Testimony, ...]:
     """Every witness of a cell's valid runs, the blackout itself (kvm) first."""
-    blackouts = cell.known("blackout_ns")
-    found = [
-        Testimony("kvm", len(blackouts), median_of(blackouts), 0.0 if len(blackouts) else None)
-    ]
-    for name in WITNESSES:
-        values, beside = _beside_blackout(cell, name)
-        error = _error_percent(values, beside)
-        found.append(Testimony(name.removesuffix("_ns"), len(values), median_of(values), error))
-    return tuple(found)
+    return tuple(
+        _testimony(cell, witness, name)
+        for witness, name in (
+            ("kvm", "blackout_ns"),
+            *((n.removesuffix("_ns"), n) for n in WITNESSES),
+        )
+    )
+
+
+def _testimony(cell: Columns, witness: str, name: str) -> Testimony:
+    both = _with_blackout(cell, name)
+    values = cell.numbers[name][both]
+    _, medians = medians_by(cell.boots()[both], values)
+    error = _error_percent(values, cell.numbers["blackout_ns"][both])
+    return Testimony(witness, len(values), median_of(medians), error)
 
 
 def budget_of(cell: Columns, limit_ns: int) -> Budget:
@@ -181,12 +224,12 @@ def failure_groups(columns: Columns, examples: int = 3) -> tuple[FailureGroup, .
 def worst_and_median(cell: Columns) -> tuple[int, int] | None:
     """Positions in `cell` of the longest blackout and of the one nearest to the cell's median.
 
-    The first of equals. None without a valid run.
+    The median is the summary's, over boots. The first of equals; None without a valid run.
     """
     blackouts = cell.numbers["blackout_ns"]
     valid = np.flatnonzero(cell.completed & (blackouts != MISSING))
     if not len(valid):
         return None
-    middle = median_of(blackouts[valid]) or 0
+    middle = median_of(cell.boot_medians()[1]) or 0
     nearest = valid[np.argmin(np.abs(blackouts[valid] - middle))]
     return int(valid[np.argmax(blackouts[valid])]), int(nearest)

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from results.records.run import Run
-from results.stats.intervals import boot_medians, median_ns
+from results.stats.intervals import boot_medians, interval_over_boots, median_ns
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixCell:
-    """One pair of builds: the median blackout in ns, or why there is none.
+    """One pair of builds: its median blackout in ns, or why there is none.
 
-    It is the median over boots of each boot's median; `runs` and `valid` count updates.
+    It is the median over boots of each boot's median; `runs` and `valid` count updates, `boots`
+    those boots with a valid one. `low_ns` and `high_ns` bound it with 95 % confidence, None where
+    the boots are too few.
     """
 
     old: str
@@ -23,6 +25,9 @@ class MatrixCell:
     valid: int
     blackout_ns: int | None
     reason: str
+    boots: int = 0
+    low_ns: int | None = None
+    high_ns: int | None = None
 
 
 def matrix_cells(runs: Iterable[Run], labels: Sequence[str]) -> tuple[MatrixCell, ...]:
@@ -34,9 +39,18 @@ def matrix_cells(runs: Iterable[Run], labels: Sequence[str]) -> tuple[MatrixCell
 
 
 def _cell(old: str, new: str, runs: Sequence[Run]) -> MatrixCell:
-    valid = sum(run.outcome == "completed" and run.blackout_ns is not None for run in runs)
+    medians = boot_medians(runs)
+    bounds, _ = interval_over_boots(medians)
     reason = next((run.reason for run in runs if run.outcome == "failed"), "")
-    reason = re.sub(r" \(pid \d+\)", "", reason)  # one cause is one reason, whichever process
-    if not runs:
-        reason = "not measured"
-    return MatrixCell(old, new, len(runs), valid, median_ns(boot_medians(runs)), reason)
+    return MatrixCell(
+        old,
+        new,
+        runs=len(runs),
+        valid=sum(run.outcome == "completed" and run.blackout_ns is not None for run in runs),
+        blackout_ns=median_ns(medians),
+        # A pid would make one reason of many pairs look like many.
+        reason=re.sub(r" \(pid \d+\)", "", reason) if runs else "not measured",
+        boots=len(medians),
+        low_ns=bounds[0] if bounds else None,
+        high_ns=bounds[1] if bounds else None,
+    )

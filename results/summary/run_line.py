@@ -1,4 +1,4 @@
-"""One run in one line: for findings, where a table would be too much."""
+"""One run in one line, for findings, where a table would be too long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def figures(run: Run) -> str:
 
 
 def stream_line(stream: Stream) -> str:
-    """What became of a stream, its longest gap beside the usual one in ms."""
+    """What a stream lost and repeated, and its longest and its usual gap in ms."""
     gaps = (stream.longest_gap_ns, stream.usual_gap_ns)
     longest, usual = ("unknown" if ns is None else f"{ns / 1e6:.2f} ms" for ns in gaps)
     return (

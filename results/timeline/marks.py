@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from results.records.modes import MODES
 from results.records.scenario import Mode
 
 QemuSide = Literal["old", "new"]
@@ -24,7 +25,7 @@ PHASE_SIDES: tuple[PhaseSide, ...] = get_args(PhaseSide)  # in display order
 
 # -- marks ----------------------------------------------------------------------------------------
 
-EVERY_MODE: frozenset[Mode] = frozenset(get_args(Mode))
+EVERY_MODE: frozenset[Mode] = frozenset(MODES)
 # With a cpr channel besides the main one.
 CPR_CHANNEL: frozenset[Mode] = frozenset({"cpr-transfer"})
 # QEMU stops the guest before it sets up RAM (migrate_mode_is_cpr); in all other modes after that.

@@ -97,3 +97,6 @@ class CprExec(Snapshot):
     async def end_old(self) -> None:
         """Old QEMU's process is now new QEMU: only close its monitor."""
         await self.old.disconnect()
+
+
+TRANSFER = CprExec

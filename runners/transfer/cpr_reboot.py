@@ -19,3 +19,6 @@ class CprReboot(Snapshot):
 
     async def _restore(self, new: Qemu) -> None:
         await new.execute("migrate-incoming", uri=self.uri)
+
+
+TRANSFER = CprReboot

@@ -68,3 +68,6 @@ def sleep_through_blackout(memory: GuestMemory, logged: list[int]) -> None:
         if stopped and moved:
             return
         stopped = stopped or not moved
+
+
+TRANSFER = CprTransfer

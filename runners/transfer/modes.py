@@ -1,24 +1,20 @@
-"""The class that implements each mode of transfer."""
+"""Which class transfers a guest in which mode."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
+from results.records.modes import MODES
 from results.records.scenario import Mode
 
 from .base import Transfer
-from .cpr_exec import CprExec
-from .cpr_reboot import CprReboot
-from .cpr_transfer import CprTransfer
-from .postcopy import Postcopy
-from .precopy import Precopy
-from .precopy_multifd import PrecopyMultifd
-from .snapshot import Snapshot
 
-TRANSFERS: dict[Mode, type[Transfer]] = {
-    "cpr-transfer": CprTransfer,
-    "precopy": Precopy,
-    "precopy-multifd": PrecopyMultifd,
-    "postcopy": Postcopy,
-    "cpr-reboot": CprReboot,
-    "cpr-exec": CprExec,
-    "snapshot": Snapshot,
-}
+
+def transfer_class(mode: Mode) -> type[Transfer]:
+    """The `TRANSFER` of the module that is named like the mode: cpr_transfer for cpr-transfer."""
+    module = import_module(f".{mode.replace('-', '_')}", __package__)
+    found: type[Transfer] = module.TRANSFER
+    return found
+
+
+TRANSFERS: dict[Mode, type[Transfer]] = {mode: transfer_class(mode) for mode in MODES}

@@ -28,3 +28,6 @@ class Postcopy(Precopy):
             HANDOVER_TIMEOUT_S,
         )
         await self.old.execute("migrate-start-postcopy")
+
+
+TRANSFER = Postcopy

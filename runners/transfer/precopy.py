@@ -71,3 +71,6 @@ async def _migration_info(old: Qemu) -> dict[str, int]:
     ram = info.get("ram")
     extra = integers(ram) if isinstance(ram, dict) else {}
     return integers(info) | {f"ram-{name}": value for name, value in extra.items()}
+
+
+TRANSFER = Precopy

@@ -12,3 +12,6 @@ class PrecopyMultifd(Precopy):
 
     capability: ClassVar[str] = "multifd"
     parameters: ClassVar[dict[str, Any]] = {"multifd-channels": 4}
+
+
+TRANSFER = PrecopyMultifd

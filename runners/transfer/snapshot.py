@@ -88,3 +88,6 @@ class Snapshot(Transfer):
 
     def _adopt(self, new: Qemu) -> None:
         self.guest.adopt_ram(new)
+
+
+TRANSFER = Snapshot

@@ -1,4 +1,4 @@
-"""One plausible session of handovers, by hand: what the reports are tested with."""
+"""A plausible session, written by hand, to test the reports with."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import pytest
 from results.claims.catalogue import Finding
 from results.claims.document import SCHEMA as SCHEMA_OF_CLAIMS
 from results.claims.document import ClaimsDocument
+from results.instrument.certificates import write_certificate
 from results.records.evidence import Check, Proof
 from results.records.observations import DeviceContinuity, HostState, RamCheck
 from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, CarriedFd, RamMap, Run, Span, Summary, Witnesses
 from results.records.scenario import GIB, MIB, Build, Scenario, Session
 from results.store.store import Store, open_store
-from results.summary.report_data import Asked, Limit, gather
+from results.summary.report_cells import Limit
+from results.summary.report_data import ReportOptions, read_report_data
 
 SESSION = "20261123-221500-3f2a"
 T0 = 5_000_000_000_000  # CLOCK_MONOTONIC when `migrate` was sent
@@ -192,7 +194,7 @@ def summaries() -> tuple[Summary, ...]:
     return anon, huge
 
 
-# --- a store with one session of two builds in blocks: what all forms of a report are made of ---
+# --- a store with one session of two builds in blocks, for all formats of a report ---
 
 NASTY = '<script>alert(1)</script> & "quotes" | `ticks` \x1b[31m'
 
@@ -272,18 +274,62 @@ def stored(tmp_path, good_run, session):
 
 
 @pytest.fixture
-def material(stored):
-    found = gather(stored, [SESSION], Asked({"*": Limit(5_000_000)}))
+def report_data(stored):
+    found = read_report_data(stored, [SESSION], ReportOptions({"*": Limit(5_000_000)}))
     return replace(found, store="out")  # as in the default store: golden files name no directory
 
 
 @pytest.fixture
 def driven(tmp_path, good_run, session):
-    """As `material`, of a payload that drives a device: ten operations in each of twelve runs."""
+    """As `report_data`, of a payload that drives a device: ten operations in each run."""
     device = DeviceContinuity("0000:00:04.0", 10, 3, 0, 0, 0, 0, 158_000_000, 1_000_000)
     with open_store(tmp_path / "driven") as store:
         fill(store, replace(good_run, device=device), session)
-        return gather(store, [SESSION])
+        return read_report_data(store, [SESSION])
+
+
+@pytest.fixture
+def recording_of():
+    """The recording that belongs to a run."""
+    return _recording
+
+
+@pytest.fixture
+def session_of(tmp_path, good_run, session):
+    """Store a session of a command and read it for a report.
+
+    A cell is (scenario, old build, new build, blackout of every boot in ms, or one for each boot).
+    """
+    opened = []
+
+    def make(command, cells, labels=("system",), boots=6, certificate=None, **environment):
+        store = open_store(tmp_path / f"store{len(opened)}")
+        opened.append(store)
+        builds = tuple(replace(session.builds[0], label=label) for label in labels)
+        recorded = replace(
+            session, command=("pausebench", *command.split()), builds=builds,
+            environment={"host": "h1", "kernel": "6.12.0", "seed": "7"} | environment,
+        )  # fmt: skip
+        store.add_session(recorded)
+        for scenario, old, new, blackout_ms in cells:
+            for boot in range(1, boots + 1):
+                run = _run(good_run, recorded, scenario, old, boot, 1, 0, lost=blackout_ms is None)
+                run = replace(
+                    run, id=f"{recorded.id}.{scenario}+{old}-to-{new}.b{boot:02d}.u01",
+                    old_build=old, new_build=new,
+                )  # fmt: skip
+                if isinstance(blackout_ms, tuple):
+                    run = replace(run, blackout_ns=round(blackout_ms[boot - 1] * 1e6))
+                elif blackout_ms is not None:
+                    run = replace(run, blackout_ns=round(blackout_ms * 1e6) + 1_000 * boot)
+                store.add_run(run, _recording(run))
+        if certificate is not None:
+            write_certificate(store.path, certificate)
+        return replace(read_report_data(store, [recorded.id]), store="out")
+
+    yield make
+    for store in opened:
+        store.close()
 
 
 @pytest.fixture

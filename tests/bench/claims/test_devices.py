@@ -51,7 +51,7 @@ def test_each_device_with_the_qemu_of_this_host(live: LiveSession, store: Store)
     named = by_device.pop("virtio-net-name")
     assert named.found == "refuted"
     assert "Device or resource busy" in named.quote
-    assert "tap of its own" in named.fix
+    assert "its own tap" in named.fix
     vhost = by_device.pop("vhost-net")
     if Path("/dev/vhost-net").exists():
         assert vhost.found == "shown"

@@ -20,7 +20,8 @@ from bench.measurement.schedule import Trial
 from bench.measurement.session import LiveSession, open_session
 from results.errors import PausebenchError
 from results.judgement.judge import judge
-from results.qemu.modes import MODES, PROMISES, known_modes, lacks, named
+from results.qemu.modes import known_modes, lacks, named
+from results.records.modes import MODES, PROMISES
 from results.records.recording import Recording
 from results.records.run import Run
 from results.records.scenario import MIB, Build, Mode, Scenario

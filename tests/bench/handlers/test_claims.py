@@ -88,7 +88,7 @@ def test_claims_that_show_in_transfers(tmp_path: Path) -> None:
     again = json.loads(pausebench("claims", "--stored", "last", "--json", "--store", str(tmp_path)))
     assert again == found
     page = tmp_path / "page.html"
-    pausebench("report", "--store", str(tmp_path), "-o", str(page))
+    pausebench("report", found["session"], "--store", str(tmp_path), "-o", str(page))
     text = page.read_text()
     assert "Claims made for cpr-transfer" in text
     assert found["claims"][0]["evidence"][0] in text
@@ -128,7 +128,7 @@ def test_findings_before_an_interrupt_are_kept(tmp_path: Path) -> None:
                 break
         rest = process.stderr.read()
         assert process.wait(timeout=120) == 130, rest
-    assert rest.strip().splitlines()[-1] == "pausebench: interrupted; what was finished is kept"
+    assert rest.strip().splitlines()[-1] == "pausebench: interrupted; finished runs are stored"
     found = json.loads(pausebench("claims", "--stored", "last", "--json", "--store", str(tmp_path)))
     verdicts = {row["claim"]: row["verdict"] for row in found["claims"]}
     assert verdicts == {2: "shown", 12: "not testable here: it was not tested"}

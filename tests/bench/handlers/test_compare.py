@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from results.records.scenario import Build
-from results.store.store import open_store
+from bench.cli import main
+from results.records.recording import Process, Recording
+from results.records.run import SCHEMA, Run
+from results.records.scenario import Build, Scenario, Session
+from results.store.store import new_run_id, open_store
 
 ROOT = Path(__file__).resolve().parents[3]
 SLOWER_NS = 60_000_000  # well above what a busy host adds of its own
@@ -50,6 +53,53 @@ def test_bad_requests_are_one_line(words, said):
     assert done.stdout == ""
 
 
+# -- stored sessions --------------------------------------------------------------------------
+
+
+SESSIONS = ("20261123-221500-3f2a", "20261124-221500-0b1c")
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Two sessions of three boots, one run of the second failed."""
+    with open_store(tmp_path) as opened:
+        for session in SESSIONS:
+            opened.add_session(Session(session, 5, ("pausebench", "run"), (), {}))
+            for boot in (1, 2, 3):
+                lost = (session, boot) == (SESSIONS[1], 3)
+                run = Run(
+                    schema=SCHEMA, id=new_run_id(session, "anon", boot, 1), session=session,
+                    scenario="anon", dimensions="id=anon vcpus=1", boot=boot, update=1,
+                    started_unix_ns=boot, outcome="failed" if lost else "completed",
+                    reason="QEMU died" if lost else "", old_build="system", new_build="system",
+                    old_pid=10, new_pid=11, blackout_ns=None if lost else 4_000_000 + boot,
+                )  # fmt: skip
+                recording = Recording(
+                    schema=SCHEMA, id=run.id, session=session, boot=boot, update=1,
+                    started_unix_ns=5, scenario=Scenario("anon", "anon"), old_build="system",
+                    new_build="system", old=Process(10, ("qemu",), ()),
+                    new=Process(11, ("qemu",), ()), steps={},
+                )  # fmt: skip
+                opened.add_run(run, recording)
+    return tmp_path
+
+
+def test_doubts_are_printed(store, capsys):
+    main(["compare", "--stored", *SESSIONS, "--store", str(store)])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "A, anon on system: doubt: 3 boots" in text
+    assert "B, anon on system: doubt: 1 of 3 runs failed" in text
+
+
+def test_doubts_are_in_the_document(store, capsys):
+    main(["compare", "--stored", *SESSIONS, "--json", "--store", str(store)])
+    doubts = json.loads(capsys.readouterr().out)["doubts"]
+    found = [(doubt["side"], doubt["scenario"], doubt["kind"]) for doubt in doubts]
+    assert ("A", "anon", "few-boots") in found
+    assert ("B", "anon", "failed") in found
+    assert doubts[0]["figures"] == {"boots": 3, "boots_needed": 6}
+
+
 @pytest.mark.qemu
 @pytest.mark.kvm
 @pytest.mark.parametrize(
@@ -87,7 +137,7 @@ class TestReal:
                 "shift_percent", "p", "smallest_detectable_ns"} <= set(cell)  # fmt: skip
         assert cell["scenario"] == "anon"
         with open_store(tmp_path, create=False) as store:
-            session = store.latest_session_id()
+            session = store.session_ids()[-1]
             host = store.session(session).environment["host"]
             (entry,) = store.aa(host)
             assert (entry.shift_ns, entry.verdict) == (cell["shift_ns"], cell["verdict"])

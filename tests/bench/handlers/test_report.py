@@ -73,7 +73,7 @@ def test_to_standard_output_and_to_a_file(store, tmp_path, capfdbinary):
 
 def test_budgets_reach_the_report(store, capsys):
     report(store, "--format", "markdown", "-o", "-", "--budget", "anon=4001.5us:90")
-    assert "2 of 4 under 4.00 ms, 1 failed (missed: 90 % asked)" in capsys.readouterr().out
+    assert "2 of 4 under 4.00 ms, 1 failed (missed: 90 % required)" in capsys.readouterr().out
 
 
 def test_the_help_names_every_format(capsys):
@@ -101,7 +101,7 @@ def test_the_schema_is_printed(store, capsys):
         (["--run", "last"], "--run needs --format perfetto"),
         (["--relative", "-1"], "--relative -1: expected a number from 0"),
         (["--format", "csv", "-o", "-"], "csv writes a directory"),
-        (["--format", "parquet", "-o", "-"], "parquet goes to a file"),
+        (["--format", "parquet", "-o", "-"], "parquet is written to a file"),
         (["-o", "/nowhere/at/all.html"], "cannot write /nowhere/at/all.html"),
         (["--format", "csv", "-o", "/nowhere/at/all"], "cannot create /nowhere/at/all"),
     ],
@@ -112,6 +112,19 @@ def test_an_error_is_one_line(store, capsys, words, complaint):
     assert said.out == ""
     assert said.err.startswith(f"pausebench: {complaint}")
     assert said.err.count("\n") == 1
+
+
+def test_a_calibration_is_reported_by_its_id_only(store, capsys):
+    later = "20261124-221500-aaaa"
+    with open_store(store) as opened:
+        environment = {"purpose": "calibration"}
+        opened.add_session(
+            Session(later, 1_795_558_500_000_000_000, ("pausebench", "calibrate"), (), environment)
+        )
+    assert report(store, "--format", "json") == 0
+    assert f"{SESSION}.json" in capsys.readouterr().out
+    assert report(store, later) == 2  # it has no run
+    assert later in capsys.readouterr().err
 
 
 def test_a_session_without_runs(store, capsys):

@@ -17,10 +17,10 @@ from results.errors import RecordInvalid, UsageError
 from results.judgement.judge import judge
 from results.records.evidence import Evidence, Frames
 from results.records.observations import RamCheck
-from results.records.reason_kinds import KINDS
 from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, Run
 from results.records.scenario import Scenario, Session
+from results.records.sentences.reason_kinds import KINDS
 from results.store.checksums import sealed
 from results.store.schema import RECORDS
 from results.store.store import new_run_id, open_store
@@ -62,6 +62,15 @@ def call(command: str, store, *argv: str) -> int:
     return import_module(f"bench.handlers.{command}").run(args)
 
 
+def answer(store, capsys, command: str, *argv: str) -> str:
+    """What a command prints, or its complaint."""
+    try:
+        call(command, store, *argv)
+    except UsageError as error:
+        return str(error)
+    return str(capsys.readouterr().out)
+
+
 def forge(store, run: Run) -> None:
     replace_record(store, run.id, msgspec.json.encode(run).decode())
 
@@ -83,6 +92,25 @@ def test_show_draws_the_run(store, capsys):
     assert "TransferRefused: QEMU said no" in out
     assert "old: cannot load" in out
     assert out.isascii()
+
+
+@pytest.mark.parametrize("words", [("show",), ("show", "worst"), ("why", "worst"), ("replay",)])
+def test_a_calibration_afterwards_changes_nothing(store, capsys, words):
+    """Its blackouts hold injected pauses."""
+    valid = replace(
+        judge(recording(1)), id=new_run_id(SESSION, "anon", 1, 3), outcome="completed",
+        reason="", reasons=(), blackout_ns=4_000_000, blackout_start_ns=100,
+    )  # fmt: skip
+    store.add_run(valid, replace(recording(3), failure=""))
+    before = answer(store, capsys, *words)
+    later = "20261124-221500-0b1c"
+    store.add_session(
+        Session(later, 6, ("pausebench", "calibrate"), (), {"purpose": "calibration"})
+    )
+    injected = replace(valid, id=new_run_id(later, "anon", 1, 1), session=later,
+                       blackout_ns=9_000_000)  # fmt: skip
+    store.add_run(injected, replace(recording(1), id=injected.id, session=later))
+    assert answer(store, capsys, *words) == before
 
 
 def test_show_takes_the_last_run_by_default(store, capsys):

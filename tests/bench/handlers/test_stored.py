@@ -92,6 +92,17 @@ def test_a_damaged_record_costs_the_run_its_details(store, capfdbinary):
     assert main(["show", f"{LAST}.anon.b05.u01", "--store", str(store)]) == 0
 
 
+@pytest.mark.parametrize("text", ["last", "worst"])
+def test_the_last_and_the_worst_of_what_is_left_are_not_taken_for_those_of_all(
+    store, capfdbinary, text
+):
+    edit(store, "DELETE FROM runs WHERE seq = 10", "DELETE FROM records WHERE seq = 10")
+    assert main(["show", text, "--json", "--store", str(store)]) == 3
+    output = capfdbinary.readouterr()
+    assert json.loads(output.out)["runs"][0]["id"] == f"{LAST}.anon.b04.u01"
+    assert f"lost 1 of 5 runs of session {LAST}" in output.err.decode()
+
+
 def test_damage_that_took_nothing_is_reported_without_a_failure(store, capfdbinary):
     edit(store, "UPDATE runs SET blackout_ns = 7 WHERE seq = 9")
     assert main(["report", "--format", "json", "-o", "-", "--store", str(store)]) == 0

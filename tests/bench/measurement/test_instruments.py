@@ -14,7 +14,7 @@ from bench.measurement.instruments import Instrument, Instruments, Update
 from bench.measurement.observation import Observation
 from bench.measurement.probing import BeatObserver, Interrupts, PerfCounts, SchedulerRing
 from bench.measurement.prover import Prover
-from results.qemu.modes import MODES
+from results.records.modes import MODES
 from results.records.recording import Process, Recording
 from results.records.run import SCHEMA
 from results.records.scenario import Mode, Scenario

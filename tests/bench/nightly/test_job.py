@@ -29,7 +29,7 @@ from results.comparison.verdict import Thresholds
 from results.errors import UsageError
 from results.records.scenario import Build
 from results.store.store import open_store
-from results.summary.report_data import Limit
+from results.summary.report_cells import Limit
 
 EXAMPLES = Path(__file__).parents[3] / "bench" / "examples"
 LEAST = """
@@ -61,13 +61,13 @@ def test_the_example_has_every_key():
     for table in ("builds", "measure", "self_check", "judge", "quiet", "retention", "outputs"):
         for key in getattr(config, table).__struct_fields__:
             assert re.search(rf"^{key} = ", text, re.MULTILINE) or key == "scenario_file"
-    assert config.asked().limit("anon") == Limit(50_000_000, 0.99)
+    assert config.report_options().limit("anon") == Limit(50_000_000, 0.99)
 
 
 def test_a_minimal_configuration_has_sound_defaults(config):
     loaded = load_config(config())
     assert (loaded.boots, loaded.measure.updates, loaded.self_check_boots) == (72, 4, 8)
-    assert (loaded.wait_seconds, loaded.asked().thresholds) == (1800, Thresholds())
+    assert (loaded.wait_seconds, loaded.report_options().thresholds) == (1800, Thresholds())
     place = JobPaths.of(loaded, config())
     assert place.store == config().parent / "out"
     assert place.reports == place.store / "nights"
@@ -84,7 +84,10 @@ def test_a_minimal_configuration_has_sound_defaults(config):
         (LEAST.replace('["anon"]', "[]"), "length >= 1 - at `$.measure.scenarios`"),
         (LEAST.replace('name = "n"', 'name = "../n"'), "name: use lower-case letters"),
         (LEAST + '[quiet]\nwait = "soon"', "quiet.wait: expected a number of s, m or h"),
-        (LEAST + '[outputs]\nformats = ["pdf"]', "outputs.formats: `pdf` is none of html"),
+        (
+            LEAST + '[outputs]\nformats = ["pdf"]',
+            "outputs.formats: no format `pdf`; there are html",
+        ),
         (
             LEAST + '[budgets]\nanon = "fast"',
             "budgets.anon: invalid budget `fast`",

@@ -1,4 +1,4 @@
-"""The mail of a night: what its subject carries, what its body says, that it is a sound one."""
+"""The mail of a night: its subject, its body, and that it is a valid message."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ def read(data):
     return message, message.get_content()
 
 
-def test_golden(material, lines, letter):
-    path, text = GOLDEN / "night.eml", night_mail(material, lines, letter).decode()
+def test_golden(report_data, lines, letter):
+    path, text = GOLDEN / "night.eml", night_mail(report_data, lines, letter).decode()
     text = text.replace("\r\n", "\n")
     if os.environ.get("GOLDEN") == "write":
         path.write_text(text, "utf-8")
     assert text == path.read_text("utf-8")
 
 
-def test_the_subject_carries_verdict_and_worst_cell(material, lines, letter):
-    message, _ = read(night_mail(material, lines, letter))
+def test_the_subject_carries_verdict_and_worst_cell(report_data, lines, letter):
+    message, _ = read(night_mail(report_data, lines, letter))
     assert message["Subject"] == "[pausebench qemu] regressed: anon on new +1.00 ms (+22 %)"
 
 
-def test_the_body_says_what_since_when_why_and_how_to_repeat(material, lines, letter):
-    _, text = read(night_mail(material, lines, letter))
+def test_the_body_says_what_since_when_why_and_how_to_repeat(report_data, lines, letter):
+    _, text = read(night_mail(report_data, lines, letter))
     for part in (
         "old → new: 4.46 → 5.46 ms, +1.00 [+0.970, +1.03] ms (+22 %)",
         "moved: quiesce +1.00 [+1.00, +1.00] ms",
         "since: not known: 1 nights are stored, it takes six",
         "1 × vCPU 1 stands still",
-        "anon on new: 0 of 12 under 5.00 ms, 1 failed (missed: 95 % asked)",
+        "anon on new: 0 of 12 under 5.00 ms, 1 failed (missed: 95 % required)",
         "    pausebench nightly night.toml",
         "nights/x/report.html",
         "exit status 1",
@@ -63,30 +63,30 @@ def test_the_body_says_what_since_when_why_and_how_to_repeat(material, lines, le
         assert part in text
 
 
-def test_a_green_night_states_its_coverage(material, lines, letter):
-    cells = [replace(c, budget=None, limit=None) for c in material.cells]
+def test_a_green_night_states_its_coverage(report_data, lines, letter):
+    cells = [replace(c, budget=None, limit=None) for c in report_data.cells]
     cells = [replace(c, summary=replace(c.summary, failed=0)) for c in cells]
-    comparison = material.comparisons[0]
+    comparison = report_data.comparisons[0]
     same = tuple(c for c in comparison.cells if c.verdict == "same")
     green = replace(
-        material,
+        report_data,
         cells=tuple(cells),
         comparisons=(replace(comparison, cells=same, exit_code=0),),
         failures=(),
     )
     message, text = read(night_mail(green, lines, letter))
-    assert message["Subject"].startswith("[pausebench qemu] same: 4 cells, 47 handovers, worst ")
+    assert message["Subject"].startswith("[pausebench qemu] same: 4 cells, 47 updates, worst ")
     assert "covered: 47 valid" in text
     assert "memfd on new: same" in text
     assert "a change of" in text
 
 
-def test_nothing_of_a_record_becomes_a_header(material, lines, letter):
+def test_nothing_of_a_record_becomes_a_header(report_data, lines, letter):
     nasty = "x\r\nBcc: everybody@example.org\r\n\r\nbody"
-    first, *rest = material.cells
+    first, *rest = report_data.cells
     named = replace(first, summary=replace(first.summary, scenario=nasty, failed=99))
     cells = tuple(replace(cell, budget=None, limit=None) for cell in (named, *rest))
-    worst = replace(material, cells=cells, comparisons=())
+    worst = replace(report_data, cells=cells, comparisons=())
     message, text = read(night_mail(worst, lines, letter))
     assert message["Bcc"] is None
     assert "Bcc: everybody" in message["Subject"]
@@ -122,11 +122,13 @@ def test_since_names_the_first_night_of_the_last_change(lines):
     assert since("anon", "new", [calm]).startswith("before the first of 8 stored nights")
 
 
-def test_what_changed_in_the_environment(material, lines, letter):
+def test_what_changed_in_the_environment(report_data, lines, letter):
     before = Session("20261122-221500-aaaa", 1, (), (), {"kernel": "6.11"})
     _, text = read(
         night_mail(
-            replace(material, reference=before, changed=("kernel: 6.11 → 6.12.0",)), lines, letter
+            replace(report_data, reference=before, changed=("kernel: 6.11 → 6.12.0",)),
+            lines,
+            letter,
         )
     )
     assert (

@@ -1,4 +1,4 @@
-"""Histories as Otava's reader takes them: a number in every metric of every row."""
+"""Histories as Otava reads them: a number for every metric of every row."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_numbers_are_those_of_the_history(lines):
     assert row["failed"] == "1"
 
 
-def test_a_metric_that_is_missing_one_night_is_left_out(lines):
+def test_a_metric_missing_from_a_night_is_left_out(lines):
     line = lines[0]
     gap = replace(line.points[0], qemu_median_ns=None)
     files = otava_files([replace(line, points=(*line.points, gap))])
@@ -52,7 +52,7 @@ def test_a_metric_that_is_missing_one_night_is_left_out(lines):
     assert "handover_median_ms" in files["anon.old.csv"]
 
 
-def test_two_sizes_and_odd_names_get_files_of_their_own(lines):
+def test_two_sizes_and_odd_names_get_their_own_files(lines):
     odd = replace(lines[0], scenario='a/../b "x"\n')
     files = otava_files([lines[0], lines[0], odd])
     assert {"anon.old.csv", "anon.old-2.csv", "a-..-b-x-.old.csv"} < set(files)

@@ -8,10 +8,10 @@ from reports.formats.parquet import write_parquet
 from results.stats.boots import measure
 
 
-def test_every_run_and_number_comes_back(material, stored, tmp_path):
+def test_every_run_and_number_comes_back(report_data, stored, tmp_path):
     path = tmp_path / "runs.parquet"
     with path.open("wb") as file:
-        write_parquet(material, file)
+        write_parquet(report_data, file)
     frame = pd.read_parquet(path)
     runs = stored.runs()
     assert len(frame) == len(runs)

@@ -13,7 +13,7 @@ from reports.formats.perfetto import trace
 from results.judgement.judge import judge
 from results.records.recording import Event, Recording
 
-# The evidence of a real handover on KVM.
+# The evidence of a real update on KVM.
 DATA = Path(__file__).parents[2] / "results" / "data" / "handover-kvm.json"
 
 
@@ -94,9 +94,9 @@ def test_blackout_and_phases_have_the_runs_times(handover, read):
     assert drawn == {(s.name, s.start_ns, s.end_ns) for s in run.spans}
 
 
-def test_each_vcpu_stands_still_as_long_as_it_did(handover, read):
+def test_each_vcpu_is_stopped_for_its_blackout(handover, read):
     _, recording = handover
-    still = read.named("stands still")
+    still = read.named("stopped")
     assert len(still) == len(recording.brackets)
     for bracket, (track, start, end) in zip(recording.brackets, still, strict=True):
         assert (start, end) == (bracket.run_last_exit_ns, bracket.run_first_entry_ns)
@@ -140,7 +140,7 @@ def test_calls_on_assigned_devices_are_drawn(handover):
     assert (track.endswith("kernel events"), start) == (True, at)
 
 
-def test_several_lie_over_each_other(handover):
+def test_several_updates_are_overlaid(handover):
     run, recording = handover
     later = replace(run, id=run.id[:-1] + "9")
     read = Read(trace([handover, (later, recording)]))
@@ -151,7 +151,7 @@ def test_several_lie_over_each_other(handover):
     assert second[0].startswith(later.id)
 
 
-def test_a_failed_run_without_evidence_makes_a_trace(handover):
+def test_a_failed_run_without_evidence_has_a_trace(handover):
     run, recording = handover
     bare = replace(recording, events=(), brackets=(), qmp=(), steps={})
     lost = replace(run, blackout_ns=None, spans=(), fds=(), outcome="failed")

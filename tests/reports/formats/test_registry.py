@@ -1,4 +1,4 @@
-"""The formats: found by name, refused by name, told where people look for them."""
+"""The formats: looked up by name, and listed in the help and the README."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ ROOT = Path(__file__).parents[3]
 HEAVY = {"numpy", "sqlalchemy", "jinja2", "pyarrow", "msgspec", "rich"}
 
 
-def test_what_is_no_format_is_refused_with_those_that_are(material, stored):
-    with pytest.raises(UsageError, match=r"`prometheus` is none of html, markdown, junit, json,"):
+def test_an_unknown_format_is_refused_with_a_list(report_data, stored):
+    with pytest.raises(
+        UsageError, match=r"no format `prometheus`; there are html, markdown, junit, json,"
+    ):
         find_format("prometheus")
-    with pytest.raises(UsageError, match=r"`` is none of html"):
-        write_report("", Request(material, stored))
+    with pytest.raises(UsageError, match=r"no format ``; there are html"):
+        write_report("", Request(report_data, stored))
     assert list(stored.path.glob("reports")) == []
 
 
@@ -31,7 +33,7 @@ def test_the_readme_lists_them():
     assert DEFAULT in FORMATS
 
 
-def test_asking_for_the_list_imports_none_of_them():
+def test_listing_the_formats_imports_none_of_them():
     code = "import sys, reports.formats.registry; print(*sys.modules)"
     said = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -42,9 +44,9 @@ def test_asking_for_the_list_imports_none_of_them():
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_each_is_written_where_it_is_told(material, stored, tmp_path, kind):
+def test_each_is_written_to_its_path(report_data, stored, tmp_path, kind):
     path = tmp_path / "here"
-    assert write_report(kind, Request(material, stored), path) == path
+    assert write_report(kind, Request(report_data, stored), path) == path
     files = list(path.iterdir()) if kind == "csv" else [path]
     assert files
     assert all(file.stat().st_size for file in files)

@@ -1,4 +1,4 @@
-"""The JSON that other programs build on: names kept, null for what is not known."""
+"""The JSON for other programs: stable names, null for unknown values."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def test_a_failed_run_keeps_its_reason_and_no_zero(session, failed_run):
     assert run["vcpu_blackouts_ns"] == [4_420_000, None]
 
 
-def test_it_is_json_and_comes_back_the_same(session, good_run, failed_run, summaries):
+def test_the_document_survives_json(session, good_run, failed_run, summaries):
     made = document(session, [good_run, failed_run], summaries)
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert msgspec.json.decode(msgspec.json.encode(made)) == made
 
 
-def test_the_session_says_what_and_where(session):
+def test_the_session_has_its_command_and_host(session):
     made = document(session, [], [])
     assert made["schema"] == 1
     assert made["command"] == ["pausebench", "run", "anon"]
@@ -88,7 +88,7 @@ def test_the_session_says_what_and_where(session):
     assert "symbols" not in made["builds"][0]
 
 
-def test_any_text_of_a_guest_is_json(session, failed_run):
+def test_any_text_of_a_guest_survives_json(session, failed_run):
     run = replace(failed_run, log_tail='\x00\x1b"\\\u2028', reason="µ")
     made = document(session, [run], [])
     assert json.loads(json.dumps(made))["runs"][0]["log_tail"] == run.log_tail

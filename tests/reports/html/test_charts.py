@@ -1,4 +1,4 @@
-"""Phases in charts: each has its place and its colour."""
+"""Phases in charts: each has its own position and colour."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from importlib import resources
 from itertools import pairwise
 
-from reports.html.charts import RESIDUAL_COLOUR, UNKNOWN_COLOUR, in_order, phase_colour
+from reports.html.phase_chart import RESIDUAL_COLOUR, UNKNOWN_COLOUR, in_order, phase_colour
 from reports.html.svg import PHASES
 from reports.terminal.waterfall import _GLYPHS, _STYLES
 from results.timeline.marks import PHASE_NAMES, PHASE_SIDES, SHARING_PHASES
@@ -19,7 +19,7 @@ ORDER = [
 ]  # fmt: skip
 
 
-def test_every_phase_has_its_own_place():
+def test_every_phase_has_its_own_position():
     assert in_order(sorted(PHASE_NAMES)) == ORDER
     assert in_order(["gone", *reversed(PHASE_NAMES)]) == [*ORDER, "gone"]
 
@@ -31,7 +31,7 @@ def test_every_phase_has_its_own_colour():
     assert (phase_colour("residual"), phase_colour("gone")) == (RESIDUAL_COLOUR, UNKNOWN_COLOUR)
 
 
-def test_every_colour_is_one_of_the_page():
+def test_every_colour_is_defined_in_the_page():
     css = resources.files("reports").joinpath("templates/report.css").read_text("utf-8")
     light = dict(re.findall(r"--phase-(\d+):(#\w{6})", css.partition("@media")[0]))
     assert list(map(int, light)) == list(range(len(PHASES)))

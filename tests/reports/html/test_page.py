@@ -1,4 +1,4 @@
-"""The page that people forward: whole, harmless, and what a browser makes of it."""
+"""The HTML page: self-contained, safe, and correct in a browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
 class Page(HTMLParser):
-    """Elements, attributes and text; complains of what is not closed."""
+    """Elements, attributes and text; fails on elements that are not closed."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
@@ -50,11 +50,11 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def text(material):
-    return html_report(material)
+def text(report_data):
+    return html_report(report_data)
 
 
-def test_it_is_one_file_that_asks_for_nothing(text):
+def test_it_is_one_file_that_loads_nothing(text):
     page = Page(text)
     assert not page.open
     assert page.tags["script"] == 0
@@ -65,12 +65,12 @@ def test_it_is_one_file_that_asks_for_nothing(text):
     assert "default-src 'none'" in text
 
 
-def test_nothing_of_a_record_becomes_markup(text):
+def test_text_of_a_record_does_not_become_markup(text):
     assert "<script" not in text
     assert "alert(1)" in Page(text).text  # it is shown, as text
 
 
-def test_ids_are_unique_and_links_lead_somewhere(text):
+def test_ids_are_unique_and_links_have_targets(text):
     page = Page(text)
     assert [i for i, n in Counter(page.ids).items() if n > 1] == []
     wanted = {u.removeprefix("#") for _, u in page.urls if u.startswith("#")}
@@ -81,10 +81,10 @@ def test_ids_are_unique_and_links_lead_somewhere(text):
 def test_the_verdict_comes_first_and_every_part_is_there(text):
     page = Page(text).text
     parts = [
-        "regressed", "anon on new: regressed against old", "Verdicts", "new against old",
-        "How long guests stood still", "Where the time goes", "In the order of measuring",
-        "Each vCPU", "Claimed against what was", "The longest handover", "Proof that RAM",
-        "Failures, kept and not averaged", "Environment", "To repeat it",
+        "regressed", "anon on new: regressed against old", "Results", "new against old",
+        "Distribution of blackouts", "Blackout by phase", "Blackouts in run order",
+        "Blackout by vCPU", "Other witnesses against", "The longest update", "Proof that RAM",
+        "Failed runs, in no statistic", "Environment", "Repeat it",
         "pausebench compare old new --seed 7",
     ]  # fmt: skip
     places = [page.index(part) for part in parts]
@@ -99,26 +99,26 @@ def test_every_chart_has_its_numbers_in_a_table(text):
         assert re.search(r"<details class=\"numbers\".*<tbody><tr><td>", drawn, re.DOTALL)
 
 
-def test_colours_are_the_pages_own(text):
+def test_charts_use_the_colours_of_the_page(text):
     charts = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
     colours = set(re.findall(r"(?:fill|stroke): ?(#[0-9a-f]{6})", charts))
     assert colours <= {"#000000"}  # matplotlib's default of glyphs without ink
     assert "DejaVu" not in charts
 
 
-def test_the_numbers_are_those_of_the_records(material, text):
+def test_the_numbers_are_those_of_the_records(report_data, text):
     page = Page(text).text
-    for cell in material.cells:
+    for cell in report_data.cells:
         longest = max(cell.columns.known("blackout_ns").tolist())
         assert f"{longest / 1e6:.2f} ms" in page
     assert "budget 5.00 ms" in page
 
 
-def test_the_same_material_gives_the_same_page(material, text):
-    assert html_report(material) == text
+def test_the_same_material_gives_the_same_page(report_data, text):
+    assert html_report(report_data) == text
 
 
-def test_a_session_without_a_valid_run_still_makes_a_page(material):
+def test_a_session_without_a_valid_run_has_a_page(report_data):
     cells = tuple(
         replace(
             cell,
@@ -127,13 +127,13 @@ def test_a_session_without_a_valid_run_still_makes_a_page(material):
             worst=None,
             median=None,
         )
-        for cell in material.cells
+        for cell in report_data.cells
     )
-    page = Page(html_report(replace(material, cells=cells, comparisons=())))
+    page = Page(html_report(replace(report_data, cells=cells, comparisons=())))
     assert "No valid run: nothing to draw." in page.text
 
 
-def test_dimensions_in_words():
+def test_dimensions_as_text():
     text = "accel=kvm id=x mem_lock=True pinned=False ram_bytes=268435456 vcpus=2"
     assert about_dimensions(text) == "256 MiB of RAM, 2 vCPUs, accel kvm, mem lock"
 
@@ -184,7 +184,23 @@ def test_in_a_browser(browser, text, tmp_path, width, scheme):
 
 
 @pytest.mark.browser
-def test_printed_it_shows_what_is_folded(browser, text, tmp_path):
+@pytest.mark.parametrize("command", ["sweep ram", "matrix a b"])
+def test_the_result_of_a_kind_fits_a_phone(browser, session_of, tmp_path, command):
+    sizes = ("0.25", "0.5", "1")
+    cells = [(f"anon.ram-{size}", "system", "next", 4.0) for size in sizes]
+    path = tmp_path / "report.html"
+    path.write_text(html_report(session_of(command, cells, ("system", "next"))), "utf-8")
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    page.goto(path.as_uri())
+    for details in page.query_selector_all("details"):
+        details.evaluate("element => element.open = true")
+    assert page.query_selector("#result table, #result svg") is not None
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.close()
+
+
+@pytest.mark.browser
+def test_folded_parts_are_printed(browser, text, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(text, "utf-8")
     page = browser.new_page()

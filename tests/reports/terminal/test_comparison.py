@@ -1,4 +1,4 @@
-"""The comparison as a person and as a machine sees it.
+"""The comparison as text and as JSON.
 
 The golden files are rewritten by `GOLDEN=write`; read the difference before it is committed.
 """
@@ -110,7 +110,7 @@ def test_few_boots_measured_apart(side):
     check("comparison-few-80.txt", comparison_table(found, Look(80)).plain)
 
 
-def test_a_verdict_that_noise_takes_back_names_it(side):
+def test_a_verdict_withdrawn_for_noise_names_the_noise(side):
     found = compare(
         [*side("10.0.2"), *side("10.0.2", "memfd")],
         [*side("11.1.3", change=MS), *side("11.1.3", "memfd")],
@@ -124,7 +124,7 @@ def test_a_verdict_that_noise_takes_back_names_it(side):
     assert {cell["noise_floor_ns"] for cell in comparison_document(found)["cells"]} == {1_500_000}
 
 
-def test_a_phase_that_moved_in_some_boots_says_in_how_many(side):
+def test_a_phase_of_some_boots_says_in_how_many_it_occurred(side):
     late = [
         replace(r, spans=(*r.spans, Span("flush", "old", 0, 9, MS))) if r.boot > 1 else r
         for r in side("11.1.3", change=MS, boots=8)
@@ -144,12 +144,12 @@ def test_no_line_is_wider_than_the_terminal(full, width, unicode):
     assert unicode or text.isascii()
 
 
-def test_colour_is_only_where_it_is_asked_for(full):
+def test_colour_is_only_used_on_a_terminal(full):
     assert not comparison_table(full, Look(80)).spans
     assert any("red" in str(s.style) for s in comparison_table(full, Look(80, colour=True)).spans)
 
 
-def test_an_escape_sequence_in_a_name_stays_harmless(full):
+def test_an_escape_sequence_in_a_name_is_not_printed(full):
     (cell, *_) = full.cells
     hostile = replace(full, cells=(replace(cell, scenario="\x1b[31m"),), label_b="\x1b]0;x\x07")
     assert "\x1b" not in comparison_table(hostile, Look(80)).plain
@@ -170,7 +170,7 @@ def test_a_bound_is_never_rounded_up(full):
 # The document
 
 
-def test_the_promised_names(full):
+def test_the_documented_names(full):
     made = comparison_document(full)
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert (made["schema"], made["a"], made["b"], made["exit_code"]) == (1, "10.0.2", "11.1.3", 1)

@@ -1,4 +1,4 @@
-"""What a person sees, letter by letter.
+"""The text of a session and of a run, character by character.
 
 The golden files are rewritten by `GOLDEN=write`; read the difference before it is committed.
 """
@@ -14,18 +14,10 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from reports.terminal.session import (
-    Look,
-    closing_lines,
-    failures,
-    look_for,
-    ms,
-    session_page,
-    summary_table,
-    waterfall,
-    write,
-)
-from reports.wording import figure, mib, percent
+from reports.terminal.session import closing_lines, failures, session_page, summary_table
+from reports.terminal.style import Look, look_for, write
+from reports.terminal.waterfall import waterfall
+from reports.wording import figure, mib, ms, percent
 from results.records.evidence import Check, Control, Proof
 from results.records.run import CarriedFd, RamMap, Run, Span, Witnesses, blackout_window
 
@@ -82,7 +74,7 @@ def test_end_of_a_session(good_run, failed_run, summaries):
     compare("end-80.txt", page.plain)
 
 
-def test_a_session_without_failures_goes_straight_to_the_end(good_run, summaries):
+def test_a_session_without_failures_has_no_list_of_them(good_run, summaries):
     page = session_page(summaries, [good_run], Path("out"), good_run.session, Look())
     assert "failed," not in page.plain
     assert "\n\n\n" not in page.plain
@@ -109,7 +101,7 @@ def test_no_line_is_wider_than_the_terminal(summaries, good_run, failed_run, wid
             assert cell_len(line) <= width, line
 
 
-def test_the_phases_stand_beside_the_numbers_where_they_fit(summaries):
+def test_the_phases_are_on_the_same_line_where_they_fit(summaries):
     rows = summary_table(summaries, Look(140)).plain.splitlines()
     assert any("4.42 ms" in row and "quiesce" in row for row in rows)
     rows = summary_table(summaries, Look(80)).plain.splitlines()
@@ -132,7 +124,7 @@ def test_a_pipe_gets_plain_ascii(summaries, good_run, failed_run):
     ("environ", "colour"),
     [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
 )
-def test_a_terminal_gets_colour_unless_it_asks_not_to(summaries, environ, colour):
+def test_a_terminal_gets_colour_unless_no_color_is_set(summaries, environ, colour):
     class Terminal(io.StringIO):
         encoding = "UTF-8"
 
@@ -144,7 +136,7 @@ def test_a_terminal_gets_colour_unless_it_asks_not_to(summaries, environ, colour
     assert ("\x1b[" in shown(summary_table(summaries, look), look)) == colour
 
 
-def test_colour_changes_no_letter(good_run, monkeypatch):
+def test_colour_changes_no_character(good_run, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     look = Look(100, colour=True, unicode=True)
@@ -154,7 +146,7 @@ def test_colour_changes_no_letter(good_run, monkeypatch):
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == page.plain + "\n"
 
 
-def test_nothing_from_a_record_reaches_the_terminal_as_control(failed_run):
+def test_control_characters_of_a_record_are_not_printed(failed_run):
     evil = "\x1b]0;owned\x07\r\n\u202e[bold]x[/bold]"
     run = replace(
         failed_run,
@@ -224,7 +216,7 @@ def test_sizes():
 # Records with holes
 
 
-def test_a_summary_without_any_number_shows_no_zero(summaries):
+def test_missing_figures_are_not_shown_as_zero(summaries):
     empty = replace(
         summaries[0],
         valid=0,
@@ -249,7 +241,7 @@ def test_one_boot_has_no_interval_and_says_so(summaries):
     one = replace(summaries[0], boots=1, low_ns=None, high_ns=None, interval="none")
     text = summary_table([one], Look(80)).plain
     assert "4.42 ms  " in text
-    assert "fewer than 4 boots have no interval, 6 an exact one" in text
+    assert "fewer than 4 boots have no interval, 6 have an exact one" in text
 
 
 def test_different_builds_are_named_in_the_row(summaries):
@@ -259,7 +251,7 @@ def test_different_builds_are_named_in_the_row(summaries):
     assert "hugetlb-2m system -> 11.1.3" in text
 
 
-def test_no_failed_run_is_no_line(good_run):
+def test_without_a_failed_run_nothing_is_printed(good_run):
     assert failures([good_run], Look()).plain == ""
 
 
@@ -270,14 +262,14 @@ def test_another_store_is_named_in_the_command(failed_run):
     assert "--store" not in closing_lines(Path("out"), "s").plain
 
 
-def test_a_run_of_which_nothing_is_known_is_drawn(good_run):
+def test_a_run_without_any_evidence_is_drawn(good_run):
     needed = [f.name for f in fields(Run) if f.default is MISSING and f.default_factory is MISSING]
     bare = Run(**{name: getattr(good_run, name) for name in needed})
     text = waterfall(replace(bare, outcome="failed", reason="GuestLost"), Look(80)).plain
     assert "reason: GuestLost" in text
-    assert "QEMU logged nothing" in text
+    assert "QEMU's log is empty" in text
     assert "the handover" not in text
-    assert "RAM check  was not made" in text
+    assert "RAM check  not done" in text
 
 
 def test_many_descriptors_and_vcpus_are_cut_or_wrapped(good_run):
@@ -309,7 +301,7 @@ def test_without_a_blackout_there_is_no_window(good_run, field):
 
 
 @pytest.mark.parametrize("at", [0, 500_000, 1_000_000])
-def test_a_span_without_length_is_one_cell(good_run, at):
+def test_an_empty_span_is_one_character(good_run, at):
     spans = (
         Span("target_init", "new", 1_000, 1_001_000, 0),
         Span("cpr_save", "old", 1_000 + at, 1_000 + at, 0),
@@ -322,8 +314,8 @@ def test_a_span_without_length_is_one_cell(good_run, at):
         assert abs(bar.index("#") - at * len(bar) // 1_000_000) <= 1
 
 
-def test_bars_stand_where_the_time_is(good_run):
-    """Two phases of a quarter of the blackout each, the second right behind the first."""
+def test_bars_are_at_their_times(good_run):
+    """Two phases of a quarter of the blackout each, one after the other."""
     start = 1_000_000_000
     run = replace(
         good_run,
@@ -347,7 +339,7 @@ def test_bars_stand_where_the_time_is(good_run):
     assert bars["first entry"] == " " * (width - 1) + "="
 
 
-def test_the_proof_has_a_column_where_there_is_one(summaries):
+def test_the_proof_has_a_column_where_a_run_has_one(summaries):
     first, *others = summaries
     text = summary_table(
         [
@@ -373,5 +365,5 @@ def test_the_verdict_and_its_evidence_are_shown(good_run):
     assert re.search(r"proof +broken", text)
     assert re.search(r"broken +descriptors: another open file: ram0 id 0", text)
     assert re.search(r"held +RAM in place", text)
-    assert "caught when made to fail: private copy" in text
-    assert "not caught: pins let go (blind)" in text
+    assert "detected when broken on purpose: private copy" in text
+    assert "not detected: pins let go (blind)" in text

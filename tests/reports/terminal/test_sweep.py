@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from reports.terminal.style import Look
 from reports.terminal.sweep import growth_page
-from results.stats.slopes import Growth, MissingSlope, Point, Slope
+from results.stats.slopes import Growth, MissingSlope, SizeMedians, Slope
 
 
 def page(**fields) -> str:
     points = (
-        Point("anon", "cpr-transfer", 0.25, 4, {"blackout": 2_700_000, "handover": 52_000_000}),
-        Point("anon", "cpr-transfer", 1.0, 4, {"blackout": 2_710_000}),
-        Point("anon", "precopy", 1.0, 4, {"blackout": 113_000_000}),
+        SizeMedians(
+            "anon", "cpr-transfer", 0.25, 4, {"blackout": 2_700_000, "handover": 52_000_000}
+        ),
+        SizeMedians("anon", "cpr-transfer", 1.0, 4, {"blackout": 2_710_000}),
+        SizeMedians("anon", "precopy", 1.0, 4, {"blackout": 113_000_000}),
     )
     slopes = (
         Slope("anon", "cpr-transfer", "blackout", False, 13_000, -40_000, 60_000),
@@ -24,8 +26,8 @@ def page(**fields) -> str:
 
 def test_slopes_with_their_intervals():
     text = page()
-    assert "blackout: +0.013 ms per GiB [-0.040, +0.060]: cannot be distinguished from 0" in text
-    assert "blackout: +310 ms per GiB [+250, +340]\n" in text
+    assert "blackout: +0.013 [-0.040, +0.060] ms per GiB: not distinguishable" in text
+    assert "blackout: +310 [+250, +340] ms per GiB\n" in text
     assert "phases that grow, ms per GiB: ram setup +0.090 [+0.050, +0.120]" in text
     assert "state load" not in text, "of a blackout that does not grow"
 
@@ -40,7 +42,7 @@ def test_what_is_missing_and_what_failed():
 
 def test_a_brownout_that_had_not_ended_is_that_long_or_more():
     points = (
-        Point(
+        SizeMedians(
             "anon", "cpr-transfer", 1.0, 3, {"blackout": 2, "brownout": 28_000_000}, ("brownout",)
         ),
     )
@@ -48,4 +50,4 @@ def test_a_brownout_that_had_not_ended_is_that_long_or_more():
     found = Growth("ram", points, (), missing=(missing,))
     text = growth_page(found, Look(width=100)).plain
     assert "28.0 ms or more" in text
-    assert "brownout: no slope: in 2 of 3 boots it had not ended" in text
+    assert "brownout: no slope, in 2 of 3 boots it had not ended" in text

@@ -1,4 +1,4 @@
-"""Reasons in words: who did what, for how long, because of whom."""
+"""Reasons as sentences: which thread did what, for how long, and why."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WORK = Cause("ram_setup", "old", "migration thread", "on-cpu", "", "", 1 * MS, 4
 
 @pytest.fixture
 def make_run(good_run: Run) -> Callable[..., Run]:
-    """Runs of one session that are alike but for what is asked for."""
+    """Runs of one session that differ only in the given fields."""
 
     def make(update: int = 1, **fields: Any) -> Run:
         run_id = f"{good_run.session}.anon.b01.u{update:02d}"
@@ -57,11 +57,11 @@ def run_with(make_run: Callable[..., Run], *causes: Cause, **fields: object) -> 
         (
             Cause("vm_start", "new", "main thread", "stopped", "", "pausebench itself", MS, 1),
             "new QEMU's main thread was stopped by a signal for 1.00 ms, in vm start, "
-            "until pausebench itself let it go on",
+            "until pausebench itself continued it",
         ),
         (
             Cause("", "", "", "unknown", "", "", MS, 1),
-            "nothing is known of some thread for 1.00 ms, in no phase",
+            "an unknown thread was in an unknown state for 1.00 ms, in no phase",
         ),
         (
             Cause("vm_start", "new", "vCPU 0", "runnable", "", "an interrupt", MS, 1),
@@ -69,7 +69,7 @@ def run_with(make_run: Callable[..., Run], *causes: Cause, **fields: object) -> 
         ),
     ],
 )
-def test_a_cause_in_words(cause: Cause, said: str) -> None:
+def test_a_cause_as_a_sentence(cause: Cause, said: str) -> None:
     assert sentence(cause) == said
 
 
@@ -87,10 +87,10 @@ def test_the_page_is_about_five_lines_and_names_the_excess(make_run: Callable[..
     ]
 
 
-def test_a_run_alone_is_told_by_its_largest_causes(make_run: Callable[..., Run]) -> None:
+def test_a_run_without_others_has_its_largest_causes(make_run: Callable[..., Run]) -> None:
     alone = run_with(make_run, WORK, WAIT)
     page = why_page(explain(alone, []), Look(width=200)).plain
-    assert "no other run to compare with" in page
+    assert "no other valid run to compare with" in page
     assert page.index("waited 3.00 ms") < page.index("ran for 1.00 ms")
     assert "median run" not in page
 
@@ -101,7 +101,7 @@ def test_what_is_not_attributed_is_printed(make_run: Callable[..., Run]) -> None
     assert "unattributed 0.010 ms (1.0 %)" in why_page(explain(run, []), Look(width=200)).plain
 
 
-def test_the_path_lists_every_piece(make_run: Callable[..., Run]) -> None:
+def test_the_path_lists_every_segment(make_run: Callable[..., Run]) -> None:
     run = run_with(make_run, WAIT)
     path = (
         Segment(5, 1_000_005, "old", "vCPU 0", 7, "on-cpu", "", "", "vcpu_stop"),
@@ -118,7 +118,7 @@ def test_the_path_lists_every_piece(make_run: Callable[..., Run]) -> None:
     assert made["states"]["runnable"] == made["blackout_ns"] == 3 * MS
 
 
-def test_names_from_other_processes_cannot_write_to_the_terminal(
+def test_control_characters_in_thread_names_are_not_printed(
     make_run: Callable[..., Run],
 ) -> None:
     evil = run_with(make_run, replace(WAIT, by="\x1b[2Jhog"))
@@ -144,8 +144,8 @@ def test_over_budget_runs_get_their_reason(make_run: Callable[..., Run]) -> None
     assert [over.run[-3:] for over in report.over] == ["u04", "u05", "u02"]
     notes = budget_notes(report, Path("out"))
     assert notes[0] == "budget 2.00 ms: kept by 1 of 5 runs (1 failed)"
-    assert notes[1].endswith("9.00 ms: the scheduler was not watched")
-    assert notes[2].endswith("8.00 ms: not known: lost")
+    assert notes[1].endswith("9.00 ms: the scheduler was not traced")
+    assert notes[2].endswith("8.00 ms: unknown: lost")
     assert "waited 3.00 ms for a CPU, in state load, while hog ran" in notes[3]
     assert notes[4] == "their raw traces are kept: pausebench why RUN --path"
     assert budget_notes(budget_of(runs[:1], 2 * MS), Path("out")) == [

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from reports.terminal.session import waterfall, write
-from reports.terminal.style import look_for
+from reports.terminal.style import look_for, write
+from reports.terminal.waterfall import waterfall
 from results.claims.catalogue import SET_ASIDE, Claim, rows
 from results.claims.refusal_verdicts import (
     decide,

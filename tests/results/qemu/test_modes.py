@@ -9,8 +9,6 @@ import pytest
 from results.errors import UsageError
 from results.judgement.promises import broken_promises, old_must_end
 from results.qemu.modes import (
-    MODES,
-    PROMISES,
     check_builds,
     check_mode,
     known_modes,
@@ -19,6 +17,7 @@ from results.qemu.modes import (
     named,
     ram_needed,
 )
+from results.records.modes import MODES, PROMISES
 from results.records.recording import Event, Process, QmpStamp
 from results.records.run import CarriedFd
 from results.records.scenario import MIB, Build, Scenario, dimensions

@@ -12,10 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.records import reason_kinds
 from results.records.evidence import Check, Proof
 from results.records.observations import DeviceContinuity, Stream
-from results.records.reason_kinds import KINDS, Kind
 from results.records.reasons import (
     KNOWN_FAILURE,
     PROOF_BROKEN,
@@ -28,6 +26,8 @@ from results.records.reasons import (
     says_the_same,
 )
 from results.records.run import reasons_of
+from results.records.sentences import reason_kinds
+from results.records.sentences.reason_kinds import KINDS, Kind
 
 ROOT = Path(__file__).parents[3]
 

@@ -28,7 +28,7 @@ def test_the_store_is_in_wal_mode_and_folds_its_log_on_close(tmp_path, make_sess
             mode = database.execute("PRAGMA journal_mode").fetchone()[0]
     assert mode == "wal"
     with open_store(tmp_path) as opened:
-        assert opened.latest_session_id() == SESSION
+        assert opened.session_ids()[-1] == SESSION
     assert not (tmp_path / f"{FILE_NAME}-wal").exists()
 
 
@@ -152,4 +152,4 @@ def test_a_link_to_a_store_is_followed(tmp_path, make_session):
     (tmp_path / "out").symlink_to("there")
     with open_store(tmp_path / "out") as opened:
         opened.add_session(make_session())
-    assert open_store(tmp_path / "there", create=False).latest_session_id() == SESSION
+    assert open_store(tmp_path / "there", create=False).session_ids()[-1] == SESSION

@@ -31,8 +31,6 @@ def filled(store, make_session, make_run, add):
 @pytest.mark.parametrize(
     ("text", "means"),
     [
-        ("last", f"{LATER}.anon.b01.u04"),
-        ("worst", f"{LATER}.anon.b01.u02"),
         (f"{SESSION}.anon.b01.u02", f"{SESSION}.anon.b01.u02"),
         (f"{LATER}.anon.b01.u01", f"{LATER}.anon.b01.u01"),
     ],
@@ -43,7 +41,6 @@ def test_a_run_is_found_by_what_a_user_types(filled, text, means):
 
 def test_a_prefix_is_enough_when_it_is_unique(filled, make_run, add):
     assert filled.resolve_session("20261124") == LATER
-    assert filled.resolve_session("last") == LATER
     longer = replace(make_run(), id=f"{SESSION}.anon.b01.u022")
     add(filled, longer)
     assert filled.resolve_run(f"{SESSION}.anon.b01.u022") == longer.id
@@ -67,15 +64,11 @@ def test_a_name_of_none_or_several_lists_candidates(filled, text, message):
     assert message in str(caught.value)
 
 
-def test_an_empty_store_is_reported(tmp_path, make_session):
+def test_a_prefix_of_several_sessions_is_refused(tmp_path, make_session):
     with open_store(tmp_path) as opened:
-        for call in (opened.latest_session_id, lambda: opened.resolve_run("worst")):
-            with pytest.raises(UsageError, match="is empty"):
-                call()
+        with pytest.raises(UsageError, match="no session '2026'"):
+            opened.resolve_session("2026")
         opened.add_session(make_session())
-        for text, message in (("last", "no run is stored"), ("worst", "no completed run")):
-            with pytest.raises(UsageError, match=message):
-                opened.resolve_run(text)
         opened.add_session(make_session(LATER))
         with pytest.raises(UsageError, match="more than one session"):
             opened.resolve_session("2026")

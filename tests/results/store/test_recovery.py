@@ -211,17 +211,6 @@ def test_a_tally_that_vanished_leaves_the_number_unknown(sound):
         ]
 
 
-def test_the_last_and_the_worst_run_are_those_of_the_whole_store(sound):
-    """Not the last or worst of what is left, without a word."""
-    path, _ = sound
-    edit(path, "DELETE FROM records WHERE seq = 20")
-    edit(path, "DELETE FROM runs WHERE seq = 20")
-    for text in ("last", "worst"):
-        with open_store(path, create=False) as store:
-            store.resolve_run(text)
-            assert f"{SESSIONS[3]}.anon.b01.u05" in store.damages[0].text
-
-
 def test_nothing_but_zeros_is_rejected(sound):
     path, content = sound
     (path / FILE_NAME).write_bytes(content[:PAGE] + bytes(len(content) - PAGE))

@@ -1,4 +1,4 @@
-"""Series with one thing wrong each, and one with nothing wrong."""
+"""Series that have one problem each, and one that has none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUIET = HostState(window_ns=100_000_000, foreign_ns=1_000_000, cpus=2)
 
 @pytest.fixture
 def series(make_run):
-    """Runs of `boots` boots whose blackout is given by boot and update, quiet unless said."""
+    """Runs with a blackout by boot and update, on a quiet host unless given otherwise."""
 
     def make(blackout, boots=8, updates=5, **fields):
         runs = []
@@ -48,7 +48,7 @@ def kinds(runs):
     return [doubt.kind for doubt in doubts_of(runs)]
 
 
-def test_a_sound_series_has_none(series):
+def test_a_sound_series_raises_no_doubt(series):
     assert doubts_of(series(noise())) == ()
     assert doubts_of([]) == ()
 
@@ -66,7 +66,7 @@ def test_few_boots(series, boots):
     found = [d for d in doubts_of(series(noise(), boots=boots)) if d.kind == "few-boots"]
     assert len(found) == 1
     assert "--boots 6" in found[0].settle
-    assert ("no interval" in found[0].text) == (boots < 4)
+    assert ("too few for an interval" in found[0].text) == (boots < 4)
     assert found[0].figures == {"boots": boots, "boots_needed": 6}
 
 
@@ -75,12 +75,12 @@ def test_wide_interval_and_the_boots_that_would_do(series):
         return 4_000_000 * (1 + 0.5 * (boot % 3))
 
     (doubt,) = [d for d in doubts_of(series(spread)) if d.kind == "wide"]
-    assert f"reaches {doubt.figures['reach_percent']:.0f} %" in doubt.text
+    assert f"± {doubt.figures['reach_percent']:.0f} %" in doubt.text
     assert doubt.settle == "about --boots 89 would do for 10 %"
     assert (doubt.figures["boots_needed"], doubt.figures["wanted_percent"]) == (89, 10.0)
 
 
-def test_what_no_number_of_boots_resolves_is_said_so(series):
+def test_a_precision_that_no_number_of_boots_reaches(series):
     """`about --boots 1000 would do` was advice for a night per cell."""
 
     def spread(boot, update):
@@ -101,7 +101,7 @@ def test_drift(series):
     assert "drift" not in kinds(series(lambda b, u: 4_000_000 + 3_000 * b + u))
 
 
-def test_two_kinds_of_handover(series):
+def test_two_kinds_of_update(series):
     flat = noise()
     (doubt,) = doubts_of(series(lambda b, u: flat(b, u) + 2_000_000 * (u % 2)))
     assert doubt.kind == "two-kinds"
@@ -112,9 +112,9 @@ def test_two_kinds_of_handover(series):
 @pytest.mark.parametrize(
     ("host", "word", "figures"),
     [
-        (replace(QUIET, foreign_ns=40_000_000), "other programs used 20 %",
+        (replace(QUIET, foreign_ns=40_000_000), "other processes used 20 %",
          {"foreign_percent": 20.0, "stolen_percent": 0.0}),
-        (replace(QUIET, steal_ns=10_000_000), "took 5.0 %",
+        (replace(QUIET, steal_ns=10_000_000), "stole 5.0 %",
          {"foreign_percent": 0.5, "stolen_percent": 5.0}),
     ],
 )  # fmt: skip
@@ -125,7 +125,7 @@ def test_noisy_host(series, host, word, figures):
     assert doubt.figures == pytest.approx(figures)
 
 
-def test_a_host_that_was_not_looked_at_is_not_called_noisy(series):
+def test_a_host_without_load_figures_is_not_called_noisy(series):
     assert kinds(series(noise(), host=HostState(steal_ns=10**12))) == []
 
 
@@ -137,7 +137,7 @@ def test_a_host_that_was_not_looked_at_is_not_called_noisy(series):
         lambda run: {"guest_gap_ns": run.blackout_ns - 60_000},
     ],
 )
-def test_witnesses_that_only_just_agree(series, change):
+def test_witnesses_that_barely_agree(series, change):
     runs = [replace(run, **change(run)) for run in series(noise())]
     (doubt,) = doubts_of(runs)
     assert doubt.kind == "close-witnesses"
@@ -145,7 +145,7 @@ def test_witnesses_that_only_just_agree(series, change):
     assert doubt.figures == {"close": 40, "runs": 40, "tolerance_ns": 100_000}
 
 
-def test_a_frozen_clock_cannot_testify_so_closely(series):
+def test_a_frozen_clock_has_a_wider_tolerance(series):
     runs = series(noise(), guest_clock="freezes")
     runs = [replace(run, guest_gap_ns=run.blackout_ns - 200_000) for run in runs]
     assert kinds(runs) == []

@@ -1,4 +1,4 @@
-"""Cells of a session: numbers worked out by hand, or anew from the records in the plainest way."""
+"""Cells of a session, against numbers worked out by hand or recomputed from the records."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from results.comparison.compare import compare
 from results.records.observations import DeviceContinuity
 from results.records.run import Span, Witnesses
-from results.stats.intervals import median_ns, order_statistic_interval
+from results.stats.intervals import boot_medians, median_ns, order_statistic_interval
 from results.store.columns import columns_of
 from results.summary.cells import (
     budget_of,
@@ -28,24 +29,43 @@ def summarised(runs):
     return summarise(columns_of(runs))
 
 
-# --- anew, by the standard library and scipy -------------------------------------------------
+# --- recomputed with the standard library and scipy ----------------------------------------
 
 
 def middle(values):
     return (statistics.median_low(values) + statistics.median_high(values)) // 2 if values else None
 
 
+def boots_middle(runs, value):
+    """The median over boots of each boot's median."""
+    boots = {}
+    for run in runs:
+        boots.setdefault((run.session, run.boot), []).append(value(run))
+    return middle([middle(values) for values in boots.values()])
+
+
 def known(runs, name):
     return [value for run in runs if (value := getattr(run, name)) is not None]
 
 
-def phases_anew(explained):
-    names = {name for run in explained for name in run.phases}
-    medians = {name: middle([run.phases.get(name, 0) for run in explained]) for name in names}
-    return {name: ns for name, ns in medians.items() if ns}
+def phases_recomputed(explained):
+    """Medians over boots, and the boots that have each phase."""
+    known = [run for run in explained if run.spans]
+    boots = {}
+    for run in known:
+        boots.setdefault((run.session, run.boot), []).append(run.phases)
+    names = {name for run in known for name in run.phases}
+    medians = {
+        name: middle([middle([p.get(name, 0) for p in shares]) for shares in boots.values()])
+        for name in names
+    }
+    seen = {
+        name: sum(any(name in p for p in shares) for shares in boots.values()) for name in names
+    }
+    return {name: ns for name, ns in medians.items() if ns}, seen
 
 
-def figures_anew(runs):
+def figures_recomputed(runs):
     """All figures of the summary of one cell but its interval."""
     valid = [run for run in runs if run.outcome == "completed"]
     explained = [run for run in valid if run.blackout_ns is not None]
@@ -64,9 +84,13 @@ def figures_anew(runs):
         "failed": len(runs) - len(valid),
         "median_ns": middle([middle(values) for values in boots.values()]),
         "max_ns": max((run.blackout_ns for run in explained), default=None),
-        "qemu_median_ns": middle([claim for claim, _ in claims]),
+        "qemu_median_ns": boots_middle(
+            [r for r in explained if r.witnesses.qemu is not None], lambda run: run.witnesses.qemu
+        ),
         "qemu_error_percent": statistics.median(errors) if errors else None,
-        "phases": phases_anew(explained),
+        "phases": phases_recomputed(explained)[0],
+        "phase_boots": phases_recomputed(explained)[1],
+        "valid_boots": len(boots),
         "handover_median_ns": middle(known(valid, "handover_ns")),
         "guest_gap_median_ns": middle(known(valid, "guest_gap_ns")),
         "first_progress_median_ns": middle(known(valid, "first_progress_ns")),
@@ -86,7 +110,7 @@ def figures_anew(runs):
 
 @settings(deadline=None)
 @given(data=st.data())
-def test_figures_are_those_worked_out_anew(any_runs, data):
+def test_figures_equal_a_recomputation(any_runs, data):
     made = data.draw(any_runs)
     cells = {}
     for run in made:
@@ -95,11 +119,11 @@ def test_figures_are_those_worked_out_anew(any_runs, data):
     found = summarised(made)
     assert [(s.scenario, s.dimensions, s.old_build, s.new_build) for s in found] == list(cells)
     for summary, runs in zip(found, cells.values(), strict=True):
-        anew = figures_anew(runs)
-        assert {name: getattr(summary, name) for name in anew} == anew
+        expected = figures_recomputed(runs)
+        assert {name: getattr(summary, name) for name in expected} == expected
 
 
-@pytest.mark.parametrize("boots", [1, 3, 4, 5, 6, 20])
+@pytest.mark.parametrize("boots", [1, 2, 3, 4, 5, 6, 20])
 def test_intervals_are_those_of_scipy(make_run, boots):
     random = np.random.default_rng(boots)
     levels = random.lognormal(15, 0.3, (boots, 3)).astype(int).tolist()
@@ -146,7 +170,7 @@ def test_a_device_is_counted_in_all_runs_and_its_gap_in_valid_ones(make_run):
     assert (none.device_operations, none.device_troubles, none.device_gap_ns) == (0, 0, None)
 
 
-def test_pooling_updates_would_have_been_wrong(make_run):
+def test_boots_decide_the_width_of_an_interval(make_run):
     """Boots that differ by 5 % and updates by 0.1 %: boots decide the width, not updates."""
     random = np.random.default_rng(7)
     runs = [
@@ -180,7 +204,7 @@ def test_failed_runs_are_counted_and_never_averaged(make_run):
     assert (summary.low_ns, summary.interval) == (None, "none")
 
 
-def test_nothing_but_failures_is_no_zero(make_run):
+def test_without_a_valid_run_figures_are_none_and_not_zero(make_run):
     failed = make_run(blackout_ns=None, outcome="failed", reason="lost")
     (summary,) = summarised([failed])
     assert (summary.valid, summary.failed, summary.interval) == (0, 1, "none")
@@ -210,7 +234,7 @@ def test_groups_are_kept_apart_in_first_seen_order(make_run):
     ]
 
 
-def test_what_qemu_claimed_and_by_how_much_it_is_off(make_run):
+def test_qemus_downtime_and_how_far_it_is_off(make_run):
     claims = [(2_000_000, 4_000_000), (3_000_000, 4_000_000), (None, 4_000_000), (3, 4)]
     runs = [
         make_run(update=i, blackout_ns=real, witnesses=Witnesses(qemu=claim))
@@ -221,10 +245,11 @@ def test_what_qemu_claimed_and_by_how_much_it_is_off(make_run):
     assert summary.qemu_error_percent == -25.0  # median of -50, -25, -25
 
 
-def test_phases_are_medians_over_all_runs(make_run):
-    def spans(**shares):
-        return tuple(Span(n, "old", 0, 9, share) for n, share in shares.items())
+def spans(**shares):
+    return tuple(Span(n, "old", 0, 9, share) for n, share in shares.items())
 
+
+def test_phases_are_medians_over_the_updates_of_a_boot(make_run):
     runs = [
         make_run(update=1, spans=spans(quiesce=10, rare=5, none=0)),
         make_run(update=2, spans=spans(quiesce=30)),
@@ -233,7 +258,47 @@ def test_phases_are_medians_over_all_runs(make_run):
         make_run(update=5, spans=spans(quiesce=20, often=8)),
         make_run(update=6, spans=spans(quiesce=20, often=9)),
     ]
-    assert summarised(runs)[0].phases == {"quiesce": 20, "often": 4}
+    (summary,) = summarised(runs)
+    assert summary.phases == {"quiesce": 20, "often": 4}
+    assert summary.phase_boots == {"quiesce": 1, "rare": 1, "often": 1}
+
+
+def test_a_phase_that_did_not_occur_in_a_boot_counts_as_0_there(make_run):
+    runs = [
+        make_run(boot=boot, spans=spans(quiesce=10, **({"rare": 900_000} if boot == 1 else {})))
+        for boot in range(1, 7)
+    ]
+    runs += [make_run(boot=7, spans=()), make_run(boot=8, outcome="failed", reason="lost")]
+    (summary,) = summarised(runs)
+    assert summary.phases == {"quiesce": 10}
+    assert summary.phase_boots == {"quiesce": 6, "rare": 1}
+    assert (summary.boots, summary.valid_boots) == (8, 7)
+
+
+def test_summaries_and_comparisons_have_one_rule_for_phases(make_run):
+    random = np.random.default_rng(3)
+    runs = [
+        make_run(
+            boot=boot, update=update,
+            spans=spans(quiesce=int(random.integers(1, 99)),
+                        **({"rare": 900_000} if (boot, update) in ((1, 1), (2, 2)) else {})),
+        )
+        for boot in range(1, 7)
+        for update in (1, 2)
+    ]  # fmt: skip
+    (summary,) = summarised(runs)
+    (cell,) = compare(runs, runs).cells
+    for phase in cell.phases:
+        assert summary.phases.get(phase.name, 0) == phase.median_a_ns
+        assert summary.phase_boots[phase.name] == phase.boots_a
+    assert {phase.name for phase in cell.phases} == {"quiesce", "rare"}
+
+
+def test_phases_count_boots_and_not_their_updates(make_run):
+    """One boot of ten updates in another phase outweighs two boots otherwise."""
+    runs = [make_run(update=u, spans=spans(quiesce=90)) for u in range(1, 11)]
+    runs += [make_run(boot=boot, spans=spans(quiesce=10)) for boot in (2, 3)]
+    assert summarised(runs)[0].phases == {"quiesce": 10}
 
 
 def test_the_other_medians(make_run):
@@ -247,8 +312,8 @@ def test_the_other_medians(make_run):
     assert summary.first_progress_median_ns is None
 
 
-def test_a_blackout_of_zero_makes_no_interval_of_zero(make_run):
-    (summary,) = summarised(make_run(boot=b, blackout_ns=0) for b in (1, 2))
+def test_blackouts_of_zero_have_no_interval(make_run):
+    (summary,) = summarised(make_run(boot=b, blackout_ns=0) for b in (1, 2, 3, 4))
     assert (summary.interval, summary.low_ns, summary.qemu_error_percent) == ("none", None, None)
 
 
@@ -261,7 +326,8 @@ def test_testimonies_and_budgets_are_those_of_the_records(any_runs, data, limit)
     by_name = {t.witness: t for t in hear_witnesses(columns)}
     seen = [r for r in valid if r.witnesses.guest is not None]
     assert by_name["guest"].runs == len(seen)
-    assert by_name["guest"].median_ns == median_ns(r.witnesses.guest for r in seen)
+    assert by_name["guest"].median_ns == boots_middle(seen, lambda run: run.witnesses.guest)
+    assert by_name["kvm"].median_ns == median_ns(boot_medians(valid))
     budget = budget_of(columns, limit)
     failed = sum(r.outcome == "failed" for r in made)
     within = sum(r.blackout_ns < limit for r in valid)
@@ -271,7 +337,7 @@ def test_testimonies_and_budgets_are_those_of_the_records(any_runs, data, limit)
     if valid:
         worst, median = picked
         assert made[worst].blackout_ns == max(r.blackout_ns for r in valid)
-        middle = median_ns(r.blackout_ns for r in valid)
+        middle = median_ns(boot_medians(valid))
         nearest = min(abs(r.blackout_ns - middle) for r in valid)
         assert abs(made[median].blackout_ns - middle) == nearest
     else:

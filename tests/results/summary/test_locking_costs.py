@@ -1,4 +1,4 @@
-"""Pairs of scenarios that differ in locking, and those that do not."""
+"""The cost of locking RAM, from pairs of scenarios that differ only in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _summary(scenario, dimensions, median, handover):
     )  # fmt: skip
 
 
-def test_what_locking_costs_is_told_of_scenarios_that_differ_in_nothing_else():
+def test_locking_cost_of_scenarios_that_differ_only_in_locking():
     locked = _summary("anon-locked", "id=anon-locked mem_lock=True vcpus=1", 5_000, 90_000)
     plain = _summary("anon", "id=anon mem_lock=False vcpus=1", 4_000, 70_000)
     other = _summary("two", "id=two mem_lock=False vcpus=2", 1_000, 10_000)

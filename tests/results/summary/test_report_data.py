@@ -1,4 +1,4 @@
-"""What a report is made of: order of cells, references, thinning that is told."""
+"""The data of a report: order of cells, reference sessions, thinning with a note."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from results.records.scenario import Build
 from results.stats.proportions import Budget
 from results.store.store import open_store
 from results.summary import report_data as module
-from results.summary.report_data import Asked, Limit, environment_changes, gather
+from results.summary.environment import environment_changes
+from results.summary.report_cells import Limit
+from results.summary.report_data import ReportOptions, read_report_data
 
 DAY = 86_400 * 10**9
 START = 1_795_472_100_000_000_000
@@ -44,7 +46,7 @@ def store(tmp_path, make_run, make_recording, make_session):
 
 
 def test_the_baseline_comes_first_and_is_a(store):
-    found = gather(store, [store.latest_session_id()])
+    found = read_report_data(store, [store.session_ids()[-1]])
     assert [cell.builds for cell in found.cells] == ["a", "b"]
     (comparison,) = found.comparisons
     assert (comparison.label_a, comparison.label_b) == ("a", "b")
@@ -54,37 +56,37 @@ def test_the_baseline_comes_first_and_is_a(store):
 
 def test_the_environment_is_compared_with_the_night_before(store):
     first, second = (session.id for session in store.sessions())
-    assert gather(store, [first]).reference is None
-    found = gather(store, [second])
+    assert read_report_data(store, [first]).reference is None
+    found = read_report_data(store, [second])
     assert found.reference.id == first
     assert found.changed == ("kernel: 6.0 → 6.1", "QEMU b: 11.0 → 11.1")
     # Of a night in two sessions neither is the night before.
-    assert gather(store, [first, second]).reference is None
+    assert read_report_data(store, [first, second]).reference is None
 
 
-def test_what_one_side_did_not_record_is_a_change(make_session):
+def test_a_fact_that_one_side_lacks_is_a_change(make_session):
     bare = replace(make_session(), environment={})
     assert environment_changes(bare, make_session()) == ("kernel: not recorded → 6.12",)
 
 
-def test_worst_and_median_are_whole_records(store):
-    cell = gather(store, [store.latest_session_id()]).cells[1]
+def test_worst_and_median_are_complete_records(store):
+    cell = read_report_data(store, [store.session_ids()[-1]]).cells[1]
     assert cell.worst.blackout_ns == 5_008_000
     assert cell.median.blackout_ns in (5_004_000, 5_005_000)
     assert cell.worst.fds
 
 
 def test_budgets_by_scenario_and_for_all_others(store):
-    session = [store.latest_session_id()]
-    found = gather(store, session, Asked({"*": Limit(4_500_000)}))
+    session = [store.session_ids()[-1]]
+    found = read_report_data(store, session, ReportOptions({"*": Limit(4_500_000)}))
     assert [cell.over_budget for cell in found.cells] == [False, True]
-    found = gather(store, session, Asked({"*": Limit(1), "anon": Limit(10**9)}))
+    found = read_report_data(store, session, ReportOptions({"*": Limit(1), "anon": Limit(10**9)}))
     assert not any(cell.over_budget for cell in found.cells)
 
 
 def test_a_failed_run_keeps_no_budget(store, make_run, make_recording):
     """17 of 18 failed, the one that did not took 4.001 ms."""
-    session = store.latest_session_id()
+    session = store.session_ids()[-1]
     for update in range(2, 19):
         name = f"{session}.memfd.b01.u{update:02d}"
         run = make_run(1, id=name, session=session, scenario="memfd", outcome="failed",
@@ -93,7 +95,7 @@ def test_a_failed_run_keeps_no_budget(store, make_run, make_recording):
     valid = make_run(1, id=f"{session}.memfd.b01.u01", session=session, scenario="memfd",
                      blackout_ns=4_001_000)  # fmt: skip
     store.add_run(valid, make_recording(valid))
-    found = gather(store, [session], Asked({"memfd": Limit(5_000_000)}))
+    found = read_report_data(store, [session], ReportOptions({"memfd": Limit(5_000_000)}))
     (cell,) = [cell for cell in found.cells if cell.summary.scenario == "memfd"]
     assert (cell.budget.within, cell.budget.total, cell.budget.failed) == (1, 18, 17)
     assert cell.over_budget
@@ -106,8 +108,8 @@ def test_exactly_the_share_that_was_asked_keeps_a_budget(share, within, total):
 
 
 def test_a_baseline_over_its_budget_is_noted(store):
-    session = [store.latest_session_id()]
-    found = gather(store, session, Asked({"*": Limit(4_000_000)}))
+    session = [store.session_ids()[-1]]
+    found = read_report_data(store, session, ReportOptions({"*": Limit(4_000_000)}))
     assert [cell.over_budget for cell in found.cells] == [True, True]
     assert [found.is_baseline(cell) for cell in found.cells] == [True, False]
     assert found.notes == (
@@ -116,9 +118,9 @@ def test_a_baseline_over_its_budget_is_noted(store):
     )
 
 
-def test_thinning_keeps_whole_blocks_and_is_told(store):
+def test_thinning_keeps_complete_blocks_and_is_noted(store):
     with patch.object(module, "MOST_COMPARED", 4):
-        found = gather(store, [store.latest_session_id()])
+        found = read_report_data(store, [store.session_ids()[-1]])
     (cell,) = found.comparisons[0].cells
     assert (cell.n_a, cell.n_b) == (4, 4)
     assert found.notes[0].startswith("verdicts weigh every 2th block of two boots of a: 4 of its 8")
@@ -127,12 +129,12 @@ def test_thinning_keeps_whole_blocks_and_is_told(store):
 
 def test_two_sessions_as_one(store):
     both = [session.id for session in store.sessions()]
-    found = gather(store, both)
+    found = read_report_data(store, both)
     assert [session.id for session in found.sessions] == both
     assert found.comparisons[0].cells[0].n_a == 16
 
 
-def test_an_empty_session_makes_no_report(store, make_session):
+def test_an_empty_session_has_no_report(store, make_session):
     store.add_session(make_session("20261120-221500-3f2a", START + 9 * DAY))
     with pytest.raises(UsageError, match="holds no run yet"):
-        gather(store, ["20261120-221500-3f2a"])
+        read_report_data(store, ["20261120-221500-3f2a"])

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from results.qemu.modes import MODES, PROMISES
+from results.records.modes import MODES, PROMISES
 from results.records.recording import Event
 from results.timeline import moments, phases
 from results.timeline.marks import (

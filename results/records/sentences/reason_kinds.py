@@ -1,6 +1,6 @@
 """The kinds of sentences in a run's record: each has a code, a template and former wordings.
 
-To reword a sentence, change its template and add the old one to results.records.former_wordings:
+To reword a sentence, change its template and add the old one to former_wordings:
 runs stored with the old wording then still say the same when they are judged again. A code is never
 reused for anything else.
 """
