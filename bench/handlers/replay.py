@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from reports.terminal.style import look_for
-from results.errors import RecordInvalid, UsageError
+from results.errors import RecordInvalid
 from results.judgement.judge import judge
 from results.records.reasons import same_field, says_the_same
 from results.records.recording import Recording
@@ -55,15 +55,10 @@ def differences(stored: Run, judged: Run) -> tuple[Difference, ...]:
 def chosen_runs(store: Store, what: str | None) -> list[str]:
     """Ids of the runs that `what` names: those of a session, or one run."""
     if what is None:
-        session = latest_measured(store)
-    elif what in NAMED:  # these name runs, as in `show`
+        return store.run_ids(latest_measured(store))
+    if what in NAMED or "." in what:  # `last` is a run, as in `show`; no session's id has a dot
         return [resolve_run(store, what)]
-    else:
-        try:
-            session = store.resolve_session(what)
-        except (UsageError, RecordInvalid):  # a run may be left of a session that is lost
-            return [store.resolve_run(what)]
-    return store.run_ids(session)
+    return store.run_ids(store.resolve_session(what))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _unreadable_lines(replayed: Replayed) -> list[str]:
-    lines = [str(error) for error in replayed.unreadable.values()]
+    lines = [error.line for error in replayed.unreadable.values()]
     more = len(lines) - _MOST_UNREADABLE
     return lines[:_MOST_UNREADABLE] + ([f"{more} more runs are unreadable"] if more > 0 else [])
 

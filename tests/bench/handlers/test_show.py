@@ -320,6 +320,14 @@ def test_replay_of_a_damaged_recording_names_the_value(store):
     assert "\n" not in str(caught.value)
 
 
+def test_a_damaged_recording_sends_nothing_to_the_terminal(store, capsys):
+    path = store.recording_path(f"{SESSION}.anon.b01.u01")
+    hostile = replace(recording(1), scenario=Scenario("anon", "anon", mode="\x1b[2J\u202e"))
+    path.write_bytes(gzip.compress(msgspec.json.encode(hostile)))
+    assert call("replay", store) == 3
+    assert r"scenario.mode is '\x1b[2J\u202e', not one of" in capsys.readouterr().err
+
+
 def test_replay_of_an_unknown_run_is_a_usage_error(store):
-    with pytest.raises(UsageError, match="no run 'nope'"):
+    with pytest.raises(UsageError, match="no session 'nope'"):
         call("replay", store, "nope")

@@ -16,6 +16,7 @@ from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, Run, Span
 from results.records.scenario import Scenario, Session
 from results.store.checksums import sealed
+from results.store.recordings import write_recording
 from results.store.schema import SESSIONS
 from results.store.store import FILE_NAME, open_store
 
@@ -101,6 +102,28 @@ def test_the_last_and_the_worst_of_what_is_left_are_not_taken_for_those_of_all(
     output = capfdbinary.readouterr()
     assert json.loads(output.out)["runs"][0]["id"] == f"{LAST}.anon.b04.u01"
     assert f"lost 1 of 5 runs of session {LAST}" in output.err.decode()
+
+
+@pytest.mark.parametrize(("bisect", "status"), [((), 3), (("--bisect",), 125)])
+def test_a_comparison_of_what_is_left_is_no_success(store, capfdbinary, bisect, status):
+    edit(store, "DELETE FROM runs WHERE seq = 9", "DELETE FROM records WHERE seq = 9")
+    words = ("compare", "--stored", FIRST, LAST, "--json", *bisect, "--store", str(store))
+    assert main(list(words)) == status
+    output = capfdbinary.readouterr()
+    assert json.loads(output.out)["exit_code"] == status
+    assert f"lost 1 of 5 runs of session {LAST}" in output.err.decode()
+
+
+def test_a_run_that_is_left_of_a_lost_session_is_judged_again(store, capfdbinary):
+    edit(store, "DELETE FROM sessions WHERE seq = 2")
+    (store / "raw" / LAST).mkdir(parents=True)
+    run, recording = run_and_recording(LAST, 1)
+    write_recording(store, recording)
+    assert main(["replay", run.id, "--json", "--store", str(store)]) == 3
+    found = json.loads(capfdbinary.readouterr().out)
+    assert [judged["id"] for judged in found["runs"]] == [run.id]
+    assert main(["replay", LAST, "--store", str(store)]) == 2
+    assert f"session '{LAST}' is not in what is left of it" in capfdbinary.readouterr().err.decode()
 
 
 def test_damage_that_took_nothing_is_reported_without_a_failure(store, capfdbinary):
