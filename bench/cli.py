@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(error: PausebenchError, status: int | None = None) -> int:
     """Print an error in one line. Returns `status`, by default that of the error's kind."""
-    print(f"pausebench: {one_line(str(error))}", file=sys.stderr)
+    print(f"pausebench: {error.line}", file=sys.stderr)
     if status is None:
         status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 2)
     return status

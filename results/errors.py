@@ -15,12 +15,19 @@ from __future__ import annotations
 
 import errno
 
+from results.printable import one_line
+
 
 class PausebenchError(Exception):
     """Base of every error that is shown to the user.
 
     The message is one line: what is wrong, where, and what to do about it.
     """
+
+    @property
+    def line(self) -> str:
+        """The message as a terminal may print it, whatever the texts are that it quotes."""
+        return one_line(str(self))
 
 
 class UsageError(PausebenchError):

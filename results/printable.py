@@ -6,10 +6,9 @@ first, and then escapes what is special in that medium alone.
 
 from __future__ import annotations
 
-import re
-
 UNSEEN = "?"  # in place of a character that cannot be shown
-_MOST_WORD = 120
+_MOST_WORD = 80
+_MOST_PATH = 400
 _MOST_LINE = 1_000
 
 
@@ -32,12 +31,16 @@ def printable_lines(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """A message for one line of the terminal: what it echoes is printable, and cut when long."""
-    words = re.sub(rf"\S{{{_MOST_WORD},}}", _cut, printable(" ".join(text.split())))
+    """A message for one line of the terminal, in which what it echoes is cut when it is long.
+
+    A character that cannot be shown is named, as in `\\x1b`: it may be what is wrong.
+    """
+    words = " ".join(map(_cut, text.split()))
+    words = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
     return words if len(words) <= _MOST_LINE else f"{words[: _MOST_LINE - 3]}..."
 
 
-def _cut(word: re.Match[str]) -> str:
+def _cut(word: str) -> str:
     """The beginning and the end of a word: of a path, both tell which it is."""
-    half = _MOST_WORD // 2
-    return f"{word[0][:half]}...{word[0][-half:]}" if len(word[0]) > _MOST_WORD + 3 else word[0]
+    most = _MOST_PATH if "/" in word else _MOST_WORD
+    return word if len(word) <= most else f"{word[: most // 2]}...{word[-most // 2 :]}"

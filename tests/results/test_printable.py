@@ -36,7 +36,7 @@ def test_what_is_echoed_is_cut(text: str) -> None:
 
 
 def test_an_ordinary_message_is_echoed_in_full() -> None:
-    path = "/home/someone/with/a/long/path/" + "directory/" * 8 + "file.toml"
+    path = "/home/someone/with/a/long/path/" + "directory/" * 30 + "file.toml"
     message = f"{path}: cannot be read as TOML: no such file"
     assert one_line(message) == message
     assert one_line("two\n  lines") == "two lines"
