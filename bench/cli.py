@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from results.errors import HostUnfit, PausebenchError, WriteFailed
+from results.errors import Interrupted, PausebenchError, SessionNotKept, exit_status
 from results.printable import one_line
 
 from .streams import forgiving_streams
@@ -44,8 +44,6 @@ COMMANDS: dict[str, str] = {
 _MEASURING = frozenset(
     {"run", "compare", "claims", "matrix", "lab", "nightly", "calibrate", "sweep", "overhead"}
 )
-
-_STATUS: dict[type[PausebenchError], int] = {HostUnfit: 4, WriteFailed: 3}
 
 _DESCRIPTION = (
     "Measure how long a KVM guest really stands still when QEMU is replaced under it by "
@@ -136,10 +134,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(chosen if chosen in COMMANDS else None).parse_args(words)
     try:
         return int(importlib.import_module(f"bench.handlers.{args.command}").run(args))
+    except (Interrupted, SessionNotKept) as error:
+        return _unfinished(error, args)
     except PausebenchError as error:
         return _report(error)
     except KeyboardInterrupt:
-        return _report(PausebenchError("interrupted; finished runs are stored"), 130)
+        return _report(PausebenchError("interrupted; nothing was measured yet"), 130)
     except Exception as error:
         if os.environ.get("PAUSEBENCH_DEBUG"):
             raise
@@ -154,12 +154,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
 
+def _unfinished(error: Interrupted | SessionNotKept, args: argparse.Namespace) -> int:
+    status = exit_status(error)
+    try:
+        shown: int = importlib.import_module("bench.unfinished").show_unfinished(
+            error, status, args
+        )
+    except KeyboardInterrupt:  # enough has been said
+        return status
+    return shown
+
+
 def _report(error: PausebenchError, status: int | None = None) -> int:
     """Print an error in one line. Returns `status`, by default that of the error's kind."""
     print(f"pausebench: {error.line}", file=sys.stderr)
-    if status is None:
-        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 2)
-    return status
+    return exit_status(error) if status is None else status
 
 
 def entry() -> None:

@@ -22,6 +22,7 @@ Word = Literal[
     "measured",
     "calibrated",
     "not calibrated",
+    "interrupted",
 ]
 # The kind of a sentence; it stays when the sentence is reworded.
 Code = Literal[
@@ -44,6 +45,7 @@ Code = Literal[
     "not-calibrated",
     "overhead-measured",
     "no-result",
+    "unfinished",
 ]
 Tone = Literal["bad", "doubt", "good"]
 # Bad news (red), needs attention (amber) or fine (green); the worst first.
@@ -54,6 +56,7 @@ TONES: dict[Word, Tone] = {
     "over budget": "bad",
     "failed": "bad",
     "not calibrated": "bad",
+    "interrupted": "doubt",
     "undecided": "doubt",
     "partly shown": "doubt",
     "improved": "good",

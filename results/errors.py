@@ -14,6 +14,7 @@ PausebenchError
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 from results.printable import one_line
 
@@ -35,11 +36,56 @@ class UsageError(PausebenchError):
 
 
 # A file could be written but for these: the disk, a quota or a limit of file sizes, or its device.
+_SQLITE_IOERR, _SQLITE_FULL = 10, 13  # importing sqlite3 for them would take 10 ms
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class WriteFailed(PausebenchError):
     """What was measured or made could not be kept: the request was valid, the disk was not."""
+
+
+class SessionNotKept(WriteFailed):
+    """A session ended because its runs could not be stored any more; earlier ones are."""
+
+    def __init__(self, message: str, session: str, store: Path) -> None:
+        super().__init__(message)
+        self.session = session
+        self.store = store
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or a signal ended a session, of which all finished runs are stored."""
+
+    def __init__(self, session: str, store: Path) -> None:
+        super().__init__()
+        self.session = session
+        self.store = store
+
+
+def exit_status(error: BaseException) -> int:
+    """The exit status of a command that an error ended, see the tree above."""
+    match error:
+        case KeyboardInterrupt():
+            return 130
+        case HostUnfit():
+            return 4
+        case WriteFailed():
+            return 3
+        case PausebenchError():
+            return 3 if _disk_is_full(error) else 2
+    return 70
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether that is what an error was raised from, by the system or by SQLite."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            return True
+        code = getattr(error, "sqlite_errorcode", 0)
+        if isinstance(code, int) and code & 0xFF in (_SQLITE_FULL, _SQLITE_IOERR):
+            return True
+        error = error.__cause__
+    return False
 
 
 def cannot_write(path: object, error: OSError) -> PausebenchError:

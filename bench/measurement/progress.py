@@ -27,6 +27,7 @@ class SessionProgress:
 
     def __init__(self, total: int | None, *, boot_lines: bool = True) -> None:
         """`total` is the number of runs, None if it is not known in advance."""
+        self.planned = total
         self._console = Console(stderr=True)
         self._boot_lines = boot_lines
         self._live = self._console.is_terminal

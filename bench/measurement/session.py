@@ -14,11 +14,18 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from pathlib import Path
 
-from results.errors import UsageError
+from results.errors import (
+    Interrupted,
+    PausebenchError,
+    SessionNotKept,
+    UsageError,
+    exit_status,
+)
 from results.qemu.modes import check_builds, promise
 from results.records.run import Run
 from results.records.scenario import Build, Scenario, Session
 from results.store.store import Store, new_session_id
+from results.summary.unfinished import NOT_KEPT
 from runners.host import vfio_pci as devices
 from runners.host.facts import environment
 from runners.host.hugepages import mounted_hugetlbfs, reclaim_from_dead_sessions, reserve
@@ -118,6 +125,7 @@ def open_session(
         builds=tuple(builds),
         environment=environment() | extra,
         probe_tier=watch.tier if watch is not None else "none",
+        planned_updates=progress.planned,
     )
     clean_up_after_killed()
     vfio = any(scenario.vfio for scenario in scenarios)
@@ -132,11 +140,30 @@ def open_session(
             live = LiveSession(session, experiment, 130)
             try:
                 yield live
+            except KeyboardInterrupt as error:
+                raise Interrupted(session.id, store.path) from error
+            except PausebenchError as error:
+                live.status = exit_status(error)
+                if live.status != NOT_KEPT:
+                    raise
+                raise SessionNotKept(str(error), session.id, store.path) from error
+            except Exception as error:
+                live.status = exit_status(error)
+                raise
             finally:
                 # A further Ctrl-C must not leave probes half detached; restored by the caller.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-                store.finish_session(session.id, time.time_ns(), live.status)
+                _finish(store, session.id, live.status)
                 progress.doing("detaching the probes")
+
+
+def _finish(store: Store, session: str, status: int) -> None:
+    try:
+        store.finish_session(session, time.time_ns(), status)
+    except PausebenchError as error:
+        if exit_status(error) != NOT_KEPT:
+            raise
+        raise SessionNotKept(str(error), session, store.path) from error
 
 
 def _instruments(

@@ -12,6 +12,7 @@ from results.comparison import compare as judged
 from results.printable import printable, printable_lines
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
+from results.summary.unfinished import Unfinished
 
 
 def report(request: Request) -> str:
@@ -26,6 +27,8 @@ def junit(data: ReportData, *, strict: bool = False) -> str:
     output of their case. Times are the median blackout in seconds.
     """
     cases = [_case(cell, data, strict=strict) for cell in data.cells]
+    if data.unfinished is not None:
+        cases.append(_unfinished(data.unfinished))
     session = data.session
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(session.started_unix_ns // 10**9))
     suite = ET.Element(
@@ -86,6 +89,14 @@ def _case(cell: ReportCell, data: ReportData, *, strict: bool) -> ET.Element:
             trouble.text = printable_lines("\n".join([*lines, *_failed_runs(cell, data)]))
     out = ET.SubElement(case, "system-out")
     out.text = printable_lines("\n".join([*lines, *_unproven_runs(cell, data)]))
+    return case
+
+
+def _unfinished(found: Unfinished) -> ET.Element:
+    """A case of its own: a CI server must not take a session that ended early for a success."""
+    case = ET.Element("testcase", name="session", classname="pausebench", time="0")
+    words = {"message": found.text, "type": "pausebench"}
+    ET.SubElement(case, "error", words).text = f"exit status {found.exit_code}"
     return case
 
 

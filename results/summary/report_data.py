@@ -28,6 +28,7 @@ from .matrix import MatrixCell, matrix_cells
 from .report_cells import Limit, ReportCell, read_records, report_cells
 from .session_kind import SessionKind, kind_of
 from .sweep import growth_of
+from .unfinished import Unfinished, unfinished
 from .unproven import UnprovenGroup, unproven_groups
 
 # A comparison weighs boots against boots; with more runs of a side it takes every k-th block.
@@ -83,6 +84,11 @@ class ReportData:
     def kind(self) -> SessionKind:
         """What kind of session the latest one is."""
         return kind_of(self.session)
+
+    @property
+    def unfinished(self) -> Unfinished | None:
+        """What was done of a session that ended early; None for one that is complete."""
+        return unfinished(self.sessions, self.end, *total_runs(self))
 
     def is_baseline(self, cell: ReportCell) -> bool:
         """Whether other builds are compared with the cell's: its budget is noted, not judged."""

@@ -50,6 +50,8 @@ class Kept:
 
     def skipped(self, updates: int) -> None: ...
 
+    planned = None
+
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Path]:
