@@ -17,6 +17,7 @@ from results.records.scenario import Session
 from results.store.columns import columns_of
 from results.store.store import open_store
 from results.summary.cells import summarise
+from results.summary.redaction import redacted_run, redacted_session
 from results.summary.unfinished import updates_text
 
 # Runs of the other commands are evidence for a result of their own, which is not there yet.
@@ -52,6 +53,7 @@ def _show(
 ) -> None:
     summaries = summarise(columns_of(runs)) if runs else []
     if as_json:
+        session, runs = redacted_session(session), list(map(redacted_run, runs))
         ended = {"updates": len(runs), "planned_updates": session.planned_updates}
         print(json.dumps(document(session, runs, summaries) | ended | {"exit_code": status}))
         return

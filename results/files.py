@@ -35,6 +35,7 @@ def write_atomically(
                 _write(file, content)
             return path
         target = _target(path)
+        refuse_links_of_others(target.parent)
         if parents:
             target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{secrets.token_hex(8)}.part")
@@ -86,8 +87,28 @@ def encoded(content: bytes | str) -> bytes:
     return content.encode("utf-8", "replace") if isinstance(content, str) else content
 
 
+def refuse_links_of_others(path: Path) -> None:
+    """Refuse a path through a link that another user made, as in /tmp: it may lead anywhere.
+
+    Links of root, of ours and of the user who called sudo are followed. Raises UsageError.
+    """
+    trusted = {0, os.geteuid(), *map(int, re.findall("^[0-9]+$", os.environ.get("SUDO_UID", "")))}
+    absolute = path.absolute()
+    for part in (absolute, *absolute.parents):
+        try:
+            status = part.lstat()
+        except OSError:  # it is not there yet, or not accessible: no link to follow
+            continue
+        if stat.S_ISLNK(status.st_mode) and status.st_uid not in trusted:
+            raise UsageError(
+                f"{part} is a link that belongs to user {status.st_uid}: it is not followed; name "
+                "the directory itself"
+            )
+
+
 def make_directory(path: Path, *, parents: bool = True) -> Path:
     """Create a directory unless it exists. Returns `path`; raises UsageError when it cannot."""
+    refuse_links_of_others(path)
     try:
         path.mkdir(parents=parents, exist_ok=True)
     except FileExistsError as error:

@@ -106,6 +106,14 @@ def add_budget_option(parser: argparse.ArgumentParser, effect: str) -> None:
     )  # fmt: skip
 
 
+def add_redact_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-redact", dest="redact", action="store_false",
+        help="also show what may be a secret: passwords and tokens in command lines and messages, "
+        "and all parameters of the kernel (see docs/what-a-report-tells.md)",
+    )  # fmt: skip
+
+
 def add_threshold_options(parser: argparse.ArgumentParser) -> None:
     """The smallest change between builds that counts."""
     for name, unit, default, text in (

@@ -93,4 +93,4 @@ def thresholds_of(args: argparse.Namespace) -> Thresholds:
 def report_options(args: argparse.Namespace) -> ReportOptions:
     """Budgets and thresholds of a report. Raises UsageError."""
     limits = {budget.scenario: limit_of(budget) for budget in args.budget}
-    return ReportOptions(limits, thresholds_of(args), args.strict)
+    return ReportOptions(limits, thresholds_of(args), args.strict, args.redact)

@@ -26,6 +26,7 @@ from results.store.columns import columns_of
 from results.store.store import open_store
 from results.summary.caveats import doubts_of
 from results.summary.cells import summarise_cell
+from results.summary.redaction import redacted_run, redacted_session
 from runners.builds.discover import default_build, discover, parse_build_option
 
 from .chosen import check_labels, chosen_scenarios, command_line, require_root, seed_of
@@ -78,7 +79,9 @@ def show_outcome(
     doubts = [doubts_of(runs[i] for i in at.tolist()) for _, at in cells]
     kept = budget_reports(budgets, runs)
     if args.json:
-        found = document(outcome.session, outcome.runs, summaries)
+        # Its output is mostly a log of CI, which others read.
+        session, shown = redacted_session(outcome.session), map(redacted_run, outcome.runs)
+        found = document(session, shown, summaries)
         for entry, mine in zip(found["summary"], doubts, strict=True):
             entry["doubts"] = [asdict(doubt) for doubt in mine]
         print(json.dumps(found | {"certificates": certificates} | _budget_entries(kept)))

@@ -65,6 +65,7 @@ class Qemu:
                     stderr=output,
                     pass_fds=(theirs.fileno(), *descriptors),
                     process_group=0,
+                    umask=0o077,  # its sockets and files are ours alone
                 )
         except BaseException:
             ours.close()
