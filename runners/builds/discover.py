@@ -273,7 +273,7 @@ def _cpr_modes(launcher: Sequence[str], path: Path, version: str) -> tuple[str, 
     return modes_of_schema(schema)
 
 
-def _query_schema(qemu: subprocess.Popen[str]) -> list[dict[str, Any]] | None:
+def _query_schema(qemu: subprocess.Popen[str]) -> list[Any] | None:
     """The answer to query-qmp-schema, or None when QEMU exits or does not answer in time.
 
     QEMU is killed because `quit` truncated its answer at 64 KiB, the size of the pipe, when the
@@ -287,7 +287,8 @@ def _query_schema(qemu: subprocess.Popen[str]) -> list[dict[str, Any]] | None:
         with suppress(BrokenPipeError):
             _send(qemu.stdin, "qmp_capabilities", "query-qmp-schema")
         for line in qemu.stdout:
-            with suppress(json.JSONDecodeError, AttributeError):
+            # Lines that are not QMP: other text, numbers of thousands of digits, deep nesting.
+            with suppress(ValueError, RecursionError, AttributeError):
                 if isinstance(answer := json.loads(line).get("return"), list):
                     return answer
         return None
@@ -305,11 +306,13 @@ def _send(stream: IO[str], *commands: str) -> None:
     stream.flush()
 
 
-def modes_of_schema(schema: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+def modes_of_schema(schema: Iterable[object]) -> tuple[str, ...]:
     """CPR modes: values of the enumeration with `cpr-reboot`, as QMP masks the names of types."""
     for entry in schema:
+        if not isinstance(entry, dict) or entry.get("meta-type") != "enum":
+            continue
         values = entry.get("values")
-        if entry.get("meta-type") == "enum" and isinstance(values, list) and "cpr-reboot" in values:
+        if isinstance(values, list) and "cpr-reboot" in values:
             return tuple(str(v) for v in values if str(v).startswith("cpr-"))
     return ()
 

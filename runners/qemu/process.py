@@ -22,6 +22,8 @@ from results.records.run import Side
 from runners.system.child import die_with_parent
 from runners.system.timeouts import scaled_timeout
 
+from .answers import integers
+
 LOG_TAIL_BYTES = 4096
 COMMAND_TIMEOUT_S = scaled_timeout(20.0)
 _QUIT_TIMEOUT_S = scaled_timeout(5.0)
@@ -214,13 +216,11 @@ class Qemu:
 
 
 def _as_stamp(ns: int, side: Side, message: Message) -> QmpStamp:
-    label = message.get("timestamp")
-    wall = 0
-    if isinstance(label, dict):
-        wall = int(label.get("seconds", 0)) * 1_000_000 + int(label.get("microseconds", 0))
+    label = integers(message.get("timestamp"))
+    wall = label.get("seconds", 0) * 1_000_000 + label.get("microseconds", 0)
     data = message.get("data")
     fields = {str(k): str(v) for k, v in data.items()} if isinstance(data, dict) else {}
-    return QmpStamp(ns, side, str(message.get("event", "")), wall, fields)
+    return QmpStamp(ns, side, str(message.get("event", "")), max(0, wall), fields)
 
 
 def _describe(code: int) -> str:
