@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.measurement.scenarios import BUILTIN, find_scenario, load_scenarios
 from results.claims.document import ClaimsDocument, read_claims
 from results.errors import HostUnfit, UsageError
+from results.history.kept import merge_history
 from results.records.run import Run
 from results.records.scenario import Scenario, Session
 from results.store.merge import merge
@@ -167,6 +168,7 @@ def _import_session(
         raise HostUnfit(f"the lab measured nothing: {words[-1]}")
     with open_store(finished.store, create=False) as source:
         merged = merge(source, store, command)
+        merge_history(source.path, store.path)
     return merged[-1]
 
 
