@@ -70,7 +70,7 @@ def state_text(line: Line, change: Announcement) -> str:
     if change.state == "provisional":
         return f"found {on(change.found_on)}, not confirmed yet"
     confirmed = f", confirmed {on(change.confirmed_on)}" if change.confirmed_on is not None else ""
-    why = f" as part of a {change.became}" if change.became else ""
+    why = f" for a {change.became} there" if change.became else ""
     return f"found {on(change.found_on)}{confirmed}, withdrawn {on(change.withdrawn_on)}{why}"
 
 

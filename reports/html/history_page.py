@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.html.page import style, template
-from reports.html.svg import BAD, MUTED, SERIES, Chart, Key, drawing, svg
+from reports.html.svg import BAD, INK, MUTED, SERIES, Chart, Key, drawing, svg
 from reports.wording import (
     about_dimensions,
     change_text,
+    counted,
     day,
     figure,
     ms,
@@ -28,7 +29,8 @@ def history_html(scenario: str, lines: Sequence[Line]) -> str:
     drawn = [(line, history_chart(line, f"h{i}")) for i, line in enumerate(lines) if line.points]
     return template("history.html.j2").render(
         scenario=scenario, drawn=drawn, style=style(), about=about_dimensions, day=day,
-        percent=percent, change_text=change_text, state_text=state_text, why_text=why_text,
+        percent=percent, counted=counted, change_text=change_text, state_text=state_text,
+        why_text=why_text,
     )  # fmt: skip
 
 
@@ -45,14 +47,15 @@ def history_chart(line: Line, name: str) -> Chart:
         axes.plot(x, [p.median_ns / 1e6 for p in points], "o", color=SERIES[0], markersize=3.8)
         for level in line.levels():
             axes.plot([level.start - first + 0.6, level.end - first + 0.4],
-                      [level.first, level.last], color=SERIES[0], linewidth=1.6)  # fmt: skip
+                      [level.first, level.last], color=INK, linewidth=1.4, zorder=3)  # fmt: skip
         for change in line.changes:
             if change.at >= first and change.state in _RULES:
                 colour, dashes = _RULES[change.state]
                 axes.axvline(change.at - first + 0.5, color=colour, linewidth=1,
                              linestyle=(0, dashes))  # fmt: skip
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.06 * max(max(p.median_ns, p.high_ns or 0) for p in points) / 1e6)
         axes.set_xlim(0, len(points) + 1)
+        axes.locator_params(axis="x", integer=True)
         axes.set_xlabel(f"nights, {day(points[0])[:10]} to {day(points[-1])[:10]}")
         axes.set_ylabel("median blackout, ms")
         picture = svg(drawn, name, "Median blackout by night")

@@ -10,6 +10,7 @@ from reports.wording import (
     change_text,
     day,
     figure,
+    percent,
     state_text,
     why_text,
 )
@@ -53,11 +54,22 @@ def _draw_line(page: Page, line: Line) -> None:
     if line.empty:
         sessions = ", ".join(session.id for session in line.empty)
         page.paragraph(f"without a valid run: {sessions}", 4, 2, "yellow")
-    if not line.confirmed and line.points:
+    if line.confirmed:
+        page.paragraph(_now(line), 2, style="dim")
+    elif line.points:
         few = len(line.points) < FIRST_NIGHTS
         hint = " (it takes six nights to see one)" if few else ""
         text = f"no confirmed change of level in {len(line.points)} nights{hint}"
         page.paragraph(text, 2, style="dim")
+
+
+def _now(line: Line) -> str:
+    """The present level, and since when."""
+    last = line.confirmed[-1]
+    level = figure(round(line.levels()[-1].last * 1e6))
+    kind = "a drift" if last.kind == "drift" else "a step"
+    since = day(line.points[last.at])[:10]
+    return f"now at {level} ms; last change: {kind} of {percent(last.percent)} from {since} on"
 
 
 def _draw_points(page: Page, line: Line) -> None:
