@@ -71,6 +71,10 @@ class Moved:
         """The share that was called what it is within so many nights."""
         return share(each <= nights for each in self.named)
 
+    def any_within(self, nights: int) -> float:
+        """The share of which any change was confirmed within so many nights."""
+        return share(each <= nights for each in self.any)
+
 
 def noise(random: np.random.Generator, nights: int, ar: float) -> Floats:
     """Logarithms around 0 with a standard deviation of SD, stationary from the first night on."""
@@ -168,14 +172,13 @@ def _step(seed: int, sizes: Sizes) -> str:
     for percent in (10.0, 5.0):
         for ar in ARS:
             rates = step(seed, sizes.series, ar, percent)
-            within = [_percent(rates.within(nights)) for nights in STEP_NIGHTS]
+            within = [_percent(rates.any_within(nights)) for nights in STEP_NIGHTS]
             rows.append((f"+{percent:g} %", f"{ar:g}", *within, _percent(rates.wrong)))
     header = ("step", "AR", *(f"confirmed within {n} nights" for n in STEP_NIGHTS),
               "called a drift first")  # fmt: skip
     return _section(
         "A step",
-        f"After {LEVEL_NIGHTS} nights of one level. Three nights make a level, and "
-        "three that see it confirm it.",
+        f"After {LEVEL_NIGHTS} nights of one level. No step is confirmed before its fourth night.",
         table(header, rows),
     )
 
@@ -186,8 +189,8 @@ def _drift(seed: int, sizes: Sizes) -> str:
         for ar in ARS:
             rates = drift(seed, sizes.series, ar, 1.0, before)
             within = [_percent(rates.within(7 * weeks)) for weeks in (6, WEEKS, WEEKS + 2)]
-            known = share(each <= 7 * WEEKS for each in rates.any)
-            rows.append((str(before), f"{ar:g}", *within, _percent(known), _percent(rates.wrong)))
+            known = _percent(rates.any_within(7 * WEEKS))
+            rows.append((str(before), f"{ar:g}", *within, known, _percent(rates.wrong)))
     header = ("nights before", "AR", *(f"a drift within {w} weeks" for w in (6, WEEKS, WEEKS + 2)),
               f"any change within {WEEKS} weeks", "called a step first")  # fmt: skip
     return _section(

@@ -26,9 +26,12 @@ Kind = Literal["step", "drift"]
 LEAST_NIGHTS = 3
 LEAST_DRIFT = 28
 # All in variances of the noise. A change must lower the cost by the penalty to be seen at all, and
-# by more to be called clear. The rates that follow are in docs/rates-history.md.
+# by more to be called clear: the more, the more nights there are for something false to begin in.
+# The rates that follow are in docs/rates-history.md.
 _PENALTY = 11.5
-_CLEAR = {"step": 22.0, "drift": 17.0}
+_CLEAR = {"step": 19.5, "drift": 17.0}
+_CLEAR_NIGHTS = 60
+_MORE_NIGHTS = 5.0  # times the logarithm of how many times as many there are
 # So much of a clear step must be there without its first night.
 _KEPT = 9.0
 # A drift of 1 % a week looks like a step for its first weeks. In doubt it is called a drift, as
@@ -127,8 +130,12 @@ class _Series:
         start, at, end = self.edges[number : number + 3]
         gain = self.costs.of(start, end) - self.costs.of(start, at) - self.costs.of(at, end)
         kept = self.costs.kept_level(start, at, end)
-        unit = self.noise.fresh_variance
-        return gain >= _CLEAR["step"] * unit and kept >= _KEPT * unit
+        return gain >= self.clear("step") and kept >= _KEPT * self.noise.fresh_variance
+
+    def clear(self, kind: Kind) -> float:
+        """How much a change must lower the cost to be clear."""
+        more = math.log(max(1.0, len(self.values) / _CLEAR_NIGHTS))
+        return (_CLEAR[kind] + _MORE_NIGHTS * more) * self.noise.fresh_variance
 
 
 def _drift(series: _Series, settled: Sequence[Known]) -> tuple[int, Change | None]:
@@ -176,5 +183,5 @@ def _drifting(series: _Series, start: int, ramp: Ramp) -> Change:
         start + ramp.until,
         math.exp(level),
         math.exp(level + ramp.rise),
-        gain >= _CLEAR["drift"] * series.noise.fresh_variance,
+        gain >= series.clear("drift"),
     )

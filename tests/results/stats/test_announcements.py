@@ -84,17 +84,25 @@ def test_what_three_nights_no_longer_find_is_withdrawn():
         assert kept.state in ("withdrawn", "confirmed")
 
 
-def test_a_drift_is_called_one_and_takes_back_the_step_it_looked_like():
-    values = nights(6, 140)
+def drifting(seed):
+    """A drift of 1 % a week from the 41st of 140 nights on."""
+    values = nights(seed, 140)
     values[40:] *= 1.01 ** (np.arange(1, 101) / 7.0)
-    found = announcements(values.tolist())
-    (drift,) = [each for each in found if each.state == "confirmed"]
-    assert drift.kind == "drift"
-    assert drift.until == 139
-    assert drift.rises
-    for each in found:
-        if each.became is not None:
-            assert (each.state, each.became, each.kind) == ("withdrawn", "drift", "step")
+    return announcements(values.tolist())
+
+
+@pytest.mark.parametrize("seed", [6, 28])
+def test_a_drift_is_called_one(seed):
+    (drift,) = [each for each in drifting(seed) if each.state == "confirmed"]
+    assert (drift.kind, drift.until, drift.rises) == ("drift", 139, True)
+    assert drift.percent == pytest.approx(15, abs=4)
+
+
+def test_a_drift_takes_back_the_step_it_looked_like():
+    step, drift = drifting(28)
+    assert (step.kind, step.state, step.became) == ("step", "withdrawn", "drift")
+    assert step.confirmed_on is not None
+    assert step.withdrawn_on == drift.confirmed_on
 
 
 @pytest.mark.parametrize("values", [[], [4.0] * (FIRST_NIGHTS - 1), [4.0] * 40, [0.0] * 9])
