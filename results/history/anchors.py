@@ -7,7 +7,7 @@ nights are compared where the host, its kernel and the probes are the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from results.comparison.compare import Comparison, compare
@@ -17,6 +17,7 @@ from results.comparison.plan import NIGHTLY_COMPARISONS, level
 from results.comparison.verdict import Thresholds
 from results.records.run import Run
 from results.records.scenario import Session
+from results.stats.intervals import median_ns
 from results.store.column_reader import read_columns
 from results.store.columns import Columns, lean_runs
 from results.store.store import Store
@@ -53,9 +54,11 @@ def with_anchors(
     anchors: list[Comparison] = []
     notes: list[str] = []
     for name, choose in (("anchor", _anchor), ("last stable nights", _stretch)):
-        found, left_out = _compared(store, data, tonight, name, choose, thresholds)
+        earlier = [_with_floor(choose(line, data.session)) for line in tonight]
+        found, of_these = _compared(store, data, name, earlier, thresholds)
         anchors += found
-        notes += left_out
+        notes += [*_left_out(name, earlier), *of_these]
+        notes += _moved_baselines(name, found, data, lines, earlier)
     return replace(data, anchors=tuple(anchors), notes=(*data.notes, *notes))
 
 
@@ -74,15 +77,13 @@ def _tonight(data: ReportData, lines: Sequence[Line]) -> list[Line]:
 def _compared(
     store: Store,
     data: ReportData,
-    lines: Sequence[Line],
     name: str,
-    choose: Callable[[Line, Session], _Earlier],
+    earlier: Sequence[_Earlier],
     thresholds: Thresholds | None,
 ) -> tuple[list[Comparison], list[str]]:
-    """One comparison for each build under test, and notes on cells that are not compared."""
+    """One comparison for each build under test, and notes on what else has changed since."""
     comparisons = []
-    earlier = [_with_floor(choose(line, data.session)) for line in lines]
-    notes = _left_out(name, [each for each in earlier if each.reason])
+    notes = []
     usable = [each for each in earlier if not each.reason]
     for label in dict.fromkeys(each.line.key.new_build for each in usable):
         cells = [each for each in usable if each.line.key.new_build == label]
@@ -95,7 +96,7 @@ def _compared(
             comparisons=NIGHTLY_COMPARISONS,
         )
         nights = [point for each in cells for point in each.nights]
-        comparisons.append(replace(comparison, label_a=f"{name} {_days(nights)}"))
+        comparisons.append(replace(comparison, label_a=f"the {name} of {_days(nights)}"))
         notes += _changed_settings(name, nights, data.session)
     return comparisons, notes
 
@@ -203,7 +204,8 @@ def _left_out(name: str, cells: Sequence[_Earlier]) -> list[str]:
     """One note for each reason, with the cells that it is given for."""
     reasons: dict[str, list[str]] = {}
     for each in cells:
-        reasons.setdefault(each.reason, []).append(each.line.name)
+        if each.reason:
+            reasons.setdefault(each.reason, []).append(each.line.name)
     return [
         f"not compared with the {name}: {reason} ({', '.join(names)})"
         for reason, names in reasons.items()
@@ -216,6 +218,40 @@ def _changed_settings(name: str, nights: Sequence[Point], tonight: Session) -> l
         f"the host changed since the {name} (A), which may be what moved: {text}"
         for text in dict.fromkeys(settings)
     ]
+
+
+def _moved_baselines(
+    name: str,
+    found: Sequence[Comparison],
+    data: ReportData,
+    lines: Sequence[Line],
+    earlier: Sequence[_Earlier],
+) -> list[str]:
+    """Where a build is slower than before: how the baseline moved meanwhile, if it was there too.
+
+    What both builds did is the host's doing, or that of what they share.
+    """
+    slower = {cell.scenario for each in found for cell in each.cells if cell.verdict == "regressed"}
+    baseline = data.comparisons[0].label_a if data.comparisons else ""
+    ids = {session.id for session in data.sessions}
+    notes = []
+    for each in earlier:
+        key = replace(each.line.key, old_build=baseline, new_build=baseline)
+        line = next((line for line in lines if line.key == key), None)
+        if line is None or each.reason or key.scenario not in slower:
+            continue
+        nights = {point.session for point in each.nights}
+        before, now = (
+            median_ns(point.median_ns for point in line.points if point.session in sessions)
+            for sessions in (nights, ids)
+        )
+        if before and now:
+            notes.append(
+                f"{line.name} moved by {(now / before - 1.0) * 100.0:+.1f} % since the {name} "
+                f"({before / 1e6:.3g} → {now / 1e6:.3g} ms): what both builds did comes from the "
+                "host or from what they share"
+            )
+    return notes
 
 
 def _days(nights: Sequence[Point]) -> str:

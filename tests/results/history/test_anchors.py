@@ -34,9 +34,9 @@ def test_a_night_is_compared_with_the_anchor_and_the_last_stable_nights(nights):
     assert [cell.verdict for each in data.comparisons for cell in each.cells] == ["same"]
     anchor, stretch = data.anchors
     sessions = nights.store.sessions()
-    assert anchor.label_a == "anchor 2026-11-23"
+    assert anchor.label_a == "the anchor of 2026-11-23"
     assert sessions[0].id.startswith("20261123")
-    assert stretch.label_a == "last stable nights 2026-12-10 to 2026-12-12"
+    assert stretch.label_a == "the last stable nights of 2026-12-10 to 2026-12-12"
     assert sessions[-2].id.startswith("20261212")
     for comparison, boots in ((anchor, 8), (stretch, 8 * STRETCH_NIGHTS)):
         assert comparison.label_b == "candidate"
@@ -45,6 +45,7 @@ def test_a_night_is_compared_with_the_anchor_and_the_last_stable_nights(nights):
         assert (cell.verdict, cell.n_a, cell.n_b) == ("regressed", boots, 8)
         assert cell.noise_source == "what nights differ by on this host"
     assert len(data.worse_than_before) == 2
+    assert sum("anon on baseline moved by +" in note for note in data.notes) == 2
 
 
 @pytest.mark.parametrize("ms", [4.0, 4.08])
@@ -60,14 +61,14 @@ def test_the_anchor_is_the_first_night_with_enough_boots_on_this_kernel(nights):
     nights.add(-2, 4.0, **(NIGHT | {"boots": 5}))
     nights.add(-1, 4.0, **(NIGHT | {"boots": 6}))
     data = tonight(nights, 4.0)
-    assert data.anchors[0].label_a == "anchor 2026-11-22"
+    assert data.anchors[0].label_a == "the anchor of 2026-11-22"
 
 
 def test_the_user_names_the_anchor(nights):
     nights.add_level(0, 20, 4.0, **NIGHT)
     named = nights.store.sessions()[7].id
     data = report(nights, nights.add(20, 4.0, **NIGHT, anchor=named))
-    assert data.anchors[0].label_a == "anchor 2026-11-30"
+    assert data.anchors[0].label_a == "the anchor of 2026-11-30"
     data = report(nights, nights.add(21, 4.0, **NIGHT, anchor="20200101-000000-aaaa"))
     assert len(data.anchors) == 1
     assert "not compared with the anchor: session 20200101-000000-aaaa did not measure it " in (
