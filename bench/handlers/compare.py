@@ -50,6 +50,7 @@ from .chosen import (
     seed_of,
     thresholds_of,
 )
+from .stored import RUNS_LOST, exit_code, stored
 
 _BISECT_SKIP = 125
 
@@ -67,12 +68,14 @@ class PairRuns:
 def run(args: argparse.Namespace) -> int:
     _check(args)
     if args.stored:
-        with open_store(args.store, create=False) as store:
+        with stored(args.store) as store:
             found = _stored(args, store)
-        return _finish(args, found)
+        lost = _BISECT_SKIP if args.bisect else RUNS_LOST
+        return _show(args, found, exit_code(store, _status(args, found.comparison), lost))
     require_root()
     with open_store(args.store) as store:
-        status = _finish(args, _measured(args, store))
+        found = _measured(args, store)
+        status = _show(args, found, _status(args, found.comparison))
         if args.aa and not args.json:
             _print_aa(store)
     return status
@@ -224,13 +227,15 @@ def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
 # -- shown ----------------------------------------------------------------------------------------
 
 
-def _finish(args: argparse.Namespace, found: PairRuns) -> int:
-    """Print the comparison and return the exit status."""
+def _status(args: argparse.Namespace, comparison: Comparison) -> int:
+    status = comparison.exit_code
+    return _BISECT_SKIP if args.bisect and status not in (0, 1) else status
+
+
+def _show(args: argparse.Namespace, found: PairRuns, status: int) -> int:
+    """Print the comparison and return `status`."""
     comparison, upgrades = found.comparison, found.upgrades
     doubts = doubts_of_sides(found.runs_a, found.runs_b)
-    status = comparison.exit_code
-    if args.bisect and status not in (0, 1):
-        status = _BISECT_SKIP
     if args.json:
         document = comparison_document(comparison, doubts)
         document["upgrades"] = [run_entry(run) for run in upgrades]

@@ -17,7 +17,7 @@ from pathlib import Path
 from results.errors import RecordInvalid
 from results.stats.announcements import Announcement, announcements
 from results.stats.change_points import Kind
-from results.store.documents import read_beside, write_beside
+from results.store.documents import Documents, read_document, write_document
 from results.store.store import Store
 
 from .lines import Line, LineKey, read_lines
@@ -82,8 +82,11 @@ def with_changes(directory: Path, line: Line) -> Line:
 def keep_history(store: Store, lines: Iterable[Line]) -> None:
     """Keep what is announced of complete lines (`read_history`), for good.
 
-    Raises RecordInvalid when what was kept cannot be read, UsageError when nothing can be written.
+    Not what is announced of the remains of a damaged store. Raises RecordInvalid when what was kept
+    cannot be read, UsageError when nothing can be written.
     """
+    if store.damages:
+        return
     for line in lines:
         starts = _starts(line)
         kept = read_kept(store.path, line.key)
@@ -100,36 +103,25 @@ def history_path(directory: Path, key: LineKey) -> Path:
 
 def write_kept(directory: Path, kept: KeptLine) -> Path:
     """Raises UsageError when it cannot be written."""
-    return write_beside(history_path(directory, kept.key), kept)
+    return write_document(history_path(directory, kept.key), kept)
 
 
 def read_kept(directory: Path, key: LineKey) -> KeptLine | None:
     """What was kept of a line; None if nothing was. Raises RecordInvalid."""
-    path = history_path(directory, key)
-    found = read_file(path)
-    if found is not None and found.key != key:
-        raise RecordInvalid(str(path), "belongs to another line")
-    return found
+    return _read(history_path(directory, key))
 
 
-def read_file(path: Path) -> KeptLine | None:
-    """The file at `path`; None if there is none. Raises RecordInvalid."""
-    found = read_beside(path, KeptLine, _WHAT, _MAX_BYTES)
+def _read(path: Path) -> KeptLine | None:
+    found = read_document(path, KeptLine, _WHAT, _MAX_BYTES)
     if found is None:
         return None
     if found.schema != SCHEMA:
         raise RecordInvalid(str(path), f"has schema {found.schema}; this pausebench reads {SCHEMA}")
+    if path != history_path(path.parent.parent, found.key):
+        raise RecordInvalid(str(path), "belongs to another line")
     if not all(change.before > 0 and change.after > 0 for change in found.changes):
         raise RecordInvalid(str(path), "has a level that is not positive")
     return found
-
-
-def merge_history(source: Path, target: Path) -> None:
-    """Take over what the store `source` has kept. Raises RecordInvalid."""
-    for path in sorted((source / DIRECTORY).glob("*.json")):
-        taken, known = read_file(path), read_file(target / DIRECTORY / path.name)
-        if taken is not None:
-            write_kept(target, merged(taken, known) if known else taken)
 
 
 def merged(one: KeptLine, other: KeptLine) -> KeptLine:
@@ -139,6 +131,9 @@ def merged(one: KeptLine, other: KeptLine) -> KeptLine:
     more = (each for each in earlier.changes if (each.kind, each.found_on) not in known)
     changes = sorted((*later.changes, *more), key=lambda change: change.found_on)
     return replace(later, changes=tuple(changes))
+
+
+DOCUMENTS = Documents(DIRECTORY, _read, merged)
 
 
 # -- nights by number and by time -----------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_a_store_that_cannot_be_written_is_shown(store, capsys, monkeypatch):
     def refuse(path, document):
         raise UsageError(f"cannot write {path}: Permission denied")
 
-    monkeypatch.setattr("results.history.kept.write_beside", refuse)
+    monkeypatch.setattr("results.history.kept.write_document", refuse)
     assert main(["history", "anon", "--store", str(store)]) == 0
     shown = capsys.readouterr()
     assert "changed: 4.00" in shown.out

@@ -10,9 +10,9 @@ import pytest
 from results.errors import RecordInvalid
 from results.history import kept
 from results.history.kept import (
+    DOCUMENTS,
     history_path,
     keep_history,
-    merge_history,
     merged,
     read_history,
     read_kept,
@@ -20,6 +20,7 @@ from results.history.kept import (
 )
 from results.history.lines import read_lines
 from results.stats import change_points
+from results.store.merge import merge
 
 from .conftest import DAY, START
 
@@ -116,11 +117,11 @@ def test_stores_are_merged_with_what_they_announced(nights, new_nights):
     kept_line(nights)
     line = kept_line(other)
     empty = new_nights("empty").store
-    merge_history(other.store.path, empty.path)
+    merge(other.store, empty, [DOCUMENTS])
     assert read_kept(empty.path, line.key) == read_kept(other.store.path, line.key)
     later, earlier = (read_kept(each.store.path, line.key) for each in (nights, other))
     assert merged(earlier, later) == merged(later, earlier) == later
-    merge_history(other.store.path, nights.store.path)
+    merge(other.store, nights.store, [DOCUMENTS])
     assert read_kept(nights.store.path, line.key) == later
     withdrawn = replace(
         earlier.changes[0], found_on=START + 10 * DAY, withdrawn_on=START + 13 * DAY
@@ -164,3 +165,11 @@ def test_times_of_no_night_are_harmless(nights, at):
             assert all(0 <= night < len(found.points) for night in nights_of)
             assert change.at >= 1
     assert read_lines(nights.store)
+
+
+def test_what_remains_of_a_damaged_store_is_not_kept(nights, monkeypatch):
+    stepped(nights)
+    lines = read_history(nights.store)
+    monkeypatch.setattr(type(nights.store), "damages", property(lambda store: ("lost 3 runs",)))
+    keep_history(nights.store, lines)
+    assert read_kept(nights.store.path, lines[0].key) is None
