@@ -250,8 +250,9 @@ def _run(good, session, scenario, build, boot, update, slower, *, lost):
     if lost:
         spans = tuple(Span(s.name, s.side, s.start_ns, s.end_ns, s.blackout_ns) for s in spans[:4])
         return replace(
-            run, outcome="failed", reason=f"vCPU 1 stands still {NASTY}", blackout_ns=None,
-            vcpu_blackouts_ns=(blackout, None), spans=spans, log_tail=f"new: {NASTY}",
+            run, outcome="failed", reason=f"vCPU 1 does not run in new QEMU; {NASTY}",
+            blackout_ns=None, vcpu_blackouts_ns=(blackout, None), spans=spans,
+            log_tail=f"new: {NASTY}",
         )  # fmt: skip
     return run
 
