@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=6,
         metavar="N",
-        help="guests booted per scenario; from 4 on there is a 95 %% interval, from 6 on it assumes no "
+        help="guests booted per scenario; 4 give a 95 %% interval, 6 one that assumes no "
         "distribution (default: %(default)s)",
     )
     parser.add_argument(

@@ -171,21 +171,24 @@ def test_more_failures_are_worse_than_a_shift(report_data):
         ("shown", "partly shown", "claims-tested",
          {"claims": 2, "shown": 1, "refuted": 0, "not_testable": 1, "wrong_beside": 1}),
         ("refuted", "refuted", "claim-refuted", {"claim": 2, "build": "old"}),
+        ("damaged", "damaged", "guest-damaged", {"runs": 1}),
     ],
 )  # fmt: skip
 def test_claims_are_the_verdict_of_a_session_that_tested_them(
     report_data, found, word, code, figures
 ):
     findings = (
-        Finding("claim", 2, "old", "test", found, "", ("run",)),
+        Finding("claim", 2, "old", "test", found if found != "damaged" else "shown", "", ("run",)),
         Finding("refusal", 0, "old", "test", "refuted", "", ("run",)),
     )
     claims = ClaimsDocument(
-        SCHEMA, SESSION, 0, 61, {"old": "10.0.2"}, ("old",), findings, claims=(2, 7)
-    )
+        SCHEMA, SESSION, 0, 61, {"old": "10.0.2"}, ("old",), findings, claims=(2, 7),
+        damaged=("run",) if found == "damaged" else (),
+    )  # fmt: skip
     tried = replace(report_data, claims=claims)
     top = headline(tried)
     assert (top.word, top.code, top.figures) == (word, code, figures)
+    assert top.exit_code == claims.exit_code
     jsonschema.validate(report_document(tried), json.loads(schema_text()))
 
 
