@@ -167,13 +167,14 @@ def _row(cell: ReportCell, data: ReportData) -> dict[str, Any]:
         for shift in comparison.cells
         if (comparison.label_b, shift.scenario) == (cell.builds, cell.summary.scenario)
     ]
+    verdict = shifts[0].verdict if shifts else ""
     harmed = "damage" in cell.harms or any(shift.more_failures for shift in shifts)
     return {
         "cell": cell,
         "budget": budget_text(cell),
-        "verdict": shifts[0].verdict if shifts else "",
-        # An improvement is not green where guests were harmed.
-        "look": "" if harmed or not shifts else shifts[0].verdict,
+        "verdict": verdict,
+        # No verdict on time is green where guests were harmed.
+        "look": "" if harmed and verdict in ("same", "improved") else verdict,
         "damaged": "damage" in cell.harms,
         "role": _role(cell, data),
         "harm": harmed_text(cell.summary),

@@ -69,6 +69,7 @@ def test_damage_is_red_in_every_format(harmed_of):
     page = html_report(data)
     assert '<header class="bad">' in page
     assert "<small>guest damaged in 3 of 6 boots</small>" in page
+    assert '<span class="word ">same</span> <span class="word regressed">damaged</span>' in page
     assert '<span class="word regressed">same, guest damaged</span>' in page
     assert markdown(data).startswith("## 🔴 pausebench, Comparison of builds: damaged\n")
     assert "- 🔴 anon on new: guest damaged in 3 of 6 boots" in markdown(data)
