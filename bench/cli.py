@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(error: PausebenchError, status: int) -> int:
-    print(f"pausebench: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"pausebench: {error.line}", file=sys.stderr)
     return status
 
 

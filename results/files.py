@@ -1,9 +1,11 @@
-"""Writing files: whole or not at all."""
+"""Writing files atomically."""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -13,32 +15,36 @@ from results.errors import UsageError
 Content = bytes | str | Callable[[BinaryIO], object]
 
 
-def write_whole(
+def write_atomically(
     path: Path, content: Content, *, synced: bool = False, parents: bool = False
 ) -> Path:
-    """Put `content` at `path`, in place of what was there. Returns `path`.
+    """Write `content` to `path`, in place of what was there. Returns `path`.
 
-    It goes to a file beside it, which then takes its name: a reader sees the old file or all of
-    the new one, and a write that breaks off leaves the old one and nothing else. With `synced`
-    that holds for a power cut too. Text is `encoded`; a callable gets the open file. With `parents`
-    missing directories are made.
+    It is written to a temporary file in the same directory, which is then renamed: a reader sees
+    the old file or the complete new one, and an interrupted write leaves only the old one. With
+    `synced` that also holds for a power cut. Text is `encoded`; a callable is called with the open
+    file. With `parents` missing directories are created.
 
-    Raises UsageError when it cannot be written.
+    A device, a pipe or the like is written to instead of replaced, and so is the target of a link.
+
+    Raises UsageError when the file cannot be written.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
+        if _is_stream(path):
+            with path.open("ab") as file:
+                _write(file, content)
+            return path
+        target = _target(path)
         if parents:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{secrets.token_hex(8)}.part")
         try:
             with part.open("xb") as file:
-                if callable(content):
-                    content(file)
-                else:
-                    file.write(encoded(content))
+                _write(file, content)
                 if synced:
                     file.flush()
                     os.fsync(file.fileno())
-            part.replace(path)
+            part.replace(target)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
@@ -46,15 +52,47 @@ def write_whole(
     return path
 
 
+def _write(file: BinaryIO, content: Content) -> None:
+    if callable(content):
+        content(file)
+    else:
+        file.write(encoded(content))
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether `path` exists and is not a regular file, or is a descriptor like /dev/stdout."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    if not stat.S_ISREG(mode):
+        return not stat.S_ISDIR(mode)
+    while path.is_symlink():
+        if re.fullmatch(r"/proc/[0-9]+(/task/[0-9]+)?/fd", os.path.realpath(path.parent)):
+            return True
+        path = path.parent / path.readlink()
+    return False
+
+
+def _target(path: Path) -> Path:
+    """The file that a link of ours or of root means; links of others are replaced, not followed."""
+    if path.is_symlink() and path.lstat().st_uid in (0, os.geteuid()):
+        return Path(os.path.realpath(path))
+    return path
+
+
 def encoded(content: bytes | str) -> bytes:
-    """Text as UTF-8; a lone surrogate, which has none, becomes a question mark."""
+    """Text as UTF-8; a lone surrogate, which has no encoding, becomes a question mark."""
     return content.encode("utf-8", "replace") if isinstance(content, str) else content
 
 
 def make_directory(path: Path, *, parents: bool = True) -> Path:
-    """Make a directory where there is none. Returns `path`; raises UsageError when it cannot be."""
+    """Create a directory unless it exists. Returns `path`; raises UsageError when it cannot."""
     try:
         path.mkdir(parents=parents, exist_ok=True)
+    except FileExistsError as error:
+        what = "is a link to nothing" if path.is_symlink() else "is not a directory"
+        raise UsageError(f"cannot create the directory {path}: it {what}") from error
     except OSError as error:
-        raise UsageError(f"cannot make {path}: {error.strerror or error}") from error
+        raise UsageError(f"cannot create {path}: {error.strerror or error}") from error
     return path

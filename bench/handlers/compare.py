@@ -33,7 +33,7 @@ from results.comparison.compatibility import differences
 from results.comparison.host_noise import known_nights, noise_floors
 from results.comparison.noise_floor import LEAST_NIGHTS, aa_floor, false_alarms
 from results.comparison.plan import COMPARE_BOOTS, planned_boots, planned_self_check
-from results.comparison.verdict import REGRESSED, SAME, bisect_code
+from results.comparison.verdict import BISECT_SKIP, REGRESSED, SAME, bisect_code
 from results.errors import UsageError
 from results.records.harm import exit_status, harm_of
 from results.records.run import Run
@@ -54,6 +54,7 @@ from .chosen import (
     seed_of,
     thresholds_of,
 )
+from .stored import RUNS_LOST, exit_code, stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +70,19 @@ class PairRuns:
     upgrades: Sequence[Run] = ()
     damage: int = 0
 
-    @property
-    def status(self) -> int:
+    def status(self, *, bisect: bool = False) -> int:
         """The exit status: that of the comparison, and 3 if an update between A and B lost a guest.
 
-        Updates between builds are compared with nothing, and one that QEMU refuses is a result.
+        With `bisect` that for `git bisect run`. Updates between builds are compared with nothing,
+        and one that QEMU refuses is a result.
         """
         compared, between = self.comparison.exit_code, self._lost_between
+        if bisect:
+            code = bisect_code(self.comparison.cells, compared)
+            return REGRESSED if code == SAME and between else code
         if self.damage or compared == REGRESSED:
             return self.damage or compared
         return between or compared
-
-    @property
-    def bisect_status(self) -> int:
-        """The exit status for `git bisect run`."""
-        status = bisect_code(self.comparison.cells, self.comparison.exit_code)
-        return REGRESSED if status == SAME and self._lost_between else status
 
     @property
     def _lost_between(self) -> int:
@@ -94,12 +92,14 @@ class PairRuns:
 def run(args: argparse.Namespace) -> int:
     _check(args)
     if args.stored:
-        with open_store(args.store, create=False) as store:
+        with stored(args.store) as store:
             found = _stored(args, store)
-        return _finish(args, found)
+        lost = BISECT_SKIP if args.bisect else RUNS_LOST
+        return _show(args, found, exit_code(store, found.status(bisect=args.bisect), lost))
     require_root()
     with open_store(args.store) as store:
-        status = _finish(args, _measured(args, store))
+        found = _measured(args, store)
+        status = _show(args, found, found.status(bisect=args.bisect))
         if args.aa and not args.json:
             _print_aa(store)
     return status
@@ -177,7 +177,7 @@ def _measured(args: argparse.Namespace, store: Store) -> PairRuns:
         # Of all repetitions, and of updates between the builds.
         damage = exit_status(map(harm_of, failed_runs(store, live.session.id)), "damage")
         found = PairRuns(comparison, *sides(runs, pair), damage)
-        live.status = found.status
+        live.status = found.status()
     return found
 
 
@@ -258,11 +258,10 @@ def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
 # -- shown ----------------------------------------------------------------------------------------
 
 
-def _finish(args: argparse.Namespace, found: PairRuns) -> int:
-    """Print the comparison and return the exit status."""
+def _show(args: argparse.Namespace, found: PairRuns, status: int) -> int:
+    """Print the comparison and return `status`."""
     comparison, upgrades = found.comparison, found.upgrades
     doubts = doubts_of_sides(found.runs_a, found.runs_b)
-    status = found.bisect_status if args.bisect else found.status
     if args.json:
         document = comparison_document(comparison, doubts)
         document["upgrades"] = [run_entry(run) for run in upgrades]

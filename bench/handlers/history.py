@@ -15,15 +15,16 @@ from reports.html.history_page import history_html
 from reports.terminal.history import history_page
 from reports.terminal.style import look_for, write
 from results.errors import UsageError
-from results.files import write_whole
-from results.store.store import open_store
+from results.files import write_atomically
 from results.summary.history import read_history
+
+from .stored import exit_code, stored
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the history. Returns 0; raises UsageError for a scenario without a run."""
     since = since_unix_ns(args.since, time.time_ns()) if args.since else 0
-    with open_store(args.store, create=False) as store:
+    with stored(args.store) as store:
         lines = read_history(store, args.scenario, since)
         if not lines:
             known = ", ".join(store.scenarios()) or "none"
@@ -33,13 +34,13 @@ def run(args: argparse.Namespace) -> int:
             )
     if args.output is not None:
         page = history_html(args.scenario, lines)
-        write_whole(args.output, page)
+        write_atomically(args.output, page)
     if args.json:
         print(json.dumps(history_document(args.scenario, lines)))
-        return 0
+        return exit_code(store)
     look = look_for(sys.stdout, os.environ)
     write(history_page(lines, look), sys.stdout, look)
-    return 0
+    return exit_code(store)
 
 
 def since_unix_ns(text: str, now_unix_ns: int) -> int:

@@ -22,7 +22,7 @@ from reports.headline import Headline, night_headline
 from reports.request import Request
 from results.comparison.compare import Comparison, blocks_by_boot, compare
 from results.errors import HostUnfit
-from results.files import make_directory, write_whole
+from results.files import make_directory, write_atomically
 from results.records.scenario import Scenario
 from results.store.recordings import SESSION_PATTERN
 from results.store.store import Store
@@ -141,7 +141,7 @@ def _require_quiet_host(config: NightlyConfig, place: JobPaths, log: Log) -> Non
         return
     directory = _directory(place, time.strftime("%Y%m%d-%H%M%S-noisy", time.gmtime()))
     mail = noisy_mail(busy.describe(), config.quiet.wait, _letter(config, place), node())
-    write_whole(directory / MAIL_NAME, mail)
+    write_atomically(directory / MAIL_NAME, mail)
     raise Noisy(
         f"noisy: {busy.describe()} after waiting {config.quiet.wait}; nothing was measured, see "
         f"{directory / MAIL_NAME}"
@@ -208,7 +208,7 @@ def _report(
         self_checks=checks,
     )
     mail = night_mail(data, lines, letter, strict=options.strict)
-    write_whole(directory / MAIL_NAME, mail)
+    write_atomically(directory / MAIL_NAME, mail)
     top = night_headline(data, checks, strict=options.strict)
     for session in (*night.sessions, *night.self_check_sessions):
         if store.session_end(session).ended_unix_ns is not None:

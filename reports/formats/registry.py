@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results.errors import UsageError
-from results.files import encoded, make_directory, write_whole
+from results.files import encoded, make_directory, write_atomically
 
 if TYPE_CHECKING:
     from reports.request import Request, Written
@@ -86,10 +86,10 @@ def write_report(kind: str, request: Request, output: Path | None = None) -> Pat
             raise UsageError(f"{kind} writes a directory: give one with -o DIR")
         make_directory(output, parents=False)
         for name, content in written.items():
-            write_whole(output / name, content)
+            write_atomically(output / name, content)
         return output
     if output != STDOUT:
-        return write_whole(output, written)
+        return write_atomically(output, written)
     if callable(written):
         raise UsageError(f"{kind} is written to a file: give one with -o FILE")
     sys.stdout.buffer.write(encoded(written))

@@ -10,7 +10,7 @@ from typing import Any
 
 from results.errors import RecordInvalid
 from results.records.harm import INVALID
-from results.store.documents import read_beside, write_beside
+from results.store.documents import Documents, equal, read_document, write_document
 from results.store.recordings import SESSION_PATTERN
 
 from .catalogue import Finding, Row, refuted, rows
@@ -65,22 +65,29 @@ def claims_path(directory: Path, session: str) -> Path:
 
 def write_claims(directory: Path, document: ClaimsDocument) -> Path:
     """Store a session's claims. Raises UsageError when they cannot be written."""
-    return write_beside(claims_path(directory, document.session), document)
+    return write_document(claims_path(directory, document.session), document)
 
 
 def read_claims(directory: Path, session: str) -> ClaimsDocument | None:
     """The claims of a session, None if it tested none. Raises RecordInvalid."""
     if not re.fullmatch(SESSION_PATTERN, session):
         return None
-    path = claims_path(directory, session)
-    found = read_beside(path, ClaimsDocument, "document of claims", _MAX_BYTES)
+    return _read(claims_path(directory, session))
+
+
+def _read(path: Path) -> ClaimsDocument | None:
+    found = read_document(path, ClaimsDocument, "document of claims", _MAX_BYTES)
     if found is None:
         return None
     if found.schema != SCHEMA:
         raise RecordInvalid(str(path), f"has schema {found.schema}; this pausebench reads {SCHEMA}")
-    if found.session != session:
-        raise RecordInvalid(str(path), f"belongs to session {found.session}")
+    if found.session != path.stem:
+        raise RecordInvalid(str(path), f"belongs to session {found.session!r}")
     return found
+
+
+# How stores are merged; a session's claims never change.
+DOCUMENTS = Documents(_DIRECTORY, _read, equal)
 
 
 def latest_claims(directory: Path) -> str | None:

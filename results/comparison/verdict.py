@@ -47,7 +47,7 @@ POWER = 0.8
 _MARGIN = NormalDist().inv_cdf(POWER) / NormalDist().inv_cdf((1.0 + CONFIDENCE) / 2.0)
 
 SAME, REGRESSED, UNDECIDED = 0, 1, 5  # exit codes, besides INVALID
-_BISECT_SKIP = 125
+BISECT_SKIP = 125  # of `git bisect run`: this revision cannot be tested
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +282,7 @@ def bisect_code(cells: Sequence[Cell], status: int) -> int:
     B; when only B's are, B is bad.
     """
     if any(cell.failures_a.damaged_boots for cell in cells):
-        return _BISECT_SKIP
+        return BISECT_SKIP
     if any(cell.damaged for cell in cells):
         return REGRESSED
-    return status if status in (SAME, REGRESSED) else _BISECT_SKIP
+    return status if status in (SAME, REGRESSED) else BISECT_SKIP

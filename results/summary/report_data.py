@@ -110,6 +110,8 @@ def read_report_data(
     # Claims are tested with few boots: enough for their verdicts, not to compare builds.
     comparisons = () if claims else _comparisons(store, records, columns, options, notes)
     cells, left_out = report_cells(store, columns, options.limit, _labels(records))
+    failures = tuple((g, read_records(store, columns, g.first)) for g in failure_groups(columns))
+    unproven = _unproven(store, columns)
     reference = _reference(store, records, columns)
     notes += _baselines_over_budget(cells, comparisons)
     notes += _failures_of_baselines(cells, comparisons)
@@ -119,13 +121,11 @@ def read_report_data(
         columns=columns,
         cells=cells,
         comparisons=comparisons,
-        failures=tuple(
-            (group, read_records(store, columns, group.first)) for group in failure_groups(columns)
-        ),
-        unproven=_unproven(store, columns),
+        failures=failures,
+        unproven=unproven,
         reference=reference,
         changed=environment_changes(reference, latest) if reference else (),
-        notes=(*left_out, *notes),
+        notes=(*left_out, *notes, *(damage.text for damage in store.damages)),
         certificates=tuple(certificate_lines(store.path, latest, latest.builds)),
         claims=claims,
         growth=growth_of(lean_runs(columns)) if kind == "sweep" else None,

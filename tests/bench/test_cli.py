@@ -192,6 +192,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (HostUnfit("no KVM: do this"), 4, "no KVM: do this"),
         (BuildUnfit("no QEMU"), 2, "no QEMU"),
         (PausebenchError("two\n  lines"), 2, "two lines"),
+        (PausebenchError("no \x1b[2J\u202e µ\udcff"), 2, r"no \x1b[2J\u202e µ\udcff"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (RuntimeError("boom"), 70, "internal error: RuntimeError: boom"),
     ],

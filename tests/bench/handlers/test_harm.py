@@ -86,7 +86,7 @@ def test_compare_by_what_happened_to_guests(
     kind = "damaged_boots" if harm is change_ram else "lost_boots"
     assert (side[kind], side["total_boots"], document["exit_code"]) == (3, 6, status)
     with open_store(tmp_path, create=False) as store:
-        session = store.latest_session_id()
+        session = store.session_ids()[-1]
         assert store.session_end(session).exit_code == status
     stored = ("compare", "--stored", f"{session}:good", f"{session}:bad", "--relative", "100")
     assert main([*stored, "--store", str(tmp_path), "--bisect"]) == bisect
@@ -118,7 +118,7 @@ def test_one_damaged_guest_is_never_exit_status_0(
     assert main([*words, *SMALL, "--store", str(tmp_path)]) == 3
     assert "of guest RAM changed" in " ".join(capsys.readouterr().out.split())
     with open_store(tmp_path, create=False) as store:
-        session = store.latest_session_id()
+        session = store.session_ids()[-1]
         harms = [harm_of(run) for run in store.runs(session=session)]
         assert harms.count("damage") == 1
         assert store.session_end(session).exit_code == 3

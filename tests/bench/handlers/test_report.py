@@ -103,7 +103,7 @@ def test_the_schema_is_printed(store, capsys):
         (["--format", "csv", "-o", "-"], "csv writes a directory"),
         (["--format", "parquet", "-o", "-"], "parquet is written to a file"),
         (["-o", "/nowhere/at/all.html"], "cannot write /nowhere/at/all.html"),
-        (["--format", "csv", "-o", "/nowhere/at/all"], "cannot make /nowhere/at/all"),
+        (["--format", "csv", "-o", "/nowhere/at/all"], "cannot create /nowhere/at/all"),
     ],
 )
 def test_an_error_is_one_line(store, capsys, words, complaint):

@@ -68,8 +68,8 @@ def test_sessions_without_claims(tmp_path: Path) -> None:
     [
         ({"schema": 99}, "has schema 99"),
         ({"session": "20261128-105547-d544"}, "belongs to session"),
-        ({"findings": "none"}, "is no document of claims"),
-        ({"findings": [{"topic": "gossip"}]}, "is no document of claims"),
+        ({"findings": "none"}, "is not a valid document of claims"),
+        ({"findings": [{"topic": "gossip"}]}, "is not a valid document of claims"),
     ],
 )
 def test_a_malformed_document_is_refused(
@@ -93,7 +93,7 @@ def test_a_file_above_the_size_limit_is_refused(document: ClaimsDocument, tmp_pa
     path.parent.mkdir()
     with path.open("wb") as file:
         file.truncate((16 << 20) + 1)
-    with pytest.raises(RecordInvalid, match="longer than any"):
+    with pytest.raises(RecordInvalid, match="is too large for a document of claims"):
         read_claims(tmp_path, SESSION)
 
 
