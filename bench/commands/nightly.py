@@ -7,8 +7,9 @@ from pathlib import Path
 
 _EPILOG = """\
 exit status (of the worst cell, as in `compare`):
-  0 same or improved, 1 regressed, more failures or the candidate over its budget, 2 usage,
-  3 nothing valid or a broken proof, 4 host unfit or noisy, 5 undecided (with judge.strict)
+  0 same or improved; 3 a guest was damaged or a proof is broken, which outweighs all else;
+  1 regressed, more lost guests or failures, or the candidate over its budget; 2 usage;
+  3 nothing valid; 4 host unfit or noisy; 5 undecided (with judge.strict)
 
 examples:
   pausebench nightly bench/examples/nightly.toml --check

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from results.errors import UsageError
 from results.qemu.modes import check_builds, promise
+from results.records.harm import exit_status, harm_of
 from results.records.run import Run
 from results.records.scenario import Build, Scenario, Session
 from results.store.store import Store, new_session_id
@@ -169,7 +170,7 @@ def run_session(
     scenarios = list({t.scenario.id: t.scenario for t in trials}.values())
     with open_session(scenarios, builds, store, progress, command, extra, watch) as live:
         runs = asyncio.run(live.experiment.run(trials))
-        live.status = 0 if all(run.outcome == "completed" for run in runs) else 3
+        live.status = exit_status(map(harm_of, runs))
     return Outcome(live.session, tuple(runs))
 
 

@@ -11,7 +11,8 @@ from email.message import EmailMessage
 from email.policy import default
 from email.utils import formatdate
 
-from reports.headline import Headline, headline
+from reports.harm_wording import harm_lines, more_failures_text, verdict_text
+from reports.headline import Headline, night_headline
 from reports.suggested_commands import show_command
 from reports.wording import (
     budget_text,
@@ -54,7 +55,7 @@ def night_mail(
     data: ReportData, lines: Sequence[Line], letter: Letter, *, strict: bool = False
 ) -> bytes:
     """The whole message, headers and UTF-8 text."""
-    top = headline(data, strict=strict)
+    top = night_headline(data, letter.self_checks, strict=strict)
     host = data.session.environment.get("host", "")
     subject = f"[pausebench {letter.job}] {top.word}: {_subject(top, data)}"
     return _message(subject, body(data, lines, letter, top), letter, host)
@@ -88,7 +89,13 @@ def _subject(top: Headline, data: ReportData) -> str:
     if top.tone == "good":
         valid, _ = total_runs(data)
         return f"{len(data.cells)} cells, {valid} updates, worst {top.cell}"
-    shift = next((s for _, s, name in _shifts(data) if name == top.cell), None)
+    if top.code == "guest-damaged":
+        return f"{top.cell} in {top.figures['damaged_boots']} of {top.figures['boots']} boots"
+    mine = [(comparison, shift) for comparison, shift, name in _shifts(data) if name == top.cell]
+    if top.code == "fails-more-often":
+        harmed = (more_failures_text(s, c.label_a) for c, s in mine if s.more_failures)
+        return f"{top.cell} {next(harmed)}"
+    shift = mine[0][1] if mine else None
     if shift is None or shift.shift_ns is None:
         return top.cell
     share = f" ({percent(shift.shift_percent)})" if shift.shift_percent is not None else ""
@@ -120,12 +127,12 @@ def body(data: ReportData, lines: Sequence[Line], letter: Letter, top: Headline)
 
 
 def _bad(shift: Shift) -> bool:
-    return shift.verdict in ("regressed", "improved") or shift.more_failures
+    return shift.verdict in ("regressed", "improved") or shift.more_failures or shift.damaged
 
 
 def _shift(comparison: Comparison, shift: Shift, name: str, lines: Sequence[Line]) -> str:
     """Old → new, Δ with its interval, since when, which phase moved."""
-    rows = [f"{name}: {shift.verdict}{', fails more often' if shift.more_failures else ''}"]
+    rows = [f"{name}: {verdict_text(shift)}", *(f"  {line.text}" for line in harm_lines(shift))]
     rows.append(f"  {comparison.label_a} → {comparison.label_b}: {shift_text(shift)}")
     if shift.p_adjusted is not None:
         rows.append(

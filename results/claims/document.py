@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from results.errors import RecordInvalid
+from results.records.harm import INVALID
 from results.store.documents import Documents, equal, read_document, write_document
 from results.store.recordings import SESSION_PATTERN
 
@@ -39,6 +40,7 @@ class ClaimsDocument:
     claims: tuple[int, ...] = ()  # requested; empty: all
     lab: str = ""
     notes: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()  # runs that damaged their guest, though no test provokes it
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -48,8 +50,8 @@ class ClaimsDocument:
 
     @property
     def exit_code(self) -> int:
-        """3 when a claim is refuted."""
-        return 3 if refuted(self.rows) else 0
+        """3 when a claim is refuted or a guest was damaged."""
+        return INVALID if refuted(self.rows) or self.damaged else 0
 
     def others(self, topics: Sequence[str]) -> tuple[Finding, ...]:
         """Findings of these topics."""
@@ -127,6 +129,7 @@ def as_json(document: ClaimsDocument) -> dict[str, Any]:
         "session": document.session,
         "lab_session": document.lab,
         "notes": list(document.notes),
+        "damaged": list(document.damaged),
         "took_s": document.took_s,
         "exit_code": document.exit_code,
     }

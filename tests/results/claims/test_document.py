@@ -46,6 +46,17 @@ def test_a_document_is_read_back(document: ClaimsDocument, tmp_path: Path) -> No
     assert latest_claims(tmp_path) == later.session
 
 
+def test_damage_that_no_test_provokes_fails_the_session(
+    document: ClaimsDocument, tmp_path: Path
+) -> None:
+    assert document.exit_code == 0
+    damaged = replace(document, damaged=("run",))
+    write_claims(tmp_path, damaged)
+    found = read_claims(tmp_path, SESSION)
+    assert found == damaged
+    assert (found.exit_code, as_json(found)["damaged"]) == (3, ["run"])
+
+
 def test_sessions_without_claims(tmp_path: Path) -> None:
     assert read_claims(tmp_path, SESSION) is None
     assert read_claims(tmp_path, "../../etc/passwd") is None
