@@ -15,8 +15,8 @@ import pytest
 
 from results.records.observations import Ring
 from results.records.recording import Event, Recording
-from results.records.run import SCHEMA, Run
-from results.records.scenario import Scenario, Session
+from results.records.run import SCHEMA, Run, Span
+from results.records.scenario import Build, Scenario, Session
 from results.store.column_reader import read_columns
 from results.store.columns import columns_of
 from results.store.rows import AaEntry, SessionEnd
@@ -39,6 +39,11 @@ GIVEN: dict[tuple[type, str], Any] = {
     (Event, "data"): "00ff",
     (Ring, "shift"): 7,
 }
+# Names of scenarios, builds and phases, which are checked too.
+NAMES = {
+    (Build, "label"), (Scenario, "id"), (Span, "name"), (Run, "scenario"), (Run, "old_build"),
+    (Run, "new_build"), (Recording, "old_build"), (Recording, "new_build"),
+}  # fmt: skip
 
 
 class Maker:
@@ -49,12 +54,16 @@ class Maker:
 
     def record(self, kind: type[Any]) -> Any:
         hints = get_type_hints(kind)
-        return kind(
-            **{
-                f.name: GIVEN.get((kind, f.name)) or self.value(hints[f.name], default_of(f))
-                for f in fields(kind)
-            }
-        )
+        made = {}
+        for field in fields(kind):
+            key = (kind, field.name)
+            if key in NAMES:
+                made[field.name] = f"name-{next(self._numbers)}"
+            else:
+                made[field.name] = GIVEN.get(key) or self.value(
+                    hints[field.name], default_of(field)
+                )
+        return kind(**made)
 
     def value(self, hint: Any, default: Any = MISSING) -> Any:
         kind, inner = get_origin(hint), get_args(hint)
