@@ -17,7 +17,7 @@ from bench.studies import lab
 from results.claims.document import ClaimsDocument, read_claims, write_claims
 from results.claims.hotplug import ANSWER
 from results.claims.transfer_checks import VFIO_IDS, VFIO_PINS
-from results.claims.transfer_verdict import Transfer
+from results.claims.transfer_verdict import JudgedTransfer
 from results.instrument import certificates
 from results.records.scenario import Session
 from results.store.store import open_store
@@ -95,7 +95,7 @@ def test_claims_about_devices_are_shown(document: dict[str, Any]) -> None:
         for run in runs:
             for check in (VFIO_PINS, VFIO_IDS):
                 broken = check.breaking(store.recording(run.id))
-                assert check.examine(Transfer.of(broken)).state == "broken"
+                assert check.examine(JudgedTransfer.of(broken)).state == "broken"
 
 
 @pytest.mark.lab
