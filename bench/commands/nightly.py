@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from bench.arguments import path
 
 _EPILOG = """\
 exit status (of the worst cell, as in `compare`):
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "that was killed resumes where it stopped: a finished block is not measured again."
     )
     parser.epilog = _EPILOG
-    parser.add_argument("config", metavar="CONFIG.toml", type=Path, help="configuration of the job")
+    parser.add_argument("config", metavar="CONFIG.toml", type=path, help="configuration of the job")
     parser.add_argument(
         "--check",
         action="store_true",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .columns import Coded, Columns, Integers, coded, merged
 from .damage import StoreDamaged
 from .reader import StoreReader
+from .recordings import check_names
 from .schema import MISSING, TEXTS, UNIT_SEPARATOR
 from .tallies import Tally
 from .verification import FIGURES, Figures, sound_figures
@@ -38,6 +39,7 @@ def read_columns(
     """The columns of all runs of `sessions`, or of one scenario in them.
 
     Runs whose rows are damaged and cannot be recovered are left out; `store.damages` names them.
+    Raises RecordInvalid for a malformed name of a scenario, a build or a phase.
     """
     database = store.database
 
@@ -47,7 +49,14 @@ def read_columns(
         _check_complete(columns, tally)
         return columns
 
-    return database.sound(read)
+    columns = database.sound(read)
+    for what, names in (
+        ("scenario name", columns.texts["scenario"][1]),
+        ("build label", (*columns.texts["old_build"][1], *columns.texts["new_build"][1])),
+        ("phase name", columns.shares),
+    ):
+        check_names(what, names, str(store.file))
+    return columns
 
 
 def _check_complete(columns: Columns, tally: Tally) -> None:

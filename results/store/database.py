@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from pathlib import Path
 from urllib.parse import quote
 
@@ -75,6 +76,8 @@ def is_writable(path: Path) -> bool:
 def _check_file(path: Path) -> None:
     """SQLite takes any file shorter than its header for an empty database and overwrites it."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UsageError(f"{path} is not a regular file; name another directory with --store")
         with path.open("rb") as file:
             magic = file.read(16)
     except FileNotFoundError:

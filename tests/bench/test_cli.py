@@ -165,6 +165,26 @@ def test_malformed_command_lines(words: str, said: str, capsys: pytest.CaptureFi
     assert said in err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *((name, "--store", "") for name in ("run", "show", "replay", "report")),
+        ("report", "-o", ""),
+        ("history", "anon", "-o", ""),
+        ("list", "--scenarios", ""),
+        ("nightly", ""),
+    ],
+)
+def test_an_empty_path_is_refused(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`Path("")` would be the directory that one is in."""
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert ": the path is empty" in capsys.readouterr().err
+
+
 @pytest.mark.qemu
 def test_store_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
