@@ -60,6 +60,7 @@ def headline(data: ReportData, *, strict: bool = False) -> Headline:
             for comparison in data.comparisons
             for cell in comparison.cells
         ),
+        *(_of_shift(comparison, cell) for comparison, cell in data.worse_than_before),
     ]
     code = exit_code((found.word for found in findings), data, strict=strict)
     if own is not None:

@@ -97,6 +97,8 @@ class NightlyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     builds: Builds
     measure: Measure
     store: str = "out"
+    # A session that each night is also compared with; empty: the first with 6 boots.
+    anchor: str = ""
     self_check: SelfCheck = SelfCheck()
     budgets: dict[str, str] = {}
     judge: Judge = Judge()

@@ -92,11 +92,11 @@ def _case(cell: ReportCell, data: ReportData, *, strict: bool) -> ET.Element:
 
 
 def _shifts(cell: ReportCell, data: ReportData) -> list[tuple[str, judged.Cell]]:
-    """The verdicts in which this cell is B."""
+    """The verdicts in which this cell is B; of those against earlier nights the bad ones."""
+    tonight = ((each, shift) for each in data.comparisons for shift in each.cells)
     return [
         (comparison.label_a, shift)
-        for comparison in data.comparisons
-        for shift in comparison.cells
+        for comparison, shift in (*tonight, *data.worse_than_before)
         if (comparison.label_b, shift.scenario) == (cell.builds, cell.summary.scenario)
     ]
 

@@ -17,17 +17,20 @@ from reports.suggested_commands import show_command
 from reports.wording import (
     budget_text,
     cell_name,
+    change_text,
     day,
-    figure,
     interval_text,
     median_text,
     ms,
     percent,
     shift_text,
+    state_text,
+    why_text,
 )
 from results.comparison.compare import Cell as Shift
 from results.comparison.compare import Comparison
-from results.summary.history import Line
+from results.history.lines import Line
+from results.stats.announcements import FIRST_NIGHTS, Announcement
 from results.summary.report_data import ReportData, total_runs
 
 # Lines end as sendmail reads them; a subject stays on one line, to be found by grep.
@@ -91,15 +94,30 @@ def _subject(top: Headline, data: ReportData) -> str:
         return f"{len(data.cells)} cells, {valid} updates, worst {top.cell}"
     if top.code == "guest-damaged":
         return f"{top.cell} in {top.figures['damaged_boots']} of {top.figures['boots']} boots"
-    mine = [(comparison, shift) for comparison, shift, name in _shifts(data) if name == top.cell]
     if top.code == "fails-more-often":
-        harmed = (more_failures_text(s, c.label_a) for c, s in mine if s.more_failures)
-        return f"{top.cell} {next(harmed)}"
-    shift = mine[0][1] if mine else None
-    if shift is None or shift.shift_ns is None:
+        return f"{top.cell} {_more_failures(top, data)}"
+    shift_ns, share = (top.figures.get(name) for name in ("shift_ns", "shift_percent"))
+    if not isinstance(shift_ns, int):
         return top.cell
-    share = f" ({percent(shift.shift_percent)})" if shift.shift_percent is not None else ""
-    return f"{top.cell} {interval_text(shift.shift_ns, None, None).split(' ')[0]} ms{share}"
+    text = f" ({percent(float(share))})" if isinstance(share, int | float) else ""
+    return f"{top.cell} {interval_text(shift_ns, None, None).split(' ')[0]} ms{text}"
+
+
+def _more_failures(top: Headline, data: ReportData) -> str:
+    """By how much the updates of the headline's cell fail more often."""
+    against = top.figures.get("against")
+    found = (
+        more_failures_text(cell, comparison.label_a)
+        for comparison, cell in [*((c, s) for c, s, _ in _shifts(data)), *_shifts_before(data)]
+        if comparison.label_a == against
+        and f"{cell.scenario} on {comparison.label_b}" == top.cell
+        and cell.more_failures
+    )
+    return next(found, "")
+
+
+def _shifts_before(data: ReportData) -> list[tuple[Comparison, Shift]]:
+    return [(comparison, cell) for comparison in data.anchors for cell in comparison.cells]
 
 
 def _shifts(data: ReportData) -> list[tuple[Comparison, Shift, str]]:
@@ -115,6 +133,11 @@ def body(data: ReportData, lines: Sequence[Line], letter: Letter, top: Headline)
     parts = [
         f"{top.word}: {top.sentence}",
         *(_shift(c, s, name, lines) for c, s, name in _shifts(data) if _bad(s)),
+        *(
+            _shift(c, s, f"{s.scenario} on {c.label_b}, against an earlier night", lines)
+            for c, s in _shifts_before(data)
+            if _changed(s)
+        ),
         _failures(data),
         _unproven(data),
         _budgets(data),
@@ -127,7 +150,11 @@ def body(data: ReportData, lines: Sequence[Line], letter: Letter, top: Headline)
 
 
 def _bad(shift: Shift) -> bool:
-    return shift.verdict in ("regressed", "improved") or shift.more_failures or shift.damaged
+    return _changed(shift) or shift.damaged
+
+
+def _changed(shift: Shift) -> bool:
+    return shift.verdict in ("regressed", "improved") or shift.more_failures
 
 
 def _shift(comparison: Comparison, shift: Shift, name: str, lines: Sequence[Line]) -> str:
@@ -154,24 +181,32 @@ def _shift(comparison: Comparison, shift: Shift, name: str, lines: Sequence[Line
 
 
 def since(scenario: str, build: str, lines: Sequence[Line]) -> str:
-    """The night of the last change of level in the cell's history, and what changed with it."""
+    """The night of the last confirmed change in the cell's history, and what changed with it."""
     found = [
         line
         for line in lines
-        if (line.scenario, line.old_build, line.new_build) == (scenario, build, build)
+        if (line.key.scenario, line.key.old_build, line.key.new_build) == (scenario, build, build)
+        and line.points
     ]
-    if not found or len(found[-1].points) < 6:
-        nights = len(found[-1].points) if found else 0
+    # With other probes there are several: tonight's has the latest night.
+    line = max(found, key=lambda each: each.points[-1].started_unix_ns, default=None)
+    if line is None or len(line.points) < FIRST_NIGHTS:
+        nights = len(line.points) if line else 0
         return f"not known: {nights} nights are stored, it takes six"
-    line = found[-1]
-    if not line.changes:
-        return f"before the first of {len(line.points)} stored nights, or tonight"
-    change = line.changes[-1]
-    why = "; ".join(line.why(change)) or "nothing that is recorded changed with it"
+    if line.confirmed:
+        return _since(line, line.confirmed[-1])
+    provisional = [change for change in line.changes if change.state == "provisional"]
+    if provisional:
+        return f"{_since(line, provisional[-1])}; {state_text(line, provisional[-1])}"
+    return f"before the first of {len(line.points)} stored nights, or tonight"
+
+
+def _since(line: Line, change: Announcement) -> str:
     first = line.points[change.at]
+    kind = "a drift, " if change.kind == "drift" else ""
     return (
-        f"{day(first)} UTC (session {first.session}, {figure(round(change.before * 1e6))} → "
-        f"{figure(round(change.after * 1e6))} ms): {why}"
+        f"{day(first)} UTC (session {first.session}, {kind}{change_text(line, change)}): "
+        f"{why_text(line, change)}"
     )
 
 
@@ -220,6 +255,12 @@ def _coverage(data: ReportData, letter: Letter) -> str:
         could = f"; a change of {ms(seen)} would have been seen" if seen else ""
         why = f" ({shift.reason})" if shift.reason else ""
         rows.append(f"  {name}: {shift.verdict}{why}, {shift_text(shift)}{could}")
+    rows += [
+        f"  {shift.scenario} on {comparison.label_b} against {comparison.label_a}: "
+        f"{shift.verdict}, {shift_text(shift)}"
+        for comparison, shift in _shifts_before(data)
+        if not _bad(shift)
+    ]
     for comparison in letter.self_checks:
         rows += [
             f"  {cell.scenario}, {comparison.label_a} against itself: {cell.verdict}, "

@@ -53,7 +53,7 @@ def markdown(data: ReportData, *, strict: bool = False) -> str:
         _cells(data.cells),
         _harmed(data.cells),
         _devices(data.cells),
-        *(_comparison(comparison) for comparison in data.comparisons),
+        *(_comparison(comparison) for comparison in (*data.comparisons, *data.anchors)),
         *(escaped(note) for note in data.notes),
         _unproven(data),
         _failures(data),

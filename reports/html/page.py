@@ -96,7 +96,7 @@ def html_report(data: ReportData, *, strict: bool = False) -> str:
         budgets=any(cell.budget for cell in data.cells),
         forests=[
             (forest(c, f"forest{i}"), [_note(cell) for cell in c.cells])
-            for i, c in enumerate(data.comparisons)
+            for i, c in enumerate((*data.comparisons, *data.anchors))
             if c.cells
         ],
         comparisons=data.comparisons,

@@ -16,12 +16,12 @@ from reports.html.history_page import history_chart
 from reports.html.page import html_report
 from reports.terminal.session import summary_table
 from reports.terminal.style import Look
+from results.history.kept import read_history
 from results.instrument.calibration import calibrate
 from results.instrument.certificates import SCHEMA, Certificate
 from results.instrument.overhead import TierBoot, observer_effect
 from results.instrument.shots import Shot
 from results.store.store import open_store
-from results.summary.history import read_history
 
 SESSION = "20261123-221500-3f2a"
 SWEEP = [
