@@ -38,8 +38,8 @@ from results.errors import UsageError
 from results.records.harm import exit_status, harm_of
 from results.records.run import Run
 from results.records.scenario import Build, Session
-from results.store.columns import columns_of
 from results.store.store import Store, open_store
+from results.store.tables.columns import columns_of
 from results.summary.caveats import doubts_of_sides
 from results.summary.cells import summarise
 from results.summary.failed_runs import failed_runs

@@ -23,8 +23,8 @@ from reports.terminal.why import BudgetReport, budget_notes
 from results.instrument.certificates import certificate_lines
 from results.records.harm import exit_status, harm_of
 from results.records.scenario import Build, Scenario
-from results.store.columns import columns_of
 from results.store.store import open_store
+from results.store.tables.columns import columns_of
 from results.summary.caveats import doubts_of
 from results.summary.cells import summarise_cell
 from runners.builds.discover import default_build, discover, parse_build_option

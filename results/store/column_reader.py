@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .columns import Coded, Columns, Integers, coded, merged
-from .damage import StoreDamaged
+from results.store.tables.columns import Coded, Columns, Integers, coded, merged
+from results.store.tables.damage import StoreDamaged
+from results.store.tables.schema import MISSING, TEXTS, UNIT_SEPARATOR
+from results.store.tables.tallies import Tally
+from results.store.tables.verification import FIGURES, Figures, sound_figures
+
 from .reader import StoreReader
 from .recordings import check_names
-from .schema import MISSING, TEXTS, UNIT_SEPARATOR
-from .tallies import Tally
-from .verification import FIGURES, Figures, sound_figures
 from .verified import VerifiedDatabase
 
 if TYPE_CHECKING:

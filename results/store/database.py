@@ -11,10 +11,10 @@ from urllib.parse import quote
 from sqlalchemy import Engine, QueuePool, StaticPool, create_engine, event
 
 from results.errors import RecordInvalid, UsageError
+from results.store.tables.migration import create_tables, upgrade
+from results.store.tables.schema import APPLICATION, VERSION
 
-from .migration import create_tables, upgrade
 from .recordings import MAX_BYTES
-from .schema import APPLICATION, VERSION
 
 _BUSY_TIMEOUT_S = 10.0
 

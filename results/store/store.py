@@ -1,6 +1,6 @@
 """The store: one SQLite file of sessions and judged runs, and their raw recordings.
 
-    DIR/pausebench.sqlite                   what is searched and shown (results/store/schema.py)
+    DIR/pausebench.sqlite                   what is searched and shown (results/store/tables/schema.py)
     DIR/raw/SESSION/RUN.json.gz             what can be judged again (results/store/recordings.py)
 
 The raw evidence of a run is written before its row, so a row always has evidence. A stored run is
@@ -20,14 +20,14 @@ from results.errors import RecordInvalid, UsageError
 from results.records.recording import Recording
 from results.records.run import Run
 from results.records.scenario import Session
+from results.store.tables.damage import StoreDamaged
+from results.store.tables.rows import AaEntry, SessionEnd
+from results.store.tables.schema import RUNS
 
 from . import database, lookup, writing
 from . import recordings as raw
-from .damage import StoreDamaged
 from .reader import StoreReader
 from .recordings import new_run_id, new_session_id, session_of, write_recording
-from .rows import AaEntry, SessionEnd
-from .schema import RUNS
 from .staging import finish_moves
 
 __all__ = [

@@ -18,7 +18,7 @@ from results.records.run import Summary
 from results.records.sentences.kind import Harm
 from results.stats.intervals import interval_over_boots
 from results.stats.proportions import Budget, budget_line
-from results.store.columns import (
+from results.store.tables.columns import (
     MISSING,
     WITNESSES,
     Columns,

@@ -10,8 +10,8 @@ from results.records.harm import HARMS
 from results.records.run import Run, Summary
 from results.records.sentences.kind import Harm
 from results.stats.proportions import Budget
-from results.store.columns import Columns, Integers
 from results.store.store import Store
+from results.store.tables.columns import Columns, Integers
 
 from .caveats import Doubt, doubts_of
 from .cells import Testimony, budget_of, hear_witnesses, summarise_cell, worst_and_median

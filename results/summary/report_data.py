@@ -19,8 +19,8 @@ from results.records.run import Run
 from results.records.scenario import Session
 from results.stats.slopes import Growth
 from results.store.column_reader import read_columns
-from results.store.columns import Columns, lean_runs
 from results.store.store import SessionEnd, Store
+from results.store.tables.columns import Columns, lean_runs
 
 from .cells import FailureGroup, failure_groups
 from .environment import environment_changes

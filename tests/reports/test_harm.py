@@ -24,7 +24,7 @@ from reports.terminal.comparison import comparison_table
 from reports.terminal.session import summary_table
 from reports.terminal.style import Look
 from results.comparison.compare import compare
-from results.store.columns import lean_runs
+from results.store.tables.columns import lean_runs
 
 RAM = "1 of 9 checked pages of guest RAM changed, first 0x1"
 DEAD = "QEMU said no; the guest was lost: old QEMU in state gone, new QEMU in state gone"

@@ -17,10 +17,10 @@ from bench.cli import main
 from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, Run, Span
 from results.records.scenario import Build, Scenario, Session
-from results.store.checksums import sealed
 from results.store.recordings import raw_path, write_recording
-from results.store.schema import RECORDS, RUNS, SESSIONS
 from results.store.store import FILE_NAME, open_store
+from results.store.tables.checksums import sealed
+from results.store.tables.schema import RECORDS, RUNS, SESSIONS
 
 FIRST, LAST = "20261123-221500-3f2a", "20261124-221500-3f2a"
 CASES = int(os.environ.get("PAUSEBENCH_FUZZ_CASES", "200")) // 8

@@ -14,8 +14,8 @@ import pytest
 
 from results.errors import RecordInvalid, UsageError
 from results.records.scenario import Session
-from results.store import schema
 from results.store.store import FILE_NAME, open_store
+from results.store.tables import schema
 
 SESSION = "20261123-221500-3f2a"
 LATER = "20261124-221500-0b1c"

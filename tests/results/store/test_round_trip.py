@@ -18,10 +18,10 @@ from results.records.recording import Event, Recording
 from results.records.run import SCHEMA, Run, Span
 from results.records.scenario import Build, Scenario, Session
 from results.store.column_reader import read_columns
-from results.store.columns import columns_of
-from results.store.rows import AaEntry, SessionEnd
-from results.store.schema import AA, CHECKSUMS, NUMBERS, RUNS, TEXTS
 from results.store.store import open_store
+from results.store.tables.columns import columns_of
+from results.store.tables.rows import AaEntry, SessionEnd
+from results.store.tables.schema import AA, CHECKSUMS, NUMBERS, RUNS, TEXTS
 
 SESSION = "20261123-221500-3f2a"
 RUN = f"{SESSION}.anon.b01.u01"

@@ -16,7 +16,7 @@ from results.records.observations import DeviceContinuity
 from results.records.run import Span, Witnesses
 from results.stats.boots import count_failures
 from results.stats.intervals import boot_medians, median_ns, order_statistic_interval
-from results.store.columns import columns_of, lean_runs
+from results.store.tables.columns import columns_of, lean_runs
 from results.summary.cells import (
     budget_of,
     failure_groups,
