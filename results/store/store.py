@@ -1,7 +1,7 @@
 """The store: one SQLite file of sessions and judged runs, and their raw recordings.
 
-    DIR/pausebench.sqlite                   what is searched and shown (results/store/tables/schema.py)
-    DIR/raw/SESSION/RUN.json.gz             what can be judged again (results/store/recordings.py)
+    DIR/pausebench.sqlite                   what is searched and shown (store/tables/schema.py)
+    DIR/raw/SESSION/RUN.json.gz             what can be judged again (store/recordings.py)
 
 The raw evidence of a run is written before its row, so a row always has evidence. A stored run is
 never overwritten. What is written survives a crash of this program at once, and a power cut once
