@@ -28,4 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="QEMU to check instead of the system's: a binary, a build directory or an unpacked "
         "tree; repeat for several",
     )
+    parser.add_argument(
+        "--tidy",
+        action="store_true",
+        help="remove what killed sessions left: huge pages, processes, mounts, directories; the "
+        "next session on this host does so too",
+    )
     add_json_option(parser)

@@ -24,7 +24,7 @@ from results.instrument.shots import KINDS, Kind
 from results.records.scenario import Scenario
 from results.store.store import open_store
 
-from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
+from .chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
 
 _FAILED = 1  # exit statuses: failed, and too little measured to judge
 _NOT_JUDGED = 3
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     kinds: Sequence[Kind] = tuple(dict.fromkeys(args.kind)) if args.kind else KINDS
     scenarios = _cells(args)
     _check_enough(args, len(scenarios) * len(kinds) * len(levels))
-    require_root()
+    require_host()
     build = chosen_build(args)
     seed = seed_of(args)
     total = len(scenarios) * args.boots * args.rounds * len(kinds) * (1 + len(levels))

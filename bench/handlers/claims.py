@@ -20,7 +20,7 @@ from results.store.store import Store, open_store
 from runners.builds.catalogue import list_builds, resolve_build
 from runners.host.vfio_pci import chosen_addresses
 
-from .chosen import check_labels, command_line, require_root, seed_of
+from .chosen import check_labels, command_line, require_host, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         with open_store(args.store, create=False) as store:
             document = _stored(store, args.stored)
     else:
-        require_root()
+        require_host()
         with open_store(args.store) as store:
             document = run_campaign(_campaign(args), store, command_line())
     _show(args, document)

@@ -46,7 +46,7 @@ from .chosen import (
     check_labels,
     chosen_scenarios,
     command_line,
-    require_root,
+    require_host,
     seed_of,
     thresholds_of,
 )
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         with open_store(args.store, create=False) as store:
             found = _stored(args, store)
         return _finish(args, found)
-    require_root()
+    require_host()
     with open_store(args.store) as store:
         status = _finish(args, _measured(args, store))
         if args.aa and not args.json:

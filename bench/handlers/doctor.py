@@ -21,7 +21,7 @@ _NOTHING_MEASURABLE = 4
 def run(args: argparse.Namespace) -> int:
     """Print every requirement. Returns 0, or 4 if nothing can be measured on this host."""
     builds, refused = _builds(args)
-    needs = check_host(probe_support(), builds, refused)
+    needs = check_host(probe_support(), builds, refused, tidied=args.tidy)
     code = 0 if measurable(needs) else _NOTHING_MEASURABLE
     if args.json:
         document = {"needs": to_json(needs), "measurable": code == 0, "exit_code": code}

@@ -24,11 +24,11 @@ from results.store.store import open_store
 from results.summary.matrix import matrix_cells
 from runners.builds.catalogue import resolve_build
 
-from .chosen import check_labels, chosen_scenarios, command_line, require_root, seed_of
+from .chosen import check_labels, chosen_scenarios, command_line, require_host, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
-    require_root()
+    require_host()
     builds = check_labels([resolve_build(text) for text in args.build])
     if len(builds) < 2:
         raise UsageError("matrix needs two builds or more")

@@ -16,7 +16,7 @@ from results.store.store import open_store
 from runners.doctor.requirements import check_host, measurable
 from runners.host.idle import host_lock
 
-from .chosen import require_root
+from .chosen import require_host
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"  {config.boots} boots of each, {config.measure.updates} updates a boot")
         print(f"  store {place.store}, reports {place.reports}")
         return 0
-    require_root()
+    require_host()
     _require_fit_host()
     with host_lock(), open_store(place.store) as store:
         done = run_night(config, place, store, scenarios, _log)

@@ -21,7 +21,7 @@ from results.instrument.certificates import Certificate, known_so_far, write_cer
 from results.instrument.overhead import TIERS, boots_needed
 from results.store.store import open_store
 
-from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
+from .chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
 
 _NOT_JUDGED = 3  # exit status: too few boots gave a value
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
             f"--boots {args.boots}: too few for an interval of the cost, which takes {needed}"
         )
     scenarios = chosen_scenarios(args, args.scenario)
-    require_root()
+    require_host()
     build = chosen_build(args)
     seed = seed_of(args)
     extra = {"seed": str(seed), "purpose": "overhead"}

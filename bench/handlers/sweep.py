@@ -25,7 +25,7 @@ from results.stats.slopes import LEAST_VALUES, Dimension, Growth, boots_needed
 from results.store.store import open_store
 from runners.qemu.command_line import check_scenario
 
-from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
+from .chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
             f"which takes --boots {needed}"
         )
     sizes = _sizes(scenarios, dimension, values, precopy=args.precopy)
-    require_root()
+    require_host()
     build = chosen_build(args)
     seed = seed_of(args)
     extra = {"seed": str(seed), "purpose": "sweep"}

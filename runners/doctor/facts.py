@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from results.errors import HostUnfit
+from results.ownership import HOST_PID_NAMESPACE, pid_namespace
 from runners.host import hugepages
 from runners.host.facts import (
     CPUS,
@@ -24,6 +25,7 @@ from runners.host.facts import (
     read_text,
     selected,
 )
+from runners.host.leftovers import find_leftovers, tidy
 from runners.lab import recipe
 from runners.system.timeouts import LAB_VARIABLE
 
@@ -71,7 +73,9 @@ class HostFacts:
     thp_shmem: str = ""
     huge_free: int = 0
     huge_refusal: str = ""  # why no huge pages can be reserved; empty when they can
-    huge_returned: int = 0  # pages returned that a killed session had left in the pool
+    pid_namespace: bool = True  # of the host
+    leftovers: str = ""  # of killed sessions; empty when there are none
+    tidied: bool = False  # the leftovers have been removed
     vfio: bool = False
     iommufd: bool = False
     iommu_groups: int = 0
@@ -80,9 +84,12 @@ class HostFacts:
     lab_refusal: str = ""  # why the lab cannot run on this host
 
 
-def collect_facts() -> HostFacts:
-    """The current facts. Takes some 30 ms; returns huge pages that killed sessions left."""
-    returned, refusal = _try_huge_pages()
+def collect_facts(*, tidied: bool = False) -> HostFacts:
+    """The current facts. Takes some 30 ms; with `tidied`, removes what killed sessions left."""
+    host = pid_namespace() == HOST_PID_NAMESPACE
+    tidied = tidied and host and os.geteuid() == 0
+    left = tidy(_ignore) if tidied else find_leftovers()
+    refusal = _try_huge_pages() if host else "not the host's PID namespace"
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
     flags = cpu_facts(read_text(PROC / "cpuinfo")).get("flags", "").split()
     tried = (
@@ -113,7 +120,9 @@ def collect_facts() -> HostFacts:
         thp_shmem=selected(read_text(SYS / "kernel/mm/transparent_hugepage/shmem_enabled")),
         huge_free=hugepages.free_pages(),
         huge_refusal=refusal,
-        huge_returned=returned,
+        pid_namespace=host,
+        leftovers=str(left),
+        tidied=tidied,
         vfio=_exists(Path("/dev/vfio/vfio")),
         iommufd=_exists(Path("/dev/iommu")),
         iommu_groups=len(list((SYS / "kernel/iommu_groups").glob("[0-9]*"))),
@@ -151,11 +160,14 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _try_huge_pages() -> tuple[int, str]:
-    """Pages returned from killed sessions, and why 16 MiB cannot be reserved; empty if they can."""
+def _try_huge_pages() -> str:
+    """Why 16 MiB cannot be reserved; empty if they can."""
     try:
-        returned = hugepages.reclaim_from_dead_sessions()
-        with hugepages.reserve(_TRIED_HUGE_BYTES):
-            return returned, ""
+        with hugepages.reserve(_TRIED_HUGE_BYTES, _ignore):
+            return ""
     except HostUnfit as error:
-        return 0, str(error)
+        return str(error)
+
+
+def _ignore(line: str) -> None:
+    """What changed the pool of huge pages meanwhile is of no interest to a trial."""

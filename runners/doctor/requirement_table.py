@@ -75,11 +75,8 @@ def _other_headers(_: HostFacts, support: ProbeSupport) -> str:
     return support.headers if "stand-in" in support.headers else ""
 
 
-def _huge_pages(facts: HostFacts, _: ProbeSupport) -> str:
-    returned = (
-        f"; {facts.huge_returned} returned from a killed session" if facts.huge_returned else ""
-    )
-    return f"{facts.huge_free} free; more can be reserved for a run{returned}"
+def _tidied(facts: HostFacts, _: ProbeSupport) -> str:
+    return f"none any more: {facts.leftovers} removed" if facts.leftovers else "none"
 
 
 def _vfio_ways(facts: HostFacts, _: ProbeSupport) -> str:
@@ -146,6 +143,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         unmet=lambda facts, _: "" if facts.root else "not root",
         consequence="BPF programs cannot be loaded and guest RAM cannot be read",
         fix=SUDO,
+        essential=True,
+    ),
+    Requirement(
+        "PID namespace",
+        met="the host's",
+        unmet=lambda facts, _: "" if facts.pid_namespace else "not the host's",
+        consequence="probes report the host's pids, which name no process here",
+        fix="run it outside, or in a container with `--pid=host`",
         essential=True,
     ),
     Requirement(
@@ -242,11 +247,20 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "huge pages, 2 MiB",
-        met=_huge_pages,
+        met=lambda facts, _: f"{facts.huge_free} free; more can be reserved for a run",
         unmet=lambda facts, _: facts.huge_refusal,
         consequence="the hugetlb scenarios cannot run",
         fix="as root: sysctl vm.nr_hugepages=512 (1 GiB), or boot with hugepages=512 on the kernel "
         "command line",
+    ),
+    Requirement(
+        "killed sessions",
+        met=_tidied,
+        unmet=lambda facts, _: (
+            f"left {facts.leftovers}" if not facts.tidied and facts.leftovers else ""
+        ),
+        consequence="what they took is missing until the next session on this host gives it back",
+        fix="pausebench doctor --tidy",
     ),
     Requirement(
         "memlock",

@@ -19,7 +19,7 @@ from results.errors import GuestLost, TransferRefused
 from results.qemu.log import last_message
 from results.records.recording import QmpStamp
 from results.records.run import Side
-from runners.system.child import die_with_parent
+from runners.system.child import spawn
 from runners.system.timeouts import scaled_timeout
 
 LOG_TAIL_BYTES = 4096
@@ -58,8 +58,8 @@ class Qemu:
             with log.open("ab") as output:
                 # In its own process group, so that a Ctrl-C at the terminal does not kill QEMU
                 # before our clean-up runs.
-                process = subprocess.Popen(
-                    die_with_parent(argv),
+                process = spawn(
+                    argv,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
