@@ -43,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(total, boot_lines=False) as progress,
-        open_session(scenarios, [build], store, progress, command_line(), extra) as live,
+        open_session(
+            scenarios, [build], store, progress, command_line(), extra, share=args.share
+        ) as live,
         Injectors([build]) as injectors,
     ):
         calibrator = Calibrator(live.experiment, injectors, levels, kinds, progress.note)

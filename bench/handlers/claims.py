@@ -76,6 +76,7 @@ def _campaign(args: argparse.Namespace) -> Campaign:
         devices=tuple(dict.fromkeys(addresses)),
         lab=args.lab,
         assigned_only=args.assigned_only,
+        share=args.share,
     )
 
 

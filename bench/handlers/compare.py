@@ -136,7 +136,9 @@ def _measured(args: argparse.Namespace, store: Store) -> PairRuns:
     builds = [pair.a, pair.b]
     with (
         SessionProgress(plan.least_updates * args.repeat) as progress,
-        open_session(scenarios, builds, store, progress, command_line(), extra) as live,
+        open_session(
+            scenarios, builds, store, progress, command_line(), extra, share=args.share
+        ) as live,
     ):
         host = live.session.environment.get("host", "")
 

@@ -40,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(attempts) as progress,
-        open_session(scenarios, builds, store, progress, command_line(), extra) as live,
+        open_session(
+            scenarios, builds, store, progress, command_line(), extra, share=args.share
+        ) as live,
     ):
         runs = asyncio.run(measure_matrix(live.experiment, scenarios[0], builds, args.boots, seed))
         live.status = 0

@@ -14,7 +14,7 @@ from results.errors import HostUnfit
 from results.records.scenario import Scenario
 from results.store.store import open_store
 from runners.doctor.requirements import check_host, measurable
-from runners.host.idle import host_lock
+from runners.host.lock import host_lock
 
 from .chosen import require_host
 
@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"  store {place.store}, reports {place.reports}")
         return 0
     require_host()
-    _require_fit_host()
-    with host_lock(), open_store(place.store) as store:
+    with host_lock(_log, timeout_s=config.wait_seconds), open_store(place.store) as store:
+        _require_fit_host()
         done = run_night(config, place, store, scenarios, _log)
     print(f"{done.top.word}: {done.top.sentence}")
     print(f"reports: {done.directory}")

@@ -41,7 +41,9 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(total, boot_lines=False) as progress,
-        open_session(scenarios, [build], store, progress, command, extra, watch=None) as live,
+        open_session(
+            scenarios, [build], store, progress, command, extra, watch=None, share=args.share
+        ) as live,
     ):
         study = OverheadStudy(live.experiment, note=progress.note)
 

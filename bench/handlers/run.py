@@ -46,7 +46,10 @@ def run(args: argparse.Namespace) -> int:
                 observer=args.observer,
                 perf=args.perf,
             )
-            outcome = run_session(trials, builds, store, progress, command_line(), extra, watch)
+            command, share = command_line(), args.share
+            outcome = run_session(
+                trials, builds, store, progress, command, extra, watch, share=share
+            )
     if not args.quiet:
         show_outcome(args, outcome, scenarios, args.budget)
     return 0 if all(run.outcome == "completed" for run in outcome.runs) else 3

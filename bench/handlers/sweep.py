@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(total, boot_lines=False) as progress,
-        open_session(sizes, [build], store, progress, command_line(), extra) as live,
+        open_session(
+            sizes, [build], store, progress, command_line(), extra, share=args.share
+        ) as live,
     ):
         sweeper = Sweeper(live.experiment, dimension, progress.note)
         asyncio.run(

@@ -20,6 +20,7 @@ from runners.host.facts import environment
 from runners.host.hugepages import Note, reserve
 from runners.host.hugetlbfs import mounted_hugetlbfs
 from runners.host.leftovers import tidy
+from runners.host.lock import host_lock
 from runners.payload.build import build_payload
 from runners.qemu.guest import GuestPlace
 from runners.system.signals import interrupted_by_signals
@@ -86,13 +87,31 @@ def open_session(
     command: Sequence[str],
     extra: dict[str, str],
     watch: Watch | None = DEFAULT_WATCH,
+    *,
+    share: bool = False,
 ) -> Iterator[LiveSession]:
     """Set up what a session needs, and tear it down again whatever happens in between.
 
-    With `watch` None the caller loads its own probes. Raises HostUnfit if probes cannot be loaded;
-    an interrupt or SIGTERM unwinds through here.
+    Waits until no other session measures on this host, unless `share`. With `watch` None the caller
+    loads its own probes. Raises HostUnfit if probes cannot be loaded; an interrupt or SIGTERM
+    unwinds through here.
     """
     check_builds(scenarios, builds)
+    with interrupted_by_signals(), host_lock(progress.note, share=share):
+        with _session(scenarios, builds, store, progress, command, extra, watch) as live:
+            yield live
+
+
+@contextmanager
+def _session(
+    scenarios: Sequence[Scenario],
+    builds: Sequence[Build],
+    store: Store,
+    progress: Progress,
+    command: Sequence[str],
+    extra: dict[str, str],
+    watch: Watch | None,
+) -> Iterator[LiveSession]:
     started = time.time_ns()
     session = Session(
         id=new_session_id(started),
@@ -107,7 +126,6 @@ def open_session(
     for build in builds if vfio else ():
         devices.check_build(build)
     with (
-        interrupted_by_signals(),
         private_place(scenarios, progress.note) as place,
         _devices(scenarios),
     ):
@@ -148,13 +166,17 @@ def run_session(
     command: Sequence[str],
     extra: dict[str, str],
     watch: Watch | None = DEFAULT_WATCH,
+    *,
+    share: bool = False,
 ) -> Outcome:
     """Measure `trials` and store every run as it ends; an interrupt leaves nothing behind.
 
     Raises HostUnfit if probes cannot be loaded, KeyboardInterrupt after an interrupt or SIGTERM.
     """
     scenarios = list({t.scenario.id: t.scenario for t in trials}.values())
-    with open_session(scenarios, builds, store, progress, command, extra, watch) as live:
+    with open_session(
+        scenarios, builds, store, progress, command, extra, watch, share=share
+    ) as live:
         runs = asyncio.run(live.experiment.run(trials))
         live.status = 0 if all(run.outcome == "completed" for run in runs) else 3
     return Outcome(live.session, tuple(runs))

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import psutil
 
 from results.errors import HostUnfit
 from results.ownership import HOST_PID_NAMESPACE, pid_namespace
+from results.records.scenario import Build
 from runners.host import hugepages
 from runners.host.facts import (
     CPUS,
@@ -26,6 +28,8 @@ from runners.host.facts import (
     selected,
 )
 from runners.host.leftovers import find_leftovers, tidy
+from runners.host.lock import is_seen_by_the_host, others_measuring
+from runners.host.strangers import strangers
 from runners.lab import recipe
 from runners.system.timeouts import LAB_VARIABLE
 
@@ -74,6 +78,9 @@ class HostFacts:
     huge_free: int = 0
     huge_refusal: str = ""  # why no huge pages can be reserved; empty when they can
     pid_namespace: bool = True  # of the host
+    measuring: str = ""  # who holds the host's lock, and is not waited for
+    lock_shared: bool = True  # with the host's own mount namespace
+    strangers: dict[str, tuple[int, ...]] = field(default_factory=dict)  # build → pids
     leftovers: str = ""  # of killed sessions; empty when there are none
     tidied: bool = False  # the leftovers have been removed
     vfio: bool = False
@@ -84,7 +91,7 @@ class HostFacts:
     lab_refusal: str = ""  # why the lab cannot run on this host
 
 
-def collect_facts(*, tidied: bool = False) -> HostFacts:
+def collect_facts(builds: Sequence[Build] = (), *, tidied: bool = False) -> HostFacts:
     """The current facts. Takes some 30 ms; with `tidied`, removes what killed sessions left."""
     host = pid_namespace() == HOST_PID_NAMESPACE
     tidied = tidied and host and os.geteuid() == 0
@@ -121,6 +128,9 @@ def collect_facts(*, tidied: bool = False) -> HostFacts:
         huge_free=hugepages.free_pages(),
         huge_refusal=refusal,
         pid_namespace=host,
+        measuring=", ".join(map(str, others_measuring())) if os.geteuid() == 0 else "",
+        lock_shared=is_seen_by_the_host(),
+        strangers={label: pids for label, pids in strangers(builds).items() if pids},
         leftovers=str(left),
         tidied=tidied,
         vfio=_exists(Path("/dev/vfio/vfio")),

@@ -75,6 +75,26 @@ def _other_headers(_: HostFacts, support: ProbeSupport) -> str:
     return support.headers if "stand-in" in support.headers else ""
 
 
+def _lock(facts: HostFacts, _: ProbeSupport) -> str:
+    """What keeps sessions from measuring one at a time; empty when nothing does."""
+    if facts.measuring:
+        return f"another session measures: {facts.measuring}"
+    return "" if facts.lock_shared else "in a mount namespace with its own /run"
+
+
+def _lock_effect(facts: HostFacts, _: ProbeSupport) -> str:
+    if facts.measuring:
+        return "it and what is tried here disturb each other"
+    return "sessions outside are not seen and not waited for: each disturbs the other"
+
+
+def _strangers(facts: HostFacts, _: ProbeSupport) -> str:
+    return "; ".join(
+        f"{label} is run by {'pid' if len(pids) == 1 else 'pids'} {', '.join(map(str, pids))}"
+        for label, pids in facts.strangers.items()
+    )
+
+
 def _tidied(facts: HostFacts, _: ProbeSupport) -> str:
     return f"none any more: {facts.leftovers} removed" if facts.leftovers else "none"
 
@@ -252,6 +272,25 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         consequence="the hugetlb scenarios cannot run",
         fix="as root: sysctl vm.nr_hugepages=512 (1 GiB), or boot with hugepages=512 on the kernel "
         "command line",
+    ),
+    Requirement(
+        "one session at a time",
+        met="no other measures; one that does, and shares this /run, is waited for",
+        unmet=_lock,
+        consequence=_lock_effect,
+        fix=lambda facts, _: (
+            "leave out --share, to wait for its end"
+            if facts.measuring
+            else "mount the host's /run/pausebench here"
+        ),
+    ),
+    Requirement(
+        "unrelated QEMUs",
+        met="none runs a binary to be measured",
+        unmet=_strangers,
+        consequence="probes sit in the binary, so in these too: none of their events is counted, "
+        "but their calls to probed functions take longer",
+        fix="measure a copy of the binary: --build copy=PATH",
     ),
     Requirement(
         "killed sessions",

@@ -29,7 +29,7 @@ def check_host(
 
     With `tidied`, what killed sessions left is removed.
     """
-    return judge(collect_facts(tidied=tidied), support, builds, refused)
+    return judge(collect_facts(builds, tidied=tidied), support, builds, refused)
 
 
 def judge(

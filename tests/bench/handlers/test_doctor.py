@@ -24,7 +24,7 @@ def host(monkeypatch):
     """A described host, so that the status does not depend on where the tests run."""
 
     def make(facts=FIT, found=SUPPORT):
-        monkeypatch.setattr(needs, "collect_facts", lambda *, tidied=False: facts)
+        monkeypatch.setattr(needs, "collect_facts", lambda builds, *, tidied=False: facts)
         monkeypatch.setattr(bench.handlers.doctor, "probe_support", lambda: found)
 
     return make
@@ -86,7 +86,7 @@ def test_leftovers_are_shown_and_removed_on_request(host, capsys, monkeypatch):
     assert "pausebench doctor --tidy" in said
     asked = []
 
-    def collect(*, tidied):
+    def collect(builds, *, tidied):
         asked.append(tidied)
         return replace(FIT, leftovers="5,120 huge pages", tidied=tidied)
 
@@ -97,7 +97,9 @@ def test_leftovers_are_shown_and_removed_on_request(host, capsys, monkeypatch):
     assert found["killed sessions"]["found"] == "none any more: 5,120 huge pages removed"
 
 
-@pytest.mark.parametrize("words", [["doctor", "--json"], ["run", "anon"], ["compare", "a", "b"]])
+@pytest.mark.parametrize(
+    "words", [["doctor", "--json", "--share"], ["run", "anon"], ["compare", "a", "b"]]
+)
 def test_another_pid_namespace_is_refused(words, tmp_path):
     """By the real commands; whether other sessions live is not known there."""
     argv = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-m", "bench", *words]

@@ -60,6 +60,9 @@ LIMITED = [
     ),
     ("KVM nesting", replace(GOOD, hypervisor=True)),
     ("huge pages, 2 MiB", replace(GOOD, huge_refusal="only 0 are available")),
+    ("one session at a time", replace(GOOD, measuring="pid 12 (pausebench run anon)")),
+    ("one session at a time", replace(GOOD, lock_shared=False)),
+    ("unrelated QEMUs", replace(GOOD, strangers={"system": (12, 13)})),
     ("killed sessions", replace(GOOD, leftovers="5,120 huge pages")),
     (
         "memlock",
