@@ -232,7 +232,7 @@ class Booted:
 
 
 def _strangers(trial: Trial) -> tuple[int, ...]:
-    found = strangers({trial.old_build, trial.new_build})
+    found = strangers((trial.old_build, trial.new_build))
     return tuple(dict.fromkeys(pid for pids in found.values() for pid in pids))
 
 

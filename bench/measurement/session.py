@@ -46,7 +46,7 @@ class Outcome:
 def private_place(scenarios: Sequence[Scenario], note: Note) -> Iterator[GuestPlace]:
     """A private directory with the payload; huge pages and a hugetlbfs if scenarios need them."""
     with private_directory() as directory:
-        if len(str(directory)) > 80:  # the path of a unix socket has at most 107 bytes
+        if len(str(directory)) > 88:  # the path of a unix socket has at most 107 bytes
             raise UsageError(f"{directory} is too long for sockets: set TMPDIR to a shorter path")
         firmware = build_payload(directory)
         huge = [

@@ -96,7 +96,8 @@ def collect_facts(builds: Sequence[Build] = (), *, tidied: bool = False) -> Host
     host = pid_namespace() == HOST_PID_NAMESPACE
     tidied = tidied and host and os.geteuid() == 0
     left = tidy(_ignore) if tidied else find_leftovers()
-    refusal = _try_huge_pages() if host else "not the host's PID namespace"
+    # A trial would return what killed sessions owe: it is shown, and returned on request.
+    refusal = _try_huge_pages() if host and (tidied or not left.pages) else ""
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
     flags = cpu_facts(read_text(PROC / "cpuinfo")).get("flags", "").split()
     tried = (

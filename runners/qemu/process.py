@@ -213,14 +213,21 @@ class Qemu:
         self.process.wait()
 
 
+def removed(directory: Path) -> str:
+    """Why no update can succeed once the session's directory is gone; empty while it is there."""
+    if directory.is_dir():
+        return ""
+    return (
+        f"the session's directory {directory} was removed: exclude pausebench-* from what deletes "
+        "temporary files"
+    )
+
+
 def _open_log(log: Path) -> BinaryIO:
     try:
         return log.open("ab")
     except FileNotFoundError:
-        raise HostUnfit(
-            f"the session's directory {log.parent} was removed, without which no QEMU can start: "
-            "exclude pausebench-* from what deletes temporary files"
-        ) from None
+        raise HostUnfit(removed(log.parent) or f"{log} cannot be made") from None
 
 
 def _as_stamp(ns: int, side: Side, message: Message) -> QmpStamp:
