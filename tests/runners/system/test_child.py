@@ -71,7 +71,12 @@ def test_a_child_does_not_start_once_its_parent_is_gone(tmp_path):
 def test_a_child_outlives_the_thread_that_started_it():
     """The kernel sends the death signal already when the forking thread ends."""
     children = []
-    thread = threading.Thread(target=lambda: children.append(spawn(["sleep", "60"])))
+
+    def start():
+        children.append(spawn(["sleep", "60"]))
+        time.sleep(0.3)  # until the death signal is set
+
+    thread = threading.Thread(target=start)
     thread.start()
     thread.join()
     with children[0] as process:
