@@ -41,12 +41,13 @@ _DESCRIPTION = (
     "cpr-transfer, on real guests and by independent witnesses."
 )
 _EPILOG = """\
-exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit, 130 interrupted
+exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit, 130 interrupted;
+  damage to a guest is never 0, see `pausebench COMMAND --help`
 
 examples:
   pausebench doctor                           check this host first
   pausebench run anon hugetlb-2m              boot guests and update each several times
-  pausebench run anon --ram 1G --vcpus 4 --boots 6 --updates 10
+  pausebench run anon --ram 1G --vcpus 4 --boots 12 --updates 10
   pausebench compare system next=/path/to/qemu-system-x86_64
   pausebench show worst                       the longest blackout of the last session
   pausebench report                           the last session as one HTML file
@@ -132,5 +133,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(error: PausebenchError, status: int) -> int:
-    print(f"pausebench: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"pausebench: {error.line}", file=sys.stderr)
     return status

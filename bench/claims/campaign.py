@@ -15,8 +15,10 @@ from bench.measurement.session import open_session
 from results.claims.catalogue import Finding
 from results.claims.document import SCHEMA, ClaimsDocument, write_claims
 from results.errors import HostUnfit, PausebenchError
+from results.records.harm import harm_of
 from results.records.scenario import Build
 from results.store.store import Store
+from results.summary.failed_runs import failed_runs
 from runners.host.lock import host_lock
 
 from .lab import in_the_lab
@@ -118,6 +120,12 @@ def _stored(
         claims=DECIDES if campaign.assigned_only else campaign.claims,
         lab=lab,
         notes=tuple(collected.notes),
+        damaged=tuple(
+            run.id
+            for each in filter(None, (session, lab))
+            for run in failed_runs(store, each)
+            if harm_of(run) == "damage"
+        ),
     )
     write_claims(store.path, document)
     return document

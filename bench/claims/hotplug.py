@@ -39,7 +39,7 @@ from runners.qemu.process import Qemu
 from runners.system.process_memory import read_memory, shared_mappings, write_memory
 from runners.system.timeouts import scaled_timeout
 
-from .hotplug_cases import KINDS, MEMORY_BYTES, Case, Kind, cases
+from .hotplug_cases import KINDS, MEMORY_BYTES, Case, PluggedKind, cases
 
 RAM_BYTES = 64 * MIB
 _BEAT_S = 0.5
@@ -311,7 +311,7 @@ async def try_hotplug(
     old_build: Build,
     new_build: Build,
     scenario: Scenario | None = None,
-    kinds: Sequence[Kind] = KINDS,
+    kinds: Sequence[PluggedKind] = KINDS,
     group: str = "",
 ) -> list[Finding]:
     """Run every case on one pair of builds, each a stored run; the last finding is claim 12.

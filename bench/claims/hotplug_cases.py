@@ -92,7 +92,7 @@ def port(slot: int, name: str, directory: Path) -> HotplugUnit:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class PluggedKind:
     """A kind of device or memory; `room` are options that both QEMUs need in addition to slots."""
 
     name: str
@@ -102,19 +102,19 @@ class Kind:
 
 
 KINDS = (
-    Kind("net", "virtio-net", net),
-    Kind("net-norom", "virtio-net without ROM", net_without_rom),
-    Kind("blk", "virtio-blk", disk),
-    Kind("dimm", "pc-dimm of memory-backend-ram", dimm),
-    Kind("dimm-memfd", "pc-dimm of memory-backend-memfd", memfd_dimm),
-    Kind("backend", "memory backend without a device", backend),
-    Kind(
+    PluggedKind("net", "virtio-net", net),
+    PluggedKind("net-norom", "virtio-net without ROM", net_without_rom),
+    PluggedKind("blk", "virtio-blk", disk),
+    PluggedKind("dimm", "pc-dimm of memory-backend-ram", dimm),
+    PluggedKind("dimm-memfd", "pc-dimm of memory-backend-memfd", memfd_dimm),
+    PluggedKind("backend", "memory backend without a device", backend),
+    PluggedKind(
         "port", "virtio-serial port on a socket", port, ("-device", "virtio-serial-pci,id=serial")
     ),
 )
 
 
-def assigned(scenario: Scenario, addresses: Sequence[str]) -> Kind:
+def assigned(scenario: Scenario, addresses: Sequence[str]) -> PluggedKind:
     """One host device per slot, assigned as in a `vfio-…` scenario."""
     way = scenario.vfio
     settings: dict[str, object] = {"iommufd": "iommufd0"} if way == "iommufd" else {}
@@ -126,7 +126,7 @@ def assigned(scenario: Scenario, addresses: Sequence[str]) -> Kind:
         return HotplugUnit(name, (Part("device_add", {**arguments, "bus": f"slot{slot}"}),))
 
     room = ("-object", "iommufd,id=iommufd0") if way == "iommufd" else ()
-    return Kind(f"vfio-{way}", f"device assigned by {way}", device, room)
+    return PluggedKind(f"vfio-{way}", f"device assigned by {way}", device, room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Case:
     operator must pass on.
     """
 
-    kind: Kind
+    kind: PluggedKind
     name: str
     about: str
     expected: Expected
@@ -166,7 +166,7 @@ _NO_ROM = "plug virtio-net with romfile=: without a ROM it has no memory of its 
 _AS_IS = "start new QEMU with the devices that old has at the transfer, with the same ids"
 
 
-def cases(kinds: Sequence[Kind] = KINDS) -> Iterator[Case]:
+def cases(kinds: Sequence[PluggedKind] = KINDS) -> Iterator[Case]:
     """All cases, kind by kind."""
     for kind in kinds:
         yield from _after_unplug(kind)
@@ -189,7 +189,7 @@ def cases(kinds: Sequence[Kind] = KINDS) -> Iterator[Case]:
             )
 
 
-def _after_unplug(kind: Kind) -> Iterator[Case]:
+def _after_unplug(kind: PluggedKind) -> Iterator[Case]:
     fix = _NO_ROM if kind.name == "net" else ""
     yield Case(kind, *_SECOND, "kept", ((2, "two"),), fix=fix)
     both: Expected = "refused" if kind.name == "port" else "reported"
@@ -202,7 +202,7 @@ def _after_unplug(kind: Kind) -> Iterator[Case]:
     yield Case(kind, *_OTHER, other, ((2, "other"),), fix=_AS_IS)
 
 
-def _misplaced(kind: Kind) -> Iterator[Case]:
+def _misplaced(kind: PluggedKind) -> Iterator[Case]:
     yield Case(
         kind,
         "unplaced",

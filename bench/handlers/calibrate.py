@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from bench.measurement.damage import show_damage
 from bench.measurement.progress import SessionProgress
 from bench.measurement.session import open_session
 from bench.studies.calibrate import LEVELS_NS, Calibrator, Injectors
@@ -21,8 +22,10 @@ from results.errors import UsageError
 from results.instrument.calibration import shots_needed
 from results.instrument.certificates import Certificate, known_so_far, write_certificate
 from results.instrument.shots import KINDS, Kind
+from results.records.harm import exit_status, harm_of
 from results.records.scenario import Scenario
 from results.store.store import open_store
+from results.summary.failed_runs import failed_runs
 
 from .chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
 
@@ -64,8 +67,11 @@ def run(args: argparse.Namespace) -> int:
         )
         # What could not be judged takes the place of no certificate.
         path = write_certificate(args.store, certificate) if found.judged else None
-        live.status = 0 if found.passed else _FAILED if found.judged else _NOT_JUDGED
+        failed = failed_runs(store, live.session.id)
+        own = 0 if found.passed else _FAILED if found.judged else _NOT_JUDGED
+        live.status = exit_status(map(harm_of, failed), "damage") or own
     _show(args, certificate, path)
+    show_damage(args, failed)
     return live.status
 
 

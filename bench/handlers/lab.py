@@ -9,6 +9,7 @@ from typing import Any
 from bench.commands.lab import DEFAULT_SCENARIOS
 from bench.measurement.session import Outcome
 from bench.studies import lab
+from results.records.harm import exit_status, harm_of
 from results.store.store import open_store
 from runners.host.lock import host_lock
 from runners.lab.modules import has_iommufd
@@ -54,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
             command_line(),
         )
     show_outcome(args, Outcome(session, tuple(runs)), scenarios)
-    return 0 if all(run.outcome == "completed" for run in runs) else 3
+    return exit_status(map(harm_of, runs))
 
 
 def _status(*, as_json: bool) -> int:

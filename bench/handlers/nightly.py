@@ -11,6 +11,7 @@ from bench.nightly.config import NightlyConfig, load_config
 from bench.nightly.job import JobPaths, run_night
 from probes.support import probe_support
 from results.errors import HostUnfit
+from results.history.anchors import ANCHOR_BOOTS
 from results.records.scenario import Scenario
 from results.store.store import open_store
 from runners.doctor.requirements import check_host, measurable
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.config}: {config.name} measures {', '.join(s.id for s in scenarios)}")
         print(f"  baseline {config.builds.baseline}, candidate {config.builds.candidate}")
         print(f"  {config.boots} boots of each, {config.measure.updates} updates a boot")
+        print(f"  anchor: {config.anchor or f'the first night with {ANCHOR_BOOTS} boots'}")
         print(f"  store {place.store}, reports {place.reports}")
         return 0
     require_host()

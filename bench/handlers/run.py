@@ -21,6 +21,7 @@ from reports.terminal.session import session_page
 from reports.terminal.style import look_for, write
 from reports.terminal.why import BudgetReport, budget_notes
 from results.instrument.certificates import certificate_lines
+from results.records.harm import exit_status, harm_of
 from results.records.scenario import Build, Scenario
 from results.store.columns import columns_of
 from results.store.store import open_store
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             )
     if not args.quiet:
         show_outcome(args, outcome, scenarios, args.budget)
-    return 0 if all(run.outcome == "completed" for run in outcome.runs) else 3
+    return exit_status(map(harm_of, outcome.runs))
 
 
 def _builds(args: argparse.Namespace) -> list[Build]:

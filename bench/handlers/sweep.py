@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 import psutil
 
 from bench.arguments import parse_size
+from bench.measurement.damage import show_damage
 from bench.measurement.progress import SessionProgress
 from bench.measurement.session import open_session
 from bench.studies.sweep import DEFAULTS, Sweeper, sized
@@ -20,9 +21,11 @@ from reports.terminal.session import closing_lines
 from reports.terminal.style import look_for, write
 from reports.terminal.sweep import growth_page
 from results.errors import UsageError
+from results.records.harm import exit_status, harm_of
 from results.records.scenario import Scenario
 from results.stats.slopes import LEAST_VALUES, Dimension, Growth, boots_needed
 from results.store.store import open_store
+from results.summary.failed_runs import failed_runs
 from runners.qemu.command_line import check_scenario
 
 from .chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
@@ -58,9 +61,11 @@ def run(args: argparse.Namespace) -> int:
             )
         )
         found = sweeper.judged()
-        live.status = 3 if found.failed else 0
         session = live.session.id
+        failed = failed_runs(store, session)
+        live.status = exit_status(map(harm_of, failed))
     _show(args, found, session)
+    show_damage(args, failed)
     return live.status
 
 

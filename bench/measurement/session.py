@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from results.errors import UsageError
 from results.ownership import private_directory
 from results.qemu.modes import check_builds, promise
+from results.records.harm import exit_status, harm_of
 from results.records.run import Run
 from results.records.scenario import Build, Scenario, Session
 from results.store.store import Store, new_session_id
@@ -178,5 +179,5 @@ def run_session(
         scenarios, builds, store, progress, command, extra, watch, share=share
     ) as live:
         runs = asyncio.run(live.experiment.run(trials))
-        live.status = 0 if all(run.outcome == "completed" for run in runs) else 3
+        live.status = exit_status(map(harm_of, runs))
     return Outcome(live.session, tuple(runs))

@@ -10,10 +10,10 @@ from results.records.recording import Event, Recording
 from results.records.run import CarriedFd
 from results.timeline.cpr_channel import carried_descriptors
 
-from .transfer_verdict import Transfer
+from .transfer_verdict import JudgedTransfer
 
 
-def carried_by_rights(transfer: Transfer) -> Check:
+def carried_by_rights(transfer: JudgedTransfer) -> Check:
     """Every descriptor went over the cpr channel before the main channel was connected."""
     name = "SCM_RIGHTS"
     fds, mismatches = _carried(transfer.recording)
@@ -48,7 +48,7 @@ def _compared_files(recording: Recording) -> tuple[SameFile, ...]:
     return recording.evidence.files if recording.evidence is not None else ()
 
 
-def _if_exchanged(transfer: Transfer) -> CheckState:
+def _if_exchanged(transfer: JudgedTransfer) -> CheckState:
     """The state of a claim when one side lacks a descriptor: unknown during the exchange."""
     over = transfer.completed or transfer.marks.new("cpr_load", "return") is not None
     return "broken" if transfer.traced and over else "missing"
@@ -64,7 +64,7 @@ def _brings_descriptor(event: Event, pid: int) -> bool:
     return event.pid == pid and event.mark == "recvmsg" and event.values.get("fds", 0) > 0
 
 
-def found_by_name_and_id(transfer: Transfer) -> Check:
+def found_by_name_and_id(transfer: JudgedTransfer) -> Check:
     """Keys are unique and the same on both sides, and RAM is mapped from its own entry."""
     name = "names and ids"
     fds, mismatches = _carried(transfer.recording)
@@ -96,7 +96,7 @@ def _ambiguous_keys(fds: Sequence[CarriedFd]) -> list[tuple[str, int]]:
     return [key for key, numbers in files.items() if len(numbers) > 1]
 
 
-def nothing_mapped(name: str, transfer: Transfer) -> Check:
+def nothing_mapped(name: str, transfer: JudgedTransfer) -> Check:
     """New QEMU mapped none of its descriptors: conclusive once it has built its machine.
 
     It opens its monitor only then. Where no descriptor was seen to arrive, mappings have no name.
@@ -107,7 +107,7 @@ def nothing_mapped(name: str, transfer: Transfer) -> Check:
     return Check(name, state, "new QEMU mapped none of the descriptors it received")
 
 
-def device_found_by_name_and_id(transfer: Transfer) -> Check:
+def device_found_by_name_and_id(transfer: JudgedTransfer) -> Check:
     """The descriptors of assigned devices are found by their own names and ids."""
     found = found_by_name_and_id(transfer)
     if found.state != "held":

@@ -10,12 +10,12 @@ from results.timeline.cpr_channel import MAP_SHARED
 from results.timeline.moments import Marks
 
 from .descriptor_checks import nothing_mapped
-from .transfer_verdict import Transfer
+from .transfer_verdict import JudgedTransfer
 
 _MAP_POPULATE = 0x8000
 
 
-def cpr_state_first(transfer: Transfer) -> Check:
+def cpr_state_first(transfer: JudgedTransfer) -> Check:
     """New QEMU reads all CPR state before it maps RAM, creates vCPUs or opens its monitor."""
     name = "order"
     read = transfer.marks.new("cpr_load", "return")
@@ -63,7 +63,7 @@ def mapped_too_early(recording: Recording) -> Recording:
     return replace(recording, events=tuple(sorted(events, key=lambda e: e.ns)))
 
 
-def hang_up_connects(transfer: Transfer) -> Check:
+def hang_up_connects(transfer: JudgedTransfer) -> Check:
     """New closes the cpr channel, and only then old connects the main one."""
     name = "hang-up"
     marks = transfer.marks
@@ -97,7 +97,7 @@ def closed_too_late(recording: Recording) -> Recording:
     return replace(recording, events=tuple(sorted(events, key=lambda e: e.ns)))
 
 
-def ends_in_postmigrate(transfer: Transfer) -> Check:
+def ends_in_postmigrate(transfer: JudgedTransfer) -> Check:
     """Old stops the VM, then saves, and stays in postmigrate while new runs the guest."""
     name = "end"
     old, new = transfer.recording.old.runstate, transfer.recording.new.runstate

@@ -28,7 +28,7 @@ from .order_checks import (
     keeps_running,
     mapped_too_early,
 )
-from .transfer_verdict import TimelineCheck, Transfer, decide
+from .transfer_verdict import JudgedTransfer, TimelineCheck, decide
 
 # Lines of a proof that hold or break by themselves, however the transfer ended; the others compare
 # with what a completed transfer leaves behind.
@@ -39,7 +39,7 @@ _LINES_BY_PROBES = frozenset({"DMA mappings"})
 # -- 2: RAM in place ----------------------------------------------------------------------------
 
 
-def ram_in_place(transfer: Transfer) -> Check:
+def ram_in_place(transfer: JudgedTransfer) -> Check:
     """The same page frames at another virtual address."""
     name = "RAM in place"
     proof, evidence = transfer.run.proof, transfer.recording.evidence
@@ -65,7 +65,7 @@ def _moved_page(recording: Recording) -> Recording:
 # -- 3: pins ------------------------------------------------------------------------------------
 
 
-def pins_held(transfer: Transfer) -> Check:
+def pins_held(transfer: JudgedTransfer) -> Check:
     """The complete proof of a scenario whose RAM is pinned by a process or an assigned device."""
     name = "pins"
     proof = transfer.run.proof
@@ -81,7 +81,7 @@ def pins_held(transfer: Transfer) -> Check:
     return Check(name, "held", "; ".join(c.text for c in proof.checks if c.name in shown))
 
 
-def _conclusive(line: Check, transfer: Transfer) -> bool:
+def _conclusive(line: Check, transfer: JudgedTransfer) -> bool:
     """Whether a broken line of the proof is evidence, or only what a failed transfer left undone.
 
     Remade mappings are evidence even then, but cannot be told from those of a QEMU that exits.

@@ -27,7 +27,7 @@ _FOUND: dict[CheckState, Found] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
+class JudgedTransfer:
     """One recorded transfer with its judgement and an index of its events."""
 
     recording: Recording
@@ -65,7 +65,7 @@ class TimelineCheck:
 
     claim: int
     test: str
-    examine: Callable[[Transfer], Check]
+    examine: Callable[[JudgedTransfer], Check]
     breaking: Callable[[Recording], Recording]
 
 
@@ -85,7 +85,7 @@ def decide(
     and when the same decision refutes it once one of these is broken on purpose. Otherwise not
     testable.
     """
-    transfers = [Transfer.of(recording) for recording in recordings]
+    transfers = [JudgedTransfer.of(recording) for recording in recordings]
     verdict = _weigh(check, transfers)
     if verdict.state == "held" and _weigh(check, _control(check, transfers)).state != "broken":
         why = "the check did not notice a transfer broken on purpose"
@@ -95,7 +95,7 @@ def decide(
     return Finding("claim", check.claim, build, name, found, verdict.detail, verdict.evidence)
 
 
-def _weigh(check: TimelineCheck, transfers: Sequence[Transfer]) -> _Verdict:
+def _weigh(check: TimelineCheck, transfers: Sequence[JudgedTransfer]) -> _Verdict:
     """The decision itself, without its control."""
     results = [(transfer, check.examine(transfer)) for transfer in transfers]
     broken = [(transfer, result) for transfer, result in results if result.state == "broken"]
@@ -116,14 +116,14 @@ def _weigh(check: TimelineCheck, transfers: Sequence[Transfer]) -> _Verdict:
     return _Verdict("held", detail, evidence)
 
 
-def _control(check: TimelineCheck, transfers: Sequence[Transfer]) -> list[Transfer]:
+def _control(check: TimelineCheck, transfers: Sequence[JudgedTransfer]) -> list[JudgedTransfer]:
     """The same transfers, the first valid one broken on purpose."""
     at = next(n for n, transfer in enumerate(transfers) if transfer.valid)
-    broken = Transfer.of(check.breaking(transfers[at].recording))
+    broken = JudgedTransfer.of(check.breaking(transfers[at].recording))
     return [*transfers[:at], broken, *transfers[at + 1 :]]
 
 
-def _ids(transfers: Iterable[Transfer]) -> tuple[str, ...]:
+def _ids(transfers: Iterable[JudgedTransfer]) -> tuple[str, ...]:
     return tuple(transfer.run.id for transfer in transfers)
 
 
@@ -131,7 +131,7 @@ def _counted(number: int) -> str:
     return f"{number} transfer{'' if number == 1 else 's'}"
 
 
-def _number(valid: int, transfers: Sequence[Transfer]) -> str:
+def _number(valid: int, transfers: Sequence[JudgedTransfer]) -> str:
     """How many transfers were valid, and why the others were not."""
     failed = [transfer for transfer in transfers if not transfer.valid]
     if not failed:

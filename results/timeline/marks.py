@@ -137,7 +137,7 @@ class At:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ControllerStep:
     """A timestamp of the controller."""
 
     name: str
@@ -158,7 +158,7 @@ Derived = Literal[
     "remap_begun",
     "remap_ended",
 ]
-Moment = At | Step | Derived
+Moment = At | ControllerStep | Derived
 
 CPR_SAVE = At("old", "cpr_save")
 CPR_SAVED = At("old", "cpr_save", "return")
@@ -206,8 +206,14 @@ class Phase:
 PHASES: tuple[Phase, ...] = (
     Phase("cpr_save", "old", CPR_SAVE, CPR_SAVED),
     Phase("cpr_load", "new", "cpr_load_begun", CPR_LOADED),
-    Phase("target_init", "new", CPR_LOADED, Step("monitor")),
-    Phase("hold", "controller", Step("monitor"), Step("migrate_incoming"), waited_for=False),
+    Phase("target_init", "new", CPR_LOADED, ControllerStep("monitor")),
+    Phase(
+        "hold",
+        "controller",
+        ControllerStep("monitor"),
+        ControllerStep("migrate_incoming"),
+        waited_for=False,
+    ),
     Phase(
         "hang_up",
         "both",

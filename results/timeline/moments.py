@@ -24,9 +24,9 @@ from .marks import (
     VM_START,
     VM_STOP,
     At,
+    ControllerStep,
     Derived,
     Moment,
-    Step,
 )
 from .vfio_calls import is_address_call
 
@@ -137,7 +137,7 @@ class Moments:
         match moment:
             case At():
                 return self.marks.at(moment)
-            case Step(name):
+            case ControllerStep(name):
                 return self.steps.get(name)
             case _:
                 return _DERIVED[moment](self)

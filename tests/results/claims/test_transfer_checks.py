@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from results.claims.transfer_checks import CHECKS, PINS, VFIO_IDS, VFIO_PINS
-from results.claims.transfer_verdict import TimelineCheck, Transfer, decide
+from results.claims.transfer_verdict import JudgedTransfer, TimelineCheck, decide
 from results.records.evidence import Evidence
 from results.records.recording import Event, Process, Recording
 from results.timeline.vfio_calls import UNMAP_DMA, VADDR
@@ -30,7 +30,7 @@ def test_a_real_transfer_shows_it(check: TimelineCheck, recording: Recording) ->
 def test_its_own_broken_transfer_is_noticed(check: TimelineCheck, recording: Recording) -> None:
     broken = check.breaking(recording)
     assert broken != recording
-    assert check.examine(Transfer.of(broken)).state == "broken"
+    assert check.examine(JudgedTransfer.of(broken)).state == "broken"
 
 
 def test_a_descriptor_on_its_way_when_new_qemu_is_killed_is_not_lost(recording: Recording) -> None:
@@ -38,7 +38,7 @@ def test_a_descriptor_on_its_way_when_new_qemu_is_killed_is_not_lost(recording: 
     received = [e.ns for e in new if e.mark == "recvmsg" and e.values.get("fds")]
     events = tuple(e for e in recording.events if e.ns < max(received))
     cut = replace(recording, events=events, evidence=None, failure="new QEMU ended with SIGKILL")
-    transfer = Transfer.of(cut)
+    transfer = JudgedTransfer.of(cut)
     for claim in (4, 11):
         found = BY_CLAIM[claim].examine(transfer)
         assert (found.state, "sent and not received" in found.text) == ("missing", True)
@@ -51,8 +51,8 @@ def test_states_of_a_failed_transfer_are_no_evidence(claim: int, recording: Reco
     events = tuple(e for e in recording.events if e.mark != "cpr_close")
     new = replace(recording.new, runstate="gone")
     died = replace(recording, events=events, new=new, failure="new QEMU ended with SIGSEGV")
-    assert check.examine(Transfer.of(died)).state == "missing"
-    assert check.examine(Transfer.of(replace(died, failure=""))).state == "broken"
+    assert check.examine(JudgedTransfer.of(died)).state == "missing"
+    assert check.examine(JudgedTransfer.of(replace(died, failure=""))).state == "broken"
 
 
 def test_a_dma_write_that_new_qemu_did_not_live_to_show_is_no_evidence(
@@ -63,9 +63,9 @@ def test_a_dma_write_that_new_qemu_did_not_live_to_show_is_no_evidence(
     *dma, last = evidence.dma
     unseen = replace(evidence, dma=(*dma, replace(last, seen=None)))
     completed = replace(recording, evidence=unseen)
-    assert PINS.examine(Transfer.of(completed)).state == "broken"
+    assert PINS.examine(JudgedTransfer.of(completed)).state == "broken"
     died = replace(completed, failure="new QEMU ended with SIGSEGV")
-    assert PINS.examine(Transfer.of(died)).state == "missing"
+    assert PINS.examine(JudgedTransfer.of(died)).state == "missing"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_dma_mappings_that_stay_with_old_qemu_refute_in_a_traced_transfer(
     values = {"command": UNMAP_DMA, "flags": VADDR}
     call = Event(first, recording.old.pid, recording.old.pid, "vfio_ioctl", "enter", values)
     kept = replace(recording, scenario=scenario, events=(call, *recording.events))
-    found = VFIO_PINS.examine(Transfer.of(replace(kept, **change)))
+    found = VFIO_PINS.examine(JudgedTransfer.of(replace(kept, **change)))
     assert found.state == state
     if state == "broken":
         assert "DMA mappings: new QEMU never became the owner" in found.text
@@ -91,20 +91,20 @@ def test_dma_mappings_that_stay_with_old_qemu_refute_in_a_traced_transfer(
 def test_mappings_are_expected_once_the_machine_is_built(claim: int, recording: Recording) -> None:
     bare = nothing_mapped(recording)
     check = BY_CLAIM[claim]
-    assert check.examine(Transfer.of(bare)).state == "broken"
+    assert check.examine(JudgedTransfer.of(bare)).state == "broken"
     starting = replace(bare, steps={k: ns for k, ns in bare.steps.items() if k != "monitor"})
-    assert check.examine(Transfer.of(starting)).state == "missing"
+    assert check.examine(JudgedTransfer.of(starting)).state == "missing"
 
 
 def test_mappings_have_no_name_where_no_descriptor_was_seen_to_arrive(recording: Recording) -> None:
     events = tuple(e for e in recording.events if e.mark != "recvmsg")
     unseen = replace(recording, events=events)
-    assert BY_CLAIM[5].examine(Transfer.of(unseen)).state == "missing"
+    assert BY_CLAIM[5].examine(JudgedTransfer.of(unseen)).state == "missing"
 
 
 def test_without_evidence_nothing_is_decided(recording: Recording) -> None:
     bare = replace(recording, events=(), evidence=None, steps={})
-    assert {check.examine(Transfer.of(bare)).state for check in ALL} == {"missing"}
+    assert {check.examine(JudgedTransfer.of(bare)).state for check in ALL} == {"missing"}
 
 
 def changed(recording: Recording, change: Callable[[Event], Event]) -> Recording:
@@ -175,7 +175,7 @@ BREAKS: tuple[tuple[int, Callable[[Recording], Recording], str], ...] = (
 def test_other_ways_to_break_it(
     claim: int, breaking: Callable[[Recording], Recording], words: str, recording: Recording
 ) -> None:
-    found = BY_CLAIM[claim].examine(Transfer.of(breaking(recording)))
+    found = BY_CLAIM[claim].examine(JudgedTransfer.of(breaking(recording)))
     assert found.state == "broken"
     assert words in found.text
 
@@ -188,5 +188,5 @@ def test_a_broken_valid_transfer_refutes(recording: Recording) -> None:
 
 
 def test_a_guest_without_devices_shows_no_ids_of_devices(recording: Recording) -> None:
-    found = VFIO_IDS.examine(Transfer.of(recording))
+    found = VFIO_IDS.examine(JudgedTransfer.of(recording))
     assert (found.state, "no descriptor of an assigned device" in found.text) == ("broken", True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from results.claims.transfer_checks import CHECKS, PINS, timeline_findings
-from results.claims.transfer_verdict import TimelineCheck, Transfer, decide
+from results.claims.transfer_verdict import JudgedTransfer, TimelineCheck, decide
 from results.records.recording import Recording
 
 ALL = (*CHECKS, PINS)
@@ -79,7 +79,7 @@ def test_a_failed_transfer_with_incomplete_evidence_says_nothing(
     check: TimelineCheck, incomplete: Callable[[Recording], Recording], recording: Recording
 ) -> None:
     failed, broken = incomplete(recording), check.breaking(recording)
-    assert Transfer.of(failed).run.outcome == "failed"
+    assert JudgedTransfer.of(failed).run.outcome == "failed"
     found = decide(check, "system", [recording, recording, failed, recording, recording])
     assert (found.found, found.evidence) == ("shown", (recording.id,) * 4), found.detail
     assert "4 of 5 transfers, the others failed: " in found.detail
