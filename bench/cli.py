@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from results.errors import HostUnfit, PausebenchError
+from runners.system.signals import interrupted_by_signals
 
 # Command → one line of help. Its arguments are in bench/commands, its body in bench/handlers, each
 # in a module of its name; they are imported only for the command that was given.
@@ -106,7 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
     args = build_parser(chosen if chosen in COMMANDS else None).parse_args(words)
     try:
-        return int(importlib.import_module(f"bench.handlers.{args.command}").run(args))
+        handler = importlib.import_module(f"bench.handlers.{args.command}")
+        with interrupted_by_signals():
+            return int(handler.run(args))
     except HostUnfit as error:
         return _report(error, 4)
     except PausebenchError as error:
@@ -132,8 +135,3 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(error: PausebenchError, status: int) -> int:
     print(f"pausebench: {error.line}", file=sys.stderr)
     return status
-
-
-def entry() -> None:
-    """The console script."""
-    sys.exit(main())

@@ -77,7 +77,18 @@ def add_session_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, metavar="N", help="seed of the order of boots (default: random)"
     )
+    add_share_option(parser, "measure")
     add_json_option(parser)
+
+
+def add_share_option(parser: argparse.ArgumentParser, effect: str) -> None:
+    """`effect` is what the command does although another session measures, an infinitive."""
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        help=f"{effect} although another session measures on this host, instead of waiting for "
+        "its end; each disturbs the other",
+    )
 
 
 def add_store_option(parser: argparse.ArgumentParser) -> None:

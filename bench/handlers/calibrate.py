@@ -27,7 +27,7 @@ from results.records.scenario import Scenario
 from results.store.store import open_store
 from results.summary.failed_runs import failed_runs
 
-from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
+from .chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
 
 _FAILED = 1  # exit statuses: failed, and too little measured to judge
 _NOT_JUDGED = 3
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     kinds: Sequence[Kind] = tuple(dict.fromkeys(args.kind)) if args.kind else KINDS
     scenarios = _cells(args)
     _check_enough(args, len(scenarios) * len(kinds) * len(levels))
-    require_root()
+    require_host()
     build = chosen_build(args)
     seed = seed_of(args)
     total = len(scenarios) * args.boots * args.rounds * len(kinds) * (1 + len(levels))
@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(total, boot_lines=False) as progress,
-        open_session(scenarios, [build], store, progress, command_line(), extra) as live,
+        open_session(
+            scenarios, [build], store, progress, command_line(), extra, share=args.share
+        ) as live,
         Injectors([build]) as injectors,
     ):
         calibrator = Calibrator(live.experiment, injectors, levels, kinds, progress.note)

@@ -50,7 +50,7 @@ from .chosen import (
     check_labels,
     chosen_scenarios,
     command_line,
-    require_root,
+    require_host,
     seed_of,
     thresholds_of,
 )
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             found = _stored(args, store)
         lost = BISECT_SKIP if args.bisect else RUNS_LOST
         return _show(args, found, exit_code(store, found.status(bisect=args.bisect), lost))
-    require_root()
+    require_host()
     with open_store(args.store) as store:
         found = _measured(args, store)
         status = _show(args, found, found.status(bisect=args.bisect))
@@ -163,7 +163,9 @@ def _measured(args: argparse.Namespace, store: Store) -> PairRuns:
     builds = [pair.a, pair.b]
     with (
         SessionProgress(plan.least_updates * args.repeat) as progress,
-        open_session(scenarios, builds, store, progress, command_line(), extra) as live,
+        open_session(
+            scenarios, builds, store, progress, command_line(), extra, share=args.share
+        ) as live,
     ):
         host = live.session.environment.get("host", "")
 

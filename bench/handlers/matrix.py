@@ -25,11 +25,11 @@ from results.store.store import open_store
 from results.summary.matrix import matrix_cells
 from runners.builds.catalogue import resolve_build
 
-from .chosen import check_labels, chosen_scenarios, command_line, require_root, seed_of
+from .chosen import check_labels, chosen_scenarios, command_line, require_host, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
-    require_root()
+    require_host()
     builds = check_labels([resolve_build(text) for text in args.build])
     if len(builds) < 2:
         raise UsageError("matrix needs two builds or more")
@@ -41,7 +41,9 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(attempts) as progress,
-        open_session(scenarios, builds, store, progress, command_line(), extra) as live,
+        open_session(
+            scenarios, builds, store, progress, command_line(), extra, share=args.share
+        ) as live,
     ):
         runs = asyncio.run(measure_matrix(live.experiment, scenarios[0], builds, args.boots, seed))
         # An update that QEMU refuses is a result of a matrix; one that costs the guest is not.

@@ -24,7 +24,7 @@ from results.records.harm import exit_status, harm_of
 from results.store.store import open_store
 from results.summary.failed_runs import failed_runs
 
-from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
+from .chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
 
 _NOT_JUDGED = 3  # exit status: too few boots gave a value
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
             f"--boots {args.boots}: too few for an interval of the cost, which takes {needed}"
         )
     scenarios = chosen_scenarios(args, args.scenario)
-    require_root()
+    require_host()
     build = chosen_build(args)
     seed = seed_of(args)
     extra = {"seed": str(seed), "purpose": "overhead"}
@@ -44,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(total, boot_lines=False) as progress,
-        open_session(scenarios, [build], store, progress, command, extra, watch=None) as live,
+        open_session(
+            scenarios, [build], store, progress, command, extra, watch=None, share=args.share
+        ) as live,
     ):
         study = OverheadStudy(live.experiment, note=progress.note)
 

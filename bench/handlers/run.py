@@ -29,14 +29,14 @@ from results.summary.caveats import doubts_of
 from results.summary.cells import summarise_cell
 from runners.builds.discover import default_build, discover, parse_build_option
 
-from .chosen import check_labels, chosen_scenarios, command_line, require_root, seed_of
+from .chosen import check_labels, chosen_scenarios, command_line, require_host, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
     scenarios = chosen_scenarios(args, args.scenario)
     check_measured(args.budget, scenarios)
+    require_host()
     builds = _builds(args)
-    require_root()
     with open_store(args.store) as store:
         seed = seed_of(args)
         trials = plan_trials(scenarios, builds, args.boots, args.updates, seed)
@@ -47,7 +47,10 @@ def run(args: argparse.Namespace) -> int:
                 observer=args.observer,
                 perf=args.perf,
             )
-            outcome = run_session(trials, builds, store, progress, command_line(), extra, watch)
+            command, share = command_line(), args.share
+            outcome = run_session(
+                trials, builds, store, progress, command, extra, watch, share=share
+            )
     if not args.quiet:
         show_outcome(args, outcome, scenarios, args.budget)
     return exit_status(map(harm_of, outcome.runs))

@@ -28,7 +28,7 @@ from results.store.store import open_store
 from results.summary.failed_runs import failed_runs
 from runners.qemu.command_line import check_scenario
 
-from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
+from .chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             f"which takes --boots {needed}"
         )
     sizes = _sizes(scenarios, dimension, values, precopy=args.precopy)
-    require_root()
+    require_host()
     build = chosen_build(args)
     seed = seed_of(args)
     extra = {"seed": str(seed), "purpose": "sweep"}
@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(total, boot_lines=False) as progress,
-        open_session(sizes, [build], store, progress, command_line(), extra) as live,
+        open_session(
+            sizes, [build], store, progress, command_line(), extra, share=args.share
+        ) as live,
     ):
         sweeper = Sweeper(live.experiment, dimension, progress.note)
         asyncio.run(
