@@ -18,7 +18,7 @@ from bench.measurement.session import open_session
 from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair, remember_aa
 from reports.formats.mail import Letter, night_mail, noisy_mail
 from reports.formats.registry import find_format, write_report
-from reports.headline import Headline, headline
+from reports.headline import Headline, night_headline
 from reports.request import Request
 from results.comparison.compare import Comparison, blocks_by_boot, compare
 from results.errors import HostUnfit
@@ -216,7 +216,7 @@ def _report(
     )
     mail = night_mail(data, lines, letter, strict=options.strict)
     write_atomically(directory / MAIL_NAME, mail)
-    top = headline(data, strict=options.strict)
+    top = night_headline(data, checks, strict=options.strict)
     for session in (*night.sessions, *night.self_check_sessions):
         if store.session_end(session).ended_unix_ns is not None:
             store.finish_session(session, time.time_ns(), top.exit_code)

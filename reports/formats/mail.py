@@ -11,7 +11,8 @@ from email.message import EmailMessage
 from email.policy import default
 from email.utils import formatdate
 
-from reports.headline import Headline, headline
+from reports.harm_wording import harm_lines, more_failures_text, verdict_text
+from reports.headline import Headline, night_headline
 from reports.suggested_commands import show_command
 from reports.wording import (
     budget_text,
@@ -57,7 +58,7 @@ def night_mail(
     data: ReportData, lines: Sequence[Line], letter: Letter, *, strict: bool = False
 ) -> bytes:
     """The whole message, headers and UTF-8 text."""
-    top = headline(data, strict=strict)
+    top = night_headline(data, letter.self_checks, strict=strict)
     host = data.session.environment.get("host", "")
     subject = f"[pausebench {letter.job}] {top.word}: {_subject(top, data)}"
     return _message(subject, body(data, lines, letter, top), letter, host)
@@ -91,11 +92,28 @@ def _subject(top: Headline, data: ReportData) -> str:
     if top.tone == "good":
         valid, _ = total_runs(data)
         return f"{len(data.cells)} cells, {valid} updates, worst {top.cell}"
+    if top.code == "guest-damaged":
+        return f"{top.cell} in {top.figures['damaged_boots']} of {top.figures['boots']} boots"
+    if top.code == "fails-more-often":
+        return f"{top.cell} {_more_failures(top, data)}"
     shift_ns, share = (top.figures.get(name) for name in ("shift_ns", "shift_percent"))
     if not isinstance(shift_ns, int):
         return top.cell
     text = f" ({percent(float(share))})" if isinstance(share, int | float) else ""
     return f"{top.cell} {interval_text(shift_ns, None, None).split(' ')[0]} ms{text}"
+
+
+def _more_failures(top: Headline, data: ReportData) -> str:
+    """By how much the updates of the headline's cell fail more often."""
+    against = top.figures.get("against")
+    found = (
+        more_failures_text(cell, comparison.label_a)
+        for comparison, cell in [*((c, s) for c, s, _ in _shifts(data)), *_shifts_before(data)]
+        if comparison.label_a == against
+        and f"{cell.scenario} on {comparison.label_b}" == top.cell
+        and cell.more_failures
+    )
+    return next(found, "")
 
 
 def _shifts_before(data: ReportData) -> list[tuple[Comparison, Shift]]:
@@ -118,7 +136,7 @@ def body(data: ReportData, lines: Sequence[Line], letter: Letter, top: Headline)
         *(
             _shift(c, s, f"{s.scenario} on {c.label_b}, against an earlier night", lines)
             for c, s in _shifts_before(data)
-            if _bad(s)
+            if _changed(s)
         ),
         _failures(data),
         _unproven(data),
@@ -132,12 +150,16 @@ def body(data: ReportData, lines: Sequence[Line], letter: Letter, top: Headline)
 
 
 def _bad(shift: Shift) -> bool:
+    return _changed(shift) or shift.damaged
+
+
+def _changed(shift: Shift) -> bool:
     return shift.verdict in ("regressed", "improved") or shift.more_failures
 
 
 def _shift(comparison: Comparison, shift: Shift, name: str, lines: Sequence[Line]) -> str:
     """Old → new, Δ with its interval, since when, which phase moved."""
-    rows = [f"{name}: {shift.verdict}{', fails more often' if shift.more_failures else ''}"]
+    rows = [f"{name}: {verdict_text(shift)}", *(f"  {line.text}" for line in harm_lines(shift))]
     rows.append(f"  {comparison.label_a} → {comparison.label_b}: {shift_text(shift)}")
     if shift.p_adjusted is not None:
         rows.append(

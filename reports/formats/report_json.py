@@ -20,7 +20,7 @@ from results.claims.document import as_json
 from results.comparison.compare import Comparison
 from results.records.run import reasons_of
 from results.records.scenario import Session
-from results.store.columns import Columns
+from results.store.tables.columns import Columns
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
 

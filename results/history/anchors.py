@@ -19,8 +19,8 @@ from results.records.run import Run
 from results.records.scenario import Session
 from results.stats.intervals import median_ns
 from results.store.column_reader import read_columns
-from results.store.columns import Columns, lean_runs
 from results.store.store import Store
+from results.store.tables.columns import Columns, lean_runs
 from results.summary.report_data import ReportData
 
 from .lines import Level, Line, Point

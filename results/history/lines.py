@@ -12,8 +12,8 @@ from results.records.scenario import Build, Session
 from results.stats.announcements import Announcement
 from results.stats.intervals import interval_over_boots, median_ns
 from results.store.column_reader import read_columns
-from results.store.columns import Columns, median_of
 from results.store.store import Store
+from results.store.tables.columns import Columns, median_of
 from results.summary.cells import phase_medians
 from results.summary.session_kind import SessionKind, kind_of
 

@@ -18,7 +18,7 @@ from .promises import old_must_end
 def harm(recording: Recording) -> list[Reason]:
     """The transfer failed, or it harmed the guest or its RAM."""
     if recording.failure:
-        return [because(FAILED, said=recording.failure)]
+        return [because(FAILED, said=recording.failure), *_lost(recording)]
     found = []
     ends, old, new = (
         old_must_end(recording.scenario.mode), recording.old.runstate, recording.new.runstate
@@ -30,6 +30,17 @@ def harm(recording: Recording) -> list[Reason]:
     if recording.streams is None:  # else the streams testify instead of the payload
         found += _harm_to_the_guest(recording)
     return found
+
+
+def _lost(recording: Recording) -> list[Reason]:
+    """Whether a guest was there to be updated, and ran in neither QEMU after the failure."""
+    old, new = recording.old.runstate, recording.new.runstate
+    if not recording.old.pid or old in ("", "running"):  # no guest, or state not recorded
+        return []
+    # The state of new QEMU says that it lets the guest run, the testimony that it does.
+    if new == "running" and (recording.beats or recording.streams):
+        return []
+    return [because("guest-lost", old=old, new=new or "unknown")]
 
 
 def _harm_to_the_guest(recording: Recording) -> list[Reason]:

@@ -19,8 +19,8 @@ from results.records.run import Run
 from results.records.scenario import Session
 from results.stats.slopes import Growth
 from results.store.column_reader import read_columns
-from results.store.columns import Columns, lean_runs
 from results.store.store import SessionEnd, Store
+from results.store.tables.columns import Columns, lean_runs
 
 from .cells import FailureGroup, failure_groups
 from .environment import environment_changes
@@ -129,6 +129,7 @@ def read_report_data(
     unproven = _unproven(store, columns)
     reference = _reference(store, records, columns)
     notes += _baselines_over_budget(cells, comparisons)
+    notes += _failures_of_baselines(cells, comparisons)
     return ReportData(
         sessions=records,
         end=store.session_end(latest.id),
@@ -172,6 +173,20 @@ def _baselines_over_budget(
         "are compared with it"
         for cell in cells
         if cell.over_budget and cell.budget is not None and _is_baseline(cell, comparisons)
+    ]
+
+
+def _failures_of_baselines(
+    cells: Sequence[ReportCell], comparisons: Sequence[Comparison]
+) -> list[str]:
+    """What a baseline alone did to its guests is noted; damage is a finding on either side."""
+    return [
+        f"{cell.summary.scenario} on {cell.builds}: {cell.summary.failed} of "
+        f"{cell.summary.failed + cell.summary.valid} runs failed, the guest was lost in {lost} of "
+        f"{cell.summary.boots} boots: noted only, as other builds are compared with it"
+        for cell in cells
+        if cell.summary.failed and _is_baseline(cell, comparisons)
+        for lost in [cell.summary.harmed_boots.get("loss", 0)]
     ]
 
 

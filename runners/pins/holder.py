@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from results.errors import HostUnfit
-from runners.system.child import die_with_parent
+from runners.system.child import spawn
 
 _PROGRAM = "runners.pins.io_uring_holder"
 _TIMEOUT_S = 30.0
@@ -26,8 +26,8 @@ class PinHolder:
     def __init__(self, path: Path, length: int) -> None:
         """Raises HostUnfit when the kernel refuses to pin, with its reason and the fix."""
         self.bytes = length
-        self._process = subprocess.Popen(
-            die_with_parent([sys.executable, "-m", _PROGRAM, str(path), str(length)]),
+        self._process = spawn(
+            [sys.executable, "-m", _PROGRAM, str(path), str(length)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

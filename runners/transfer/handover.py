@@ -14,7 +14,7 @@ from results.records.recording import Process
 from results.records.scenario import Build, Mode
 from runners.qemu.command_line import Variation
 from runners.qemu.guest import Guest
-from runners.qemu.process import Qemu
+from runners.qemu.process import Qemu, removed
 from runners.system.process_memory import ram_mapping
 
 from .base import Hooks, Transfer, Transferred, record_final_state
@@ -50,6 +50,8 @@ async def update_guest(
     await _attempt(transfer)
     new = transfer.new
     await record_final_state(seen, old, new, transfer.old_state)
+    if seen.failure:
+        seen.failure = removed(guest.place.directory) or seen.failure
     if seen.failure or new is None:
         await _kill(new)
         return seen

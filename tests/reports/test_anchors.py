@@ -27,7 +27,8 @@ def data(report_data):
         for cell in comparison.cells
     )
     tonight = replace(comparison, cells=calm, exit_code=0)
-    anchor = replace(comparison, label_a=LABEL, comparisons=3)
+    slower = tuple(replace(cell, failures_p=None, more_failures=False) for cell in comparison.cells)
+    anchor = replace(comparison, cells=slower, label_a=LABEL, comparisons=3)
     cells = tuple(replace(cell, budget=None, limit=None) for cell in report_data.cells)
     return replace(report_data, cells=cells, comparisons=(tonight,), anchors=(anchor,))
 
@@ -57,6 +58,33 @@ def test_what_is_slower_than_at_the_anchor_is_the_headline(data):
     assert f"Subject: [pausebench job] regressed: anon on new +{shift.shift_ns / 1e6:.3g}" in (
         mail_of(data)
     )
+
+
+def test_more_lost_guests_than_at_the_anchor_are_the_headline(data, report_data):
+    (anchor,) = data.anchors
+    (comparison,) = report_data.comparisons
+    lost = replace(anchor, cells=comparison.cells)
+    data = replace(data, anchors=(lost,))
+    top = headline(data)
+    assert (top.word, top.exit_code, top.code) == ("regressed", 1, "fails-more-often")
+    assert f"anon on new: lost its guest in 1 of 6 boots, {LABEL} in 0 of 6" in top.sentence
+    assert "Subject: [pausebench job] regressed: anon on new lost its guest in 1 of 6 boots" in (
+        mail_of(data)
+    )
+
+
+def test_damage_in_an_earlier_night_is_not_tonights(data):
+    (anchor,) = data.anchors
+    cells = tuple(
+        replace(
+            cell,
+            verdict="same",
+            failures_a=replace(cell.failures_a, damaged_boots=2),
+        )
+        for cell in anchor.cells
+    )
+    data = replace(data, anchors=(replace(anchor, cells=cells, exit_code=3),))
+    assert headline(data).exit_code == 0
 
 
 def test_what_is_undecided_against_the_anchor_is_no_finding(undecided):

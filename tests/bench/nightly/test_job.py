@@ -93,6 +93,11 @@ def test_a_minimal_configuration_has_sound_defaults(config):
             "budgets.anon: invalid budget `fast`",
         ),
         (LEAST + '[mail]\nto = "a\\nBcc: b"', "mail: an address must be one line"),
+        (
+            LEAST + '[outputs]\ndirectory = "a\\u0000b"',
+            r"outputs.directory: 'a\x00b' is not a path",
+        ),
+        ('store = ""\n' + LEAST, "store: '' is not a path"),
         ("name = ", "night.toml"),
         ("name = '\\udc00'", "night.toml"),
     ],

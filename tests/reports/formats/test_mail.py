@@ -45,7 +45,10 @@ def test_golden(report_data, lines, letter):
 
 
 def test_the_subject_carries_verdict_and_worst_cell(report_data, lines, letter):
-    message, _ = read(night_mail(report_data, lines, letter))
+    (comparison,) = report_data.comparisons
+    cells = tuple(replace(cell, more_failures=False) for cell in comparison.cells)
+    slower = replace(report_data, comparisons=(replace(comparison, cells=cells),))
+    message, _ = read(night_mail(slower, lines, letter))
     assert message["Subject"] == "[pausebench qemu] regressed: anon on new +1.00 ms (+22 %)"
 
 
@@ -55,7 +58,7 @@ def test_the_body_says_what_since_when_why_and_how_to_repeat(report_data, lines,
         "old → new: 4.46 → 5.46 ms, +1.00 [+0.970, +1.03] ms (+22 %)",
         "moved: quiesce +1.00 [+1.00, +1.00] ms",
         "since: not known: 1 nights are stored, it takes six",
-        "1 × vCPU 1 stands still",
+        "1 × vCPU 1 does not run in new QEMU",
         "anon on new: 0 of 12 under 5.00 ms, 1 failed (missed: 95 % required)",
         "    pausebench nightly night.toml",
         "nights/x/report.html",
