@@ -7,7 +7,15 @@ from collections.abc import Iterable, Sequence
 from results.qemu.modes import promise
 from results.records.evidence import Proof
 from results.records.observations import Stream, VcpuBeats
-from results.records.reasons import FAILED, PROOF_BROKEN, Reason, because, read_reason, read_reasons
+from results.records.reasons import (
+    FAILED,
+    OTHER,
+    PROOF_BROKEN,
+    Reason,
+    because,
+    read_reason,
+    read_reasons,
+)
 from results.records.recording import Recording
 from results.records.run import CarriedFd
 
@@ -18,7 +26,7 @@ from .promises import old_must_end
 def harm(recording: Recording) -> list[Reason]:
     """The transfer failed, or it harmed the guest or its RAM."""
     if recording.failure:
-        return [because(FAILED, said=recording.failure)]
+        return [_failure(reason) for reason in read_reasons(recording.failure)]
     found = []
     ends, old, new = (
         old_must_end(recording.scenario.mode), recording.old.runstate, recording.new.runstate
@@ -30,6 +38,11 @@ def harm(recording: Recording) -> list[Reason]:
     if recording.streams is None:  # else the streams testify instead of the payload
         found += _harm_to_the_guest(recording)
     return found
+
+
+def _failure(reason: Reason) -> Reason:
+    """A part of a failure: QEMU's words, unless the driver stated it as a kind of its own."""
+    return because(FAILED, said=reason.text) if reason.code == OTHER else reason
 
 
 def _harm_to_the_guest(recording: Recording) -> list[Reason]:

@@ -14,10 +14,13 @@ from results.records.recording import Process
 from results.records.scenario import Build, Mode
 from runners.qemu.command_line import Variation
 from runners.qemu.guest import Guest
+from runners.qemu.migration import runstate
 from runners.qemu.process import Qemu
 from runners.system.process_memory import ram_mapping
+from runners.system.process_state import is_ending
 
 from .base import Hooks, Transfer, Transferred, record_final_state
+from .failure import explain
 from .modes import TRANSFERS
 
 __all__ = ["Hooks", "Transferred", "update_guest"]
@@ -54,26 +57,23 @@ async def update_guest(
         await _kill(new)
         return seen
     # The check releases Python's GIL and runs while old QEMU exits, which takes as long.
-    await asyncio.gather(transfer.end_old(), _check_ram(guest, new, seen))
+    await asyncio.gather(transfer.end_old(), _check_ram(transfer, new))
     guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
     guest.variation = variation
     guest.updates += 1
     await _follow_rate(guest, seen)
     transfer.hooks.ended(new)
+    await _check_still_alive(transfer, new)
     return seen
 
 
 async def _attempt(transfer: Transfer) -> None:
     """Run the transfer; an error becomes its `failure`."""
-    seen = transfer.seen
     try:
         transfer.begin()
         await transfer.run()
-    except PausebenchError as error:
-        seen.failure = str(error)
-    except OSError as error:
-        # The /proc entries of a QEMU that exits unexpectedly disappear.
-        seen.failure = f"a QEMU could not be inspected any more: {error}"
+    except (PausebenchError, OSError) as error:
+        transfer.seen.failure = await explain(transfer, error)
     except BaseException:
         await _kill(transfer.new)
         raise
@@ -87,12 +87,26 @@ async def _kill(qemu: Qemu | None) -> None:
         await qemu.reap()
 
 
-async def _check_ram(guest: Guest, new: Qemu, seen: Transferred) -> None:
+async def _check_ram(transfer: Transfer, new: Qemu) -> None:
+    guest, seen = transfer.guest, transfer.seen
     try:
         start = ram_mapping(new.pid, guest.scenario.ram_bytes).start
         seen.ram = await asyncio.to_thread(guest.memory.check, (new.pid, start))
     except (OSError, GuestLost) as error:
-        seen.failure = f"guest RAM could not be read through new QEMU: {error}"
+        await _lose(transfer, new, f"guest RAM could not be read through new QEMU: {error}")
+
+
+async def _check_still_alive(transfer: Transfer, new: Qemu) -> None:
+    """The guest must live for as long as it is watched, not only until RAM was checked."""
+    if not transfer.seen.failure and (is_ending(new.pid) or new.stopped()):
+        await _lose(transfer, new, "new QEMU ended")
+
+
+async def _lose(transfer: Transfer, new: Qemu, what: str) -> None:
+    """The guest arrived in new QEMU, and is lost there."""
+    seen = transfer.seen
+    seen.failure = await explain(transfer, GuestLost(what), old_has_ended=True)
+    seen.new = replace(seen.new, runstate=await runstate(new), log_tail=new.log_tail())
 
 
 async def _follow_rate(guest: Guest, seen: Transferred) -> None:

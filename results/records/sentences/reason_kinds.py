@@ -36,6 +36,12 @@ _HARM = {
     "ram-changed": Kind("{bad:d} of {pages:d} checked pages of guest RAM changed, first {first!s}"),
 }
 
+_DEATHS = {
+    "qemu-killed": Kind("{side} QEMU was killed by signal {number:d} ({name}) {when}"),
+    "qemu-exited": Kind("{side} QEMU exited with status {status:d} {when}: {said!s}"),
+    "qemu-stopped": Kind("{side} QEMU is stopped (state T), first seen {when}"),
+}
+
 _INCOMPLETE = {
     "vcpu-never-left": Kind("vCPU {vcpu:d} was never seen to leave the guest in old QEMU"),
     "vcpu-never-entered": Kind("vCPU {vcpu:d} was never seen to enter the guest in new QEMU"),
@@ -168,8 +174,8 @@ _STREAMS = {
 }
 
 _PRESENT = {
-    **_FREE, **_HARM, **_INCOMPLETE, **_PROMISES, **_CONTRADICTIONS, **_INCONSISTENT, **_WARNINGS,
-    **_STREAMS,
+    **_FREE, **_HARM, **_DEATHS, **_INCOMPLETE, **_PROMISES, **_CONTRADICTIONS, **_INCONSISTENT,
+    **_WARNINGS, **_STREAMS,
     **PROOF_KINDS,
 }  # fmt: skip
 
