@@ -175,14 +175,20 @@ class BeatObserver(Instrument):
     def disarm(self, new: Qemu) -> None:
         if self._observer is not None:
             self._observer.close()
-            self._gaps = self._observer.gaps()
+            # One that did not last saw the beginning of a pause at best.
+            self._gaps = None if self._observer.lost() else self._observer.gaps()
 
     def close(self) -> None:
         if self._observer is not None:
             self._observer.close()
 
     def recorded(self, about: Recording) -> Recording:
-        return replace(about, observed=self._gaps)
+        lost = self._observer.lost() if self._observer is not None else ""
+        return replace(
+            about,
+            observed=self._gaps,
+            lost_witnesses=(*about.lost_witnesses, *([lost] if lost else [])),
+        )
 
 
 @dataclass(slots=True)

@@ -9,14 +9,14 @@ from results.qemu.failures import known_failure
 from results.qemu.modes import promise
 from results.records.evidence import Proof
 from results.records.observations import DeviceContinuity, Stream
-from results.records.reasons import Reason, joined, read_reason
+from results.records.reasons import Reason, cut, joined, read_reason
 from results.records.recording import Recording
 from results.records.run import SCHEMA, CarriedFd, RamMap, Run, Witnesses
 from results.records.scenario import dimensions
 from results.timeline.cpr_channel import carried_descriptors, ram_maps
 from results.timeline.moments import Marks, transfer_events
 from results.timeline.order import CheckedMarks, check_marks
-from results.timeline.vfio_calls import vfio_calls
+from results.timeline.vfio_calls import VfioCalls, vfio_calls
 
 from .blackout import Blackout, Pause, find_blackout, find_pauses
 from .brownout import Restoration, restoration
@@ -170,7 +170,9 @@ def _continuity(recording: Recording, blackout: tuple[int, int] | None) -> _Cont
     streams = tuple(judge_stream(log, blackout, resumed) for log in logs)
     if recording.evidence is None:
         return _Continuity(device, streams, None)
-    calls = vfio_calls(*transfer_events(recording))
+    calls: VfioCalls | None = vfio_calls(*transfer_events(recording))
+    if recording.lost and calls is not None and not (calls.mapped or calls.unmapped):
+        calls = None  # what was not seen may have been lost
     proof = judge_proof(recording.evidence, recording.scenario, calls, device)
     return _Continuity(device, streams, proof)
 
@@ -196,11 +198,11 @@ def _reasons(
     if not recording.failure:
         found += stream_troubles(recording, went_on.streams)
     once = {reason.text: reason for reason in found}
-    return (*once.values(), *not_proven(went_on.proof))
+    return (*cut(once.values()), *not_proven(went_on.proof))
 
 
 def _texts(reasons: Iterable[Reason]) -> tuple[str, ...]:
-    return tuple(reason.text for reason in reasons)
+    return tuple(reason.text for reason in cut(reasons))
 
 
 def _log(recording: Recording) -> str:

@@ -91,11 +91,12 @@ def incomplete(
 
     `pause_seen` is whether the probes, or a witness that needs no probes, saw a pause.
     """
+    found = list(map(read_reason, recording.lost_witnesses))
     if not recording.probed:
-        return [] if pause_seen else [because("nothing-seen")]
-    found = []
+        return found if pause_seen else [*found, because("nothing-seen")]
     if recording.lost:
-        found.append(because("records-lost", records=recording.lost))
+        # Any descriptor may be among them: what else is missing says nothing more.
+        return [*found, because("records-lost", records=recording.lost)]
     found += descriptor_doubts
     if not fds and promise(recording.scenario).descriptors:
         found.append(because("no-descriptor"))

@@ -16,6 +16,7 @@ from results.records.observations import (
     StreamLog,
     VcpuBeats,
 )
+from results.records.reasons import SENTENCES
 from results.records.run import Side
 from results.records.scenario import Scenario
 from results.records.scheduler import Scheduling
@@ -115,6 +116,8 @@ class Recording:
     evidence: Evidence | None = None  # for the proof; None if it was not collected
     device: DeviceWork | None = None  # None if the payload drives no device
     failure: str = ""  # set when the transfer itself failed
+    # What became of each process of ours that testified and did not last, as a sentence.
+    lost_witnesses: tuple[str, ...] = field(default=(), metadata=SENTENCES)
     scheduling: Scheduling | None = None  # None if the scheduler was not traced
     aftermath: Aftermath | None = None  # None unless a refusal was provoked
     plugging: Plugging | None = None  # None if nothing was hotplugged

@@ -20,7 +20,7 @@ from results.qemu.log import last_message
 from results.records.recording import QmpStamp
 from results.records.run import Side
 from runners.system.child import die_with_parent
-from runners.system.process_state import ExitWatch, is_stopped
+from runners.system.process_state import ExitWatch, is_stopped, signal_name
 from runners.system.timeouts import scaled_timeout
 
 LOG_TAIL_BYTES = 4096
@@ -277,9 +277,3 @@ def ending(code: int) -> str:
     if code >= 0:
         return f"exited with status {code}"
     return f"was killed by signal {-code} ({signal_name(-code)})"
-
-
-def signal_name(number: int) -> str:
-    with suppress(ValueError):
-        return signal.Signals(number).name
-    return "unnamed"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
+import subprocess
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from results.records.reasons import because
 
 _STAMP_TIMEOUT_S = 1.0
 _TEARDOWN_NS = 2_000_000_000  # of a large guest; beyond it the socket was closed for other reasons
@@ -29,6 +34,27 @@ def is_stopped(pid: int) -> bool:
 def is_ending(pid: int) -> bool:
     """Whether a process has exited, or its main thread has while the others still do."""
     return process_state(pid) in ("Z", "X", "")
+
+
+def signal_name(number: int) -> str:
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
+
+
+def lost_witness(name: str, process: subprocess.Popen[Any], *, silent: bool = False) -> str:
+    """What became of a child of ours that testifies, as a sentence; empty while it runs.
+
+    With `silent` it has not answered, so it is lost even if it still runs.
+    """
+    code = process.poll()
+    if code is None and not silent:
+        return ""
+    if code is None:
+        return because("witness-silent", witness=name, state=process_state(process.pid)).text
+    if code < 0:
+        return because("witness-killed", witness=name, signal=signal_name(-code)).text
+    return because("witness-exited", witness=name, status=code).text
 
 
 class ExitWatch:

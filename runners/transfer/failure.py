@@ -10,7 +10,8 @@ from results.errors import PausebenchError, TransferRefused
 from results.qemu.log import last_message
 from results.records.reasons import Reason, because
 from results.records.run import Side
-from runners.qemu.process import Qemu, signal_name
+from runners.qemu.process import Qemu
+from runners.system.process_state import signal_name
 
 from .base import Transfer
 

@@ -43,12 +43,15 @@ _DEATHS = {
 }
 
 _INCOMPLETE = {
+    "witness-killed": Kind("{witness} ended by {signal}"),
+    "witness-exited": Kind("{witness} ended with exit status {status:d}"),
+    "witness-silent": Kind("{witness} does not answer (state {state})"),
     "vcpu-never-left": Kind("vCPU {vcpu:d} was never seen to leave the guest in old QEMU"),
     "vcpu-never-entered": Kind("vCPU {vcpu:d} was never seen to enter the guest in new QEMU"),
     "vcpu-entered-early": Kind("vCPU {vcpu:d} entered new QEMU {early_ns:d} ns before it left old"),
     "vcpu-unwatched": Kind("vCPU {vcpu:d} was not watched"),
     "nothing-seen": Kind("nothing was traced and no gap was seen"),
-    "records-lost": Kind("{records:d} probe records were lost"),
+    "records-lost": Kind("events lost: {records:d}"),
     "no-stream": Kind("no stream of the guest was seen"),
     "descriptor-lost": Kind("descriptor {name} id {id:d} was sent and not received"),
     "descriptor-unsent": Kind("descriptor {name} id {id:d} was received and not sent"),
@@ -124,6 +127,7 @@ _INCONSISTENT = {
     "entered-after-end": Kind(
         "vCPU {vcpu:d} entered the guest after it had been seen to run in new QEMU"
     ),
+    "more-alike": Kind("{more:d} more sentences like the last"),
     "value-impossible": Kind("impossible value of {field}: {value:d}"),
 }
 
