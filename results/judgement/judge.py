@@ -202,7 +202,7 @@ def _reasons(
 
 
 def _texts(reasons: Iterable[Reason]) -> tuple[str, ...]:
-    return tuple(reason.text for reason in cut(reasons))
+    return tuple(reason.text for reason in reasons)
 
 
 def _log(recording: Recording) -> str:
