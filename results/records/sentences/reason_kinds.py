@@ -127,7 +127,7 @@ _INCONSISTENT = {
     "entered-after-end": Kind(
         "vCPU {vcpu:d} entered the guest after it had been seen to run in new QEMU"
     ),
-    "more-alike": Kind("{more:d} more sentences like the last"),
+    "more-alike": Kind("{more:d} more of this kind"),
     "value-impossible": Kind("impossible value of {field}: {value:d}"),
 }
 
