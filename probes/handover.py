@@ -265,6 +265,8 @@ class HandoverProbe:
             run_first_entry_ns=read(new_tid, "run_first_entry"),
             entry_last_exit_ns=read(old_tid, "entry_last_exit"),
             entry_first_entry_ns=read(new_tid, "entry_first_entry"),
+            longest_left_ns=read(old_tid, "longest_left"),
+            longest_entered_ns=read(old_tid, "longest_entered"),
         )
 
     def guest_faults(self, tid: int) -> int | None:

@@ -76,6 +76,7 @@ class Observation:
             qmp=seen.qmp,
             migrate_info=seen.migrate_info,
             failure=seen.failure,
+            continued_in=seen.continued_in,
         )
         for instrument in reversed(self._instruments):
             about = instrument.recorded(about)

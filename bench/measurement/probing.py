@@ -118,6 +118,10 @@ class Brackets(Instrument):
         brackets = self._seen or self.probe.brackets(*self._tids)
         if not self.update.promise.held:
             self.probe.forget_ended()
+        if not about.failure:  # the guest did not come back to old QEMU
+            brackets = tuple(
+                replace(b, longest_left_ns=None, longest_entered_ns=None) for b in brackets
+            )
         return replace(about, brackets=tuple(map(self._with_faults, brackets)))
 
     def _with_faults(self, bracket: VcpuBracket) -> VcpuBracket:

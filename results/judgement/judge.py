@@ -26,6 +26,7 @@ from .guest_clock import GuestPause, GuestView, guest_pause, guest_views
 from .promises import broken_promises
 from .proof import judge_proof
 from .qmp_pause import qmp_pause
+from .rollback import rollback
 from .streams import judge_stream
 from .validity import harm, incomplete, not_proven, stream_troubles, warnings
 from .witnesses import contradictions, odd_testimony, testify
@@ -137,6 +138,7 @@ def judge(recording: Recording) -> Run:
         aftermath=recording.aftermath,
         plugging=recording.plugging,
         streams=went_on.streams,
+        rollback=rollback(recording, traced.marks.seen),
         reasons=reasons,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from results.qemu.modes import promise
 from results.records.evidence import Proof
-from results.records.observations import Stream, VcpuBeats
+from results.records.observations import RamCheck, Stream, VcpuBeats
 from results.records.reasons import (
     FAILED,
     OTHER,
@@ -26,7 +26,8 @@ from .promises import old_must_end
 def harm(recording: Recording) -> list[Reason]:
     """The transfer failed, or it harmed the guest or its RAM."""
     if recording.failure:
-        return [_failure(reason) for reason in read_reasons(recording.failure)]
+        found = [_failure(reason) for reason in read_reasons(recording.failure)]
+        return found + _changed_ram(recording.ram)
     found = []
     ends, old, new = (
         old_must_end(recording.scenario.mode), recording.old.runstate, recording.new.runstate
@@ -54,11 +55,13 @@ def _harm_to_the_guest(recording: Recording) -> list[Reason]:
         found.append(because("ram-unchecked"))
     elif ram.pages <= 0:
         found.append(because("ram-empty"))
-    elif ram.bad_pages:
-        found.append(
-            because("ram-changed", bad=ram.bad_pages, pages=ram.pages, first=ram.first_bad)
-        )
-    return found
+    return found + _changed_ram(ram)
+
+
+def _changed_ram(ram: RamCheck | None) -> list[Reason]:
+    if ram is None or not ram.bad_pages:
+        return []
+    return [because("ram-changed", bad=ram.bad_pages, pages=ram.pages, first=ram.first_bad)]
 
 
 def _harm_to_a_vcpu(beats: VcpuBeats) -> list[Reason]:

@@ -18,6 +18,7 @@ from runners.qemu.migration import runstate
 from runners.qemu.process import Qemu
 from runners.system.process_memory import ram_mapping
 from runners.system.process_state import is_ending
+from runners.system.timeouts import scaled_timeout
 
 from .base import Hooks, Transfer, Transferred, record_final_state
 from .failure import explain
@@ -26,6 +27,10 @@ from .modes import TRANSFERS
 __all__ = ["Hooks", "Transferred", "update_guest"]
 
 RATE_TIMEOUT_S = 0.1
+RETURN_TIMEOUT_S = scaled_timeout(2.0)  # for a guest to run on in old QEMU after a failure
+_NO_BEAT_S = 0.05  # where none is expected
+_RUNS_THERE = ("running", "silent")  # as far as is known
+_MAY_RETURN = ("finish-migrate", "paused", "device", "inmigrate")
 
 
 async def update_guest(
@@ -52,10 +57,10 @@ async def update_guest(
     transfer = kind(guest, build, variation, seen, hooks or Hooks(), old)
     await _attempt(transfer)
     new = transfer.new
-    await record_final_state(seen, old, new, transfer.old_state)
     if seen.failure or new is None:
-        await _kill(new)
+        await _fall_back(transfer)
         return seen
+    await record_final_state(seen, old, new, transfer.old_state)
     # The check releases Python's GIL and runs while old QEMU exits, which takes as long.
     await asyncio.gather(transfer.end_old(), _check_ram(transfer, new))
     guest.qemu, guest.build, guest.vcpu_tids = new, build, seen.new.vcpu_tids
@@ -79,6 +84,47 @@ async def _attempt(transfer: Transfer) -> None:
         raise
     finally:
         transfer.clean_up()
+
+
+async def _fall_back(transfer: Transfer) -> None:
+    """End new QEMU, and see whether the guest goes on in old QEMU, which resumes it by itself.
+
+    Old QEMU may wait for new QEMU without end, so new is ended first.
+    """
+    seen, guest, old, new = transfer.seen, transfer.guest, transfer.old, transfer.new
+    replaced = transfer.old_state or (new is not None and new.pid == old.pid)
+    if replaced:
+        await record_final_state(seen, old, new, transfer.old_state)
+        await _kill(new)
+        return
+    new_state = await runstate(new) if new is not None else ""
+    in_new = new_state not in ("", "gone", "stopped") and await runstate(old) not in _RUNS_THERE
+    if in_new and await _beats(guest, _NO_BEAT_S):
+        seen.continued_in = "new"
+    await _kill(new)
+    if seen.continued_in == "unknown":
+        await _follow_guest(guest, old, seen)
+    await record_final_state(seen, old, new, transfer.old_state, new_state)
+
+
+async def _follow_guest(guest: Guest, old: Qemu, seen: Transferred) -> None:
+    """Wait until old QEMU runs the guest again, and check the guest's RAM."""
+    end = time.monotonic() + RETURN_TIMEOUT_S
+    while (state := await runstate(old)) in _MAY_RETURN and time.monotonic() < end:
+        await asyncio.sleep(0.005)
+    timeout_s = RETURN_TIMEOUT_S if state in _RUNS_THERE else _NO_BEAT_S
+    seen.continued_in = "old" if await _beats(guest, timeout_s) else "nowhere"
+    if seen.continued_in == "old":
+        seen.ram = await asyncio.to_thread(guest.memory.check)
+
+
+async def _beats(guest: Guest, timeout_s: float) -> bool:
+    """Whether every vCPU beats, in whichever QEMU."""
+    try:
+        await asyncio.to_thread(guest.memory.wait_for_beats, guest.memory.beats(), timeout_s)
+    except GuestLost:
+        return False
+    return True
 
 
 async def _kill(qemu: Qemu | None) -> None:
@@ -107,6 +153,8 @@ async def _lose(transfer: Transfer, new: Qemu, what: str) -> None:
     seen = transfer.seen
     seen.failure = await explain(transfer, GuestLost(what), old_has_ended=True)
     seen.new = replace(seen.new, runstate=await runstate(new), log_tail=new.log_tail())
+    alive = await _beats(transfer.guest, _NO_BEAT_S)
+    seen.continued_in = "new" if alive else "nowhere"
 
 
 async def _follow_rate(guest: Guest, seen: Transferred) -> None:
