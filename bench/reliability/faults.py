@@ -38,7 +38,6 @@ class Fault:
     device_lost: bool = False  # new QEMU lacks a device of the guest
     return_path: bool = False
     backward: bool = False  # from the newer build to the older
-    machine: str = ""  # of the guest; empty: one that all builds have
 
 
 def _signals() -> Iterator[Fault]:
@@ -88,12 +87,10 @@ def all_faults(builds: Sequence[Build]) -> tuple[Fault, ...]:
     """Every fault that these builds, oldest first, allow; in the order of the phases."""
     found = [*_signals(), *_monitors()]
     found.append(Fault("start", "socket path too long", ("old",), long_path=True))
-    found.append(Fault("load", "new lacks a device", ("old", "nowhere"), device_lost=True))
+    found.append(Fault("load", "new lacks a device", ("old",), device_lost=True))
     if len(builds) > 1:
-        found.append(
-            Fault("start", "machine type unknown to new", ("old",), backward=True, machine="q35")
-        )
-        found.append(Fault("load", "older build", ("old", "new", "nowhere"), backward=True))
+        # The older one does not know the version of the CPR state.
+        found.append(Fault("cpr-state", "new is an older build", ("old",), backward=True))
     order = list(PHASES)
     return tuple(sorted(found, key=lambda fault: order.index(fault.phase)))
 
@@ -148,8 +145,6 @@ class FaultTrials:
         if fault.backward:
             old, new = self.builds[-1], self.builds[0]
         scenario = replace(self.scenario, return_path=fault.return_path)
-        if fault.machine:
-            scenario = replace(scenario, machine=fault.machine)
         cell = f"fault-{number:02}-{fault.phase}"
         return Trial(
             replace(scenario, id=cell),

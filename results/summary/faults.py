@@ -9,6 +9,10 @@ from typing import Literal
 from results.records.rollback import Where
 from results.records.run import Run
 
+# Schema of the document `faults --json`; fields are added within a version.
+#   1  first version
+SCHEMA = 1
+
 Phase = Literal["start", "cpr-state", "hold", "stopped", "load", "resumed"]
 
 # Phase → the moment of the fault.

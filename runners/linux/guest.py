@@ -241,7 +241,7 @@ class LinuxGuest:
         hooks.hold(old, new, self.vcpu_tids, tids)
         steps["migrate_incoming"] = time.monotonic_ns()
         await new.execute("migrate-incoming", uri=f"unix:{sockets.main}")
-        await wait_until_sent(old)
+        await wait_until_sent(old, new)
         info = await old.execute("query-migrate")
         steps["completed"] = await wait_until_resumed(new)
         seen.migrate_info = integers(info)

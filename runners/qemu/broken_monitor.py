@@ -47,6 +47,7 @@ def main(kind: str, command: str, *argv: str) -> int:
 def _pass_on(caller: socket.socket, qemu: socket.socket, kind: str, command: bytes) -> None:
     """Copy both ways until one end hangs up."""
     broken = command == GREETING.encode()
+    asked = re.compile(rb'"execute"\s*:\s*"' + re.escape(command) + rb'"')
     with selectors.DefaultSelector() as selector:
         selector.register(caller, selectors.EVENT_READ)
         selector.register(qemu, selectors.EVENT_READ)
@@ -59,7 +60,7 @@ def _pass_on(caller: socket.socket, qemu: socket.socket, kind: str, command: byt
                 if not data:
                     return
                 if key.fd == caller.fileno():
-                    broken = broken or b'"execute": "' + command + b'"' in data
+                    broken = broken or asked.search(data) is not None
                     qemu.sendall(data)
                 elif not broken:
                     caller.sendall(data)

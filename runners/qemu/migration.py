@@ -28,7 +28,7 @@ async def runstate(qemu: Qemu) -> str:
     """
     end = time.monotonic() + _STATE_TIMEOUT_S
     with suppress(PausebenchError, TimeoutError):
-        while qemu.alive() and not qemu.stopped():
+        while qemu.alive() and not qemu.stopped() and not qemu.silent:
             left = max(0.1, end - time.monotonic())
             state = str((await asyncio.wait_for(qemu.execute("query-status"), left))["status"])
             # The migration is reported as completed shortly before the runstate changes
@@ -53,12 +53,13 @@ def migration_ended(message: Message) -> bool:
     return migration_status(message) in ("completed", "failed")
 
 
-async def wait_until_sent(old: Qemu) -> None:
-    """Wait until old QEMU has sent the guest.
+async def wait_until_sent(old: Qemu, new: Qemu | None = None) -> None:
+    """Wait until old QEMU has sent the guest, to `new` if that runs already.
 
     Raises TransferRefused on a failed migration or a timeout, GuestLost when it exits.
     """
-    _, last = await old.wait_for(migration_ended, "the end of the migration", HANDOVER_TIMEOUT_S)
+    what = "the end of the migration"
+    _, last = await old.wait_for(migration_ended, what, HANDOVER_TIMEOUT_S, new)
     if migration_status(last) == "failed":
         raise failed_migration("old QEMU", await old.execute("query-migrate"))
 

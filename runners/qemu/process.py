@@ -23,6 +23,9 @@ from runners.system.child import die_with_parent
 from runners.system.process_state import ExitWatch, is_stopped, signal_name
 from runners.system.timeouts import scaled_timeout
 
+# Of a monitor that ends, or on which something else than QMP arrives: text that is no UTF-8, or
+# JSON that is nested too deeply.
+_BROKEN = (QMPError, OSError, EOFError, ValueError, RecursionError)
 LOG_TAIL_BYTES = 4096
 COMMAND_TIMEOUT_S = scaled_timeout(20.0)
 _QUIT_TIMEOUT_S = scaled_timeout(5.0)
@@ -54,6 +57,8 @@ class Qemu:
         self.started_ns = time.monotonic_ns()
         self._exit = ExitWatch(process.pid, monitor)
         self._stopped_since: int | None = None
+        self._speaks_qmp = True
+        self.silent = False  # a command was not answered, so that no other will be
         self.side: Side = "old"
 
     @classmethod
@@ -115,19 +120,26 @@ class Qemu:
     def lost(self, when: str) -> GuestLost:
         """The error for a QEMU that exited or does not answer; `when` is a clause of time."""
         tail = self.log_tail()
-        message = last_message(tail) or "its log is empty"
-        return GuestLost(f"QEMU (pid {self.pid}) {self._fate()} {when}: {message}", self.argv, tail)
+        message = last_message(tail) or ("" if self.alive() else "its log is empty")
+        said = f": {message}" if message else ""
+        return GuestLost(f"QEMU (pid {self.pid}) {self._fate()} {when}{said}", self.argv, tail)
 
     def _fate(self) -> str:
         code = self.process.poll()
         if code is not None:
             return ending(code)
-        return "is stopped (state T)" if self.stopped() else "does not answer"
+        if self.stopped():
+            return "is stopped (state T)"
+        return "does not answer" if self._speaks_qmp else "does not speak QMP any more"
 
     def check(self, when: str) -> None:
         """Raise `lost` if QEMU has exited, or has been stopped for STOPPED_TIMEOUT_S."""
         if not self.alive():
             raise self.lost(when)
+        self.check_not_stopped(when)
+
+    def check_not_stopped(self, when: str) -> None:
+        """Raise `lost` if QEMU has been stopped for STOPPED_TIMEOUT_S."""
         since, now = self.stopped_since_ns(), time.monotonic_ns()
         if since is not None and now - since > STOPPED_TIMEOUT_S * 1e9:
             raise self.lost(when)
@@ -146,8 +158,10 @@ class Qemu:
         while self.alive() and time.monotonic() < end:
             await asyncio.sleep(0.01)
 
-    async def ended(self, when: str) -> GuestLost:
-        """`lost`, after giving a QEMU that closed its monitor a moment to exit."""
+    async def ended(self, when: str, error: BaseException) -> GuestLost:
+        """`lost`, after giving a QEMU that broke off its monitor a moment to exit."""
+        self.silent = True
+        self._speaks_qmp = isinstance(error, OSError | EOFError)
         await self.settle()
         return self.lost(when)
 
@@ -163,8 +177,8 @@ class Qemu:
         connecting = asyncio.ensure_future(self.client.connect(monitor or str(path)))
         try:
             await self._bounded(connecting, timeout_s, "while opening its monitor")
-        except (QMPError, OSError, EOFError) as error:
-            raise await self.ended("while opening its monitor") from error
+        except _BROKEN as error:
+            raise await self.ended("while opening its monitor", error) from error
 
     def _stamp(self, message: Message) -> bool:
         """Event filter: records the event with its arrival time and keeps it out of the queue."""
@@ -187,15 +201,20 @@ class Qemu:
             raise TransferRefused(
                 f"{self.side} QEMU refused {command}: {error}", f"{command} {given}", str(error)
             ) from error
-        except (QMPError, OSError, EOFError) as error:
-            raise await self.ended(f"while executing {command}") from error
+        except _BROKEN as error:
+            raise await self.ended(f"while executing {command}", error) from error
 
     async def wait_for(
-        self, wanted: Callable[[Message], bool], what: str, timeout_s: float
+        self,
+        wanted: Callable[[Message], bool],
+        what: str,
+        timeout_s: float,
+        other: Qemu | None = None,
     ) -> tuple[int, Message]:
         """The first recorded event that `wanted` accepts, with its arrival time (monotonic ns).
 
-        Raises TransferRefused on a timeout and GuestLost when QEMU exits.
+        Raises TransferRefused on a timeout and GuestLost when QEMU exits or is stopped, or when
+        `other` is stopped, for which this one would wait.
         """
         end = time.monotonic() + timeout_s
         while True:
@@ -209,6 +228,8 @@ class Qemu:
                     f"{self.side} QEMU (pid {self.pid}) did not report {what} in {timeout_s:g} s"
                 )
             self.check(f"before reporting {what}")
+            if other is not None:
+                other.check_not_stopped(f"before {self.side} QEMU reported {what}")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), min(left, _LOOK_S))
 
@@ -222,6 +243,7 @@ class Qemu:
             while not (await asyncio.wait((task,), timeout=_LOOK_S))[0]:
                 self.check(when)
                 if time.monotonic() > end:
+                    self.silent = True
                     raise self.lost(when)
             return task.result()
         finally:
@@ -230,12 +252,12 @@ class Qemu:
                 await asyncio.wait((task,), timeout=_CANCEL_S)
 
     async def quit(self) -> None:
-        """Ask QEMU to quit, and kill it when it does not, or cannot because it is stopped."""
-        if self.stopped():
+        """Ask QEMU to quit, and kill it when it does not; at once if it cannot answer."""
+        if self.stopped() or self.silent:
             await self.reap()
             return
         if self.alive():
-            with suppress(QMPError, OSError, EOFError, TimeoutError, asyncio.CancelledError):
+            with suppress(*_BROKEN, TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(self.client.execute("quit"), 2.0)
         await self.reap(_QUIT_TIMEOUT_S)
 
@@ -249,7 +271,7 @@ class Qemu:
 
     async def disconnect(self) -> None:
         """Close the monitor; QEMU keeps running."""
-        with suppress(QMPError, OSError, EOFError, TimeoutError):
+        with suppress(*_BROKEN, TimeoutError):
             await asyncio.wait_for(self.client.disconnect(), 2.0)
 
     def kill(self) -> None:

@@ -171,7 +171,7 @@ class Transfer(ABC):
         self.hooks.hold(self.old, new, self.guest.vcpu_tids, tids)
 
     async def _wait_until_completed(self, new: Qemu) -> None:
-        await wait_until_sent(self.old)
+        await wait_until_sent(self.old, new)
         await wait_until_resumed(new)
         self._step("completed")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from results.errors import PausebenchError, TransferRefused
@@ -47,7 +47,7 @@ async def explain(
     fates = [_fate(transfer, side, qemu) for side, qemu in involved]
     first = min((fate for fate in fates if fate), key=lambda fate: fate.ns, default=None)
     if first is None:
-        return _said(error)
+        return _named(_said(error), involved)
     texts = [first.reason.text]
     if first.reason.code == "qemu-exited" and isinstance(error, TransferRefused):
         texts.append(str(error))  # the other QEMU's words
@@ -59,6 +59,14 @@ def _said(error: PausebenchError | OSError) -> str:
         # The /proc entries of a QEMU that exits unexpectedly disappear.
         return f"a QEMU could not be inspected any more: {error}"
     return str(error)
+
+
+def _named(text: str, involved: Iterable[tuple[Side, Qemu]]) -> str:
+    """Say which QEMU it is: an error of one alone knows no side."""
+    for side, qemu in involved:
+        if text.startswith(f"QEMU (pid {qemu.pid})"):
+            return f"{side} {text}"
+    return text
 
 
 def _involved(transfer: Transfer, old_has_ended: bool) -> Iterator[tuple[Side, Qemu]]:

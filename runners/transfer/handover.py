@@ -98,8 +98,9 @@ async def _fall_back(transfer: Transfer) -> None:
         await _kill(new)
         return
     new_state = await runstate(new) if new is not None else ""
-    in_new = new_state not in ("", "gone", "stopped") and await runstate(old) not in _RUNS_THERE
-    if in_new and await _beats(guest, _NO_BEAT_S):
+    # One that does not answer may run the guest all the same, if old QEMU does not.
+    silent = new_state == "silent" and await runstate(old) not in _RUNS_THERE
+    if (new_state == "running" or silent) and await _beats(guest, _NO_BEAT_S):
         seen.continued_in = "new"
     await _kill(new)
     if seen.continued_in == "unknown":
