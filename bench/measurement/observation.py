@@ -77,6 +77,7 @@ class Observation:
             migrate_info=seen.migrate_info,
             failure=seen.failure,
             continued_in=seen.continued_in,
+            controller_stops=seen.controller_stops,
         )
         for instrument in reversed(self._instruments):
             about = instrument.recorded(about)

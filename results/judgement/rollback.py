@@ -46,12 +46,12 @@ def _phase(recording: Recording) -> tuple[str, int | None]:
     stamps = [q for q in recording.qmp if q.side == "old" and q.ns >= since]
     failing, failed = _status(stamps, "failing"), _status(stamps, "failed")
     if failing is not None:
-        return _between(FAILING, failing, failed)
+        return _between(FAILING, failing, failed, since)
     if failed is None:
         return "", None
     # QEMU may resume the guest before it reports the failure.
     resumed = next((q for q in stamps if q.name == "RESUME"), None)
-    return _between(FAILURE, failed, resumed)
+    return _between(FAILURE, failed, resumed, since)
 
 
 def _status(stamps: list[QmpStamp], status: str) -> QmpStamp | None:
@@ -60,7 +60,12 @@ def _status(stamps: list[QmpStamp], status: str) -> QmpStamp | None:
     )
 
 
-def _between(phase: str, start: QmpStamp, end: QmpStamp | None) -> tuple[str, int | None]:
-    if end is None or end.wall_us < start.wall_us:
+def _between(
+    phase: str, start: QmpStamp, end: QmpStamp | None, since_ns: int
+) -> tuple[str, int | None]:
+    if end is None:
         return "", None
-    return phase, (end.wall_us - start.wall_us) * 1000
+    length = (end.wall_us - start.wall_us) * 1000
+    if not 0 <= length <= end.ns - since_ns:  # the wall clock was moved meanwhile
+        return "", None
+    return phase, length

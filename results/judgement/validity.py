@@ -127,6 +127,8 @@ def warnings(recording: Recording, of_marks: Iterable[Reason], *, clock_read: bo
     found = list(of_marks)
     if recording.probed and not recording.failure and recording.skipped:
         found.append(because("probes-skipped", calls=recording.skipped))
+    if recording.controller_stops:
+        found.append(because("controller-stopped", times=recording.controller_stops))
     if recording.beats and not clock_read:
         found.append(because("clock-unread"))
     return found

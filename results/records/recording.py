@@ -123,6 +123,8 @@ class Recording:
     failure: str = ""  # set when the transfer itself failed
     # After a transfer that failed: in which QEMU every vCPU beat on. `unknown`: not examined.
     continued_in: Where = "unknown"
+    # How often pausebench itself was continued after a stop by a signal, during the transfer.
+    controller_stops: int = 0
     # What became of each process of ours that testified and did not last, as a sentence.
     lost_witnesses: tuple[str, ...] = field(default=(), metadata=SENTENCES)
     scheduling: Scheduling | None = None  # None if the scheduler was not traced

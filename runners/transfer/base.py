@@ -62,6 +62,7 @@ class Transferred:
     ram: RamCheck | None = None
     device: DeviceWork | None = None
     failure: str = ""
+    controller_stops: int = 0  # how often our own process was continued after a stop
     continued_in: Where = "unknown"  # after a failure: the QEMU in which every vCPU beat on
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from results.errors import GuestLost, PausebenchError
@@ -55,7 +59,8 @@ async def update_guest(
     variation = guest.variation if variation is None else variation
     kind = TRANSFERS[mode or guest.scenario.mode]
     transfer = kind(guest, build, variation, seen, hooks or Hooks(), old)
-    await _attempt(transfer)
+    with _noting_stops(seen):
+        await _attempt(transfer)
     new = transfer.new
     if seen.failure or new is None:
         await _fall_back(transfer)
@@ -70,6 +75,23 @@ async def update_guest(
     transfer.hooks.ended(new)
     await _check_still_alive(transfer, new)
     return seen
+
+
+@contextmanager
+def _noting_stops(seen: Transferred) -> Iterator[None]:
+    """Count how often our own process is continued; the kernel cannot be asked how long it was."""
+
+    def continued(number: int, frame: object) -> None:
+        seen.controller_stops += 1
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals in its main thread alone
+        return
+    before = signal.signal(signal.SIGCONT, continued)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCONT, before or signal.SIG_DFL)
 
 
 async def _attempt(transfer: Transfer) -> None:

@@ -140,6 +140,10 @@ _WARNINGS = {
         "the kernel skipped {calls:d} probe calls, of any process; a missed guest entry or exit "
         "would contradict the guest's own gap"
     ),
+    "controller-stopped": Kind(
+        "pausebench itself was stopped by a signal during the transfer, {times:d} times: what it "
+        "does meanwhile came late"
+    ),
     "clock-unread": Kind("the guest's clock could not be read: the guest does not testify"),
     "wall-clock-moved": Kind(
         "the wall clock moved by {moved_ns:d} ns or more during the transfer: QMP does not testify"
