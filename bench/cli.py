@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from results.errors import HostUnfit, PausebenchError
+from runners.system.signals import interrupted_by_signals
 
 # Command → one line of help. Its arguments are in bench/commands, its body in bench/handlers, each
 # in a module of its name; they are imported only for the command that was given.
@@ -41,12 +42,13 @@ _DESCRIPTION = (
     "cpr-transfer, on real guests and by independent witnesses."
 )
 _EPILOG = """\
-exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit, 130 interrupted
+exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit, 130 interrupted;
+  damage to a guest is never 0, see `pausebench COMMAND --help`
 
 examples:
   pausebench doctor                           check this host first
   pausebench run anon hugetlb-2m              boot guests and update each several times
-  pausebench run anon --ram 1G --vcpus 4 --boots 6 --updates 10
+  pausebench run anon --ram 1G --vcpus 4 --boots 12 --updates 10
   pausebench compare system next=/path/to/qemu-system-x86_64
   pausebench show worst                       the longest blackout of the last session
   pausebench report                           the last session as one HTML file
@@ -106,7 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
     args = build_parser(chosen if chosen in COMMANDS else None).parse_args(words)
     try:
-        return int(importlib.import_module(f"bench.handlers.{args.command}").run(args))
+        handler = importlib.import_module(f"bench.handlers.{args.command}")
+        with interrupted_by_signals():
+            return int(handler.run(args))
     except HostUnfit as error:
         return _report(error, 4)
     except PausebenchError as error:
@@ -130,10 +134,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(error: PausebenchError, status: int) -> int:
-    print(f"pausebench: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"pausebench: {error.line}", file=sys.stderr)
     return status
-
-
-def entry() -> None:
-    """The console script."""
-    sys.exit(main())

@@ -12,6 +12,7 @@ Word = Literal[
     "refuted",
     "shown",
     "partly shown",
+    "damaged",
     "broken",
     "regressed",
     "over budget",
@@ -27,6 +28,7 @@ Word = Literal[
 Code = Literal[
     "claim-refuted",
     "claims-tested",
+    "guest-damaged",
     "proof-broken",
     "fails-more-often",
     "not-compared",
@@ -48,6 +50,7 @@ Code = Literal[
 Tone = Literal["bad", "doubt", "good"]
 # Bad news (red), needs attention (amber) or fine (green); the worst first.
 TONES: dict[Word, Tone] = {
+    "damaged": "bad",
     "refuted": "bad",
     "broken": "bad",
     "regressed": "bad",

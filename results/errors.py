@@ -19,6 +19,12 @@ class PausebenchError(Exception):
     The message is one line: what is wrong, where, and what to do about it.
     """
 
+    @property
+    def line(self) -> str:
+        """The message as a terminal may print it, whatever the texts are that it quotes."""
+        words = " ".join(str(self).split())
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+
 
 class UsageError(PausebenchError):
     """The request itself is invalid: a name, a number or a file."""

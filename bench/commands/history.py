@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from bench.arguments import path
 
 from .options import add_json_option, add_store_option
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="first day to show: YYYY-MM-DD (UTC), or a number of days like 30d (default: all)",
     )
     parser.add_argument(
-        "-o", "--output", metavar="FILE.html", type=Path, help="also write an HTML page"
+        "-o", "--output", metavar="FILE.html", type=path, help="also write an HTML page"
     )
     add_json_option(parser)
     add_store_option(parser)

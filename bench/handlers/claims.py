@@ -20,7 +20,8 @@ from results.store.store import Store, open_store
 from runners.builds.catalogue import list_builds, resolve_build
 from runners.host.vfio_pci import chosen_addresses
 
-from .chosen import check_labels, command_line, require_root, seed_of
+from .chosen import check_labels, command_line, require_host, seed_of
+from .stored import exit_code, stored
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,14 +31,16 @@ def run(args: argparse.Namespace) -> int:
             print(f"{claim.number:2}  {claim.title}\n    tested by: {claim.how}")
         return 0
     if args.stored:
-        with open_store(args.store, create=False) as store:
+        with stored(args.store) as store:
             document = _stored(store, args.stored)
+            status = exit_code(store, document.exit_code)
     else:
-        require_root()
+        require_host()
         with open_store(args.store) as store:
             document = run_campaign(_campaign(args), store, command_line())
+            status = document.exit_code
     _show(args, document)
-    return document.exit_code
+    return status
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -76,6 +79,7 @@ def _campaign(args: argparse.Namespace) -> Campaign:
         devices=tuple(dict.fromkeys(addresses)),
         lab=args.lab,
         assigned_only=args.assigned_only,
+        share=args.share,
     )
 
 

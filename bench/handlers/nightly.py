@@ -11,12 +11,13 @@ from bench.nightly.config import NightlyConfig, load_config
 from bench.nightly.job import JobPaths, run_night
 from probes.support import probe_support
 from results.errors import HostUnfit
+from results.history.anchors import ANCHOR_BOOTS
 from results.records.scenario import Scenario
 from results.store.store import open_store
 from runners.doctor.requirements import check_host, measurable
-from runners.host.idle import host_lock
+from runners.host.lock import host_lock
 
-from .chosen import require_root
+from .chosen import require_host
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,11 +29,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.config}: {config.name} measures {', '.join(s.id for s in scenarios)}")
         print(f"  baseline {config.builds.baseline}, candidate {config.builds.candidate}")
         print(f"  {config.boots} boots of each, {config.measure.updates} updates a boot")
+        print(f"  anchor: {config.anchor or f'the first night with {ANCHOR_BOOTS} boots'}")
         print(f"  store {place.store}, reports {place.reports}")
         return 0
-    require_root()
-    _require_fit_host()
-    with host_lock(), open_store(place.store) as store:
+    require_host()
+    with host_lock(_log, timeout_s=config.wait_seconds), open_store(place.store) as store:
+        _require_fit_host()
         done = run_night(config, place, store, scenarios, _log)
     print(f"{done.top.word}: {done.top.sentence}")
     print(f"reports: {done.directory}")

@@ -15,13 +15,14 @@ from results.errors import UsageError
 from results.records.recording import Recording
 from results.records.run import Run
 from results.records.scheduler import Segment
-from results.store.store import open_store
 from results.summary.selection import resolve_run
+
+from .stored import exit_code, stored
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the causes. Returns 0; raises UsageError for a run without a scheduler trace."""
-    with open_store(args.store, create=False) as store:
+    with stored(args.store) as store:
         found = store.run(resolve_run(store, args.run))
         check_attributed(found)
         explanation = explain(found, store.iter_runs(session=found.session))
@@ -29,10 +30,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         json.dump(why_document(explanation, path), sys.stdout)
         sys.stdout.write("\n")
-        return 0
+        return exit_code(store)
     look = look_for(sys.stdout, os.environ)
     write(why_page(explanation, look, path), sys.stdout, look)
-    return 0
+    return exit_code(store)
 
 
 def check_attributed(run: Run) -> None:

@@ -18,6 +18,8 @@ from results.records.scenario import Mode
 from results.store.recordings import new_run_id
 from results.store.store import Store
 from runners.host.load import host_state, load_snapshot
+from runners.host.lock import others_measuring
+from runners.host.strangers import strangers
 from runners.pins.holder import PinHolder
 from runners.qemu.command_line import NO_VARIATION, Variation
 from runners.qemu.guest import Guest, GuestPlace
@@ -33,6 +35,7 @@ class Progress(Protocol):
     """Shows what is being done."""
 
     def doing(self, what: str) -> None: ...
+    def note(self, text: str) -> None: ...
     def finished(self, run: Run) -> None: ...
     def skipped(self, updates: int) -> None: ...
 
@@ -137,6 +140,7 @@ class Booted:
         self._trial = trial
         self.guest = guest
         self._clock = GuestClock(guest)
+        self._strangers = _strangers(trial)
         self._updates = 0
         self._holder: PinHolder | None = None
         self._pins_missing = ""
@@ -203,6 +207,7 @@ class Booted:
         about = self._experiment.blank(trial, update, time.time_ns())
         watched = Update(about.id, scenario, self.guest, self._holder, self._pins_missing)
         observation = Observation(instruments.at(watched))
+        others = others_measuring()
         before = load_snapshot((self.guest.qemu.pid,))
         with observation:
             seen = await update_guest(
@@ -217,9 +222,18 @@ class Booted:
             beats=seen.beats,
             tick_ns=self._clock.follow(seen),
             ram=seen.ram,
-            host=host_state(before, load_snapshot((seen.new.pid,))),
+            host=replace(
+                host_state(before, load_snapshot((seen.new.pid,))),
+                others=tuple(map(str, dict.fromkeys((*others, *others_measuring())))),
+                strangers=self._strangers,
+            ),
             device=seen.device,
         )
+
+
+def _strangers(trial: Trial) -> tuple[int, ...]:
+    found = strangers((trial.old_build, trial.new_build))
+    return tuple(dict.fromkeys(pid for pids in found.values() for pid in pids))
 
 
 def _pin(guest: Guest) -> PinHolder:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reports.harm_wording import harmed_text
 from reports.wording import (
     device_text,
     median_text,
@@ -105,6 +106,8 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
             page.paragraph(
                 look.printable(device), indent=4 if stacked else widths[0] + _GAP, style="dim"
             )
+        if harm := harmed_text(summary):
+            page.paragraph(harm, indent=4 if stacked else widths[0] + _GAP, style="bold red")
     _footnotes(page, summaries)
     return page.text()
 

@@ -27,7 +27,7 @@ def harm(recording: Recording) -> list[Reason]:
     """The transfer failed, or it harmed the guest or its RAM."""
     if recording.failure:
         found = [_failure(reason) for reason in read_reasons(recording.failure)]
-        return found + _changed_ram(recording.ram)
+        return [*found, *_lost(recording), *_changed_ram(recording.ram)]
     found = []
     ends, old, new = (
         old_must_end(recording.scenario.mode), recording.old.runstate, recording.new.runstate
@@ -44,6 +44,19 @@ def harm(recording: Recording) -> list[Reason]:
 def _failure(reason: Reason) -> Reason:
     """A part of a failure: QEMU's words, unless the driver stated it as a kind of its own."""
     return because(FAILED, said=reason.text) if reason.code == OTHER else reason
+
+
+def _lost(recording: Recording) -> list[Reason]:
+    """Whether a guest was there to be updated, and ran in neither QEMU after the failure."""
+    old, new = recording.old.runstate, recording.new.runstate
+    if recording.continued_in in ("old", "new") or not recording.old.pid:
+        return []
+    if old in ("", "running") and recording.continued_in == "unknown":  # or it was not examined
+        return []
+    # The state of new QEMU says that it lets the guest run, the testimony that it does.
+    if new == "running" and (recording.beats or recording.streams):
+        return []
+    return [because("guest-lost", old=old, new=new or "unknown")]
 
 
 def _harm_to_the_guest(recording: Recording) -> list[Reason]:

@@ -183,6 +183,10 @@ class Summary:
     device_operations: int = 0  # of the device that the payload drives, over all runs
     device_troubles: int = 0  # runs in which it lost, repeated or missed something
     device_gap_ns: int | None = None  # the longest time between two operations of any valid run
+    # Harm (results.records.harm) → failed runs, and the boots of which it was the worst; the worst
+    # first.
+    harmed_runs: dict[str, int] = field(default_factory=dict)
+    harmed_boots: dict[str, int] = field(default_factory=dict)
 
     @property
     def dimensions_but_id(self) -> str:

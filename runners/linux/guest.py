@@ -34,7 +34,7 @@ from runners.qemu.migration import (
     wait_until_sent,
 )
 from runners.qemu.process import Qemu
-from runners.system.child import die_with_parent
+from runners.system.child import spawn
 from runners.system.timeouts import scaled_timeout
 from runners.transfer.base import Hooks, Transferred, record_final_state
 
@@ -58,8 +58,8 @@ class Receiver:
             fds = [server.fileno()] + ([packets.fileno()] if packets else [])
             words = [str(server.fileno()), str(packets.fileno() if packets else -1)]
             program = str(Path(__file__).with_name("receiver.py"))
-            self._process = subprocess.Popen(
-                die_with_parent([sys.executable, "-ISu", program, *words]),
+            self._process = spawn(
+                [sys.executable, "-ISu", program, *words],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=fds,

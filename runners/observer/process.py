@@ -15,7 +15,7 @@ from results.errors import HostUnfit
 from results.records.observations import ObservedGap
 from runners.payload import layout as payload
 from runners.system.assembler import assemble
-from runners.system.child import die_with_parent
+from runners.system.child import spawn
 from runners.system.process_state import lost_witness
 
 from . import layout as at
@@ -58,8 +58,8 @@ class Observer:
             struct.pack_into("<IIQ", self._area, at.O_STOP, 0, vcpus, threshold_ns)
             struct.pack_into("<Q", self._area, at.O_SLOT_BYTES, vcpus << payload.SLOT_SHIFT)
             self._vcpus = vcpus
-            self._process = subprocess.Popen(
-                die_with_parent([str(program)]),
+            self._process = spawn(
+                [str(program)],
                 stdin=area,
                 stdout=slots,
                 stderr=subprocess.DEVNULL,

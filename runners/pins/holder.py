@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from results.errors import HostUnfit
-from runners.system.child import die_with_parent
+from runners.system.child import spawn
 from runners.system.process_state import lost_witness
 from runners.system.timeouts import scaled_timeout
 
@@ -35,8 +35,8 @@ class PinHolder:
         """Raises HostUnfit when the kernel refuses to pin, with its reason and the fix."""
         self.bytes = length
         self._silent = False
-        self._process = subprocess.Popen(
-            die_with_parent([sys.executable, "-m", _PROGRAM, str(path), str(length)]),
+        self._process = spawn(
+            [sys.executable, "-m", _PROGRAM, str(path), str(length)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
 
-from results.errors import GuestLost, TransferRefused
+from results.errors import GuestLost, HostUnfit, TransferRefused
 from results.qemu.log import last_message
 from results.records.recording import QmpStamp
 from results.records.run import Side
-from runners.system.child import die_with_parent
+from runners.system.child import spawn
 from runners.system.process_state import ExitWatch, is_stopped, signal_name
 from runners.system.timeouts import scaled_timeout
 
@@ -71,16 +71,17 @@ class Qemu:
         """Start QEMU with the argv that `make_argv` builds for the monitor's descriptor.
 
         QEMU also inherits `descriptors`. The monitor is one end of a socket pair: it has no path,
-        needs no polling, and no other process can reach it.
+        needs no polling, and no other process can reach it. Raises HostUnfit when the session's
+        directory was removed.
         """
         ours, theirs = socket.socketpair()
         try:
             argv = make_argv(theirs.fileno())
-            with log.open("ab") as output:
+            with _open_log(log) as output:
                 # In its own process group, so that a Ctrl-C at the terminal does not kill QEMU
                 # before our clean-up runs.
-                process = subprocess.Popen(
-                    die_with_parent(argv),
+                process = spawn(
+                    argv,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -282,6 +283,23 @@ class Qemu:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+
+def removed(directory: Path) -> str:
+    """Why no update can succeed once the session's directory is gone; empty while it is there."""
+    if directory.is_dir():
+        return ""
+    return (
+        f"the session's directory {directory} was removed: exclude pausebench-* from what deletes "
+        "temporary files"
+    )
+
+
+def _open_log(log: Path) -> BinaryIO:
+    try:
+        return log.open("ab")
+    except FileNotFoundError:
+        raise HostUnfit(removed(log.parent) or f"{log} cannot be made") from None
 
 
 def _as_stamp(ns: int, side: Side, message: Message) -> QmpStamp:

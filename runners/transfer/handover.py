@@ -19,7 +19,7 @@ from results.records.scenario import Build, Mode
 from runners.qemu.command_line import Variation
 from runners.qemu.guest import Guest
 from runners.qemu.migration import runstate
-from runners.qemu.process import Qemu
+from runners.qemu.process import Qemu, removed
 from runners.system.process_memory import ram_mapping
 from runners.system.process_state import is_ending
 from runners.system.timeouts import scaled_timeout
@@ -62,6 +62,8 @@ async def update_guest(
     with _noting_stops(seen):
         await _attempt(transfer)
     new = transfer.new
+    if seen.failure:
+        seen.failure = removed(guest.place.directory) or seen.failure
     if seen.failure or new is None:
         await _fall_back(transfer)
         return seen

@@ -1,8 +1,8 @@
 """The kinds of sentences in a run's record: each has a code, a template and former wordings.
 
-To reword a sentence, change its template and add the old one to former_wordings:
-runs stored with the old wording then still say the same when they are judged again. A code is never
-reused for anything else.
+What a run that fails by a sentence did to its guest is in harms. To reword a sentence, change its
+template and add the old one to former_wordings: runs stored with the old wording then still say the
+same when they are judged again. A code is never reused for anything else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .former_wordings import FORMER
+from .harms import HARMS
 from .kind import Kind
 from .proof_kinds import PROOF_KINDS
 
@@ -21,6 +22,7 @@ _FREE = {
 }
 
 _HARM = {
+    "guest-lost": Kind("the guest was lost: old QEMU in state {old}, new QEMU in state {new}"),
     "old-not-ended": Kind("old QEMU ended in state {state}, not {expected}"),
     "new-not-running": Kind("new QEMU ended in state {state}, not running"),
     "vcpu-still": Kind("vCPU {vcpu:d} does not run in new QEMU"),
@@ -188,7 +190,7 @@ _PRESENT = {
 }  # fmt: skip
 
 KINDS: dict[str, Kind] = {
-    code: replace(kind, former=(*kind.former, *FORMER.get(code, ())))
+    code: replace(kind, former=(*kind.former, *FORMER.get(code, ())), harm=HARMS[code])
     for code, kind in _PRESENT.items()
 }
 

@@ -45,6 +45,7 @@ class Kept:
         self.runs: list[Run] = []
 
     def doing(self, what: str) -> None: ...
+    def note(self, text: str) -> None: ...
     def finished(self, run: Run) -> None:
         self.runs.append(run)
 

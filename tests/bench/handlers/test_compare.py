@@ -137,7 +137,7 @@ class TestReal:
                 "shift_percent", "p", "smallest_detectable_ns"} <= set(cell)  # fmt: skip
         assert cell["scenario"] == "anon"
         with open_store(tmp_path, create=False) as store:
-            session = store.latest_session_id()
+            session = store.session_ids()[-1]
             host = store.session(session).environment["host"]
             (entry,) = store.aa(host)
             assert (entry.shift_ns, entry.verdict) == (cell["shift_ns"], cell["verdict"])

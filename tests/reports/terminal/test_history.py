@@ -13,8 +13,8 @@ from reports.formats.history_json import history_document
 from reports.html.history_page import history_chart, history_html
 from reports.terminal.history import history_page
 from reports.terminal.style import Look
-from results.stats.change_points import change_points
-from results.summary.history import read_history
+from results.history.kept import read_history
+from results.stats.announcements import announcements
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 DAY = 86_400 * 10**9
@@ -27,16 +27,17 @@ def line(stored):
     first = found.points[0]
     points = tuple(
         replace(
-            first, session=f"20261101-221500-{i:04x}",
+            first, record=replace(first.record, id=f"20261101-221500-{i:04x}"),
             started_unix_ns=first.started_unix_ns + i * DAY,
             median_ns=first.median_ns + (i % 4) * 30_000 + (2_000_000 if i >= 8 else 0),
             low_ns=first.median_ns - 200_000, high_ns=first.median_ns + 2_400_000,
-            version="11.1.3 (Debian)" if i >= 8 else "11.1.2 (Debian)",
+            new=replace(first.new, version="11.1.3 (Debian)" if i >= 8 else "11.1.2 (Debian)"),
         )
         for i in range(14)
     )  # fmt: skip
-    changes = change_points([p.median_ns / 1e6 for p in points])
-    return replace(found, points=points, changes=changes, empty=("20261101-221500-ffff",))
+    changes = announcements([p.median_ns / 1e6 for p in points])
+    empty = replace(first.record, id="20261101-221500-ffff")
+    return replace(found, points=points, changes=changes, empty=(empty,))
 
 
 @pytest.mark.parametrize("width", [80, 120])

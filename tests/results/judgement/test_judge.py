@@ -648,6 +648,7 @@ def test_failed_transfer_has_no_other_reasons(recording: Recording) -> None:
         ram=None,
         qmp=(),
         migrate_info={},
+        old=replace(recording.old, runstate="running"),
         new=replace(recording.new, runstate="gone", log_tail="Killed"),
     )
     run = judge(failed)

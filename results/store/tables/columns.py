@@ -1,7 +1,7 @@
 """Many runs as columns: what reports count, sort and draw, without a record in memory.
 
-A run is one position in every array. Times are int64 ns, `MISSING` where a value is not known. Of
-a million runs the columns take some 250 MB; their records would take ten times that.
+A run is one position in each array. Times are int64 ns, `MISSING` where a value is unknown. The
+columns of a million runs take some 300 MB; their records would take ten times as much.
 """
 
 from __future__ import annotations
@@ -16,47 +16,21 @@ from numpy.typing import NDArray
 from results.records.run import SCHEMA, Run, Span, Witnesses
 
 from .rows import figures_of, shares_of
+from .schema import MISSING as MISSING
+from .schema import NUMBERS, TEXTS, TIMES
+from .schema import WITNESSES as WITNESSES
 
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Coded = tuple[NDArray[np.int32], tuple[str, ...]]  # texts: the word of run i is words[codes[i]]
-
-MISSING = int(np.iinfo(np.int64).min)
-
-TEXTS = (
-    "session",
-    "scenario",
-    "dimensions",
-    "outcome",
-    "old_build",
-    "new_build",
-    "proof",
-    "reason",  # the last: it may hold anything, the separator too
-)
-TIMES = (
-    "started_unix_ns",
-    "blackout_ns",
-    "first_progress_ns",
-    "guest_gap_ns",
-    "clock_step_ns",
-    "skew_ns",
-    "dark_ns",
-    "handover_ns",
-    "residual_ns",
-    "brownout_ns",
-    "brownout_watched_ns",
-)
-WITNESSES = ("kvm_entry_ns", "uprobe_ns", "qmp_ns", "qemu_ns", "guest_ns")
-DEVICE = ("device_operations", "device_troubles", "device_gap_ns")
-NUMBERS = ("seq", "boot", "update", *TIMES, *WITNESSES, *DEVICE)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Runs in the order in which they were stored.
 
-    `shares` is each phase's share of the blackout, MISSING where the phase was not seen; `vcpus`
-    each vCPU's blackout.
+    `shares` are the shares of the blackout by phase, MISSING where the phase was not seen; `vcpus`
+    are the blackouts by vCPU.
     """
 
     texts: dict[str, Coded]
@@ -78,7 +52,7 @@ class Columns:
         return [words[code] for code in codes.tolist()]
 
     def where(self, chosen: Flags | Integers) -> Columns:
-        """The chosen runs alone."""
+        """Only the chosen runs."""
         return Columns(
             {name: (codes[chosen], words) for name, (codes, words) in self.texts.items()},
             {name: values[chosen] for name, values in self.numbers.items()},
@@ -102,7 +76,7 @@ class Columns:
         return self.numbers[name] if name in self.numbers else self.shares[name]
 
     def cells(self) -> list[tuple[tuple[str, str, str, str], Integers]]:
-        """(scenario, dimensions, old, new build) and its runs' positions, first seen first."""
+        """(scenario, dimensions, old, new build) and positions of its runs, in first-seen order."""
         key = np.zeros(len(self), dtype=np.int64)
         for name in ("scenario", "dimensions", "old_build", "new_build"):
             codes, words = self.texts[name]
@@ -122,7 +96,7 @@ class Columns:
         return words[int(codes[at])]
 
     def boots(self) -> Integers:
-        """A number for every run that tells its boot: equal within one boot of one session."""
+        """A number per run that identifies its boot: equal within one boot of one session."""
         codes, _ = self.texts["session"]
         return (codes.astype(np.int64) << 32) | self.numbers["boot"]
 
@@ -134,7 +108,7 @@ class Columns:
 
 
 def medians_by(groups: Integers, values: Integers) -> tuple[Integers, Integers]:
-    """Each group's median in first-seen order; of an even count the middle two's mean, floored."""
+    """Median of each group, in first-seen order; of an even count the mean of two, rounded down."""
     if not len(values):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     names, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
@@ -148,7 +122,7 @@ def medians_by(groups: Integers, values: Integers) -> tuple[Integers, Integers]:
 
 
 def median_of(values: Integers) -> int | None:
-    """As results.stats.intervals.median_ns, of an array."""
+    """Like results.stats.intervals.median_ns, for an array."""
     if not len(values):
         return None
     middle = len(values) // 2
@@ -158,11 +132,11 @@ def median_of(values: Integers) -> int | None:
     return (int(low) + int(high)) // 2
 
 
-# -- from records, and as records again ------------------------------------------------------
+# -- from records and back -------------------------------------------------------------------
 
 
 def columns_of(runs: Iterable[Run]) -> Columns:
-    """The columns of records in memory, as the store would give them."""
+    """The columns of records in memory, as they would be read from the store."""
     known = list(runs)
     rows = [{"seq": seq, **figures_of(run)} for seq, run in enumerate(known, 1)]
     shares = [shares_of(run) for run in known]
@@ -192,7 +166,7 @@ def integers(values: Sequence[int | None]) -> Integers:
 
 
 def merged(parts: Sequence[Columns]) -> Columns:
-    """All runs of `parts`, one part after the other."""
+    """All runs of `parts`, in that order."""
     nothing = [np.full(len(part), MISSING, dtype=np.int64) for part in parts]
     phases = dict.fromkeys(name for part in parts for name in part.shares)
     vcpus = max((len(part.vcpus) for part in parts), default=0)

@@ -13,8 +13,8 @@ from results.records.run import Span
 from results.stats.boots import measure
 from results.stats.intervals import median_ns
 from results.store.column_reader import read_columns
-from results.store.columns import MISSING, columns_of, lean_runs, median_of, medians_by
 from results.store.store import open_store
+from results.store.tables.columns import MISSING, columns_of, lean_runs, median_of, medians_by
 
 
 @settings(deadline=None)
@@ -73,18 +73,18 @@ def test_a_stored_session_compares_as_its_records_do(
     assert compare(*lean, block_of=blocks) == compare(sides["a"], sides["b"], block_of=blocks)
 
 
-def test_what_is_not_known_is_missing_and_not_zero(make_run):
+def test_an_unknown_value_is_missing_not_zero(make_run):
     columns = columns_of([make_run(blackout_ns=None), make_run(update=2)])
     assert columns.numbers["blackout_ns"].tolist() == [MISSING, 4_420_000]
     assert columns.known("blackout_ns").tolist() == [4_420_000]
     assert [v.tolist() for v in columns.vcpus] == [[MISSING, 4_420_000], [MISSING, MISSING]]
 
 
-def test_no_run_has_no_cell():
+def test_no_runs_make_no_cells():
     assert columns_of([]).cells() == []
 
 
-def test_boots_of_two_sessions_are_told_apart(make_run):
+def test_boots_of_two_sessions_are_distinct(make_run):
     one = make_run()
     two = replace(one, session="20261123-221500-aaaa")
     assert len(columns_of([one, two]).boot_medians()[0]) == 2

@@ -1,8 +1,8 @@
-"""One judged run as the table of runs has it, by the names of its columns."""
+"""Rows of the store's tables, by the names of their columns."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import msgspec
@@ -11,6 +11,26 @@ from results.records.run import Run
 
 from .schema import RUNS
 
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """How a session ended; both None while it runs or when it was killed."""
+
+    ended_unix_ns: int | None
+    exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AaEntry:
+    """One cell of one A/A comparison: boots of each side, shift, verdict."""
+
+    host: str
+    dimensions: str
+    boots: int
+    shift_ns: int
+    verdict: str
+
+
 _OF_RUN = tuple(
     c.name for c in RUNS.columns if c.name in {f.name for f in fields(Run)} and c.name != "proof"
 )
@@ -18,7 +38,7 @@ _WITNESSES = ("qemu", "kvm_entry", "uprobe", "qmp", "guest")
 
 
 def figures_of(run: Run) -> dict[str, Any]:
-    """The texts and numbers that reports count; None where the run does not know one."""
+    """The texts and numbers that reports count; None where one is unknown."""
     return {
         **{name: getattr(run, name) for name in _OF_RUN},
         **{f"{name}_ns": getattr(run.witnesses, name) for name in _WITNESSES},
@@ -30,15 +50,20 @@ def figures_of(run: Run) -> dict[str, Any]:
 
 
 def shares_of(run: Run) -> dict[str, int]:
-    """Each phase's share of the blackout, ns; 0 of one that was seen and has none."""
+    """Each phase's share of the blackout, ns; 0 for one that was seen outside of it."""
     return {span.name: span.blackout_ns for span in run.spans}
 
 
 def row_of(run: Run) -> dict[str, Any]:
-    """The whole row; what is not one number is JSON."""
+    """The row of RUNS, without `seq` and checksum; lists and objects are JSON."""
     lists = {
         "phases": run.phases,
         "shares": shares_of(run),
         "vcpu_blackouts": run.vcpu_blackouts_ns,
     }
     return figures_of(run) | {n: msgspec.json.encode(v).decode() for n, v in lists.items()}
+
+
+def aa_row(session: str, entry: AaEntry) -> dict[str, Any]:
+    """The row of AA, without `seq` and checksum."""
+    return {"session": session, **asdict(entry)}
