@@ -283,8 +283,6 @@ def rollback_text(back: Rollback) -> str:
             return f"guest runs in new QEMU{giving_up}"
         case "nowhere":
             return f"guest runs in no QEMU{giving_up}"
-        case "unknown":
-            return "not known where the guest runs"
     if back.pause_ns == 0:
         return f"guest ran on in old QEMU, never stopped{giving_up}"
     if back.pause_ns is None:

@@ -87,7 +87,12 @@ def all_faults(builds: Sequence[Build]) -> tuple[Fault, ...]:
     """Every fault that these builds, oldest first, allow; in the order of the phases."""
     found = [*_signals(), *_monitors()]
     found.append(Fault("start", "socket path too long", ("old",), long_path=True))
-    found.append(Fault("load", "new lacks a device", ("old",), device_lost=True))
+    found.append(Fault("load", "new lacks a device", ("old", "nowhere"), device_lost=True))
+    found.append(
+        Fault(
+            "load", "new lacks a device, return path", ("old",), device_lost=True, return_path=True
+        )
+    )
     if len(builds) > 1:
         # The older one does not know the version of the CPR state.
         found.append(Fault("cpr-state", "new is an older build", ("old",), backward=True))

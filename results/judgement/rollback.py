@@ -9,10 +9,10 @@ from results.timeline.moments import Marks
 
 
 def rollback(recording: Recording, marks: Marks) -> Rollback | None:
-    """What became of the guest; None if the transfer did not fail, or there was no guest."""
-    if not recording.failure or not recording.old.pid:
-        return None
+    """What became of the guest; None if the transfer did not fail, or it was not examined."""
     where = recording.continued_in
+    if not recording.failure or where == "unknown":
+        return None
     phase, phase_ns = _phase(recording)
     if where != "old" or not recording.probed or recording.lost:
         return Rollback(where, phase=phase, phase_ns=phase_ns)

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from results.records.harm import exit_status, harm_of
 from results.records.rollback import Where
 from results.records.run import Run
+from results.records.sentences.kind import Harm
 
 # Schema of the document `faults --json`; fields are added within a version.
 #   1  first version
@@ -44,6 +46,7 @@ class FaultRow:
     pause_ns: int | None
     giving_up: str  # the phase in which old QEMU gives up
     giving_up_ns: int | None
+    harm: Harm | None  # what the run says was done to the guest
     exit_status: int
     took_s: float
     run: str  # id
@@ -72,7 +75,8 @@ def fault_row(
         pause_ns=run.blackout_ns if done else back.pause_ns if back else None,
         giving_up=back.phase if back else "",
         giving_up_ns=back.phase_ns if back else None,
-        exit_status=0 if done else 3,
+        harm=harm_of(run),
+        exit_status=exit_status([harm_of(run)]),
         took_s=round(took_s, 1),
         run=run.id,
         expected=tuple(expected),

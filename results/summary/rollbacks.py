@@ -33,7 +33,7 @@ class Rollbacks:
 
 def rollbacks(runs: Iterable[Run]) -> Rollbacks | None:
     """None if no update failed, or nothing is known of the guests."""
-    failed = [run.rollback for run in runs if run.rollback and run.rollback.where != "unknown"]
+    failed = [run.rollback for run in runs if run.rollback]
     if not failed:
         return None
     pauses = [back.pause_ns for back in failed if back.pause_ns]

@@ -34,6 +34,7 @@ BUILD = Build("b", "/usr/bin/qemu", "10.0.2", "id", "sum", ("/usr/bin/qemu",))
 
 class Silent:
     def doing(self, what: str) -> None: ...
+    def note(self, text: str) -> None: ...
     def finished(self, run: Run) -> None: ...
     def skipped(self, updates: int) -> None: ...
 
@@ -111,7 +112,7 @@ def test_a_guest_that_was_stopped_comes_back_and_its_pause_is_measured(store: Pa
         store,
         "load: new killed, return path",
         "load: new stopped, return path",
-        "load: new lacks a device",
+        "load: new lacks a device, return path",
     )
     for row in rows:
         assert (row.where, row.as_expected) == ("old", True), row

@@ -12,7 +12,7 @@ ROW = FaultRow(
     phase="load", fault="new killed", old_build="system", new_build="system", outcome="failed",
     reason="new QEMU was killed by signal 9 (SIGKILL) 6.4 ms after `migrate-incoming`",
     where="old", pause_ns=21_558_833, giving_up="failed → RESUME", giving_up_ns=49_000,
-    exit_status=3, took_s=0.7, run="s.fault-01.b01.u01", expected=("old",),
+    harm="update-failed", exit_status=3, took_s=0.7, run="s.fault-01.b01.u01", expected=("old",),
 )  # fmt: skip
 
 

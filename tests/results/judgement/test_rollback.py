@@ -87,15 +87,15 @@ def test_a_pause_that_the_bracket_does_not_hold_is_unknown(failed, changes) -> N
     assert back(replace(failed, **changes)).pause_ns is None
 
 
-@pytest.mark.parametrize("where", ["new", "nowhere", "unknown"])
+@pytest.mark.parametrize("where", ["new", "nowhere"])
 def test_a_guest_that_did_not_come_back_has_no_pause(failed, where) -> None:
     found = back(replace(failed, continued_in=where))
     assert (found.where, found.pause_ns) == (where, None)
 
 
-def test_a_completed_update_and_a_boot_that_failed_have_none(failed) -> None:
+def test_a_completed_update_and_a_guest_that_was_not_examined_have_none(failed) -> None:
     assert back(replace(failed, failure="")) is None
-    assert back(replace(failed, old=Process(0, (), ()))) is None
+    assert back(replace(failed, continued_in="unknown")) is None, "as recorded before"
 
 
 def test_the_phase_is_from_failing_to_failed_by_qemus_own_clock(failed) -> None:

@@ -12,7 +12,7 @@ def failed(make_run, *backs):
 
 def test_nothing_failed(make_run):
     assert rollbacks([make_run()]) is None
-    assert rollbacks(failed(make_run, Rollback("unknown"))) is None
+    assert rollbacks([make_run(outcome="failed")]) is None
 
 
 def test_guests_are_counted_by_where_they_are(make_run):
