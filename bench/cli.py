@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "nightly": "run a nightly job: builds, verdicts, history, reports, mail",
     "history": "show a scenario over time and where its level changed",
     "replay": "judge stored evidence again and compare with the stored result",
+    "faults": "break QEMU in every phase of an update and see what becomes of the guest",
     "calibrate": "inject pauses of known length and report how much is recovered",
     "sweep": "measure how the blackout grows with RAM, vCPUs or devices",
     "overhead": "measure how much the probes themselves lengthen the blackout",

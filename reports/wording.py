@@ -7,9 +7,11 @@ import time
 from results.comparison import compare as judged
 from results.history.explanation import explain
 from results.history.lines import Line, Point
+from results.records.rollback import Rollback
 from results.records.run import Summary
 from results.stats.announcements import Announcement
 from results.summary.report_cells import ReportCell
+from results.summary.rollbacks import Rollbacks
 from results.summary.session_kind import SessionKind
 
 KIND_TITLES: dict[SessionKind, str] = {
@@ -271,3 +273,36 @@ def about_dimensions(dimensions: str) -> str:
         elif value != "False":
             found.append(f"{name} {value}" if value else name)
     return ", ".join(found)
+
+
+def rollback_text(back: Rollback) -> str:
+    """Where the guest of a failed update is, and how long it stood still."""
+    giving_up = f", {back.phase} {ms(back.phase_ns)}" if back.phase_ns is not None else ""
+    match back.where:
+        case "new":
+            return f"guest runs in new QEMU{giving_up}"
+        case "nowhere":
+            return f"guest runs in no QEMU{giving_up}"
+    if back.pause_ns == 0:
+        return f"guest ran on in old QEMU, never stopped{giving_up}"
+    if back.pause_ns is None:
+        return f"guest runs on in old QEMU, its pause is unknown{giving_up}"
+    return f"guest resumed in old QEMU after {ms(back.pause_ns)}{giving_up}"
+
+
+def rollbacks_text(found: Rollbacks) -> str:
+    """The guests of failed updates in one line."""
+    parts = []
+    if found.returned:
+        longest = f", at most {ms(found.longest_ns)}" if found.returned > 1 else ""
+        parts.append(f"{found.returned} resumed in old QEMU after {ms(found.median_ns)}{longest}")
+    if found.never_stopped:
+        parts.append(f"{found.never_stopped} never stopped")
+    if found.in_new:
+        parts.append(f"{found.in_new} in new QEMU")
+    if found.lost:
+        parts.append(f"{found.lost} in no QEMU")
+    rest = found.updates - found.returned - found.never_stopped - found.in_new - found.lost
+    if rest:
+        parts.append(f"{rest} in old QEMU after an unknown pause")
+    return f"guests of {found.updates} failed updates: {', '.join(parts)}"

@@ -60,7 +60,7 @@ class EventsLost(PausebenchError):
     """A probe could not write some of its records; their run is invalid."""
 
     def __init__(self, count: int) -> None:
-        super().__init__(f"{count} probe records were lost; the run is not measured")
+        super().__init__(f"events lost: {count}; the run is not measured")
         self.count = count
 
 

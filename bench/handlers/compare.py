@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from bench.commands.compare import DEFAULT_SCENARIOS
@@ -27,6 +27,7 @@ from reports.formats.session_json import run_entry
 from reports.terminal.comparison import comparison_table
 from reports.terminal.session import failures, summary_table
 from reports.terminal.style import look_for, write
+from reports.wording import ms, rollbacks_text
 from results.claims.catalogue import PROVOKED
 from results.comparison.compare import Comparison, blocks_by_boot, compare
 from results.comparison.compatibility import differences
@@ -43,6 +44,7 @@ from results.store.tables.columns import columns_of
 from results.summary.caveats import doubts_of_sides
 from results.summary.cells import summarise
 from results.summary.failed_runs import failed_runs
+from results.summary.rollbacks import rollbacks, slower_to_fail
 from results.summary.selection import latest_measured, resolve_session
 from runners.builds.catalogue import resolve_build
 
@@ -266,12 +268,13 @@ def _show(args: argparse.Namespace, found: PairRuns, status: int) -> int:
     doubts = doubts_of_sides(found.runs_a, found.runs_b)
     if args.json:
         document = comparison_document(comparison, doubts)
+        document["rollbacks"] = _rollbacks(found)
         document["upgrades"] = [run_entry(run) for run in upgrades]
         print(json.dumps(document | {"exit_code": status}))
         return status
     look = look_for(sys.stdout, os.environ)
     write(comparison_table(comparison, look, doubts), sys.stdout, look)
-    for line in missed_lines(comparison, args.budget):
+    for line in (*missed_lines(comparison, args.budget), *_rollback_lines(found)):
         print(look.printable(line))
     failed = failures([*found.runs_a, *found.runs_b], look, args.store)
     if failed:
@@ -284,3 +287,22 @@ def _show(args: argparse.Namespace, found: PairRuns, status: int) -> int:
         if failed:
             write(failed, sys.stdout, look)
     return status
+
+
+def _rollbacks(found: PairRuns) -> dict[str, object]:
+    """What failed updates cost their guests, on both sides, and how much longer B took."""
+    sides = {"a": rollbacks(found.runs_a), "b": rollbacks(found.runs_b)}
+    shift = slower_to_fail(found.runs_a, found.runs_b)
+    return {name: asdict(side) if side else None for name, side in sides.items()} | {
+        "pause_shift": asdict(shift)
+    }
+
+
+def _rollback_lines(found: PairRuns) -> list[str]:
+    sides = (("A", rollbacks(found.runs_a)), ("B", rollbacks(found.runs_b)))
+    lines = [f"{name}: {rollbacks_text(side)}" for name, side in sides if side]
+    shift = slower_to_fail(found.runs_a, found.runs_b)
+    if shift.clear and shift.shift_ns is not None:
+        word = "slower" if shift.shift_ns > 0 else "faster"
+        lines.append(f"B fails {word} than A, by {ms(abs(shift.shift_ns))}")
+    return lines

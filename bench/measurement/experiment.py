@@ -127,8 +127,8 @@ class Experiment:
 
 
 def _without_lost_monitors(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """The monitor of a killed QEMU ends in an error that is never awaited: expected."""
-    if not isinstance(context.get("exception"), EOFError | ConnectionError):
+    """A monitor that breaks off ends in an error that is never awaited: expected."""
+    if not isinstance(context.get("exception"), EOFError | ConnectionError | ValueError):
         loop.default_exception_handler(context)
 
 

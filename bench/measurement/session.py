@@ -23,6 +23,7 @@ from runners.host.hugetlbfs import mounted_hugetlbfs
 from runners.host.leftovers import tidy
 from runners.host.lock import host_lock
 from runners.payload.build import build_payload
+from runners.qemu.command_line import descriptors_made, guest_argv
 from runners.qemu.guest import GuestPlace
 from runners.system.signals import interrupted_by_signals
 
@@ -131,7 +132,10 @@ def _session(
         _devices(scenarios),
     ):
         progress.doing("compiling and loading the BPF probes")
-        with _instruments(builds, watch, place, progress, vfio=vfio) as instruments:
+        passed = _descriptors(scenarios, builds, place)
+        with _instruments(
+            builds, watch, place, progress, vfio=vfio, descriptors=passed
+        ) as instruments:
             store.add_session(session)
             experiment = Experiment(session.id, place, store, progress, instruments)
             # 130 until it is set: only an interrupt ends a session early.
@@ -152,11 +156,34 @@ def _instruments(
     progress: Progress,
     *,
     vfio: bool,
+    descriptors: int,
 ) -> AbstractContextManager[Instruments]:
     if watch is None:
         return nullcontext(Instruments())
     controls = Controls(progress.doing)
-    return load_instruments(builds, watch, place.directory, controls, vfio=vfio)
+    return load_instruments(
+        builds, watch, place.directory, controls, vfio=vfio, descriptors=descriptors
+    )
+
+
+def _descriptors(scenarios: Sequence[Scenario], builds: Sequence[Build], place: GuestPlace) -> int:
+    """How many descriptors an update of the session passes at most, by its command lines."""
+    return max(
+        (
+            descriptors_made(
+                guest_argv(
+                    build,
+                    scenario,
+                    firmware=place.firmware,
+                    monitor_fd=0,
+                    hugetlbfs=place.hugetlbfs,
+                )
+            )
+            for scenario in scenarios
+            for build in builds
+        ),
+        default=0,
+    )
 
 
 def run_session(

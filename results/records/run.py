@@ -21,6 +21,7 @@ from .observations import (
     RamCheck,
 )
 from .reasons import SENTENCES, Reason, joined, read_reasons
+from .rollback import Rollback
 from .scheduler import Attribution
 
 # Schema of Recording and Run as they are stored.
@@ -136,6 +137,7 @@ class Run:
     aftermath: Aftermath | None = None  # None unless a refusal was provoked
     plugging: Plugging | None = None  # None if nothing was hotplugged
     streams: tuple[Stream, ...] = ()  # of a guest that drives ordinary devices
+    rollback: Rollback | None = None  # None unless the transfer failed
     reasons: tuple[Reason, ...] = ()  # `reason` as codes and figures; see `reasons_of`
 
     @property

@@ -166,8 +166,7 @@ class LinuxGuest:
         self.vcpu_tids = await vcpu_tids(self.qemu, self.scenario.vcpus)
         end = time.monotonic() + _BOOT_TIMEOUT_S
         while not all(receiver.last().get(letter, 0) > _ENOUGH for letter in letters):
-            if not self.qemu.alive():
-                raise self.qemu.lost("before Linux booted")
+            self.qemu.check("before Linux booted")
             if time.monotonic() > end:
                 raise GuestLost(
                     f"Linux did not boot and send in {_BOOT_TIMEOUT_S:.0f} s: {self._last_line()}",
@@ -242,7 +241,7 @@ class LinuxGuest:
         hooks.hold(old, new, self.vcpu_tids, tids)
         steps["migrate_incoming"] = time.monotonic_ns()
         await new.execute("migrate-incoming", uri=f"unix:{sockets.main}")
-        await wait_until_sent(old)
+        await wait_until_sent(old, new)
         info = await old.execute("query-migrate")
         steps["completed"] = await wait_until_resumed(new)
         seen.migrate_info = integers(info)

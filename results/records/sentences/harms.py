@@ -27,12 +27,14 @@ _UPDATE_FAILED = (
     "transfer-failed",
     # A stored text that no template fits: only what QEMU said of a failed transfer is in no table.
     "other",
+    "qemu-killed", "qemu-exited", "qemu-stopped",
     "old-not-ended", "process-changed", "process-kept", "no-execve", "descriptors-carried",
     "no-postcopy", "turned-postcopy", "no-multifd", "old-not-gone", "ran-too-early",
 )  # fmt: skip
 
 _MEASUREMENT = (
     "ram-empty", "ram-unchecked", "beats-missing",
+    "witness-killed", "witness-exited", "witness-silent",
     "vcpu-never-left", "vcpu-never-entered", "vcpu-entered-early", "vcpu-unwatched",
     "nothing-seen", "records-lost", "no-stream",
     "descriptor-lost", "descriptor-unsent", "descriptor-nameless", "no-descriptor",
@@ -47,6 +49,8 @@ _MEASUREMENT = (
 
 _NONE = (
     "known-failure",  # explains the reason that it follows
+    "more-alike",  # counts those that it follows
+    "controller-stopped",
     "mark-silent", "mark-unentered", "mark-unreturned", "marks-disordered", "probes-skipped",
     "clock-unread", "wall-clock-moved", "clock-odd", "progress-slow",
     "scheduler-lost", "scheduler-late",
@@ -56,6 +60,7 @@ _NONE = (
     "frames-all", "frames-all-together", "frames-some", "frames-some-together",
     "frames-sample", "frames-sample-together",
     "memory-unread", "memory-unquiet", "files-uncompared", "files-same",
+    "pins-holder-lost", "dma-holder-lost", "pin-events-holder-lost",
     "pins-refused", "pins-none", "pins-unread", "pins-unquiet", "pins-held",
     "pins-held-total-hidden", "dma-none", "dma-seen", "locks-unread", "locks-held",
     "pin-events-hidden", "pin-events-untraced", "pin-events-lost", "pin-events-none",

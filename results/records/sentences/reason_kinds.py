@@ -38,13 +38,22 @@ _HARM = {
     "ram-changed": Kind("{bad:d} of {pages:d} checked pages of guest RAM changed, first {first!s}"),
 }
 
+_DEATHS = {
+    "qemu-killed": Kind("{side} QEMU was killed by signal {number:d} ({name}) {when}"),
+    "qemu-exited": Kind("{side} QEMU exited with status {status:d} {when}: {said!s}"),
+    "qemu-stopped": Kind("{side} QEMU is stopped (state T), first seen {when}"),
+}
+
 _INCOMPLETE = {
+    "witness-killed": Kind("{witness} ended by {signal}"),
+    "witness-exited": Kind("{witness} ended with exit status {status:d}"),
+    "witness-silent": Kind("{witness} does not answer (state {state})"),
     "vcpu-never-left": Kind("vCPU {vcpu:d} was never seen to leave the guest in old QEMU"),
     "vcpu-never-entered": Kind("vCPU {vcpu:d} was never seen to enter the guest in new QEMU"),
     "vcpu-entered-early": Kind("vCPU {vcpu:d} entered new QEMU {early_ns:d} ns before it left old"),
     "vcpu-unwatched": Kind("vCPU {vcpu:d} was not watched"),
     "nothing-seen": Kind("nothing was traced and no gap was seen"),
-    "records-lost": Kind("{records:d} probe records were lost"),
+    "records-lost": Kind("events lost: {records:d}"),
     "no-stream": Kind("no stream of the guest was seen"),
     "descriptor-lost": Kind("descriptor {name} id {id:d} was sent and not received"),
     "descriptor-unsent": Kind("descriptor {name} id {id:d} was received and not sent"),
@@ -120,6 +129,7 @@ _INCONSISTENT = {
     "entered-after-end": Kind(
         "vCPU {vcpu:d} entered the guest after it had been seen to run in new QEMU"
     ),
+    "more-alike": Kind("{more:d} more of this kind"),
     "value-impossible": Kind("impossible value of {field}: {value:d}"),
 }
 
@@ -131,6 +141,10 @@ _WARNINGS = {
     "probes-skipped": Kind(
         "the kernel skipped {calls:d} probe calls, of any process; a missed guest entry or exit "
         "would contradict the guest's own gap"
+    ),
+    "controller-stopped": Kind(
+        "pausebench itself was stopped by a signal during the transfer, {times:d} times: what it "
+        "does meanwhile came late"
     ),
     "clock-unread": Kind("the guest's clock could not be read: the guest does not testify"),
     "wall-clock-moved": Kind(
@@ -170,8 +184,8 @@ _STREAMS = {
 }
 
 _PRESENT = {
-    **_FREE, **_HARM, **_INCOMPLETE, **_PROMISES, **_CONTRADICTIONS, **_INCONSISTENT, **_WARNINGS,
-    **_STREAMS,
+    **_FREE, **_HARM, **_DEATHS, **_INCOMPLETE, **_PROMISES, **_CONTRADICTIONS, **_INCONSISTENT,
+    **_WARNINGS, **_STREAMS,
     **PROOF_KINDS,
 }  # fmt: skip
 

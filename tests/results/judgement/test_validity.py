@@ -89,7 +89,9 @@ def test_streams_testify_instead_of_the_payload(whole):
 def test_missing_evidence(whole):
     doubt = because("descriptor-nameless", fd=3)
     found = incomplete(replace(whole, lost=2), (), (doubt,), pause_seen=True)
-    assert codes(found) == ["records-lost", "descriptor-nameless", "no-descriptor"]
+    assert codes(found) == ["records-lost"], "what is missing may be what was lost"
+    found = incomplete(whole, (), (doubt,), pause_seen=True)
+    assert codes(found) == ["descriptor-nameless", "no-descriptor"]
     bare = replace(whole, probed=False)
     assert incomplete(bare, (), (), pause_seen=True) == []
     assert codes(incomplete(bare, (), (), pause_seen=False)) == ["nothing-seen"]
