@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from results.errors import UsageError
@@ -62,6 +63,13 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def path(text: str) -> Path:
+    """A path, for argparse. An empty one, as of an unset variable, would mean the directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
 
 
 def positive(text: str) -> int:

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from results.errors import Interrupted, PausebenchError, SessionNotKept, exit_status
+from bench.arguments import path
+from results.errors import Interrupted, PausebenchError, SessionNotKept, error_status
 from results.printable import one_line
+from runners.system.signals import interrupted_by_signals
 
-from .streams import forgiving_streams
 from .system_errors import of_system
 
 # Command → one line of help. Its arguments are in bench/commands, its body in bench/handlers, each
@@ -34,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "nightly": "run a nightly job: builds, verdicts, history, reports, mail",
     "history": "show a scenario over time and where its level changed",
     "replay": "judge stored evidence again and compare with the stored result",
+    "faults": "break QEMU in every phase of an update and see what becomes of the guest",
     "calibrate": "inject pauses of known length and report how much is recovered",
     "sweep": "measure how the blackout grows with RAM, vCPUs or devices",
     "overhead": "measure how much the probes themselves lengthen the blackout",
@@ -42,7 +44,18 @@ COMMANDS: dict[str, str] = {
 
 # Their sessions are stored, so that their status counts even if nothing could be printed.
 _MEASURING = frozenset(
-    {"run", "compare", "claims", "matrix", "lab", "nightly", "calibrate", "sweep", "overhead"}
+    {
+        "run",
+        "compare",
+        "faults",
+        "claims",
+        "matrix",
+        "lab",
+        "nightly",
+        "calibrate",
+        "sweep",
+        "overhead",
+    }
 )
 
 _DESCRIPTION = (
@@ -50,12 +63,13 @@ _DESCRIPTION = (
     "cpr-transfer, on real guests and by independent witnesses."
 )
 _EPILOG = """\
-exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit, 130 interrupted
+exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit, 130 interrupted;
+  damage to a guest is never 0, see `pausebench COMMAND --help`
 
 examples:
   pausebench doctor                           check this host first
   pausebench run anon hugetlb-2m              boot guests and update each several times
-  pausebench run anon --ram 1G --vcpus 4 --boots 6 --updates 10
+  pausebench run anon --ram 1G --vcpus 4 --boots 12 --updates 10
   pausebench compare system next=/path/to/qemu-system-x86_64
   pausebench show worst                       the longest blackout of the last session
   pausebench report                           the last session as one HTML file
@@ -68,12 +82,14 @@ class _Parser(argparse.ArgumentParser):
     """Reports an error in one line, as all of pausebench does."""
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        if isinstance(action, argparse._SubParsersAction):  # gets all that its command will
+            return super()._get_value(action, arg_string)
         # For every option and argument there is or will be: an empty one is a variable of a script
         # that was not set, and to take it for the default would measure something else.
-        if not arg_string:
+        if not arg_string and action.type is not path:
             raise argparse.ArgumentError(action, "a value is missing: it is empty")
         # Only a path may be of bytes that are not text.
-        if action.type is not Path and not arg_string.isascii() and not _is_text(arg_string):
+        if action.type not in (Path, path) and not _is_text(arg_string):
             raise argparse.ArgumentError(action, f"`{arg_string}` is not UTF-8")
         return super()._get_value(action, arg_string)
 
@@ -133,7 +149,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
     args = build_parser(chosen if chosen in COMMANDS else None).parse_args(words)
     try:
-        return int(importlib.import_module(f"bench.handlers.{args.command}").run(args))
+        handler = importlib.import_module(f"bench.handlers.{args.command}")
+        with interrupted_by_signals():
+            return int(handler.run(args))
     except (Interrupted, SessionNotKept) as error:
         return _unfinished(error, args)
     except PausebenchError as error:
@@ -154,8 +172,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
 
+def prints_only(argv: Sequence[str]) -> bool:
+    """Whether a command line has nothing but its output to give."""
+    words = [word for word in argv if not word.startswith("-")]
+    return not words or words[0] not in _MEASURING
+
+
 def _unfinished(error: Interrupted | SessionNotKept, args: argparse.Namespace) -> int:
-    status = exit_status(error)
+    status = error_status(error)
     try:
         shown: int = importlib.import_module("bench.unfinished").show_unfinished(
             error, status, args
@@ -168,19 +192,4 @@ def _unfinished(error: Interrupted | SessionNotKept, args: argparse.Namespace) -
 def _report(error: PausebenchError, status: int | None = None) -> int:
     """Print an error in one line. Returns `status`, by default that of the error's kind."""
     print(f"pausebench: {error.line}", file=sys.stderr)
-    return exit_status(error) if status is None else status
-
-
-def entry() -> None:
-    """The console script."""
-    streams = forgiving_streams()
-    # numpy's BLAS starts a thread per CPU as it is imported, and raises SIGINT in us if it cannot
-    # (a low pids.max). None of our arrays is large enough to use one.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    try:
-        status = main()
-    except SystemExit as ended:  # argparse: --help, or a malformed command line
-        status = ended.code if isinstance(ended.code, int) else 0
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    prints_only = not words or words[0] not in _MEASURING
-    sys.exit(streams.status(status, prints_only=prints_only))
+    return error_status(error) if status is None else status

@@ -14,8 +14,8 @@ from results.errors import Interrupted, PausebenchError, SessionNotKept
 from results.printable import one_line
 from results.records.run import Run
 from results.records.scenario import Session
-from results.store.columns import columns_of
 from results.store.store import open_store
+from results.store.tables.columns import columns_of
 from results.summary.cells import summarise
 from results.summary.redaction import redacted_run, redacted_session
 from results.summary.unfinished import updates_text

@@ -12,6 +12,7 @@ Word = Literal[
     "refuted",
     "shown",
     "partly shown",
+    "damaged",
     "broken",
     "regressed",
     "over budget",
@@ -28,6 +29,7 @@ Word = Literal[
 Code = Literal[
     "claim-refuted",
     "claims-tested",
+    "guest-damaged",
     "proof-broken",
     "fails-more-often",
     "not-compared",
@@ -50,6 +52,7 @@ Code = Literal[
 Tone = Literal["bad", "doubt", "good"]
 # Bad news (red), needs attention (amber) or fine (green); the worst first.
 TONES: dict[Word, Tone] = {
+    "damaged": "bad",
     "refuted": "bad",
     "broken": "bad",
     "regressed": "bad",

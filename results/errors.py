@@ -62,7 +62,7 @@ class Interrupted(KeyboardInterrupt):
         self.store = store
 
 
-def exit_status(error: BaseException) -> int:
+def error_status(error: BaseException) -> int:
     """The exit status of a command that an error ended, see the tree above."""
     match error:
         case KeyboardInterrupt():
@@ -124,7 +124,7 @@ class EventsLost(PausebenchError):
     """A probe could not write some of its records; their run is invalid."""
 
     def __init__(self, count: int) -> None:
-        super().__init__(f"{count} probe records were lost; the run is not measured")
+        super().__init__(f"events lost: {count}; the run is not measured")
         self.count = count
 
 

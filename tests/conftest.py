@@ -184,6 +184,23 @@ def pytest_terminal_summary(
         terminalreporter.line(f"{marker:<10} {tests:>5}  {reason}")
 
 
+# --- a run directory of the tests' own -------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_run_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Locks and records of the tests: a session that measures on this host does not stop them.
+
+    The processes that tests start have those of the host.
+    """
+    from results import ownership
+
+    with pytest.MonkeyPatch.context() as patch:
+        directory = tmp_path_factory.mktemp("run") / "pausebench"
+        patch.setattr(ownership, "RUN", directory)
+        yield directory
+
+
 # --- what the tests must not leave behind ---------------------------------------------------
 
 

@@ -26,10 +26,10 @@ from sqlalchemy import Table
 
 from results.records.run import SCHEMA, Run, Span, Witnesses
 from results.records.scenario import Build, Session
-from results.store.checksums import sealed
-from results.store.migration import count_rows
-from results.store.schema import CHECKSUMS, RECORDS, RUNS
 from results.store.store import FILE_NAME, open_store
+from results.store.tables.checksums import sealed
+from results.store.tables.migration import count_rows
+from results.store.tables.schema import CHECKSUMS, RECORDS, RUNS
 
 RUNS_WANTED = int(os.environ.get("PAUSEBENCH_SCALE_RUNS", "1000000"))
 SESSION = "20261123-221500-3f2a"

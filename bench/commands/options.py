@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.arguments import BUDGET, budget, positive, seed
+from bench.arguments import BUDGET, budget, path, positive, seed
 from results.records.modes import PROMISES
 
 
@@ -47,7 +47,7 @@ def add_scenario_options(parser: argparse.ArgumentParser) -> None:
 def add_scenario_file_option(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--scenarios",
-        type=Path,
+        type=path,
         metavar="FILE.toml",
         help="file that defines more scenarios (see `pausebench list --help`)",
     )
@@ -77,14 +77,25 @@ def add_session_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=seed, metavar="N", help="seed of the order of boots (default: random)"
     )
+    add_share_option(parser, "measure")
     add_json_option(parser)
+
+
+def add_share_option(parser: argparse.ArgumentParser, effect: str) -> None:
+    """`effect` is what the command does although another session measures, an infinitive."""
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        help=f"{effect} although another session measures on this host, instead of waiting for "
+        "its end; each disturbs the other",
+    )
 
 
 def add_store_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         metavar="DIR",
-        type=Path,
+        type=path,
         default=Path("out"),
         help="directory of stored sessions (default: %(default)s)",
     )

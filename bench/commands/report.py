@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from bench.arguments import path
 from reports.formats.registry import DEFAULT, FORMATS
 
 from .options import add_budget_option, add_redact_option, add_store_option, add_threshold_options
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", choices=tuple(FORMATS), default=DEFAULT, help="default: %(default)s"
     )
     parser.add_argument(
-        "-o", "--output", metavar="PATH", type=Path,
+        "-o", "--output", metavar="PATH", type=path,
         help="file to write (csv: a directory), or - for standard output (default: in the store, "
         "below reports/)",
     )  # fmt: skip

@@ -23,6 +23,7 @@ from bench.measurement.scenarios import (
 from results.comparison.verdict import Thresholds
 from results.errors import HostUnfit, UsageError
 from results.files import encoded
+from results.ownership import HOST_PID_NAMESPACE, pid_namespace
 from results.records.scenario import Build, Scenario
 from results.summary.report_data import ReportOptions
 from runners.builds.catalogue import resolve_build
@@ -76,6 +77,16 @@ def require_root() -> None:
     """Raises HostUnfit for a user who cannot load probes."""
     if os.geteuid() != 0:
         raise HostUnfit("BPF probes and guest RAM need root: run it with sudo")
+
+
+def require_host() -> None:
+    """Raises HostUnfit where nothing can be measured: without root, and in a PID namespace."""
+    require_root()
+    if pid_namespace() != HOST_PID_NAMESPACE:
+        raise HostUnfit(
+            "this is not the host's PID namespace: probes report the host's pids, which name no "
+            "process here: run it outside, or in a container with `--pid=host`"
+        )
 
 
 def seed_of(args: argparse.Namespace) -> int:

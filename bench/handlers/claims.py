@@ -20,7 +20,7 @@ from results.store.store import Store, open_store
 from runners.builds.catalogue import list_builds, resolve_build
 from runners.host.vfio_pci import chosen_addresses
 
-from .chosen import check_labels, command_line, require_root, seed_of
+from .chosen import check_labels, command_line, require_host, seed_of
 from .stored import exit_code, stored
 
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
             document = _stored(store, args.stored)
             status = exit_code(store, document.exit_code)
     else:
-        require_root()
+        require_host()
         with open_store(args.store) as store:
             document = run_campaign(_campaign(args), store, command_line())
             status = document.exit_code
@@ -79,6 +79,7 @@ def _campaign(args: argparse.Namespace) -> Campaign:
         devices=tuple(dict.fromkeys(addresses)),
         lab=args.lab,
         assigned_only=args.assigned_only,
+        share=args.share,
     )
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 
 from reports.formats.history_json import history_document
 from reports.html.history_page import history_html
@@ -16,7 +17,7 @@ from reports.terminal.history import history_page
 from reports.terminal.style import look_for, write
 from results.errors import UsageError
 from results.files import write_atomically
-from results.summary.history import read_history
+from results.history.kept import keep_history, read_history
 
 from .stored import exit_code, stored
 
@@ -25,7 +26,11 @@ def run(args: argparse.Namespace) -> int:
     """Print the history. Returns 0; raises UsageError for a scenario without a run."""
     since = since_unix_ns(args.since, time.time_ns()) if args.since else 0
     with stored(args.store) as store:
-        lines = read_history(store, args.scenario, since)
+        complete = read_history(store, args.scenario)
+        with suppress(UsageError):  # a store of another user, which is only read
+            keep_history(store, complete)
+        shown = (line.since(since) for line in complete)
+        lines = [line for line in shown if line.points or line.empty]
         if not lines:
             known = ", ".join(store.scenarios()) or "none"
             when = f" since {args.since}" if args.since else ""

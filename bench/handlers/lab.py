@@ -10,7 +10,9 @@ from bench.commands.lab import DEFAULT_SCENARIOS
 from bench.measurement.session import Outcome
 from bench.studies import lab
 from reports.terminal.style import say
+from results.records.harm import exit_status, harm_of
 from results.store.store import open_store
+from runners.host.lock import host_lock
 from runners.lab.modules import has_iommufd
 from runners.lab.root import LabRoot, clean, current_root, lab_directory, roots
 
@@ -37,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     names = args.scenario or list(DEFAULT_SCENARIOS[:1] if args.legacy_only else DEFAULT_SCENARIOS)
     scenarios = lab.select_scenarios(names, args.scenarios, legacy_only=args.legacy_only)
-    with open_store(args.store) as store:
+    with open_store(args.store) as store, host_lock(lab.log, share=args.share):
         session, runs = lab.measure(
             scenarios,
             lab.LabRequest(
@@ -54,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
             command_line(),
         )
     show_outcome(args, Outcome(session, tuple(runs)), scenarios)
-    return 0 if all(run.outcome == "completed" for run in runs) else 3
+    return exit_status(map(harm_of, runs))
 
 
 def _status(*, as_json: bool) -> int:

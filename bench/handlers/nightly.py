@@ -12,12 +12,13 @@ from bench.nightly.job import JobPaths, run_night
 from probes.support import probe_support
 from reports.terminal.style import say
 from results.errors import HostUnfit
+from results.history.anchors import ANCHOR_BOOTS
 from results.records.scenario import Scenario
 from results.store.store import open_store
 from runners.doctor.requirements import check_host, measurable
-from runners.host.idle import host_lock
+from runners.host.lock import host_lock
 
-from .chosen import require_root
+from .chosen import require_host
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,11 +30,12 @@ def run(args: argparse.Namespace) -> int:
         say(f"{args.config}: {config.name} measures {', '.join(s.id for s in scenarios)}")
         say(f"  baseline {config.builds.baseline}, candidate {config.builds.candidate}")
         say(f"  {config.boots} boots of each, {config.measure.updates} updates a boot")
+        say(f"  anchor: {config.anchor or f'the first night with {ANCHOR_BOOTS} boots'}")
         say(f"  store {place.store}, reports {place.reports}")
         return 0
-    require_root()
-    _require_fit_host()
-    with host_lock(), open_store(place.store) as store:
+    require_host()
+    with host_lock(_log, timeout_s=config.wait_seconds), open_store(place.store) as store:
+        _require_fit_host()
         done = run_night(config, place, store, scenarios, _log)
     say(f"{done.top.word}: {done.top.sentence}")
     say(f"reports: {done.directory}")

@@ -11,6 +11,8 @@ from reports.formats.registry import find_format, write_report
 from reports.formats.report_json import schema_text
 from reports.request import Request
 from results.errors import UsageError
+from results.history.anchors import with_anchors
+from results.history.kept import read_history
 from results.store.recordings import session_of
 from results.store.store import Store
 from results.summary.report_data import read_report_data
@@ -36,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
         sessions = _sessions(args, store)
         data = read_report_data(store, sessions, options)
         check_measured(args.budget, {cell.summary.scenario for cell in data.cells})
+        if data.kind == "nightly":
+            lines = read_history(store, until_unix_ns=data.session.started_unix_ns)
+            data = with_anchors(store, data, lines, options.thresholds)
         request = Request(data, store, args.strict, args.run)
         path = write_report(args.format, request, args.output)
     if path is not None:

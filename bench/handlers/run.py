@@ -21,22 +21,23 @@ from reports.terminal.session import session_page
 from reports.terminal.style import look_for, write
 from reports.terminal.why import BudgetReport, budget_notes
 from results.instrument.certificates import certificate_lines
+from results.records.harm import exit_status, harm_of
 from results.records.scenario import Build, Scenario
-from results.store.columns import columns_of
 from results.store.store import open_store
+from results.store.tables.columns import columns_of
 from results.summary.caveats import doubts_of
 from results.summary.cells import summarise_cell
 from results.summary.redaction import redacted_run, redacted_session
 from runners.builds.discover import default_build, discover, parse_build_option
 
-from .chosen import check_labels, chosen_scenarios, command_line, require_root, seed_of
+from .chosen import check_labels, chosen_scenarios, command_line, require_host, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
     scenarios = chosen_scenarios(args, args.scenario)
     check_measured(args.budget, [scenario.id for scenario in scenarios])
+    require_host()
     builds = _builds(args)
-    require_root()
     with open_store(args.store) as store:
         seed = seed_of(args)
         trials = plan_trials(scenarios, builds, args.boots, args.updates, seed)
@@ -47,10 +48,13 @@ def run(args: argparse.Namespace) -> int:
                 observer=args.observer,
                 perf=args.perf,
             )
-            outcome = run_session(trials, builds, store, progress, command_line(), extra, watch)
+            command, share = command_line(), args.share
+            outcome = run_session(
+                trials, builds, store, progress, command, extra, watch, share=share
+            )
     if not args.quiet:
         show_outcome(args, outcome, scenarios, args.budget)
-    return 0 if all(run.outcome == "completed" for run in outcome.runs) else 3
+    return exit_status(map(harm_of, outcome.runs))
 
 
 def _builds(args: argparse.Namespace) -> list[Build]:

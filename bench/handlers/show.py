@@ -10,7 +10,7 @@ import sys
 from reports.formats.session_json import document
 from reports.terminal.style import look_for, write
 from reports.terminal.waterfall import waterfall
-from results.store.columns import columns_of
+from results.store.tables.columns import columns_of
 from results.summary.cells import summarise
 from results.summary.redaction import redacted_run, redacted_session
 from results.summary.selection import resolve_run

@@ -14,6 +14,7 @@ from bench.measurement.scenarios import BUILTIN, find_scenario, load_scenarios
 from results.claims import document as claims_document
 from results.claims.document import ClaimsDocument, read_claims
 from results.errors import HostUnfit, UsageError
+from results.history import kept
 from results.instrument import certificates
 from results.printable import printable
 from results.records.run import Run
@@ -45,7 +46,11 @@ class LabRequest:
 
 
 # Next to the lab's database, to be imported with its sessions.
-DOCUMENTS: tuple[Documents[Any], ...] = (certificates.DOCUMENTS, claims_document.DOCUMENTS)
+DOCUMENTS: tuple[Documents[Any], ...] = (
+    certificates.DOCUMENTS,
+    claims_document.DOCUMENTS,
+    kept.DOCUMENTS,
+)
 _FILE = "scenarios.toml"
 _SPARE_S = 40  # for what is running when the lab's own limit is reached
 _STARTED = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from xml.etree import ElementTree as ET
 
+from reports.harm_wording import harmed_text
 from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from reports.wording import budget_text, cell_name, median_text, shift_text
@@ -20,7 +21,7 @@ def report(request: Request) -> str:
 
 
 def junit(data: ReportData, *, strict: bool = False) -> str:
-    """One suite; a cell fails when it regressed, missed its budget or had a failed run.
+    """One suite; a cell fails when it regressed, missed its budget, harmed a guest or failed.
 
     A cell that others are compared with does not fail by its budget. An undecided cell is a skipped
     case, as it neither passed nor failed; when `strict` it fails. Unproven runs are listed in the
@@ -101,11 +102,11 @@ def _unfinished(found: Unfinished) -> ET.Element:
 
 
 def _shifts(cell: ReportCell, data: ReportData) -> list[tuple[str, judged.Cell]]:
-    """The verdicts in which this cell is B."""
+    """The verdicts in which this cell is B; of those against earlier nights the bad ones."""
+    tonight = ((each, shift) for each in data.comparisons for shift in each.cells)
     return [
         (comparison.label_a, shift)
-        for comparison in data.comparisons
-        for shift in comparison.cells
+        for comparison, shift in (*tonight, *data.worse_than_before)
         if (comparison.label_b, shift.scenario) == (cell.builds, cell.summary.scenario)
     ]
 
@@ -115,9 +116,12 @@ def _trouble(
 ) -> tuple[str, str]:
     """(element, message), or empty strings for a cell that passed."""
     summary = cell.summary
-    if not summary.valid:
+    harm = harmed_text(summary)
+    if not summary.valid and not harm:
         return "error", "no valid run"
     reasons = [
+        harm,
+        "" if summary.valid else "no valid run",
         f"the proof is broken in {summary.proofs['broken']} runs"
         if summary.proofs.get("broken")
         else "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from reports.harm_wording import harm_lines, harmed_text, verdict_text
 from reports.headline import Headline, headline
 from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
@@ -51,8 +52,9 @@ def markdown(data: ReportData, *, strict: bool = False) -> str:
         f"{valid} valid and {failed} failed updates, session {code(data.session.id)}",
         *own_result(data),
         _cells(data.cells),
+        _harmed(data.cells),
         _devices(data.cells),
-        *(_comparison(comparison) for comparison in data.comparisons),
+        *(_comparison(comparison) for comparison in (*data.comparisons, *data.anchors)),
         *(escaped(note) for note in data.notes),
         _unproven(data),
         _failures(data),
@@ -93,6 +95,11 @@ def _cells(cells: Sequence[ReportCell]) -> str:
     return table(header, rows, (2, 3, 4, 5))
 
 
+def _harmed(cells: Sequence[ReportCell]) -> str:
+    harmed = [(cell_name(cell), harmed_text(cell.summary)) for cell in cells]
+    return "\n".join(f"- 🔴 {escaped(f'{name}: {text}')}" for name, text in harmed if text)
+
+
 def _devices(cells: Sequence[ReportCell]) -> str:
     devices = [(cell_name(cell), device_text(cell.summary)) for cell in cells]
     return "\n".join(f"- {escaped(f'{name}, {text}')}" for name, text in devices if text)
@@ -106,9 +113,10 @@ def _comparison(comparison: Comparison) -> str:
             f"{interval_text(p.shift.shift_ns, p.shift.low_ns, p.shift.high_ns)} ms"
             for p in cell.moved[:3]
         )
-        word = cell.verdict + (", fails more often" if cell.more_failures else "")
+        word = verdict_text(cell)
         p = "–" if cell.p_adjusted is None else f"{cell.p_adjusted:.3f}"
-        notes = "; ".join(filter(None, (moved or cell.reason, disagreement_text(cell))))
+        harm = (line.text for line in harm_lines(cell))
+        notes = "; ".join(filter(None, (*harm, moved or cell.reason, disagreement_text(cell))))
         rows.append([cell.scenario, shift_text(cell), p, word, notes or "–"])
     title = f"### {escaped(comparison.label_b)} against {escaped(comparison.label_a)}"
     header = ("scenario", "A → B, shift [95 %]", "p", "verdict", "phases that moved, or why not")

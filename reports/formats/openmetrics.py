@@ -103,6 +103,16 @@ def _of_cells(cells: Sequence[ReportCell]) -> Iterable[list[str]]:
         ],
     )
     yield _family(
+        "harmed_boots",
+        "gauge",
+        "Boots with a failed run, by the worst that was done to their guest.",
+        [
+            (_labels(cell) | {"harm": harm}, count)
+            for cell in cells
+            for harm, count in cell.summary.harmed_boots.items()
+        ],
+    )
+    yield _family(
         "within_budget_ratio",
         "gauge",
         "Share of updates under their budget, failed ones among the others.",

@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 
 from reports.request import Request
+from results.history.lines import Line, Point, read_lines
 from results.printable import printable
-from results.summary.history import Line, Point, read_history
 
 CONFIG_NAME = "otava.yaml"
 _ATTRIBUTES = ("session", "version", "build_id", "kernel", "valid", "failed")
@@ -24,8 +24,9 @@ def report(request: Request) -> dict[str, str]:
     """The history of the session's cells, up to this session."""
     data = request.data
     measured = {(c.summary.scenario, c.summary.dimensions) for c in data.cells}
-    lines = read_history(request.store, until_unix_ns=data.session.started_unix_ns)
-    return otava_files([each for each in lines if (each.scenario, each.dimensions) in measured])
+    lines = read_lines(request.store, until_unix_ns=data.session.started_unix_ns)
+    wanted = [line for line in lines if (line.key.scenario, line.key.dimensions) in measured]
+    return otava_files(wanted)
 
 
 def otava_files(lines: Sequence[Line]) -> dict[str, str]:
@@ -44,9 +45,8 @@ def otava_files(lines: Sequence[Line]) -> dict[str, str]:
 
 
 def _free_name(line: Line, taken: dict[str, str]) -> str:
-    """`anon.system`, with a number where that is taken, as by another size of the scenario."""
-    builds = line.old_build if line.old_build == line.new_build else line.builds
-    base = re.sub(r"[^A-Za-z0-9_.+-]+", "-", f"{line.scenario}.{builds}")
+    """`anon.system`, with a number where that is taken: by another size or other probes."""
+    base = re.sub(r"[^A-Za-z0-9_.+-]+", "-", f"{line.key.scenario}.{line.builds}")
     name, number = base, 2
     while f"{name}.csv" in taken:
         name, number = f"{base}-{number}", number + 1

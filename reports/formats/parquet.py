@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from reports.request import Request
-from results.store.columns import MISSING, Columns, Integers
+from results.store.tables.columns import MISSING, Columns, Integers
 from results.summary.report_data import ReportData
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ that is needed before the module is imported, which may take most of a second.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,9 +92,18 @@ def write_report(kind: str, request: Request, output: Path | None = None) -> Pat
             write_atomically(output / name, content)
         return output
     if output != STDOUT:
-        return write_atomically(output, written)
+        write_atomically(output, written)
+        return None if _is_standard_output(output) else output
     if callable(written):
         raise UsageError(f"{kind} is written to a file: give one with -o FILE")
     sys.stdout.buffer.write(encoded(written))
     sys.stdout.buffer.flush()
     return None
+
+
+def _is_standard_output(path: Path) -> bool:
+    """Whether it is ours under another name, like /dev/stdout."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    except OSError:
+        return False

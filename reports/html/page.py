@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.claim_groups import claims_report
 from reports.growth_tables import DIMENSIONS, SLOPES_HEADER, missing_slopes, slope_rows
+from reports.harm_wording import harm_lines, harmed_text, verdict_text
 from reports.headline import headline
 from reports.instrument_tables import instrument_result
 from reports.matrix_grid import matrix_grid
@@ -101,7 +102,7 @@ def html_report(data: ReportData, *, strict: bool = False) -> str:
         budgets=any(cell.budget for cell in data.cells),
         forests=[
             (forest(c, f"forest{i}"), [_note(cell) for cell in c.cells])
-            for i, c in enumerate(data.comparisons)
+            for i, c in enumerate((*data.comparisons, *data.anchors))
             if c.cells
         ],
         comparisons=data.comparisons,
@@ -190,11 +191,17 @@ def _row(cell: ReportCell, data: ReportData) -> dict[str, Any]:
         for shift in comparison.cells
         if (comparison.label_b, shift.scenario) == (cell.builds, cell.summary.scenario)
     ]
+    verdict = shifts[0].verdict if shifts else ""
+    harmed = "damage" in cell.harms or any(shift.more_failures for shift in shifts)
     return {
         "cell": cell,
         "budget": budget_text(cell),
-        "verdict": shifts[0].verdict if shifts else "",
+        "verdict": verdict,
+        # No verdict on time is green where guests were harmed.
+        "look": "" if harmed and verdict in ("same", "improved") else verdict,
+        "damaged": "damage" in cell.harms,
         "role": _role(cell, data),
+        "harm": harmed_text(cell.summary),
         "more_failures": any(shift.more_failures for shift in shifts),
         "moved": [phase_label(phase.name) for shift in shifts for phase in shift.moved[:3]],
     }
@@ -219,11 +226,13 @@ def _note(shift: CellShift) -> dict[str, str]:
     )
     if shift.verdict in ("undecided", "same") and shift.smallest_detectable_ns is not None:
         text += f"; a change of {ms(shift.smallest_detectable_ns)} would have been detected"
-    if shift.more_failures:
-        text += "; fails more often"
+    text = "; ".join([*(line.text for line in harm_lines(shift)), text])
     if disagreement := disagreement_text(shift):
         text += f"; {disagreement}"
-    return {"verdict": shift.verdict, "scenario": shift.scenario, "text": text}
+    worse = shift.damaged or shift.more_failures
+    look = "regressed" if worse else shift.verdict
+    words = verdict_text(shift)
+    return {"look": look, "verdict": words, "scenario": shift.scenario, "text": text}
 
 
 def _sections(cells: Sequence[ReportCell]) -> tuple[list[Section], list[str]]:

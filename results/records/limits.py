@@ -92,6 +92,8 @@ def _times(recording: Recording) -> Iterator[tuple[str, int]]:
             "run_first_entry_ns",
             "entry_last_exit_ns",
             "entry_first_entry_ns",
+            "longest_left_ns",
+            "longest_entered_ns",
         ):
             if (moment := getattr(bracket, name)) is not None:
                 yield f"brackets[{number}].{name}", moment

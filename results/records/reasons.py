@@ -22,6 +22,7 @@ Key = tuple[str, dict[str, Figure]]
 SENTENCES = {"sentences": True}
 
 OTHER, FAILED, KNOWN_FAILURE = "other", "transfer-failed", "known-failure"
+MOST_ALIKE = 5  # of a list in a sentence, and of sentences of one kind
 _BETWEEN = "; "
 PROOF_BROKEN = "proof broken: "
 
@@ -59,6 +60,19 @@ def joined(reasons: Iterable[Reason]) -> str:
     given = list(reasons)
     text = _BETWEEN.join(reason.text for reason in given if reason.code != KNOWN_FAILURE)
     return " ".join([text, *(reason.text for reason in given if reason.code == KNOWN_FAILURE)])
+
+
+def cut(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    """The first five reasons of each kind, and how many more there are."""
+    kinds: dict[str, list[Reason]] = {}
+    for reason in reasons:
+        kinds.setdefault(reason.code, []).append(reason)
+    found: list[Reason] = []
+    for alike in kinds.values():
+        found += alike[:MOST_ALIKE]
+        if len(alike) > MOST_ALIKE:
+            found.append(because("more-alike", more=len(alike) - MOST_ALIKE))
+    return tuple(found)
 
 
 # -- reading ------------------------------------------------------------------------------------

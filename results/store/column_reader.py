@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .columns import Coded, Columns, Integers, coded, merged
-from .damage import StoreDamaged
+from results.store.tables.columns import Coded, Columns, Integers, coded, merged
+from results.store.tables.damage import StoreDamaged
+from results.store.tables.schema import MISSING, TEXTS, UNIT_SEPARATOR
+from results.store.tables.tallies import Tally
+from results.store.tables.verification import FIGURES, Figures, sound_figures
+
 from .reader import StoreReader
-from .schema import MISSING, TEXTS, UNIT_SEPARATOR
-from .tallies import Tally
-from .verification import FIGURES, Figures, sound_figures
+from .recordings import check_names
 from .verified import VerifiedDatabase
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def read_columns(
     """The columns of all runs of `sessions`, or of one scenario in them.
 
     Runs whose rows are damaged and cannot be recovered are left out; `store.damages` names them.
+    Raises RecordInvalid for a malformed name of a scenario, a build or a phase.
     """
     database = store.database
 
@@ -47,7 +50,14 @@ def read_columns(
         _check_complete(columns, tally)
         return columns
 
-    return database.sound(read)
+    columns = database.sound(read)
+    for what, names in (
+        ("scenario name", columns.texts["scenario"][1]),
+        ("build label", (*columns.texts["old_build"][1], *columns.texts["new_build"][1])),
+        ("phase name", columns.shares),
+    ):
+        check_names(what, names, str(store.file))
+    return columns
 
 
 def _check_complete(columns: Columns, tally: Tally) -> None:

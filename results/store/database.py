@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy import Engine, QueuePool, StaticPool, create_engine, event
 
 from results.errors import RecordInvalid, UsageError
+from results.store.tables.migration import create_tables, upgrade
+from results.store.tables.schema import APPLICATION, VERSION
 
-from .migration import create_tables, upgrade
 from .recordings import MAX_BYTES
-from .schema import APPLICATION, VERSION
 
 _BUSY_TIMEOUT_S = 10.0
 
@@ -75,6 +76,8 @@ def is_writable(path: Path) -> bool:
 def _check_file(path: Path) -> None:
     """SQLite takes any file shorter than its header for an empty database and overwrites it."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UsageError(f"{path} is not a regular file; name another directory with --store")
         with path.open("rb") as file:
             magic = file.read(16)
     except FileNotFoundError:

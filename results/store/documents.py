@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from results.errors import RecordInvalid, UsageError
-from results.files import write_atomically
+from results.files import read_regular, write_atomically
 
 from .staging import StagedFiles
 
@@ -33,8 +33,7 @@ def read_document(path: Path, kind: type[T], what: str, most_bytes: int) -> T | 
     `what` names it in errors. Raises RecordInvalid for a file that is not exactly of that kind.
     """
     try:
-        with path.open("rb") as file:
-            payload = file.read(most_bytes + 1)
+        payload = read_regular(path, most_bytes + 1)
     except FileNotFoundError:
         return None
     except OSError as error:

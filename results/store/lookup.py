@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import Select, and_, desc, or_, select
 
 from results.errors import UsageError
+from results.store.tables.schema import RUNS
 
 from .reader import StoreReader
 from .recordings import cut
-from .schema import RUNS
 
 _MOST_FOUND = 100
 _MOST_COMPARED = 1000

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from results.store.tables.tallies import Tallies, Tally
+
 from .recordings import cut, is_session_id, raw_ids
-from .tallies import Tallies, Tally
 
 Rows = dict[int, dict[str, Any]]  # by seq
 

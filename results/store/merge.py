@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 
 from results.errors import RecordInvalid, UsageError
 from results.records.recording import Recording
+from results.store.tables.rows import SessionEnd
 
 from . import writing
 from .documents import Documents
 from .recordings import raw_name
-from .rows import SessionEnd
 from .staging import StagedFiles, staged_files
 from .store import Store
 

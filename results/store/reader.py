@@ -13,13 +13,13 @@ from results.errors import RecordInvalid, UsageError
 from results.records.recording import Recording
 from results.records.run import Outcome, Run
 from results.records.scenario import Session
+from results.store.tables.checksums import is_sound
+from results.store.tables.damage import Damage, StoreDamaged
+from results.store.tables.rows import AaEntry, SessionEnd
+from results.store.tables.schema import AA, RECORDS, RUNS, SESSIONS
+from results.store.tables.tallies import Tally
 
-from .checksums import is_sound
-from .damage import Damage, StoreDamaged
 from .recordings import check_session_id, cut, decode, raw_path, read_recording, session_of
-from .rows import AaEntry, SessionEnd
-from .schema import AA, RECORDS, RUNS, SESSIONS
-from .tallies import Tally
 from .verified import Row, VerifiedDatabase, runs_of, unindexed
 
 

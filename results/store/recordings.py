@@ -10,9 +10,9 @@ import gzip
 import os
 import re
 import secrets
-import stat
 import time
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +20,7 @@ from typing import TypeVar
 import msgspec
 
 from results.errors import RecordInvalid, UsageError
-from results.files import write_atomically
+from results.files import read_regular, write_atomically
 from results.records.limits import broken_limit
 from results.records.recording import Recording
 from results.records.run import SCHEMA, Run
@@ -30,11 +30,12 @@ from results.records.scenario import Session
 MAX_BYTES = 64 << 20
 
 SESSION_PATTERN = r"\d{8}-\d{6}-[0-9a-f]{4}"
-# The scenario part may contain dots, but no slash, and the file has a fixed suffix, so no id names
-# another directory. 80 keeps the name below the 255 bytes of a file name.
-SCENARIO_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+@-]{0,79}"
+# Of scenarios, builds and phases. It may contain dots, but no slash, and the file of a run has a
+# fixed suffix, so no id names another directory. 80 keeps it below the 255 bytes of a file name.
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+@-]{0,79}"
 _SESSION_ID = re.compile(SESSION_PATTERN)
-_RUN_ID = re.compile(rf"({SESSION_PATTERN})\.{SCENARIO_PATTERN}\.b\d{{1,9}}\.u\d{{1,9}}")
+_RUN_ID = re.compile(rf"({SESSION_PATTERN})\.{NAME_PATTERN}\.b\d{{1,9}}\.u\d{{1,9}}")
+_NAME = re.compile(NAME_PATTERN)
 
 _SUFFIX = ".json.gz"
 _MOST_QUOTED = 80
@@ -90,6 +91,30 @@ def is_run_id(text: str) -> bool:
     return _RUN_ID.fullmatch(text) is not None
 
 
+def check_names(what: str, names: Iterable[str], where: str) -> None:
+    """Raises RecordInvalid unless all are names as scenarios, builds and phases have them.
+
+    They become parts of file names, of pages and of what other programs read.
+    """
+    for name in names:
+        if _NAME.fullmatch(name) is None:
+            raise RecordInvalid(
+                where, f"malformed {what} {cut(name)} (letters, digits and _ . + @ -, 80 at most)"
+            )
+
+
+def _check_record(record: Run | Recording | Session, where: str) -> None:
+    if isinstance(record, Session):
+        check_names("build label", (build.label for build in record.builds), where)
+        return
+    if isinstance(record, Run):
+        check_names("scenario name", [record.scenario], where)
+        check_names("phase name", (span.name for span in record.spans), where)
+    else:
+        check_names("scenario name", [record.scenario.id], where)
+    check_names("build label", (record.old_build, record.new_build), where)
+
+
 def cut(text: str) -> str:
     """A text of unknown origin as it may be printed: quoted, escaped, 80 characters at most."""
     return repr(text if len(text) <= _MOST_QUOTED else f"{text[: _MOST_QUOTED - 1]}…")
@@ -136,6 +161,7 @@ def decode(payload: bytes | str, kind: type[T], where: str) -> T:
         raise _other_schema(record.schema, where)
     if isinstance(record, Recording) and (what := broken_limit(record)):
         raise RecordInvalid(where, f"cannot be judged: {what}")
+    _check_record(record, where)
     return record
 
 
@@ -195,19 +221,14 @@ def read_recording(directory: Path, run_id: str) -> Recording:
 
 def _read_file(path: Path) -> bytes:
     try:
-        # Neither a symlink out of the store nor a FIFO that blocks for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, "rb") as file:  # noqa: PTH123 - opened with flags above
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise RecordInvalid(str(path), "is not a regular file")
-            if status.st_size > MAX_BYTES:
-                raise RecordInvalid(str(path), f"is larger than {MAX_BYTES >> 20} MiB")
-            return file.read(MAX_BYTES + 1)
+        data = read_regular(path, MAX_BYTES + 1)
     except OSError as error:
         raise RecordInvalid(
             str(path), f"the raw recording cannot be read: {error.strerror or error}"
         ) from error
+    if len(data) > MAX_BYTES:
+        raise RecordInvalid(str(path), f"is larger than {MAX_BYTES >> 20} MiB")
+    return data
 
 
 def _inflate(data: bytes, path: Path) -> bytes:

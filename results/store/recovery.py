@@ -17,16 +17,16 @@ from sqlalchemy import Table
 
 from results.errors import RecordInvalid
 from results.records.run import Run
+from results.store.tables.checksums import is_sound, sealed
+from results.store.tables.damage import Damage
+from results.store.tables.migration import count_rows, create_tables
+from results.store.tables.rows import row_of
+from results.store.tables.schema import AA, RECORDS, RUNS, SESSIONS, TALLIES
+from results.store.tables.tallies import sound_tallies
 
-from .checksums import is_sound, sealed
-from .damage import Damage
 from .database import connect
 from .losses import Found, Rows, losses
-from .migration import count_rows, create_tables
 from .recordings import decode, is_run_id
-from .rows import row_of
-from .schema import AA, RECORDS, RUNS, SESSIONS, TALLIES
-from .tallies import sound_tallies
 
 _LEAST_ROW_BYTES = 32  # of any of our tables: ids alone are longer
 

@@ -20,9 +20,9 @@ from sqlalchemy import Connection, delete, insert, select
 
 from results.errors import UsageError
 from results.files import make_directory, write_atomically
+from results.store.tables.schema import STAGED
 
 from .recordings import sync
-from .schema import STAGED
 
 _DIRECTORY = "staged"
 

@@ -1,7 +1,7 @@
 """The store: one SQLite file of sessions and judged runs, and their raw recordings.
 
-    DIR/pausebench.sqlite                   what is searched and shown (results/store/schema.py)
-    DIR/raw/SESSION/RUN.json.gz             what can be judged again (results/store/recordings.py)
+    DIR/pausebench.sqlite                   what is searched and shown (store/tables/schema.py)
+    DIR/raw/SESSION/RUN.json.gz             what can be judged again (store/recordings.py)
 
 The raw evidence of a run is written before its row, so a row always has evidence. A stored run is
 never overwritten. What is written survives a crash of this program at once, and a power cut once
@@ -21,14 +21,14 @@ from results.files import refuse_links_of_others
 from results.records.recording import Recording
 from results.records.run import Run
 from results.records.scenario import Session
+from results.store.tables.damage import StoreDamaged
+from results.store.tables.rows import AaEntry, SessionEnd
+from results.store.tables.schema import RUNS
 
 from . import database, lookup, writing
 from . import recordings as raw
-from .damage import StoreDamaged
 from .reader import StoreReader
 from .recordings import new_run_id, new_session_id, session_of, write_recording
-from .rows import AaEntry, SessionEnd
-from .schema import RUNS
 from .staging import finish_moves
 
 __all__ = [
@@ -49,11 +49,12 @@ def open_store(path: Path = DEFAULT_DIRECTORY, *, create: bool = True) -> Store:
     file = path / FILE_NAME
     for used in (path / "raw", file):
         refuse_links_of_others(used)
-    if path.is_symlink() and not path.exists():
-        raise UsageError(
-            f"{path} is a link to {path.readlink()}, which is missing; create that directory or "
-            "name another one with --store"
-        )
+    for link in (path, *path.parents):
+        if link.is_symlink() and not link.exists():
+            raise UsageError(
+                f"{link} is a link to {link.readlink()}, which is missing; create that directory "
+                "or name another one with --store"
+            )
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is not a directory; name the store's directory with --store")
     if create:
@@ -65,7 +66,7 @@ def open_store(path: Path = DEFAULT_DIRECTORY, *, create: bool = True) -> Store:
                 "name a writable directory with --store"
             ) from error
         database.prepare(file)
-    elif not file.is_file() and not file.is_symlink():
+    elif not file.exists() and not file.is_symlink():
         raise UsageError(
             f"no store in {path}; run 'pausebench run' first or name its directory with --store"
         )
@@ -142,7 +143,7 @@ class Store(StoreReader):
             ) from error
 
     def sync(self) -> None:
-        """Flush everything that was added to the disk.
+        """Flush everything that was added to the disk. Raises UsageError for evidence that is gone.
 
         Not after each run: that took 6 ms of an update's 95 on a virtual disk.
         """
@@ -153,6 +154,9 @@ class Store(StoreReader):
             raw.sync(directory)
         with self.database.errors(), self.database.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+        if gone := [path for path in written if not path.exists()]:
+            more = f", and {len(gone) - 1} more recordings" if gone[1:] else ""
+            raise UsageError(f"{gone[0]} was moved or removed while in use{more}")
 
     def finish_moves(self) -> None:
         """Move files into place that a merge has committed but was killed before moving them."""

@@ -18,15 +18,15 @@ from sqlalchemy import Column, ColumnElement, Engine, Executable, Table, select,
 from sqlalchemy.exc import SQLAlchemyError
 
 from results.errors import RecordInvalid, UsageError
+from results.store.tables.checksums import is_sound
+from results.store.tables.columns import Integers
+from results.store.tables.damage import Damage, StoreDamaged, is_damage
+from results.store.tables.schema import AA, RUNS, SESSIONS, TALLIES
+from results.store.tables.tallies import Tallies, Tally, check_tallies
+from results.store.tables.verification import ROWS, sound_figures
 
-from .checksums import is_sound
-from .columns import Integers
-from .damage import Damage, StoreDamaged, is_damage
 from .database import connect_engine, engine_over
 from .recovery import Recovered, recover
-from .schema import AA, RUNS, SESSIONS, TALLIES
-from .tallies import Tallies, Tally, check_tallies
-from .verification import ROWS, sound_figures
 
 T = TypeVar("T")
 Row = Mapping[str, Any]

@@ -13,12 +13,12 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, sel
 from results.errors import UsageError
 from results.records.run import Run
 from results.records.scenario import Session
+from results.store.tables.checksums import is_sound, sealed
+from results.store.tables.damage import StoreDamaged
+from results.store.tables.rows import AaEntry, SessionEnd, aa_row, row_of
+from results.store.tables.schema import AA, RECORDS, RUNS, SESSIONS, TALLIES
 
-from .checksums import is_sound, sealed
-from .damage import StoreDamaged
 from .recordings import check_session_id, encode
-from .rows import AaEntry, SessionEnd, aa_row, row_of
-from .schema import AA, RECORDS, RUNS, SESSIONS, TALLIES
 
 
 def insert_session(connection: Connection, session: Session) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from results.errors import RecordInvalid
+from results.records.harm import HARMS
 from results.records.run import Run, Summary
+from results.records.sentences.kind import Harm
 from results.stats.proportions import Budget
-from results.store.columns import Columns, Integers
 from results.store.store import Store
+from results.store.tables.columns import Columns, Integers
 
 from .caveats import Doubt, doubts_of
 from .cells import Testimony, budget_of, hear_witnesses, summarise_cell, worst_and_median
@@ -59,6 +61,11 @@ class ReportCell:
     def is_upgrade(self) -> bool:
         """Whether old and new QEMU are of different builds."""
         return self.summary.old_build != self.summary.new_build
+
+    @property
+    def harms(self) -> tuple[Harm, ...]:
+        """What its failed runs did to their guests, the worst first."""
+        return tuple(harm for harm in HARMS if harm in self.summary.harmed_runs)
 
     @property
     def over_budget(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from results.claims.catalogue import SET_ASIDE
 from results.claims.document import ClaimsDocument, read_claims
-from results.comparison.compare import Comparison, blocks_by_boot, compare
+from results.comparison.compare import Cell, Comparison, blocks_by_boot, compare
 from results.comparison.host_noise import noise_floors
 from results.comparison.plan import NIGHTLY_COMPARISONS
 from results.comparison.verdict import Thresholds
@@ -19,15 +19,15 @@ from results.records.run import Run
 from results.records.scenario import Session
 from results.stats.slopes import Growth
 from results.store.column_reader import read_columns
-from results.store.columns import Columns, lean_runs
 from results.store.store import SessionEnd, Store
+from results.store.tables.columns import Columns, lean_runs
 
 from .cells import FailureGroup, failure_groups
 from .environment import environment_changes
 from .matrix import MatrixCell, matrix_cells
 from .redaction import redacted_claims, redacted_run, redacted_session, redacted_text
 from .report_cells import Limit, ReportCell, read_records, report_cells
-from .session_kind import SessionKind, kind_of
+from .session_kind import SessionKind, has_measured, kind_of
 from .sweep import growth_of
 from .unfinished import Unfinished, unfinished
 from .unproven import UnprovenGroup, unproven_groups
@@ -59,8 +59,9 @@ class ReportData:
 
     `reference` is the session that the environment is compared with, `changed` what differs.
     `notes` name what was left out or thinned, and by which rule. What a session of one kind alone
-    has is None or empty for the others: `claims`, `growth` of a sweep, `pairs` of a matrix and the
-    `certificate` that a calibration or an overhead measurement wrote.
+    has is None or empty for the others: `claims`, `growth` of a sweep, `pairs` of a matrix, the
+    `certificate` that a calibration or an overhead measurement wrote, and `anchors`, comparisons of
+    a night with earlier ones (results.history.anchors).
     """
 
     sessions: tuple[Session, ...]
@@ -78,6 +79,7 @@ class ReportData:
     growth: Growth | None = None
     pairs: tuple[MatrixCell, ...] = ()
     certificate: Certificate | None = None
+    anchors: tuple[Comparison, ...] = ()
     store: str = "out"
 
     @property
@@ -94,6 +96,19 @@ class ReportData:
     def unfinished(self) -> Unfinished | None:
         """What was done of a session that ended early; None for one that is complete."""
         return unfinished(self.sessions, self.end, *total_runs(self))
+
+    @property
+    def worse_than_before(self) -> tuple[tuple[Comparison, Cell], ...]:
+        """What is slower or fails more often than in an earlier night.
+
+        Most other verdicts against earlier nights are undecided, as nights differ: no findings.
+        """
+        return tuple(
+            (comparison, cell)
+            for comparison in self.anchors
+            for cell in comparison.cells
+            if cell.verdict == "regressed" or cell.more_failures
+        )
 
     def is_baseline(self, cell: ReportCell) -> bool:
         """Whether other builds are compared with the cell's: its budget is noted, not judged."""
@@ -125,6 +140,7 @@ def read_report_data(
     unproven = _unproven(store, columns)
     reference = _reference(store, records, columns)
     notes += _baselines_over_budget(cells, comparisons)
+    notes += _failures_of_baselines(cells, comparisons)
     data = ReportData(
         sessions=records,
         end=store.session_end(latest.id),
@@ -198,6 +214,20 @@ def _baselines_over_budget(
     ]
 
 
+def _failures_of_baselines(
+    cells: Sequence[ReportCell], comparisons: Sequence[Comparison]
+) -> list[str]:
+    """What a baseline alone did to its guests is noted; damage is a finding on either side."""
+    return [
+        f"{cell.summary.scenario} on {cell.builds}: {cell.summary.failed} of "
+        f"{cell.summary.failed + cell.summary.valid} runs failed, the guest was lost in {lost} of "
+        f"{cell.summary.boots} boots: noted only, as other builds are compared with it"
+        for cell in cells
+        if cell.summary.failed and _is_baseline(cell, comparisons)
+        for lost in [cell.summary.harmed_boots.get("loss", 0)]
+    ]
+
+
 def _statistical(columns: Columns) -> Columns:
     """The runs without those that were tried to see them refused or go wrong."""
     codes, words = columns.texts["scenario"]
@@ -263,11 +293,15 @@ def _thinned(side: Columns, label: str, notes: list[str]) -> Columns:
 
 
 def _reference(store: Store, sessions: Sequence[Session], columns: Columns) -> Session | None:
-    """The latest earlier session that measured one of these cells."""
+    """The latest earlier session that measured one of these cells, but no self-check of a night."""
     _, dimensions = columns.texts["dimensions"]
     before = min(session.started_unix_ns for session in sessions)
-    earlier = store.session_before(before, dimensions)
-    return store.session(earlier) if earlier else None
+    while (earlier := store.session_before(before, dimensions)) is not None:
+        session = store.session(earlier)
+        if has_measured(session):
+            return session
+        before = session.started_unix_ns
+    return None
 
 
 def total_runs(material: ReportData) -> tuple[int, int]:

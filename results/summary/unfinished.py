@@ -10,7 +10,7 @@ from results.store.store import SessionEnd
 
 INTERRUPTED = 130  # exit status of a session that Ctrl-C or a signal ended
 NOT_KEPT = 3
-_ERRORS = (2, 4, 70)  # of the request, of the host, internal: see results.errors.exit_status
+_ERRORS = (2, 4, 70)  # of the request, of the host, internal: see results.errors.error_status
 
 
 @dataclass(frozen=True, slots=True)

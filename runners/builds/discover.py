@@ -21,6 +21,7 @@ from typing import IO, Any
 from results.errors import BuildUnfit, HostUnfit, UsageError
 from results.records.scenario import Build
 from results.timeline.marks import FUNCTIONS, missing_marks
+from runners.system.child import run, spawn
 from runners.system.timeouts import scaled_timeout
 
 from .contents import contents_hash
@@ -218,15 +219,7 @@ def _version(launcher: Sequence[str], path: Path) -> str:
 
 def _run(argv: Sequence[str], path: Path) -> str:
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        done = run(argv, _TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise BuildUnfit(f"{path}: timed out after {_TIMEOUT_S:g} s; is it a QEMU?") from None
     except OSError as error:
@@ -257,7 +250,7 @@ def _cpr_modes(launcher: Sequence[str], path: Path, version: str) -> tuple[str, 
     argv += ["-display", "none", "-qmp", "stdio"]
     with tempfile.TemporaryFile() as log:
         try:
-            with subprocess.Popen(
+            with spawn(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             ) as qemu:
                 schema = _query_schema(qemu)

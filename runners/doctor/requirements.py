@@ -23,9 +23,14 @@ def check_host(
     support: ProbeSupport,
     builds: Sequence[Build] = (),
     refused: Sequence[tuple[str, str]] = (),
+    *,
+    tidied: bool = False,
 ) -> tuple[Need, ...]:
-    """Evaluate all needs on this host now. `refused` are (label, reason) of unfit builds."""
-    return judge(collect_facts(), support, builds, refused)
+    """Evaluate all needs on this host now. `refused` are (label, reason) of unfit builds.
+
+    With `tidied`, what killed sessions left is removed.
+    """
+    return judge(collect_facts(builds, tidied=tidied), support, builds, refused)
 
 
 def judge(

@@ -83,7 +83,12 @@ class Guest:
             guest.variation = variation
             await qemu.connect()
             guest.vcpu_tids = await vcpu_tids(qemu, scenario.vcpus)
-            guest.memory = GuestMemory(ram_descriptor(qemu.pid, scenario.ram_bytes), plan)
+            try:
+                guest.memory = GuestMemory(ram_descriptor(qemu.pid, scenario.ram_bytes), plan)
+            except (GuestLost, OSError):
+                await qemu.settle()
+                qemu.check("before its RAM was mapped")
+                raise
             try:
                 await guest._start_payload()
             except BaseException:
@@ -114,8 +119,7 @@ class Guest:
     ) -> None:
         end = time.monotonic() + timeout_s
         while not reached():
-            if not self.qemu.alive():
-                raise self.qemu.lost(f"before {what}")
+            self.qemu.check(f"before {what}")
             if time.monotonic() > end:
                 raise GuestLost(
                     f"timed out after {timeout_s:.0f} s waiting for {what}", self.qemu.argv

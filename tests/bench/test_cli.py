@@ -52,9 +52,10 @@ def test_help_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
         "except SystemExit: pass\n"
         "heavy = {'numpy', 'pandas', 'bcc', 'sqlalchemy', 'rich', 'psutil', 'scipy', 'qemu'}\n"
         "mine = {n for n in sys.modules if n.startswith(('bench.', 'runners', 'probes'))}\n"
-        "light = 'cli', 'streams', 'system_errors', 'arguments', 'commands'\n"
+        "light = 'cli', 'streams', 'system_errors', 'arguments', 'commands', 'entry'\n"
         "light = tuple(f'bench.{name}' for name in light)\n"
-        "heavy |= {name for name in mine if not name.startswith(light)}\n"
+        "signals = {'runners', 'runners.system', 'runners.system.signals'}\n"
+        "heavy |= {name for name in mine - signals if not name.startswith(light)}\n"
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -164,6 +165,26 @@ def test_malformed_command_lines(words: str, said: str, capsys: pytest.CaptureFi
     out, err = capsys.readouterr()
     assert out == ""
     assert said in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *((name, "--store", "") for name in ("run", "show", "replay", "report")),
+        ("report", "-o", ""),
+        ("history", "anon", "-o", ""),
+        ("list", "--scenarios", ""),
+        ("nightly", ""),
+    ],
+)
+def test_an_empty_path_is_refused(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`Path("")` would be the directory that one is in."""
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert ": the path is empty" in capsys.readouterr().err
 
 
 @pytest.mark.qemu

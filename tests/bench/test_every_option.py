@@ -76,7 +76,7 @@ def stopped(monkeypatch, tmp_path):
 
     for command in (*COMMANDS, "chosen"):
         handler = importlib.import_module(f"bench.handlers.{command}")
-        for name in ("require_root", "check_host", "add", "remove", "run_night"):
+        for name in ("require_root", "require_host", "check_host", "add", "remove", "run_night"):
             if hasattr(handler, name):
                 monkeypatch.setattr(handler, name, stop)
     monkeypatch.delenv("PAUSEBENCH_DEBUG", raising=False)
@@ -132,7 +132,7 @@ def test_every_command_was_tried():
         ("--boots 1.5", "is not an integer from 1"),
         ("--seed x", "is not an integer"),
         ("--seed 99999999999999999999", "is too large"),
-        ("--ram=", "--ram: a value is missing"),
+        ("--ram=", "argument --ram: a value is missing"),
     ],
 )
 def test_what_is_wrong_with_a_number_is_said_truly(words, said, stopped, capsys):

@@ -23,7 +23,7 @@ def run(args):
     return {status}
 import os
 sys.modules["bench.handlers.{command}"] = types.SimpleNamespace(run=run)
-from bench.cli import entry
+from bench.entry import entry
 entry()
 """
 
@@ -85,7 +85,7 @@ def test_a_path_of_any_bytes_is_printed_as_it_is(tmp_path: Path) -> None:
         "import sys, types\n"
         "sys.modules['bench.handlers.list'] = types.SimpleNamespace("
         "run=lambda args: print('/tmp/\\udcff.html') or 0)\n"
-        "from bench.cli import entry\n"
+        "from bench.entry import entry\n"
         "entry()\n"
     )
     done = subprocess.run(

@@ -24,7 +24,7 @@ from results.errors import (
     SessionNotKept,
     UsageError,
     WriteFailed,
-    exit_status,
+    error_status,
 )
 from results.judgement.judge import judge
 from results.records.recording import Process, Recording
@@ -73,7 +73,7 @@ def test_the_store_has_the_true_status(tmp_path, error, raised, status):
         session = store.session(store.sessions()[-1].id)
         assert store.session_end(session.id).exit_code == status
         assert session.planned_updates == 40
-    assert exit_status(caught.value) == status
+    assert error_status(caught.value) == status
     if raised in (Interrupted, SessionNotKept):
         assert (caught.value.session, caught.value.store) == (session.id, tmp_path)
 

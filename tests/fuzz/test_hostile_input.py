@@ -36,17 +36,17 @@ from reports.terminal.style import Look
 from reports.terminal.waterfall import waterfall
 from results.claims.document import read_claims
 from results.errors import HostUnfit
+from results.history.lines import read_lines
 from results.instrument.certificates import known_so_far
 from results.judgement.judge import judge
 from results.qemu.failures import recognise
 from results.qemu.log import error_messages, last_message
 from results.records.recording import Event, Recording
 from results.records.scenario import Build, Session
-from results.store.checksums import sealed
 from results.store.recordings import raw_path
-from results.store.schema import RECORDS, RUNS, SESSIONS
 from results.store.store import FILE_NAME, new_run_id, open_store
-from results.summary.history import read_history
+from results.store.tables.checksums import sealed
+from results.store.tables.schema import RECORDS, RUNS, SESSIONS
 from results.summary.report_data import read_report_data
 from results.timeline.cpr_channel import carried_descriptors
 from runners.builds import discover
@@ -178,7 +178,7 @@ def test_rows(place, sound, table, column, value, changes, seals):
             data = read_report_data(store, [session.id])
             for form in (markdown, junit, openmetrics, report_json):
                 form(data)
-        read_history(store)
+        read_lines(store)
 
 
 def _as_sql(value):
@@ -272,12 +272,16 @@ class Answers:
 
     pid = 4100
     stamps = ()
+    silent = False
 
     def __init__(self, answer):
         self._answer = answer
 
     def alive(self):
         return True
+
+    def stopped(self):
+        return False
 
     async def execute(self, command, arguments=None, **kwargs):
         return self._answer
@@ -431,7 +435,7 @@ def no_measurement(place, sound):
 
     with pytest.MonkeyPatch.context() as patch:
         for handler in ("run", "compare", "sweep"):
-            patch.setattr(f"bench.handlers.{handler}.require_root", stop)
+            patch.setattr(f"bench.handlers.{handler}.require_host", stop)
         patch.chdir(place)
         # Imports take seconds, once.
         for command in COMMANDS:

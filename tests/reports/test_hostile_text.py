@@ -35,8 +35,8 @@ from reports.terminal.session import session_page
 from reports.terminal.style import Look
 from reports.terminal.waterfall import waterfall
 from results.errors import UsageError
+from results.history.lines import read_lines
 from results.printable import printable_lines
-from results.summary.history import read_history
 
 HOSTILE = (
     "=cmd|'/C calc'!A1 <script>alert(1)</script> </pre></style> &#x202e; | `tick` ``` [a](b) "
@@ -85,7 +85,7 @@ def evil(report_data):
 
 @pytest.fixture
 def lines(stored):
-    return [hostile(line) for line in read_history(stored)]
+    return [hostile(line) for line in read_lines(stored)]
 
 
 def assert_shown(text):

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -81,6 +82,9 @@ def test_directories_are_created_on_request(tmp_path):
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(UsageError, match="it is a link to nothing"):
         make_directory(tmp_path / "link")
+    (tmp_path / "to-file").symlink_to(path)
+    with pytest.raises(UsageError, match="it is not a directory"):
+        make_directory(tmp_path / "to-file")
 
 
 def test_a_pipe_is_written_to(tmp_path):
@@ -93,17 +97,32 @@ def test_a_pipe_is_written_to(tmp_path):
     assert path.is_fifo()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes")
-def test_a_device_is_written_to(tmp_path):
-    """Root could replace /dev/null by a regular file."""
+@pytest.fixture
+def null(tmp_path):
+    """A device like /dev/null: root could replace that by a regular file."""
+    if os.geteuid() != 0:
+        pytest.skip("only root makes device nodes")
     path = tmp_path / "null"
     os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
     try:
-        write_atomically(path, b"report")
-    except UsageError:
+        path.write_bytes(b"")
+    except OSError:
         pytest.skip("devices cannot be opened here (mounted nodev)")
-    assert path.is_char_device()
-    assert list(tmp_path.iterdir()) == [path]
+    return path
+
+
+@pytest.mark.parametrize("links", [0, 1, 2])
+def test_a_device_is_written_to(tmp_path, null, links):
+    path = null
+    for number in range(links):
+        link = tmp_path / f"link{number}"
+        link.symlink_to(path.name)
+        path = link
+    there = sorted(tmp_path.iterdir())
+    assert write_atomically(path, b"report") == path
+    assert null.is_char_device()
+    assert path.is_symlink() == bool(links)
+    assert sorted(tmp_path.iterdir()) == there
 
 
 @pytest.mark.parametrize("pipe", [False, True])
@@ -145,6 +164,50 @@ def test_a_link_of_another_user_is_not_followed(tmp_path):
     write_atomically(link, b"report")
     assert victim.read_bytes() == b"precious"
     assert link.read_bytes() == b"report"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes links of other users")
+@pytest.mark.parametrize("between", [False, True])
+def test_a_pipe_is_not_written_to_by_a_link_of_another_user(tmp_path, between):
+    """It could be a disk."""
+    pipe, link = tmp_path / "pipe", tmp_path / "report"
+    os.mkfifo(pipe)  # writing to it would block
+    link.symlink_to(pipe)
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    path = link
+    if between:
+        path = tmp_path / "mine"
+        path.symlink_to(link)
+    write_atomically(path, b"report")
+    assert link.is_symlink() is False
+    assert link.read_bytes() == b"report"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes links of other users")
+def test_a_link_of_the_user_of_sudo_is_followed(tmp_path, monkeypatch):
+    link = tmp_path / "latest"
+    link.symlink_to("today")
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    monkeypatch.setenv("SUDO_UID", "65534")
+    write_atomically(link, b"report")
+    assert link.is_symlink()
+    assert (tmp_path / "today").read_bytes() == b"report"
+
+
+def test_links_in_a_circle_are_one_line(tmp_path):
+    (tmp_path / "one").symlink_to("other")
+    (tmp_path / "other").symlink_to("one")
+    with pytest.raises(UsageError, match=r"cannot write .*/one: Too many levels of symbolic links"):
+        write_atomically(tmp_path / "one", b"report")
+    assert all(path.is_symlink() for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", [".", "..", "/"])
+def test_a_path_without_a_name_is_not_replaced(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="cannot write"):
+        write_atomically(Path(path), b"report")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_is_not_replaced(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -69,6 +71,29 @@ def test_to_standard_output_and_to_a_file(store, tmp_path, capfdbinary):
     out = tmp_path / "junit.xml"
     assert report(store, "last", "--format", "junit", "-o", str(out)) == 0
     assert ET.parse(out).getroot().tag == "testsuites"
+
+
+def test_another_name_of_standard_output_gets_the_report_alone(store, tmp_path, capfdbinary):
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    assert report(store, "--format", "json", "-o", str(tmp_path / "stdout")) == 0
+    assert json.loads(capfdbinary.readouterr().out)["exit_code"] == 3
+
+
+@pytest.mark.parametrize(
+    "words", [*(("report", "--format", kind) for kind in FORMATS), ("history", "anon")]
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes")
+def test_no_output_replaces_a_device(store, tmp_path, capsys, words):
+    null, link = tmp_path / "null", tmp_path / "link"
+    os.mknod(null, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    link.symlink_to("null")
+    for path in (null, link):
+        status = main([*words, "-o", str(path), "--store", str(store)])
+        said = capsys.readouterr().err
+        assert (status, said.count("\n")) == ((2, 1) if said else (0, 0))
+    assert null.is_char_device()
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "null", "store"]
 
 
 def test_budgets_reach_the_report(store, capsys):

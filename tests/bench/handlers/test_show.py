@@ -21,9 +21,9 @@ from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, Run
 from results.records.scenario import Scenario, Session
 from results.records.sentences.reason_kinds import KINDS
-from results.store.checksums import sealed
-from results.store.schema import RECORDS
 from results.store.store import new_run_id, open_store
+from results.store.tables.checksums import sealed
+from results.store.tables.schema import RECORDS
 
 SESSION = "20261123-221500-3f2a"
 

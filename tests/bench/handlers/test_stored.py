@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -14,11 +16,11 @@ import pytest
 from bench.cli import main
 from results.records.recording import Process, Recording
 from results.records.run import SCHEMA, Run, Span
-from results.records.scenario import Scenario, Session
-from results.store.checksums import sealed
-from results.store.recordings import write_recording
-from results.store.schema import SESSIONS
+from results.records.scenario import Build, Scenario, Session
+from results.store.recordings import raw_path, write_recording
 from results.store.store import FILE_NAME, open_store
+from results.store.tables.checksums import sealed
+from results.store.tables.schema import RECORDS, RUNS, SESSIONS
 
 FIRST, LAST = "20261123-221500-3f2a", "20261124-221500-3f2a"
 CASES = int(os.environ.get("PAUSEBENCH_FUZZ_CASES", "200")) // 8
@@ -57,8 +59,10 @@ def run_and_recording(session: str, boot: int) -> tuple[Run, Recording]:
 
 @pytest.fixture
 def store(tmp_path, content):
-    (tmp_path / FILE_NAME).write_bytes(content)
-    return tmp_path
+    path = tmp_path / "place" / "out"
+    path.mkdir(parents=True)
+    (path / FILE_NAME).write_bytes(content)
+    return path
 
 
 def edit(store, *statements):
@@ -116,7 +120,6 @@ def test_a_comparison_of_what_is_left_is_no_success(store, capfdbinary, bisect, 
 
 def test_a_run_that_is_left_of_a_lost_session_is_judged_again(store, capfdbinary):
     edit(store, "DELETE FROM sessions WHERE seq = 2")
-    (store / "raw" / LAST).mkdir(parents=True)
     run, recording = run_and_recording(LAST, 1)
     write_recording(store, recording)
     assert main(["replay", run.id, "--json", "--store", str(store)]) == 3
@@ -139,24 +142,93 @@ def test_damage_that_took_nothing_is_reported_without_a_failure(store, capfdbina
 def test_a_malformed_session_id_is_one_line_and_writes_nothing(
     store, capfdbinary, command, session
 ):
-    with closing(sqlite3.connect(store / FILE_NAME)) as database:
-        database.row_factory = sqlite3.Row
-        row = dict(database.execute("SELECT * FROM sessions WHERE seq = 2").fetchone())
-        record = Session(session, 5, (), (), {})
-        row |= {"id": session, "record": msgspec.json.encode(record).decode()}
-        database.execute(
-            "UPDATE sessions SET id = :id, record = :record, checksum = :checksum WHERE seq = 2",
-            sealed(SESSIONS, row),
-        )
-        database.commit()
-    before = sorted(store.parent.parent.glob("*"))
+    record = msgspec.json.encode(Session(session, 5, (), (), {})).decode()
+    forge(store, SESSIONS, 2, id=session, record=record)
+    before = sorted(store.parent.parent.rglob("*"))
     assert main([*command.split(), "--store", str(store)]) == 2
     output = capfdbinary.readouterr()
     assert output.out == b""
     assert output.err.decode().count("\n") == 1
     assert f"malformed session id {session!r}" in output.err.decode()
-    assert not (store / "reports").exists()
-    assert sorted(store.parent.parent.glob("*")) == before
+    assert sorted(store.parent.parent.rglob("*")) == before
+
+
+NAMES = ["../../x", "/etc/x", "<script>", "\x1bc", "a\nb", ""]
+
+
+def forge(store, table, seq, **values):
+    """Changes a row, with a checksum that matches."""
+    with closing(sqlite3.connect(store / FILE_NAME)) as database:
+        database.row_factory = sqlite3.Row
+        found = database.execute(f"SELECT * FROM {table.name} WHERE seq = ?", (seq,)).fetchone()
+        row = sealed(table, dict(found) | values)
+        columns = ", ".join(f'"{name}" = :{name}' for name in row)
+        database.execute(f"UPDATE {table.name} SET {columns} WHERE seq = :seq", row)
+        database.commit()
+
+
+def forge_label(store, name):
+    build = Build(name, "/qemu", "11.1.3", "", "", ("/qemu",))
+    record = msgspec.json.encode(Session(LAST, 5, (), (build,), {})).decode()
+    forge(store, SESSIONS, 2, record=record)
+
+
+def forge_record(store, **fields):
+    run = replace(run_and_recording(LAST, 5)[0], **fields)
+    forge(store, RECORDS, 10, record=msgspec.json.encode(run).decode())
+
+
+REPORT, CSV, SHOW = ("report",), ("report", "--format", "csv"), ("show", "worst")
+HISTORY, COMPARE = ("history", "anon"), ("compare", "--stored", FIRST, LAST)
+# Where a name may stand, and who reads it there.
+FORGERIES = {
+    "label": (forge_label, (REPORT, CSV, SHOW, HISTORY, COMPARE, ("replay",))),
+    "old_build": (
+        lambda store, name: forge(store, RUNS, 10, old_build=name), (REPORT, CSV, SHOW, HISTORY)
+    ),
+    "share": (
+        lambda store, name: forge(store, RUNS, 10, shares=json.dumps({name: 1})),
+        (REPORT, CSV, SHOW, HISTORY),
+    ),
+    "scenario": (
+        lambda store, name: forge_record(store, scenario=name), (REPORT, CSV, SHOW, COMPARE)
+    ),
+    "new_build": (
+        lambda store, name: forge_record(store, new_build=name), (REPORT, CSV, SHOW, COMPARE)
+    ),
+    "phase": (
+        lambda store, name: forge_record(store, spans=(Span(name, "old", 1, 2, 1),)),
+        (REPORT, CSV, SHOW, COMPARE),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("where", FORGERIES)
+def test_a_malformed_name_is_one_line_and_writes_nothing(store, capfdbinary, where, name):
+    change, commands = FORGERIES[where]
+    change(store, name)
+    before = sorted(store.parent.parent.rglob("*"))
+    for words in commands:
+        assert main([*words, "--store", str(store)]) == 2, words
+        output = capfdbinary.readouterr()
+        assert output.out == b"", words
+        (line,) = output.err.decode().splitlines()
+        assert line.startswith(f"pausebench: {store / FILE_NAME}"), words
+        assert "malformed" in line, words
+        assert repr(name) in line, words
+    assert sorted(store.parent.parent.rglob("*")) == before
+
+
+def test_a_malformed_name_in_a_recording_is_one_line(store, capfdbinary):
+    run, recording = run_and_recording(LAST, 5)
+    path = raw_path(store, run.id)
+    path.parent.mkdir(parents=True)
+    hostile = replace(recording, new_build="\x1b[2J")
+    path.write_bytes(gzip.compress(msgspec.json.encode(hostile)))
+    assert main(["replay", run.id, "--store", str(store)]) == 2
+    (line,) = capfdbinary.readouterr().err.decode().splitlines()
+    assert line.startswith(f"pausebench: {path}: malformed build label '\\x1b[2J'")
 
 
 @pytest.mark.parametrize("part", range(4))

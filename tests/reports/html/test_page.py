@@ -81,7 +81,7 @@ def test_ids_are_unique_and_links_have_targets(text):
 def test_the_verdict_comes_first_and_every_part_is_there(text):
     page = Page(text).text
     parts = [
-        "regressed", "anon on new: regressed against old", "Results", "new against old",
+        "regressed", "regressed against old", "Results", "new against old",
         "Distribution of blackouts", "Blackout by phase", "Blackouts in run order",
         "Blackout by vCPU", "Other witnesses against", "The longest update", "Proof that RAM",
         "Failed runs, in no statistic", "Environment", "Repeat it",

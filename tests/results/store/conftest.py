@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
-from results.store import schema
-from results.store.checksums import sealed
 from results.store.store import open_store
+from results.store.tables import schema
+from results.store.tables.checksums import sealed
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from results.errors import RecordInvalid
 from results.records.observations import DeviceContinuity
 from results.records.run import Span
 from results.store import column_reader
-from results.store.checksums import lists_text
 from results.store.column_reader import read_columns
-from results.store.columns import MISSING, columns_of, lean_runs
 from results.store.store import open_store
-from results.store.tallies import Tally
+from results.store.tables.checksums import lists_text
+from results.store.tables.columns import MISSING, columns_of, lean_runs
+from results.store.tables.tallies import Tally
 
 SESSION = "20261123-221500-3f2a"
 DEVICE = DeviceContinuity("0000:00:04.0", 10, 3, 0, 0, 0, 0, 158_000_000, 1_000_000, ("1 lost",))

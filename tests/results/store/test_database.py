@@ -14,8 +14,8 @@ import pytest
 
 from results.errors import RecordInvalid, UsageError
 from results.records.scenario import Session
-from results.store import schema
 from results.store.store import FILE_NAME, open_store
+from results.store.tables import schema
 
 SESSION = "20261123-221500-3f2a"
 LATER = "20261124-221500-0b1c"
@@ -145,6 +145,24 @@ def test_a_link_to_nothing_is_named(tmp_path, create, name):
         open_store(tmp_path / "out", create=create)
     assert f"{link} is a link to /nowhere/at/all, which is missing" in str(caught.value)
     assert not Path("/nowhere").exists()
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("path", ["link/out", "loop", "loop/out/deep"])
+def test_a_path_through_a_link_to_nothing_is_named(tmp_path, create, path):
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match=rf"{path[:4]} is a link to \w+, which is missing"):
+        open_store(tmp_path / path, create=create)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_not_a_regular_file_is_not_opened(tmp_path, create, make):
+    make(tmp_path / FILE_NAME)  # opening a pipe would block
+    with pytest.raises(UsageError, match=f"{FILE_NAME} is not a regular file"):
+        open_store(tmp_path, create=create)
 
 
 def test_a_link_to_a_store_is_followed(tmp_path, make_session):

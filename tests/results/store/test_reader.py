@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import sqlite3
-from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import msgspec
 import pytest
 
 from results.errors import RecordInvalid, UsageError
-from results.records.run import SCHEMA, Run
+from results.records.run import SCHEMA
 from results.store import database
 from results.store.column_reader import read_columns
 from results.store.store import AaEntry, open_store
@@ -26,36 +24,6 @@ def test_a_run_comes_back_complete(store, stored, make_recording):
     assert store.runs() == [stored]
     assert store.run_ids(SESSION) == [stored.id]
     assert store.recording(stored.id) == make_recording(stored)
-
-
-def test_every_field_of_a_run_survives(store, good_like_run, add):
-    add(store, good_like_run)
-    back = store.run(good_like_run.id)
-    for field in fields(Run):
-        assert getattr(back, field.name) == getattr(good_like_run, field.name), field.name
-
-
-@pytest.fixture
-def good_like_run(make_run):
-    """A run with every optional scalar set to a value of its own."""
-    run = make_run(boot=2)
-    values = {
-        f.name: 1000 + i
-        for i, f in enumerate(fields(Run))
-        if f.name.endswith("_ns") and getattr(run, f.name) is None
-    }
-    return replace(run, **values, perf={"old": {"cycles": 1 << 40}}, log_tail="a\nb\x1b[0m")
-
-
-def test_scalars_are_columns(store, stored):
-    with closing(sqlite3.connect(store.file)) as raw:
-        row = raw.execute(
-            'SELECT blackout_ns, outcome, scenario, new_build, boot, "update", phases, qemu_ns '
-            "FROM runs"
-        ).fetchone()
-    assert row[:6] == (4_420_000, "completed", "anon", "system", 1, 1)
-    assert json.loads(row[6]) == {"quiesce": 1200}
-    assert row[7] == 2_000_000
 
 
 def test_sessions_come_back_with_their_end(store, make_session):

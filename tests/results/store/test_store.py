@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,20 @@ def test_nothing_is_added_to_a_store_that_is_gone(
         with pytest.raises(UsageError, match="was moved or removed while in use"):
             call()
     assert list(Path(store.path).glob("raw/*/*")) == []
+
+
+def test_evidence_that_is_gone_when_its_session_ends_is_reported(store, make_run, make_recording):
+    runs = [make_run(update=update) for update in (1, 2, 3)]
+    for run in runs:
+        store.add_run(run, make_recording(run))
+    first = store.recording_path(runs[0].id)
+    first.unlink()
+    store.recording_path(runs[2].id).unlink()
+    message = f"{first} was moved or removed while in use, and 1 more recordings"
+    with pytest.raises(UsageError, match=re.escape(message)):
+        store.finish_session(SESSION, 1, 0)
+    assert store.session_end(SESSION).exit_code == 0
+    store.sync()  # reported once
 
 
 def test_a_damaged_row_is_not_built_upon(store, forge, make_run, make_recording):

@@ -54,6 +54,24 @@ def test_the_baseline_comes_first_and_is_a(store):
     assert comparison.cells[0].method == "blocks"
 
 
+def test_the_environment_is_not_compared_with_a_self_check(store, make_run, make_recording):
+    """The A/A of a night comes after its own measurement, and is no night."""
+    first, second = store.sessions()
+    builds = tuple(replace(first.builds[0], label=label) for label in ("a", "a-again"))
+    check = replace(
+        first, id="20261110-231500-aaaa", started_unix_ns=START + DAY // 24, builds=builds,
+        environment=first.environment | {"night": "job", "kernel": "9"},
+    )  # fmt: skip
+    store.add_session(check)
+    run = make_run(session=check.id, old_build="a", new_build="a-again")
+    store.add_run(run, make_recording(run))
+    assert read_report_data(store, [second.id]).reference == first
+    store.add_session(replace(check, id="20261101-231500-aaaa", started_unix_ns=START - DAY))
+    run = make_run(session="20261101-231500-aaaa", old_build="a", new_build="a-again")
+    store.add_run(run, make_recording(run))
+    assert read_report_data(store, [first.id]).reference is None
+
+
 def test_the_environment_is_compared_with_the_night_before(store):
     first, second = (session.id for session in store.sessions())
     assert read_report_data(store, [first]).reference is None

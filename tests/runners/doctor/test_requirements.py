@@ -60,6 +60,10 @@ LIMITED = [
     ),
     ("KVM nesting", replace(GOOD, hypervisor=True)),
     ("huge pages, 2 MiB", replace(GOOD, huge_refusal="only 0 are available")),
+    ("one session at a time", replace(GOOD, measuring="pid 12 (pausebench run anon)")),
+    ("one session at a time", replace(GOOD, lock_shared=False)),
+    ("unrelated QEMUs", replace(GOOD, strangers={"system": (12, 13)})),
+    ("killed sessions", replace(GOOD, leftovers="5,120 huge pages")),
     (
         "memlock",
         replace(GOOD, capabilities=GOOD.capabilities | {"lock_memory": "Cannot allocate memory"}),
@@ -99,6 +103,7 @@ def test_an_unmet_requirement_has_a_consequence_and_a_fix(name, facts):
 
 MISSING = [
     ("root", replace(GOOD, root=False), SUPPORT),
+    ("PID namespace", replace(GOOD, pid_namespace=False), SUPPORT),
     ("tracefs", replace(GOOD, tracefs=False), SUPPORT),
     ("bcc", GOOD, replace(SUPPORT, bcc_version="")),
     ("kernel headers", GOOD, replace(SUPPORT, headers="")),

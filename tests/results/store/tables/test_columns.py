@@ -13,8 +13,8 @@ from results.records.run import Span
 from results.stats.boots import measure
 from results.stats.intervals import median_ns
 from results.store.column_reader import read_columns
-from results.store.columns import MISSING, columns_of, lean_runs, median_of, medians_by
 from results.store.store import open_store
+from results.store.tables.columns import MISSING, columns_of, lean_runs, median_of, medians_by
 
 
 @settings(deadline=None)

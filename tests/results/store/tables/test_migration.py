@@ -10,9 +10,10 @@ import pytest
 
 from results.errors import RecordInvalid
 from results.records.observations import DeviceContinuity
-from results.store import database, migration, schema
-from results.store.checksums import is_sound
+from results.store import database
 from results.store.store import FILE_NAME, AaEntry, open_store
+from results.store.tables import migration, schema
+from results.store.tables.checksums import is_sound
 
 SESSION = "20261123-221500-3f2a"
 DEVICE = DeviceContinuity(

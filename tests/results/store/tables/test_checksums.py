@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.store import schema
-from results.store.checksums import fold, is_sound, sealed
-from results.store.columns import integers
-from results.store.rows import row_of
-from results.store.verification import fold_all
+from results.store.tables import schema
+from results.store.tables.checksums import fold, is_sound, sealed
+from results.store.tables.columns import integers
+from results.store.tables.rows import row_of
+from results.store.tables.verification import fold_all
 
 INTEGERS = st.integers(-(1 << 63), (1 << 63) - 1)
 

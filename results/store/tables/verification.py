@@ -79,7 +79,7 @@ def _integers(values: Iterable[int]) -> Integers:
 
 
 def fold_all(words: Sequence[Integers]) -> Integers:
-    """Like results.store.checksums.fold, for many rows at once."""
+    """Like results.store.tables.checksums.fold, for many rows at once."""
     value = np.zeros(len(words[0]), dtype=np.uint64)
     for word in words:
         value ^= word.view(np.uint64)
