@@ -22,6 +22,9 @@ _NO_WARNINGS = (
     "-Wno-address-of-packed-member",
 )
 
+# Where bcc looks for it.
+_TRACEFS = (Path("/sys/kernel/debug/tracing"), Path("/sys/kernel/tracing"))
+
 
 def compile_program(source: Path, flags: Sequence[str] = ()) -> Any:
     """Compile and load the C file `source`; returns the `bcc.BPF`.
@@ -29,6 +32,7 @@ def compile_program(source: Path, flags: Sequence[str] = ()) -> Any:
     Raises HostUnfit with the last message of the compiler or verifier when it does not load.
     """
     bcc = load_bcc()
+    require_tracefs()
     os.environ["BCC_KERNEL_SOURCE"] = str(kernel_headers().path)
     with tempfile.TemporaryFile() as log:
         try:
@@ -42,6 +46,14 @@ def compile_program(source: Path, flags: Sequence[str] = ()) -> Any:
                 f"BPF program not loaded: {error} {last or ' '.join(lines[-1:])}; "
                 "run `pausebench doctor` to see which probes this kernel supports"
             ) from error
+
+
+def require_tracefs() -> None:
+    """Raises HostUnfit without tracefs: bcc then defines no tracepoint, and clang stumbles."""
+    if not any((place / "events").is_dir() for place in _TRACEFS):
+        raise HostUnfit(
+            "tracefs is not mounted: run `mount -t tracefs tracefs /sys/kernel/tracing`"
+        )
 
 
 @contextmanager

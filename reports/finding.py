@@ -23,6 +23,7 @@ Word = Literal[
     "measured",
     "calibrated",
     "not calibrated",
+    "interrupted",
 ]
 # The kind of a sentence; it stays when the sentence is reworded.
 Code = Literal[
@@ -46,6 +47,7 @@ Code = Literal[
     "not-calibrated",
     "overhead-measured",
     "no-result",
+    "unfinished",
 ]
 Tone = Literal["bad", "doubt", "good"]
 # Bad news (red), needs attention (amber) or fine (green); the worst first.
@@ -57,6 +59,7 @@ TONES: dict[Word, Tone] = {
     "over budget": "bad",
     "failed": "bad",
     "not calibrated": "bad",
+    "interrupted": "doubt",
     "undecided": "doubt",
     "partly shown": "doubt",
     "improved": "good",

@@ -11,6 +11,7 @@ from results.records.harm import INVALID, exit_status
 from results.summary.caveats import Figures
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
+from results.summary.unfinished import Unfinished
 
 from .finding import TONES, Code, ReportFinding, Tone, Word, known_figures
 from .harm_wording import harmed_text, more_failures_text
@@ -48,8 +49,30 @@ def headline(data: ReportData, *, strict: bool = False) -> Headline:
 
     0 fine, 1 regressed, more failures or over budget, 3 a guest was damaged, a run failed where
     nothing was compared, a proof is broken, a claim refuted, a calibration failed or a cell has no
-    valid run, 5 undecided when strict.
+    valid run, 5 undecided when strict. A session that ended early keeps its own: 130 if it
+    was interrupted.
     """
+    top = _of_what_was_measured(data, strict=strict)
+    return top if data.unfinished is None else _unfinished(top, data.unfinished)
+
+
+def _unfinished(top: Headline, found: Unfinished) -> Headline:
+    """Of a session that ended early: what was measured may be bad news, but never good."""
+    bad = top.tone == "bad"
+    figures: Figures = {"updates": found.updates}
+    if found.planned is not None:
+        figures["planned_updates"] = found.planned
+    return Headline(
+        top.word if bad else "interrupted",
+        top.cell,
+        f"{found.text[0].upper()}{found.text[1:]}. {top.sentence}",
+        top.code if bad else "unfinished",
+        top.figures | figures,
+        found.exit_code,
+    )
+
+
+def _of_what_was_measured(data: ReportData, *, strict: bool) -> Headline:
     own = kind_finding(data)
     if own is not None and (data.claims or data.kind in ("calibration", "overhead")):
         return _of_evidence(own, data)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from results.errors import UsageError
+from results.errors import UsageError, cannot_write
 
 _MOST_LINKS = 40  # as the kernel
 
@@ -31,7 +31,7 @@ def write_atomically(
     A device, a pipe or the like is written to instead of replaced. A link stays, and what it means
     is written, unless another user could have put it there: such a link is replaced.
 
-    Raises UsageError when the file cannot be written.
+    Raises UsageError when the file cannot be written, WriteFailed when the disk is full.
     """
     try:
         target = _target(path)
@@ -39,6 +39,7 @@ def write_atomically(
             with target.open("ab") as file:
                 _write(file, content)
             return path
+        refuse_links_of_others(target.parent)
         if parents:
             target.parent.mkdir(parents=True, exist_ok=True)
         part = target.parent / f".{secrets.token_hex(8)}.part"
@@ -52,7 +53,7 @@ def write_atomically(
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     return path
 
 
@@ -115,8 +116,28 @@ def encoded(content: bytes | str) -> bytes:
     return content.encode("utf-8", "replace") if isinstance(content, str) else content
 
 
+def refuse_links_of_others(path: Path) -> None:
+    """Refuse a path through a link that another user made, as in /tmp: it may lead anywhere.
+
+    Links of root, of ours and of the user who called sudo are followed. Raises UsageError.
+    """
+    trusted = _trusted()
+    absolute = path.absolute()
+    for part in (absolute, *absolute.parents):
+        try:
+            status = part.lstat()
+        except OSError:  # it is not there yet, or not accessible: no link to follow
+            continue
+        if stat.S_ISLNK(status.st_mode) and status.st_uid not in trusted:
+            raise UsageError(
+                f"{part} is a link that belongs to user {status.st_uid}: it is not followed; name "
+                "the directory itself"
+            )
+
+
 def make_directory(path: Path, *, parents: bool = True) -> Path:
     """Create a directory unless it exists. Returns `path`; raises UsageError when it cannot."""
+    refuse_links_of_others(path)
     try:
         path.mkdir(parents=parents, exist_ok=True)
     except FileExistsError as error:

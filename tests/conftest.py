@@ -152,6 +152,16 @@ LACKS: dict[str, Callable[[], str | None]] = {
 NOT_TESTED = pytest.StashKey[Counter[tuple[str, str]]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz-cases",
+        type=int,
+        default=5_000,
+        metavar="N",
+        help="about how many hostile inputs tests/fuzz tries (default: 5,000, under a minute)",
+    )
+
+
 @pytest.hookimpl(trylast=True)  # after -k and -m: no checks for deselected tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     not_tested = config.stash.setdefault(NOT_TESTED, Counter())

@@ -30,6 +30,8 @@ class Silent:
     def finished(self, run: Run) -> None: ...
     def skipped(self, updates: int) -> None: ...
 
+    planned = None
+
 
 @contextmanager
 def live_session(watch: Watch = DEFAULT_WATCH) -> Iterator[LiveSession]:

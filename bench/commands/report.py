@@ -7,7 +7,7 @@ import argparse
 from bench.arguments import path
 from reports.formats.registry import DEFAULT, FORMATS
 
-from .options import add_budget_option, add_store_option, add_threshold_options
+from .options import add_budget_option, add_redact_option, add_store_option, add_threshold_options
 
 _FORMATS = "\n".join(
     f"  {name:<12} {form.help}{' (default)' if name == DEFAULT else ''}"
@@ -54,4 +54,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_budget_option(parser, "Report a budget that was missed, as a failed case in JUnit.")
     add_threshold_options(parser)
     parser.add_argument("--strict", action="store_true", help="count undecided as a failure")
+    add_redact_option(parser)
     add_store_option(parser)

@@ -22,6 +22,7 @@ from bench.measurement.scenarios import (
 )
 from results.comparison.verdict import Thresholds
 from results.errors import HostUnfit, UsageError
+from results.files import encoded
 from results.ownership import HOST_PID_NAMESPACE, pid_namespace
 from results.records.scenario import Build, Scenario
 from results.summary.report_data import ReportOptions
@@ -31,7 +32,7 @@ from runners.builds.discover import default_build
 
 def command_line() -> list[str]:
     """The command line as a session stores it."""
-    return ["pausebench", *sys.argv[1:]]
+    return ["pausebench", *(encoded(word).decode() for word in sys.argv[1:])]
 
 
 def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Scenario]:
@@ -41,7 +42,7 @@ def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Sce
     """
     known = known_scenarios(args.scenarios)
     changes: dict[str, Any] = {
-        "ram_bytes": parse_size(args.ram) if args.ram else None,
+        "ram_bytes": None if args.ram is None else parse_size(args.ram),
         "touched": args.touched,
         "vcpus": args.vcpus,
         "accel": args.accel,
@@ -103,4 +104,4 @@ def thresholds_of(args: argparse.Namespace) -> Thresholds:
 def report_options(args: argparse.Namespace) -> ReportOptions:
     """Budgets and thresholds of a report. Raises UsageError."""
     limits = {budget.scenario: limit_of(budget) for budget in args.budget}
-    return ReportOptions(limits, thresholds_of(args), args.strict)
+    return ReportOptions(limits, thresholds_of(args), args.strict, args.redact)

@@ -26,7 +26,7 @@ from reports.formats.comparison_json import comparison_document
 from reports.formats.session_json import run_entry
 from reports.terminal.comparison import comparison_table
 from reports.terminal.session import failures, summary_table
-from reports.terminal.style import look_for, write
+from reports.terminal.style import look_for, say, write
 from reports.wording import ms, rollbacks_text
 from results.claims.catalogue import PROVOKED
 from results.comparison.compare import Comparison, blocks_by_boot, compare
@@ -156,7 +156,7 @@ def _judge(
 def _measured(args: argparse.Namespace, store: Store) -> PairRuns:
     pair = _pair(args)
     chosen = chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS)
-    check_measured(args.budget, chosen)
+    check_measured(args.budget, [scenario.id for scenario in chosen])
     scenarios, machine = on_common_machine(chosen, (pair.a, pair.b), args.machine)
     seed = seed_of(args)
     boots = _boots(args, len(scenarios))
@@ -215,10 +215,10 @@ def _print_aa(store: Store) -> None:
         floor = aa_floor(nights.values())
         name = next((w[3:] for w in dimensions.split() if w.startswith("id=")), dimensions)
         if floor is None:
-            print(f"  {name}: no noise floor from {len(nights)} nights, it takes {LEAST_NIGHTS}")
+            say(f"  {name}: no noise floor from {len(nights)} nights, it takes {LEAST_NIGHTS}")
             continue
         size = floor.at(COMPARE_BOOTS) / 1e6
-        print(
+        say(
             f"  {name}: noise floor {size:.3f} ms at {COMPARE_BOOTS} boots, "
             f"from {floor.nights} nights"
         )
@@ -229,13 +229,19 @@ def _print_aa(store: Store) -> None:
 
 def _stored(args: argparse.Namespace, store: Store) -> PairRuns:
     (session_a, runs_a), (session_b, runs_b) = (_side(store, text) for text in (args.a, args.b))
+    together = session_a.id == session_b.id
+    if together and {run.id for run in runs_a} & {run.id for run in runs_b}:
+        raise UsageError(
+            f"{args.a} and {args.b} are the same runs: name two sessions, or two builds of one, "
+            f"e.g. {session_a.id}:LABEL"
+        )
+    check_measured(args.budget, {run.scenario for run in (*runs_a, *runs_b)})
     found = differences(session_a, session_b, runs_a, runs_b)
     if found and not args.force:
         raise UsageError(
             f"{args.a} and {args.b} cannot be compared: {'; '.join(found)} "
             "(--force compares them nevertheless, and the report notes it)"
         )
-    together = session_a.id == session_b.id
     comparison = _judge(args, store, session_b, runs_a, runs_b, found, in_blocks=together)
     return PairRuns(comparison, runs_a, runs_b)
 
@@ -275,7 +281,7 @@ def _show(args: argparse.Namespace, found: PairRuns, status: int) -> int:
     look = look_for(sys.stdout, os.environ)
     write(comparison_table(comparison, look, doubts), sys.stdout, look)
     for line in (*missed_lines(comparison, args.budget), *_rollback_lines(found)):
-        print(look.printable(line))
+        say(line)
     failed = failures([*found.runs_a, *found.runs_b], look, args.store)
     if failed:
         print()

@@ -55,6 +55,6 @@ def _builds(args: argparse.Namespace) -> tuple[list[Build], list[tuple[str, str]
     for label, path in map(parse_build_option, args.build):
         try:
             builds.append(discover(path, label))
-        except BuildUnfit as error:
+        except (BuildUnfit, HostUnfit) as error:
             refused.append((label, str(error)))
     return builds, refused

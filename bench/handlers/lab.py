@@ -9,6 +9,7 @@ from typing import Any
 from bench.commands.lab import DEFAULT_SCENARIOS
 from bench.measurement.session import Outcome
 from bench.studies import lab
+from reports.terminal.style import say
 from results.records.harm import exit_status, harm_of
 from results.store.store import open_store
 from runners.host.lock import host_lock
@@ -66,12 +67,12 @@ def _status(*, as_json: bool) -> int:
         print(json.dumps({"cache": str(lab_directory()), "roots": rows}, indent=2))
         return 0
     if not known:
-        print(f"no lab in {lab_directory()}: `pausebench lab build` makes one")
+        say(f"no lab in {lab_directory()}: `pausebench lab build` makes one")
     for root in known:
         row = _row(root, current)
         use = "current" if row["current"] else "other versions"
         ways = "type1, iommufd" if row["iommufd"] else "type1"
-        print(
+        say(
             f"{root.key}  Linux {root.kernel}, QEMU {root.qemu}: {ways}; "
             f"made {root.made}, {row['bytes'] / 1e9:.1f} GB, {use}"
         )
@@ -95,5 +96,5 @@ def _row(root: LabRoot, current: LabRoot | None) -> dict[str, Any]:
 def _clean() -> int:
     kept = clean()
     for root in kept:
-        print(f"kept {root.path}: a lab is running on it")
+        say(f"kept {root.path}: a lab is running on it")
     return 0

@@ -6,6 +6,7 @@ import argparse
 import sys
 import threading
 
+from bench.measurement.budgets import check_measured
 from reports.formats.registry import find_format, write_report
 from reports.formats.report_json import schema_text
 from reports.request import Request
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
             args.run = resolve_run(store, args.run)
         sessions = _sessions(args, store)
         data = read_report_data(store, sessions, options)
+        check_measured(args.budget, {cell.summary.scenario for cell in data.cells})
         if data.kind == "nightly":
             lines = read_history(store, until_unix_ns=data.session.started_unix_ns)
             data = with_anchors(store, data, lines, options.thresholds)

@@ -27,6 +27,7 @@ from results.store.store import open_store
 from results.store.tables.columns import columns_of
 from results.summary.caveats import doubts_of
 from results.summary.cells import summarise_cell
+from results.summary.redaction import redacted_run, redacted_session
 from runners.builds.discover import default_build, discover, parse_build_option
 
 from .chosen import check_labels, chosen_scenarios, command_line, require_host, seed_of
@@ -34,7 +35,7 @@ from .chosen import check_labels, chosen_scenarios, command_line, require_host, 
 
 def run(args: argparse.Namespace) -> int:
     scenarios = chosen_scenarios(args, args.scenario)
-    check_measured(args.budget, scenarios)
+    check_measured(args.budget, [scenario.id for scenario in scenarios])
     require_host()
     builds = _builds(args)
     with open_store(args.store) as store:
@@ -82,7 +83,9 @@ def show_outcome(
     doubts = [doubts_of(runs[i] for i in at.tolist()) for _, at in cells]
     kept = budget_reports(budgets, runs)
     if args.json:
-        found = document(outcome.session, outcome.runs, summaries)
+        # Its output is mostly a log of CI, which others read.
+        session, shown = redacted_session(outcome.session), map(redacted_run, outcome.runs)
+        found = document(session, shown, summaries)
         for entry, mine in zip(found["summary"], doubts, strict=True):
             entry["doubts"] = [asdict(doubt) for doubt in mine]
         print(json.dumps(found | {"certificates": certificates} | _budget_entries(kept)))

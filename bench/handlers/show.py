@@ -12,6 +12,7 @@ from reports.terminal.style import look_for, write
 from reports.terminal.waterfall import waterfall
 from results.store.tables.columns import columns_of
 from results.summary.cells import summarise
+from results.summary.redaction import redacted_run, redacted_session
 from results.summary.selection import resolve_run
 
 from .stored import exit_code, stored
@@ -22,6 +23,8 @@ def run(args: argparse.Namespace) -> int:
     with stored(args.store) as store:
         found = store.run(resolve_run(store, args.run))
         session = store.session(found.session)
+    if args.redact:
+        found, session = redacted_run(found), redacted_session(session)
     if args.json:
         json.dump(document(session, [found], summarise(columns_of([found]))), sys.stdout)
         sys.stdout.write("\n")

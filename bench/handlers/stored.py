@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from results.printable import one_line
 from results.store.store import Store, open_store
 
 RUNS_LOST = 3  # exit code
@@ -23,7 +24,7 @@ def stored(path: Path) -> Iterator[Store]:
             yield store
         finally:
             for damage in store.damages:
-                print(f"pausebench: {damage.text}", file=sys.stderr)
+                print(f"pausebench: {one_line(damage.text)}", file=sys.stderr)
 
 
 def exit_code(store: Store, code: int = 0, lost: int = RUNS_LOST) -> int:

@@ -9,13 +9,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
-from results.errors import UsageError
+from results.errors import (
+    Interrupted,
+    PausebenchError,
+    SessionNotKept,
+    UsageError,
+    error_status,
+)
 from results.ownership import private_directory
 from results.qemu.modes import check_builds, promise
 from results.records.harm import exit_status, harm_of
 from results.records.run import Run
 from results.records.scenario import Build, Scenario, Session
 from results.store.store import Store, new_session_id
+from results.summary.unfinished import NOT_KEPT
 from runners.host import vfio_pci as devices
 from runners.host.facts import environment
 from runners.host.hugepages import Note, reserve
@@ -122,6 +129,7 @@ def _session(
         builds=tuple(builds),
         environment=environment() | extra,
         probe_tier=watch.tier if watch is not None else "none",
+        planned_updates=progress.planned,
     )
     tidy(progress.note)
     vfio = any(scenario.vfio for scenario in scenarios)
@@ -142,11 +150,30 @@ def _session(
             live = LiveSession(session, experiment, 130)
             try:
                 yield live
+            except KeyboardInterrupt as error:
+                raise Interrupted(session.id, store.path) from error
+            except PausebenchError as error:
+                live.status = error_status(error)
+                if live.status != NOT_KEPT:
+                    raise
+                raise SessionNotKept(str(error), session.id, store.path) from error
+            except Exception as error:
+                live.status = error_status(error)
+                raise
             finally:
                 # A further Ctrl-C must not leave probes half detached; restored by the caller.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-                store.finish_session(session.id, time.time_ns(), live.status)
+                _finish(store, session.id, live.status)
                 progress.doing("detaching the probes")
+
+
+def _finish(store: Store, session: str, status: int) -> None:
+    try:
+        store.finish_session(session, time.time_ns(), status)
+    except PausebenchError as error:
+        if error_status(error) != NOT_KEPT:
+            raise
+        raise SessionNotKept(str(error), session, store.path) from error
 
 
 def _instruments(

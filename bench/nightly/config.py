@@ -139,6 +139,8 @@ def load_config(path: Path) -> NightlyConfig:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from error
+    except RecursionError:
+        raise UsageError(f"{path}: it is nested too deeply") from None
     _check(path, config)
     return config
 
@@ -165,6 +167,9 @@ def _check(path: Path, config: NightlyConfig) -> None:
         except UsageError as error:
             raise UsageError(f"{path}: outputs.formats: {error}") from None
     for scenario, text in config.budgets.items():
+        if scenario not in (EVERY, *config.measure.scenarios):
+            named = ", ".join(config.measure.scenarios)
+            raise UsageError(f"{path}: budgets.{scenario}: not measured, only {named}")
         try:
             _limit(scenario, text)
         except UsageError:

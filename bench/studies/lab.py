@@ -16,6 +16,7 @@ from results.claims.document import ClaimsDocument, read_claims
 from results.errors import HostUnfit, UsageError
 from results.history import kept
 from results.instrument import certificates
+from results.printable import printable
 from results.records.run import Run
 from results.records.scenario import Scenario, Session
 from results.store.documents import Documents
@@ -58,7 +59,7 @@ _STARTED = time.monotonic()
 def log(line: str) -> None:
     """Progress of the lab, on standard error, with the seconds since the command began."""
     spent = time.monotonic() - _STARTED
-    print(f"lab {spent:4.0f} s  {line}", file=sys.stderr, flush=True)
+    print(f"lab {spent:4.0f} s  {printable(line)}", file=sys.stderr, flush=True)
 
 
 def select_scenarios(

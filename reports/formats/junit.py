@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from xml.etree import ElementTree as ET
 
@@ -11,11 +10,10 @@ from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from reports.wording import budget_text, cell_name, median_text, shift_text
 from results.comparison import compare as judged
+from results.printable import printable, printable_lines
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
-
-# Characters that XML 1.0 forbids even when escaped. https://www.w3.org/TR/xml/#charsets
-_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from results.summary.unfinished import Unfinished
 
 
 def report(request: Request) -> str:
@@ -30,13 +28,15 @@ def junit(data: ReportData, *, strict: bool = False) -> str:
     output of their case. Times are the median blackout in seconds.
     """
     cases = [_case(cell, data, strict=strict) for cell in data.cells]
+    if data.unfinished is not None:
+        cases.append(_unfinished(data.unfinished))
     session = data.session
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(session.started_unix_ns // 10**9))
     suite = ET.Element(
         "testsuite",
         name="pausebench",
         timestamp=stamp,
-        hostname=_printable(session.environment.get("host") or "localhost"),
+        hostname=printable(session.environment.get("host") or "localhost"),
         tests=str(len(cases)),
         failures=str(sum(case.find("failure") is not None for case in cases)),
         errors=str(sum(case.find("error") is not None for case in cases)),
@@ -45,11 +45,13 @@ def junit(data: ReportData, *, strict: bool = False) -> str:
     )
     properties = ET.SubElement(suite, "properties")
     for name, value in _facts(data):
-        ET.SubElement(properties, "property", name=_printable(name), value=_printable(value))
+        ET.SubElement(properties, "property", name=printable(name), value=printable(value))
     suite.extend(cases)
     root = ET.Element("testsuites", name="pausebench")
     root.append(suite)
     ET.indent(root)
+    # Attributes and texts hold no character that XML 1.0 forbids, escaped or not: `printable` has
+    # replaced them. https://www.w3.org/TR/xml/#charsets
     return f"<?xml version='1.0' encoding='UTF-8'?>\n{ET.tostring(root, encoding='unicode')}\n"
 
 
@@ -65,8 +67,8 @@ def _case(cell: ReportCell, data: ReportData, *, strict: bool) -> ET.Element:
     summary = cell.summary
     case = ET.Element(
         "testcase",
-        name=_printable(cell_name(cell)),
-        classname=_printable(f"pausebench.{summary.scenario}"),
+        name=printable(cell_name(cell)),
+        classname=printable(f"pausebench.{summary.scenario}"),
         time=f"{(summary.median_ns or 0) / 1e9:.6f}",
     )
     lines = [
@@ -80,14 +82,22 @@ def _case(cell: ReportCell, data: ReportData, *, strict: bool) -> ET.Element:
     missed = cell.over_budget and not data.is_baseline(cell)
     kind, message = _trouble(cell, [shift for _, shift in shifts], missed, strict=strict)
     if kind:
-        words = {"message": _printable(message)} if kind != "skipped" or message else {}
+        words = {"message": printable(message)} if kind != "skipped" or message else {}
         if kind != "skipped":
             words["type"] = "pausebench"
         trouble = ET.SubElement(case, kind, words)
         if kind != "skipped":
-            trouble.text = _printable("\n".join([*lines, *_failed_runs(cell, data)]))
+            trouble.text = printable_lines("\n".join([*lines, *_failed_runs(cell, data)]))
     out = ET.SubElement(case, "system-out")
-    out.text = _printable("\n".join([*lines, *_unproven_runs(cell, data)]))
+    out.text = printable_lines("\n".join([*lines, *_unproven_runs(cell, data)]))
+    return case
+
+
+def _unfinished(found: Unfinished) -> ET.Element:
+    """A case of its own: a CI server must not take a session that ended early for a success."""
+    case = ET.Element("testcase", name="session", classname="pausebench", time="0")
+    words = {"message": found.text, "type": "pausebench"}
+    ET.SubElement(case, "error", words).text = f"exit status {found.exit_code}"
     return case
 
 
@@ -153,7 +163,3 @@ def _failed_runs(cell: ReportCell, data: ReportData) -> list[str]:
                 lines += [show_command(run.id, data.store), run.log_tail]
                 break
     return lines
-
-
-def _printable(text: str) -> str:
-    return _FORBIDDEN.sub("?", text)

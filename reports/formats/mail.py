@@ -4,7 +4,6 @@ why, and how to repeat it. Written, never sent: `sendmail -t < mail.eml`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -30,6 +29,7 @@ from reports.wording import (
 from results.comparison.compare import Cell as Shift
 from results.comparison.compare import Comparison
 from results.history.lines import Line
+from results.printable import printable, printable_lines
 from results.stats.announcements import FIRST_NIGHTS, Announcement
 from results.summary.report_data import ReportData, total_runs
 
@@ -37,7 +37,6 @@ from results.summary.report_data import ReportData, total_runs
 _POLICY = default.clone(utf8=True, max_line_length=900)
 _MOST_CHANGED = 12
 _LONG = 200
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +75,14 @@ def noisy_mail(load: str, waited: str, letter: Letter, host: str) -> bytes:
 
 def _message(subject: str, text: str, letter: Letter, host: str) -> bytes:
     message = EmailMessage(policy=_POLICY)
-    message["Subject"] = _CONTROL.sub(" ", subject.replace("\n", " "))
-    message["From"] = letter.sender
-    message["To"] = letter.to
+    message["Subject"] = printable(subject)
+    message["From"] = printable(letter.sender)
+    message["To"] = printable(letter.to)
     message["Date"] = formatdate(letter.written_unix_s)
     message["Auto-Submitted"] = "auto-generated"
     if host:
-        message["X-Pausebench-Host"] = _CONTROL.sub(" ", host)
-    message.set_content(_CONTROL.sub("?", text), charset="utf-8", cte="8bit")
+        message["X-Pausebench-Host"] = printable(host)
+    message.set_content(printable_lines(text), charset="utf-8", cte="8bit")
     return message.as_bytes()
 
 

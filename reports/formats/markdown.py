@@ -26,11 +26,12 @@ from reports.wording import (
     shift_text,
 )
 from results.comparison.compare import Comparison
+from results.printable import printable
 from results.summary.cells import Testimony
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData, total_runs
 
-from .markdown_tables import CONTROL, escaped, own_result, table
+from .markdown_tables import code, escaped, own_result, table
 
 _MARKS = {"bad": "🔴", "doubt": "🟡", "good": "🟢"}
 _MOST_FAILURES = 10
@@ -48,7 +49,7 @@ def markdown(data: ReportData, *, strict: bool = False) -> str:
     parts = [
         f"## {_MARKS[top.tone]} pausebench, {KIND_TITLES[data.kind]}: {top.word}",
         escaped(top.sentence),
-        f"{valid} valid and {failed} failed updates, session `{data.session.id}`",
+        f"{valid} valid and {failed} failed updates, session {code(data.session.id)}",
         *own_result(data),
         _cells(data.cells),
         _harmed(data.cells),
@@ -133,7 +134,7 @@ def _unproven(data: ReportData) -> str:
     for group in data.unproven:
         scenarios = escaped(", ".join(group.scenarios))
         lines.append(f"- **{len(group.members)} unproven:** {escaped(group.reason)} ({scenarios})")
-        lines += [f"  - `{show_command(run, data.store)}`" for run in group.runs]
+        lines += [f"  - {code(show_command(run, data.store))}" for run in group.runs]
     count = sum(len(group.members) for group in data.unproven)
     return folded(f"{counted(count, 'run')} unproven", "\n".join(lines)) if lines else ""
 
@@ -147,10 +148,10 @@ def _failures(data: ReportData) -> str:
             f"- **{group.runs} ×** {escaped(group.reason)} ({escaped(', '.join(group.scenarios))})"
         ]
         if runs:
-            lines.append(f"  `{show_command(runs[0].id, data.store)}`")
+            lines.append(f"  {code(show_command(runs[0].id, data.store))}")
             tail = runs[0].log_tail.splitlines()[-_LOG_LINES:]
             # Indented code: nothing in a log can end it.
-            lines += ["", *(f"      {CONTROL.sub('?', line)}" for line in tail)] if tail else []
+            lines += ["", *(f"      {printable(line)}" for line in tail)] if tail else []
         parts.append("\n".join(lines))
     more = len(data.failures) - _MOST_FAILURES
     if more > 0:
@@ -196,10 +197,10 @@ def _environment(data: ReportData) -> str:
     body = table(("fact", "value"), rows)
     if data.reference is not None:
         changed = "\n".join(f"- {escaped(text)}" for text in data.changed) or "Nothing."
-        body = f"Changed since session `{data.reference.id}`:\n\n{changed}\n\n{body}"
+        body = f"Changed since session {code(data.reference.id)}:\n\n{changed}\n\n{body}"
     return folded("environment", body)
 
 
 def _repeat(data: ReportData, top: Headline) -> str:
     command = repeat_command(data.session)
-    return f"Exit status {top.exit_code}. To repeat it:\n\n    {CONTROL.sub(' ', command)}"
+    return f"Exit status {top.exit_code}. To repeat it:\n\n    {printable(command)}"

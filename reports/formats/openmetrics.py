@@ -12,6 +12,7 @@ import numpy as np
 
 from reports.headline import headline
 from reports.request import Request
+from results.printable import printable_lines
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
 
@@ -208,4 +209,6 @@ def _family(
 
 
 def _escaped(text: object) -> str:
-    return str(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """For a label or a help text: line breaks are kept, as the format has an escape for them."""
+    lines = printable_lines(str(text).replace("\\", "\\\\").replace('"', '\\"'))
+    return lines.replace("\n", "\\n")

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from reports.request import Request
 from results.history.lines import Line, Point, read_lines
+from results.printable import printable
 
 CONFIG_NAME = "otava.yaml"
 _ATTRIBUTES = ("session", "version", "build_id", "kernel", "valid", "failed")
@@ -54,6 +55,8 @@ def _free_name(line: Line, taken: dict[str, str]) -> str:
 
 def _metrics(points: Sequence[Point]) -> list[str]:
     phases = dict.fromkeys(phase for point in points for phase in point.phases)
+    # A phase of any other name is not one of ours, and would need quotes in CSV and YAML.
+    phases = {phase: None for phase in phases if re.fullmatch("[A-Za-z0-9_]+", phase)}
     fixed = ["blackout_median_ms", "blackout_max_ms"]
     # A metric missing from one night makes Otava reject the file.
     fixed += [
@@ -81,9 +84,18 @@ def _csv(points: Sequence[Point], metrics: Sequence[str]) -> str:
         stamp = time.strftime(
             "%Y-%m-%d %H:%M:%S +0000", time.gmtime(point.started_unix_ns // 10**9)
         )
-        attributes = [str(getattr(point, name)) for name in _ATTRIBUTES]
+        attributes = [_cell(str(getattr(point, name))) for name in _ATTRIBUTES]
         writer.writerow([stamp, *attributes, *(_value(point, metric) for metric in metrics)])
     return out.getvalue()
+
+
+def _cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    shown = printable(text)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
 
 
 def _test(name: str, metrics: Sequence[str]) -> str:

@@ -45,8 +45,8 @@ def parquet_table(columns: Columns, about: dict[str, str] | None = None) -> pa.T
 def write_parquet(data: ReportData, file: BinaryIO) -> None:
     """Write the table, compressed.
 
-    The file's metadata has the session's id, kind and command, and the unproven runs by reason as
-    JSON.
+    The file's metadata has the session's id, kind and command, what was done if it ended early,
+    and the unproven runs by reason as JSON.
     """
     import pyarrow.parquet as pq
 
@@ -56,6 +56,7 @@ def write_parquet(data: ReportData, file: BinaryIO) -> None:
         "pausebench.session": session.id,
         "pausebench.kind": data.kind,
         "pausebench.command": " ".join(session.command),
+        "pausebench.unfinished": data.unfinished.text if data.unfinished else "",
         "pausebench.unproven": json.dumps(unproven),
     }
     pq.write_table(parquet_table(data.columns, about), file, compression="zstd")

@@ -78,9 +78,11 @@ def write_report(kind: str, request: Request, output: Path | None = None) -> Pat
     """
     form = find_format(kind)
     if output is None:
+        from results.store.recordings import check_session_id  # not needed for --help
+
         # Only the store's own directory is created; a named directory must exist.
         directory = make_directory(request.store.path / "reports")
-        output = directory / f"{request.data.session.id}{form.suffix}"
+        output = directory / f"{check_session_id(request.data.session.id)}{form.suffix}"
     written = form.report(request)
     if isinstance(written, Mapping):
         if output == STDOUT:

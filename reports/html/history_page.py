@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.html.page import style, template
+from reports.html.page import render
 from reports.html.svg import BAD, INK, MUTED, SERIES, Chart, Key, drawing, svg
 from reports.wording import (
     about_dimensions,
@@ -27,11 +27,18 @@ _RULES = {"confirmed": (BAD, (4, 2)), "provisional": (MUTED, (1, 2))}
 def history_html(scenario: str, lines: Sequence[Line]) -> str:
     """One self-contained page with a chart per line of the history."""
     drawn = [(line, history_chart(line, f"h{i}")) for i, line in enumerate(lines) if line.points]
-    return template("history.html.j2").render(
-        scenario=scenario, drawn=drawn, style=style(), about=about_dimensions, day=day,
-        percent=percent, counted=counted, change_text=change_text, state_text=state_text,
+    return render(
+        "history.html.j2",
+        scenario=scenario,
+        drawn=drawn,
+        about=about_dimensions,
+        day=day,
+        percent=percent,
+        counted=counted,
+        change_text=change_text,
+        state_text=state_text,
         why_text=why_text,
-    )  # fmt: skip
+    )
 
 
 def history_chart(line: Line, name: str) -> Chart:

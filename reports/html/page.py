@@ -6,10 +6,13 @@ the page does not need, so that a browser enforces it too.
 
 from __future__ import annotations
 
+import base64
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from hashlib import sha256
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +39,7 @@ from reports.wording import (
     qemu_text,
 )
 from results.comparison.compare import Cell as CellShift
+from results.printable import printable_lines
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData, total_runs
 from results.timeline.marks import phase_label
@@ -56,6 +60,7 @@ _MOST_SCENARIOS = 24
 _LOG_LINES = 40
 _MARKS = {"bad": "✕", "doubt": "?", "good": "✓"}
 _FIRST = ("host", "kernel", "cpu", "cpus", "memory_bytes", "hypervisor", "governor", "distribution")
+_POLICY = "POLICY-OF-THIS-PAGE"  # in templates, until the page and so its style sheets are known
 _LONG = 60  # a longer fact is folded
 
 
@@ -81,7 +86,8 @@ def html_report(data: ReportData, *, strict: bool = False) -> str:
     valid, failed = total_runs(data)
     sections, left_out = _sections(data.cells)
     session = data.session
-    return template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         top=top,
         mark=_MARKS[top.tone],
         kind=KIND_TITLES[data.kind],
@@ -110,7 +116,6 @@ def html_report(data: ReportData, *, strict: bool = False) -> str:
         repeat=repeat_command(session),
         environment=_environment(data),
         long=_LONG,
-        style=style(),
         ms=ms,
         percent=percent,
         median_text=median_text,
@@ -121,9 +126,28 @@ def html_report(data: ReportData, *, strict: bool = False) -> str:
     )
 
 
+def render(name: str, **values: Any) -> str:
+    """A page from one of the package's templates; all that is filled in is escaped."""
+    page = printable_lines(_template(name).render(style=style(), policy=_POLICY, **values))
+    return page.replace(_POLICY, policy(page), 1)
+
+
+def policy(page: str) -> str:
+    """The Content-Security-Policy of a page: nothing but its own style sheets, known by hash.
+
+    Attributes may style: bars have their widths in them, and charts their colours.
+    """
+    sheets = re.findall(r"<style[^>]*>(.*?)</style>", page, re.DOTALL)
+    hashes = {base64.b64encode(sha256(sheet.encode()).digest()).decode() for sheet in sheets}
+    allowed = " ".join(f"'sha256-{known}'" for known in sorted(hashes))
+    return (
+        f"default-src 'none'; style-src-elem {allowed}; style-src-attr 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
 @cache
-def template(name: str) -> Template:
-    """One of the package's templates; all that is filled in is escaped."""
+def _template(name: str) -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     # S701: all is escaped but what the template marks as safe: SVG and CSS of this package.

@@ -28,6 +28,8 @@ from .database import connect
 from .losses import Found, Rows, losses
 from .recordings import decode, is_run_id
 
+_LEAST_ROW_BYTES = 32  # of any of our tables: ids alone are longer
+
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
@@ -78,10 +80,22 @@ def _sound_rows(source: sqlite3.Connection, table: Table, last: int) -> Rows:
     found: Rows = {}
     if not _take(source, table, f"{query} ORDER BY seq", (), found):
         _take(source, table, f"{query} ORDER BY seq DESC", (), found)
-    for seq in range(1, max(last, max(found, default=0)) + 1):
+    # A file that was made to harm may give a row, or a tally, any number.
+    for seq in range(1, min(max(last, max(found, default=0)), _most_rows(source)) + 1):
         if seq not in found:
             _take(source, table, f"{query} WHERE seq = ?", (seq,), found)
     return dict(sorted(found.items()))
+
+
+def _most_rows(source: sqlite3.Connection) -> int:
+    """More than a file of that size can hold."""
+    try:
+        (pages,), (size,) = (
+            source.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
+        )
+    except sqlite3.Error:
+        return 0
+    return int(pages) * int(size) // _LEAST_ROW_BYTES
 
 
 def _take(

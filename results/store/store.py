@@ -17,6 +17,7 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 
 from results.errors import RecordInvalid, UsageError
+from results.files import refuse_links_of_others
 from results.records.recording import Recording
 from results.records.run import Run
 from results.records.scenario import Session
@@ -46,6 +47,8 @@ def open_store(path: Path = DEFAULT_DIRECTORY, *, create: bool = True) -> Store:
     for a store of another version.
     """
     file = path / FILE_NAME
+    for used in (path / "raw", file):
+        refuse_links_of_others(used)
     for link in (path, *path.parents):
         if link.is_symlink() and not link.exists():
             raise UsageError(

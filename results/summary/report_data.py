@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,9 +25,11 @@ from results.store.tables.columns import Columns, lean_runs
 from .cells import FailureGroup, failure_groups
 from .environment import environment_changes
 from .matrix import MatrixCell, matrix_cells
+from .redaction import redacted_claims, redacted_run, redacted_session, redacted_text
 from .report_cells import Limit, ReportCell, read_records, report_cells
 from .session_kind import SessionKind, has_measured, kind_of
 from .sweep import growth_of
+from .unfinished import Unfinished, unfinished
 from .unproven import UnprovenGroup, unproven_groups
 
 # A comparison weighs boots against boots; with more runs of a side it takes every k-th block.
@@ -36,11 +38,15 @@ MOST_COMPARED = 5_000
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """How a report is to judge: `limits` by scenario (`*` for all others), thresholds."""
+    """How a report is to judge: `limits` by scenario (`*` for all others), thresholds.
+
+    With `redact` it is without what may be a secret, see results.summary.redaction.
+    """
 
     limits: dict[str, Limit] = field(default_factory=dict)
     thresholds: Thresholds = field(default_factory=Thresholds)
     strict: bool = False
+    redact: bool = True
 
     def limit(self, scenario: str) -> Limit | None:
         """The budget of a scenario, None where it has none."""
@@ -87,6 +93,11 @@ class ReportData:
         return kind_of(self.session)
 
     @property
+    def unfinished(self) -> Unfinished | None:
+        """What was done of a session that ended early; None for one that is complete."""
+        return unfinished(self.sessions, self.end, *total_runs(self))
+
+    @property
     def worse_than_before(self) -> tuple[tuple[Comparison, Cell], ...]:
         """What is slower or fails more often than in an earlier night.
 
@@ -130,7 +141,7 @@ def read_report_data(
     reference = _reference(store, records, columns)
     notes += _baselines_over_budget(cells, comparisons)
     notes += _failures_of_baselines(cells, comparisons)
-    return ReportData(
+    data = ReportData(
         sessions=records,
         end=store.session_end(latest.id),
         columns=columns,
@@ -147,6 +158,33 @@ def read_report_data(
         pairs=matrix_cells(lean_runs(columns), _labels(records)) if kind == "matrix" else (),
         certificate=_certificate(store, latest),
         store=str(store.path),
+    )
+    return _redacted(data) if options.redact else data
+
+
+def _redacted(data: ReportData) -> ReportData:
+    """Of all that it quotes: command lines, the kernel's parameters, QEMU's messages."""
+    reference = data.reference and redacted_session(data.reference)
+    sessions = tuple(map(redacted_session, data.sessions))
+    return replace(
+        data,
+        sessions=sessions,
+        reference=reference,
+        columns=_redacted_reasons(data.columns),
+        changed=environment_changes(reference, sessions[-1]) if reference else (),
+        failures=tuple(
+            (replace(group, reason=redacted_text(group.reason)), tuple(map(redacted_run, runs)))
+            for group, runs in data.failures
+        ),
+        unproven=tuple(replace(g, reason=redacted_text(g.reason)) for g in data.unproven),
+        claims=data.claims and redacted_claims(data.claims),
+    )
+
+
+def _redacted_reasons(columns: Columns) -> Columns:
+    codes, words = columns.texts["reason"]
+    return replace(
+        columns, texts=columns.texts | {"reason": (codes, tuple(map(redacted_text, words)))}
     )
 
 

@@ -17,6 +17,7 @@ from results.errors import GuestLost, PausebenchError
 from results.records.observations import StreamLog
 from results.records.recording import Process
 from results.records.scenario import MIB, Build, Scenario
+from runners.qemu.answers import integers
 from runners.qemu.command_line import (
     NO_VARIATION,
     RAM_ID,
@@ -28,7 +29,6 @@ from runners.qemu.command_line import (
 from runners.qemu.guest import vcpu_tids
 from runners.qemu.migration import (
     START_TIMEOUT_S,
-    integers,
     wait_until_listening,
     wait_until_resumed,
     wait_until_sent,

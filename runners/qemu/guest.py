@@ -17,6 +17,7 @@ from runners.payload.memory import GuestMemory, GuestPlan, plan_guest
 from runners.system.process_memory import ram_descriptor
 from runners.system.timeouts import scaled_timeout
 
+from .answers import understood
 from .command_line import FIRST_SLOT, NO_VARIATION, Sockets, Variation, guest_argv, low_ram_bytes
 from .process import Qemu
 
@@ -196,7 +197,8 @@ def start_qemu(
 async def vcpu_tids(qemu: Qemu, vcpus: int) -> tuple[int, ...]:
     """Thread ids of the vCPUs, by vCPU index. Raises TransferRefused, GuestLost."""
     found = await qemu.execute("query-cpus-fast")
-    tids = {int(cpu["cpu-index"]): int(cpu["thread-id"]) for cpu in found}
+    with understood("query-cpus-fast", found):
+        tids = {int(cpu["cpu-index"]): int(cpu["thread-id"]) for cpu in found}
     if sorted(tids) != list(range(vcpus)):
         raise TransferRefused(f"QEMU (pid {qemu.pid}) reports vCPUs {sorted(tids)}, not {vcpus}")
     return tuple(tids[i] for i in range(vcpus))

@@ -13,6 +13,7 @@ from qemu.qmp import Message
 from results.errors import PausebenchError, TransferRefused
 from runners.system.timeouts import scaled_timeout
 
+from .answers import understood
 from .process import Qemu
 
 HANDOVER_TIMEOUT_S = scaled_timeout(30.0)
@@ -30,7 +31,9 @@ async def runstate(qemu: Qemu) -> str:
     with suppress(PausebenchError, TimeoutError):
         while qemu.alive() and not qemu.stopped() and not qemu.silent:
             left = max(0.1, end - time.monotonic())
-            state = str((await asyncio.wait_for(qemu.execute("query-status"), left))["status"])
+            answer = await asyncio.wait_for(qemu.execute("query-status"), left)
+            with understood("query-status", answer):
+                state = str(answer["status"])
             # The migration is reported as completed shortly before the runstate changes
             # (migration_iteration_finish in QEMU's migration/migration.c).
             if state != "finish-migrate" or time.monotonic() > end:
@@ -64,9 +67,10 @@ async def wait_until_sent(old: Qemu, new: Qemu | None = None) -> None:
         raise failed_migration("old QEMU", await old.execute("query-migrate"))
 
 
-def failed_migration(who: str, info: Mapping[str, object]) -> TransferRefused:
+def failed_migration(who: str, info: object) -> TransferRefused:
     """The error for a migration that QEMU reports as failed; `info` is its query-migrate."""
-    reason = info.get("error-desc", "no reason given")
+    known = info if isinstance(info, Mapping) else {}
+    reason = known.get("error-desc", "no reason given")
     return TransferRefused(f"{who} reports a failed migration: {reason}", received=str(info))
 
 
@@ -104,8 +108,3 @@ def is_listening(path: Path) -> bool:
         if line.endswith(needle) and line.split()[3] == "00010000":
             return True
     return False
-
-
-def integers(answer: Mapping[str, object]) -> dict[str, int]:
-    """The integers of a QMP answer."""
-    return {k: v for k, v in answer.items() if isinstance(v, int) and not isinstance(v, bool)}

@@ -23,6 +23,8 @@ from runners.system.child import spawn
 from runners.system.process_state import ExitWatch, is_stopped, signal_name
 from runners.system.timeouts import scaled_timeout
 
+from .answers import integers
+
 # Of a monitor that ends, or on which something else than QMP arrives: text that is no UTF-8, or
 # JSON that is nested too deeply.
 _BROKEN = (QMPError, OSError, EOFError, ValueError, RecursionError)
@@ -289,6 +291,7 @@ def _spawn(
             stderr=output,
             pass_fds=descriptors,
             process_group=0,
+            umask=0o077,  # its sockets and files are ours alone
         )
     except OSError as error:
         raise GuestLost(f"{argv[0]} cannot be executed: {error.strerror or error}", argv) from error
@@ -312,13 +315,11 @@ def _open_log(log: Path) -> BinaryIO:
 
 
 def _as_stamp(ns: int, side: Side, message: Message) -> QmpStamp:
-    label = message.get("timestamp")
-    wall = 0
-    if isinstance(label, dict):
-        wall = int(label.get("seconds", 0)) * 1_000_000 + int(label.get("microseconds", 0))
+    label = integers(message.get("timestamp"))
+    wall = label.get("seconds", 0) * 1_000_000 + label.get("microseconds", 0)
     data = message.get("data")
     fields = {str(k): str(v) for k, v in data.items()} if isinstance(data, dict) else {}
-    return QmpStamp(ns, side, str(message.get("event", "")), wall, fields)
+    return QmpStamp(ns, side, str(message.get("event", "")), max(0, wall), fields)
 
 
 def ending(code: int) -> str:

@@ -13,8 +13,9 @@ import time
 
 from runners.devices.dma_counts import DeviceWatch
 from runners.payload.memory import GuestMemory
+from runners.qemu.answers import integers
 from runners.qemu.command_line import Sockets, channel
-from runners.qemu.migration import integers, wait_until_listening
+from runners.qemu.migration import wait_until_listening
 
 from .base import BLACKOUT_SLEEP_S, Transfer
 

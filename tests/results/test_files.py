@@ -13,8 +13,9 @@ from unittest.mock import patch
 import pytest
 
 from results import files
-from results.errors import UsageError
+from results.errors import UsageError, WriteFailed
 from results.files import make_directory, write_atomically
+from results.store.store import open_store
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_a_file_is_replaced(tmp_path, content, written, synced):
 
 @pytest.mark.parametrize(
     ("error", "raised"),
-    [(OSError(28, os.strerror(28)), UsageError), (KeyboardInterrupt(), KeyboardInterrupt)],
+    [(OSError(28, os.strerror(28)), WriteFailed), (KeyboardInterrupt(), KeyboardInterrupt)],
 )
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, error, raised):
     path = tmp_path / "report"
@@ -50,7 +51,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, error, raised):
 
     with pytest.raises(raised) as caught:
         write_atomically(path, breaks)
-    if raised is UsageError:
+    if raised is WriteFailed:
         assert str(caught.value) == f"cannot write {path}: No space left on device"
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -212,3 +213,52 @@ def test_a_path_without_a_name_is_not_replaced(tmp_path, monkeypatch, path):
 def test_a_directory_is_not_replaced(tmp_path):
     with pytest.raises(UsageError, match=f"cannot write {tmp_path}: Is a directory"):
         write_atomically(tmp_path, b"report")
+
+
+@pytest.fixture
+def links(tmp_path):
+    """A directory, and a link to it of each user: root, ours, another's."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a link of another user")
+    (tmp_path / "real").mkdir()
+    made = {}
+    for name, uid in (("ours", os.geteuid()), ("another", 12345)):
+        link = tmp_path / name
+        link.symlink_to("real")
+        os.chown(link, uid, uid, follow_symlinks=False)
+        made[name] = link
+    return made
+
+
+@pytest.mark.parametrize("inner", ["", "a", "a/b"])
+def test_no_path_leads_through_a_link_of_another_user(links, inner):
+    for name, link in links.items():
+        directory = link / inner
+        for write in (
+            lambda d: write_atomically(d / "file", "x", parents=True),
+            lambda d: make_directory(d / "made"),
+            lambda d: open_store(d / "store"),
+        ):
+            if name == "ours":
+                write(directory)
+            else:
+                with pytest.raises(UsageError, match="belongs to user 12345: it is not followed"):
+                    write(directory)
+    (links["another"]).unlink()
+
+
+def test_a_link_inside_a_store_is_not_followed(links, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    links["another"].rename(store / "raw")
+    with pytest.raises(UsageError, match="it is not followed"):
+        open_store(store)
+    assert list((tmp_path / "real").iterdir()) == []
+
+
+def test_the_links_of_the_user_who_called_sudo_are_followed(links, monkeypatch):
+    monkeypatch.setenv("SUDO_UID", "12345")
+    write_atomically(links["another"] / "file", "x")
+    monkeypatch.setenv("SUDO_UID", "nobody")
+    with pytest.raises(UsageError):
+        write_atomically(links["another"] / "file", "y")

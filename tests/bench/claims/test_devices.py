@@ -27,6 +27,8 @@ class Silent:
     def finished(self, run: Run) -> None: ...
     def skipped(self, updates: int) -> None: ...
 
+    planned = None
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:

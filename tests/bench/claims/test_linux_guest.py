@@ -26,6 +26,8 @@ class Silent:
     def finished(self, run: Run) -> None: ...
     def skipped(self, updates: int) -> None: ...
 
+    planned = None
+
 
 @pytest.fixture
 def kernel() -> Iterator[Path]:

@@ -43,6 +43,8 @@ class Silent:
     def finished(self, run: Run) -> None: ...
     def skipped(self, updates: int) -> None: ...
 
+    planned = None
+
 
 @dataclass(slots=True)
 class Interfering(Instrument):

@@ -51,6 +51,8 @@ class Kept:
 
     def skipped(self, updates: int) -> None: ...
 
+    planned = None
+
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Path]:

@@ -100,6 +100,23 @@ def test_doubts_are_in_the_document(store, capsys):
     assert doubts[0]["figures"] == {"boots": 3, "boots_needed": 6}
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["last", "last"], "last and last are the same runs: name two sessions"),
+        ([SESSIONS[0], f"{SESSIONS[0]}:system"], "are the same runs"),
+        ([*SESSIONS, "--budget", "nope=5"], "--budget nope=…: not measured, only anon"),
+    ],
+)
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_what_says_nothing_is_refused(store, capsys, words, said, force):
+    assert main(["compare", "--stored", *words, *force, "--store", str(store)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.qemu
 @pytest.mark.kvm
 @pytest.mark.parametrize(

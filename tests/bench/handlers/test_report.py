@@ -124,6 +124,7 @@ def test_the_schema_is_printed(store, capsys):
     [
         (["nosuch"], "no session 'nosuch'"),
         (["--run", "last"], "--run needs --format perfetto"),
+        (["--budget", "nope=5"], "--budget nope=…: not measured, only anon"),
         (["--relative", "-1"], "--relative -1: expected a number from 0"),
         (["--format", "csv", "-o", "-"], "csv writes a directory"),
         (["--format", "parquet", "-o", "-"], "parquet is written to a file"),

@@ -66,6 +66,8 @@ class Silent:
     def finished(self, run: Run) -> None: ...
     def skipped(self, updates: int) -> None: ...
 
+    planned = None
+
 
 def scenario(name: str, **changes: Any) -> Scenario:
     return resolve(changed(find_scenario(name, BUILTIN), {"ram_bytes": RAM} | changes))

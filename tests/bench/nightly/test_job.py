@@ -89,6 +89,10 @@ def test_a_minimal_configuration_has_sound_defaults(config):
             "outputs.formats: no format `pdf`; there are html",
         ),
         (
+            LEAST + '[budgets]\nnope = "5ms"',
+            "budgets.nope: not measured, only anon",
+        ),
+        (
             LEAST + '[budgets]\nanon = "fast"',
             "budgets.anon: invalid budget `fast`",
         ),

@@ -23,6 +23,8 @@ class Silent:
     def finished(self, run): ...
     def skipped(self, updates): ...
 
+    planned = None
+
 
 @pytest.fixture(scope="module", params=[pytest.param("kvm", marks=pytest.mark.kvm), "tcg"])
 def watched(request, tmp_path_factory):

@@ -13,7 +13,7 @@ import pytest
 
 from results.claims import document as claims_document
 from results.claims.document import ClaimsDocument, read_claims, write_claims
-from results.errors import RecordInvalid, UsageError
+from results.errors import RecordInvalid, UsageError, WriteFailed
 from results.instrument import certificates
 from results.instrument.certificates import Certificate, read_certificate, write_certificate
 from results.records.scenario import Build
@@ -323,7 +323,7 @@ def test_a_target_that_cannot_be_written_is_reported(source, target, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("results.files.Path.replace", full)
-    with pytest.raises(UsageError, match="No space left"):
+    with pytest.raises(WriteFailed, match="No space left"):
         merge(source, target, DOCUMENTS)
     monkeypatch.undo()
     assert content(target) == before

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from results.errors import RecordInvalid, UsageError
+from results.errors import RecordInvalid, UsageError, WriteFailed
 from results.store.store import FILE_NAME, AaEntry, open_store
 
 SESSION = "20261123-221500-3f2a"
@@ -41,7 +41,7 @@ def test_a_failed_write_leaves_no_file(store, make_run, make_recording, monkeypa
 
     monkeypatch.setattr("results.store.recordings.Path.replace", broken)
     run = make_run()
-    with pytest.raises(UsageError, match="No space left"):
+    with pytest.raises(WriteFailed, match="No space left"):
         store.add_run(run, make_recording(run))
     monkeypatch.undo()
     assert [p for p in (store.path / "raw").rglob("*") if p.is_file()] == []
