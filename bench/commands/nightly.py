@@ -20,9 +20,10 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Run the job that a TOML file describes: fetch the builds, wait for a quiet host, compare "
-        "the candidate with the baseline, and write reports, history and a mail. Start it from "
-        "cron, a systemd timer or CI: bench/examples/ has a configuration and one of each. A job "
-        "that was killed resumes where it stopped: a finished block is not measured again."
+        "the candidate with the baseline and with earlier nights, and write reports and a mail. "
+        "Start it from cron, a systemd timer or CI: bench/examples/ has a configuration and one of "
+        "each. A job that was killed resumes where it stopped: a finished block is not measured "
+        "again."
     )
     parser.epilog = _EPILOG
     parser.add_argument("config", metavar="CONFIG.toml", type=path, help="configuration of the job")

@@ -118,7 +118,10 @@ def _mark(point: Point, highest: int, width: int) -> str:
 
 
 def _draw_change(page: Page, line: Line, change: Announcement) -> None:
-    text = f"{_WORDS[change.state, change.kind]}: {change_text(line, change)}"
+    word = _WORDS[change.state, change.kind]
+    if change.became is not None:
+        word = f"announced as a {change.kind}"
+    text = f"{word}: {change_text(line, change)}"
     if change.state == "withdrawn":
         page.paragraph(f"{text}; {state_text(line, change)}", 6, 4, "dim")
         return

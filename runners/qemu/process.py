@@ -71,23 +71,14 @@ class Qemu:
         """Start QEMU with the argv that `make_argv` builds for the monitor's descriptor.
 
         QEMU also inherits `descriptors`. The monitor is one end of a socket pair: it has no path,
-        needs no polling, and no other process can reach it. Raises HostUnfit when the session's
-        directory was removed.
+        needs no polling, and no other process can reach it. Raises GuestLost when the binary
+        cannot be executed, and HostUnfit when the session's directory was removed.
         """
         ours, theirs = socket.socketpair()
         try:
             argv = make_argv(theirs.fileno())
             with _open_log(log) as output:
-                # In its own process group, so that a Ctrl-C at the terminal does not kill QEMU
-                # before our clean-up runs.
-                process = spawn(
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=(theirs.fileno(), *descriptors),
-                    process_group=0,
-                )
+                process = _spawn(argv, output, (theirs.fileno(), *descriptors))
         except BaseException:
             ours.close()
             raise
@@ -283,6 +274,24 @@ class Qemu:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+
+def _spawn(
+    argv: tuple[str, ...], output: BinaryIO, descriptors: tuple[int, ...]
+) -> subprocess.Popen[bytes]:
+    try:
+        # In its own process group, so that a Ctrl-C at the terminal does not kill QEMU before our
+        # clean-up runs.
+        return spawn(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=descriptors,
+            process_group=0,
+        )
+    except OSError as error:
+        raise GuestLost(f"{argv[0]} cannot be executed: {error.strerror or error}", argv) from error
 
 
 def removed(directory: Path) -> str:

@@ -78,3 +78,32 @@ def test_many_nights_are_cut_and_it_is_said(line):
     chart = history_chart(many, "h")
     assert "The last 400 of 560 nights are drawn." in chart.caption
     assert len(chart.rows) == 400
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "changed: 5.50 -> 7.49 ms (+36 %); QEMU 11.1.2"),
+        (
+            {"confirmed_on": None, "found": 2},
+            "may have changed: 5.50 -> 7.49 ms (+36 %), seen by 2",
+        ),
+        ({"confirmed_on": None, "found": 5}, "(+36 %), not clear enough yet; QEMU 11.1.2"),
+        ({"withdrawn_on": 13}, "no change after all: 5.50 -> 7.49 ms (+36 %); found 2026-12-03, "),
+        ({"withdrawn_on": 13}, "confirmed 2026-12-05, withdrawn 2026-12-06"),
+        ({"withdrawn_on": 13, "became": "drift"}, "withdrawn 2026-12-06 for a drift there"),
+        ({"withdrawn_on": 13, "became": "drift"}, "announced as a step: 5.50 -> 7.49 ms"),
+        ({"kind": "drift", "until": 13}, "drifts: 5.50 -> 7.49 ms (+36 %) from 2026-12-01 to "),
+        ({"kind": "drift", "until": 13}, "every seven nights"),
+    ],
+)
+def test_every_state_of_a_change_is_told(line, fields, words):
+    (change,) = line.changes
+    shown = replace(line, changes=(replace(change, **fields),))
+    text = " ".join(history_page([shown], Look(width=300)).plain.split())
+    assert words in text
+    page = " ".join(history_html("anon", [shown]).split())
+    state = shown.changes[0].state
+    assert ("1 announcement withdrawn" in page) == (state == "withdrawn")
+    assert (", provisional" in page) == (state == "provisional")
+    assert history_document("anon", [shown])["lines"][0]["changes"][0]["state"] == state
