@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from .environment import environment_changes
 from .matrix import MatrixCell, matrix_cells
 from .redaction import redacted_claims, redacted_run, redacted_session, redacted_text
 from .report_cells import Limit, ReportCell, read_records, report_cells
+from .rollbacks import Rollbacks, rollbacks
 from .session_kind import SessionKind, has_measured, kind_of
 from .sweep import growth_of
 from .unfinished import Unfinished, unfinished
@@ -34,6 +36,7 @@ from .unproven import UnprovenGroup, unproven_groups
 
 # A comparison weighs boots against boots; with more runs of a side it takes every k-th block.
 MOST_COMPARED = 5_000
+_MOST_ROLLBACKS = 10_000  # records of failed runs that are read for what they cost their guests
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class ReportData:
     pairs: tuple[MatrixCell, ...] = ()
     certificate: Certificate | None = None
     anchors: tuple[Comparison, ...] = ()
+    rollbacks: Rollbacks | None = None  # what failed updates cost their guests
     store: str = "out"
 
     @property
@@ -157,6 +161,7 @@ def read_report_data(
         growth=growth_of(lean_runs(columns)) if kind == "sweep" else None,
         pairs=matrix_cells(lean_runs(columns), _labels(records)) if kind == "matrix" else (),
         certificate=_certificate(store, latest),
+        rollbacks=_rollbacks(store, sessions) if failures else None,
         store=str(store.path),
     )
     return _redacted(data) if options.redact else data
@@ -186,6 +191,12 @@ def _redacted_reasons(columns: Columns) -> Columns:
     return replace(
         columns, texts=columns.texts | {"reason": (codes, tuple(map(redacted_text, words)))}
     )
+
+
+def _rollbacks(store: Store, sessions: Sequence[str]) -> Rollbacks | None:
+    failed = chain.from_iterable(store.iter_runs(session=s, outcome="failed") for s in sessions)
+    counted = (run for run in failed if not run.scenario.startswith(SET_ASIDE))
+    return rollbacks(islice(counted, _MOST_ROLLBACKS))
 
 
 def _unproven(store: Store, columns: Columns) -> tuple[UnprovenGroup, ...]:
