@@ -22,17 +22,17 @@ from results.stats.slopes import Growth
 from results.store.column_reader import read_columns
 from results.store.store import SessionEnd, Store
 from results.store.tables.columns import Columns, lean_runs
+from results.summary.failures.rollbacks import Rollbacks, rollbacks
+from results.summary.failures.unfinished import Unfinished, unfinished
+from results.summary.failures.unproven import UnprovenGroup, unproven_groups
 
 from .cells import FailureGroup, failure_groups
 from .environment import environment_changes
 from .matrix import MatrixCell, matrix_cells
 from .redaction import redacted_claims, redacted_run, redacted_session, redacted_text
 from .report_cells import Limit, ReportCell, read_records, report_cells
-from .rollbacks import Rollbacks, rollbacks
 from .session_kind import SessionKind, has_measured, kind_of
 from .sweep import growth_of
-from .unfinished import Unfinished, unfinished
-from .unproven import UnprovenGroup, unproven_groups
 
 # A comparison weighs boots against boots; with more runs of a side it takes every k-th block.
 MOST_COMPARED = 5_000

@@ -16,7 +16,7 @@ from reports.terminal.style import Look
 from reports.terminal.waterfall import waterfall
 from reports.wording import rollback_text
 from results.records.rollback import FAILING, Rollback
-from results.summary.rollbacks import rollbacks
+from results.summary.failures.rollbacks import rollbacks
 
 BACK = Rollback("old", 18_800_000, 5, (18_800_000, 17_000_000), FAILING, 259_000)
 WORDS = "guest resumed in old QEMU after 18.8 ms, failing → failed 0.259 ms"

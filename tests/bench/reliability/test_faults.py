@@ -25,7 +25,7 @@ from bench.reliability.injection import Injectors
 from results.records.run import Run
 from results.records.scenario import Build
 from results.store.store import open_store
-from results.summary.faults import PHASES, FaultRow
+from results.summary.failures.faults import PHASES, FaultRow
 from runners.builds.discover import default_build
 
 LONGEST_S = 35.0
