@@ -74,8 +74,8 @@ def stopped(monkeypatch, tmp_path):
     def stop(*_, **__):
         raise HostUnfit(STOPPED)
 
-    for command in (*COMMANDS, "chosen"):
-        handler = importlib.import_module(f"bench.handlers.{command}")
+    for module in (*(f"handlers.{command}" for command in COMMANDS), "inputs.chosen"):
+        handler = importlib.import_module(f"bench.{module}")
         for name in ("require_root", "require_host", "check_host", "add", "remove", "run_night"):
             if hasattr(handler, name):
                 monkeypatch.setattr(handler, name, stop)
