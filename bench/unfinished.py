@@ -17,8 +17,8 @@ from results.records.scenario import Session
 from results.store.store import open_store
 from results.store.tables.columns import columns_of
 from results.summary.cells import summarise
+from results.summary.failures.unfinished import updates_text
 from results.summary.redaction import redacted_run, redacted_session
-from results.summary.unfinished import updates_text
 
 # Runs of the other commands are evidence for a result of their own, which is not there yet.
 _TABLES = ("run", "compare", "matrix", "sweep", "nightly")

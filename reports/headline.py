@@ -9,9 +9,9 @@ from results.comparison import compare as judged
 from results.comparison.verdict import REGRESSED, SAME, UNDECIDED
 from results.records.harm import INVALID, exit_status
 from results.summary.caveats import Figures
+from results.summary.failures.unfinished import Unfinished
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
-from results.summary.unfinished import Unfinished
 
 from .finding import TONES, Code, ReportFinding, Tone, Word, known_figures
 from .harm_wording import harmed_text, more_failures_text

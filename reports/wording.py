@@ -10,8 +10,8 @@ from results.history.lines import Line, Point
 from results.records.rollback import Rollback
 from results.records.run import Summary
 from results.stats.announcements import Announcement
+from results.summary.failures.rollbacks import Rollbacks
 from results.summary.report_cells import ReportCell
-from results.summary.rollbacks import Rollbacks
 from results.summary.session_kind import SessionKind
 
 KIND_TITLES: dict[SessionKind, str] = {

@@ -18,7 +18,7 @@ from results.errors import HostUnfit, PausebenchError
 from results.records.harm import harm_of
 from results.records.scenario import Build
 from results.store.store import Store
-from results.summary.failed_runs import failed_runs
+from results.summary.failures.failed_runs import failed_runs
 from runners.host.lock import host_lock
 
 from .lab import in_the_lab

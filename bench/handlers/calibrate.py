@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from bench.inputs.chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
 from bench.measurement.damage import show_damage
 from bench.measurement.progress import SessionProgress
 from bench.measurement.session import open_session
@@ -25,9 +26,7 @@ from results.instrument.shots import KINDS, Kind
 from results.records.harm import exit_status, harm_of
 from results.records.scenario import Scenario
 from results.store.store import open_store
-from results.summary.failed_runs import failed_runs
-
-from .chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
+from results.summary.failures.failed_runs import failed_runs
 
 _FAILED = 1  # exit statuses: failed, and too little measured to judge
 _NOT_JUDGED = 3

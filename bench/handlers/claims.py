@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from bench.claims.campaign import Campaign, oldest_first, run_campaign
+from bench.inputs.chosen import check_labels, command_line, require_host, seed_of
+from bench.inputs.stored import exit_code, stored
 from reports.terminal.claims import claims_page
 from reports.terminal.session import closing_lines
 from reports.terminal.style import look_for, write
@@ -19,9 +21,6 @@ from results.records.scenario import Build
 from results.store.store import Store, open_store
 from runners.builds.catalogue import list_builds, resolve_build
 from runners.host.vfio_pci import chosen_addresses
-
-from .chosen import check_labels, command_line, require_host, seed_of
-from .stored import exit_code, stored
 
 
 def run(args: argparse.Namespace) -> int:

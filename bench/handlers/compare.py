@@ -12,6 +12,15 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from bench.commands.compare import DEFAULT_SCENARIOS
+from bench.inputs.chosen import (
+    check_labels,
+    chosen_scenarios,
+    command_line,
+    require_host,
+    seed_of,
+    thresholds_of,
+)
+from bench.inputs.stored import RUNS_LOST, exit_code, stored
 from bench.measurement.budgets import (
     budgets_ns,
     check_measured,
@@ -43,20 +52,10 @@ from results.store.store import Store, open_store
 from results.store.tables.columns import columns_of
 from results.summary.caveats import doubts_of_sides
 from results.summary.cells import summarise
-from results.summary.failed_runs import failed_runs
-from results.summary.rollbacks import rollbacks, slower_to_fail
+from results.summary.failures.failed_runs import failed_runs
+from results.summary.failures.rollbacks import rollbacks, slower_to_fail
 from results.summary.selection import latest_measured, resolve_session
 from runners.builds.catalogue import resolve_build
-
-from .chosen import (
-    check_labels,
-    chosen_scenarios,
-    command_line,
-    require_host,
-    seed_of,
-    thresholds_of,
-)
-from .stored import RUNS_LOST, exit_code, stored
 
 
 @dataclass(frozen=True, slots=True)

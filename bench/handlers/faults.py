@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from bench.claims.campaign import oldest_first
+from bench.inputs.chosen import check_labels, command_line, require_root
 from bench.measurement.progress import SessionProgress
 from bench.measurement.scenarios import BUILTIN, find_scenario, on_common_machine, resolve
 from bench.measurement.session import open_session
@@ -21,10 +22,8 @@ from reports.terminal.session import closing_lines
 from reports.terminal.style import look_for, write
 from results.records.scenario import Build
 from results.store.store import open_store
-from results.summary.faults import SCHEMA, FaultRow
+from results.summary.failures.faults import SCHEMA, FaultRow
 from runners.builds.catalogue import resolve_build
-
-from .chosen import check_labels, command_line, require_root
 
 _LOST = 3
 

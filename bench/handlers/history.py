@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 
+from bench.inputs.stored import exit_code, stored
 from reports.formats.history_json import history_document
 from reports.html.history_page import history_html
 from reports.terminal.history import history_page
@@ -18,8 +19,6 @@ from reports.terminal.style import look_for, write
 from results.errors import UsageError
 from results.files import write_atomically
 from results.history.kept import keep_history, read_history
-
-from .stored import exit_code, stored
 
 
 def run(args: argparse.Namespace) -> int:

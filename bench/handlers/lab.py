@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from bench.commands.lab import DEFAULT_SCENARIOS
+from bench.inputs.chosen import command_line, require_root
 from bench.measurement.session import Outcome
 from bench.studies import lab
 from reports.terminal.style import say
@@ -16,7 +17,6 @@ from runners.host.lock import host_lock
 from runners.lab.modules import has_iommufd
 from runners.lab.root import LabRoot, clean, current_root, lab_directory, roots
 
-from .chosen import command_line, require_root
 from .run import show_outcome
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from bench.inputs.chosen import check_labels, chosen_scenarios, command_line, require_host, seed_of
 from bench.measurement.progress import SessionProgress
 from bench.measurement.scenarios import on_common_machine
 from bench.measurement.session import LiveSession, open_session
@@ -24,8 +25,6 @@ from results.records.scenario import Build
 from results.store.store import open_store
 from results.summary.matrix import matrix_cells
 from runners.builds.catalogue import resolve_build
-
-from .chosen import check_labels, chosen_scenarios, command_line, require_host, seed_of
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from bench.inputs.chosen import require_host
 from bench.measurement.scenarios import find_scenario, known_scenarios, resolve
 from bench.nightly.config import NightlyConfig, load_config
 from bench.nightly.job import JobPaths, run_night
@@ -17,8 +18,6 @@ from results.records.scenario import Scenario
 from results.store.store import open_store
 from runners.doctor.requirements import check_host, measurable
 from runners.host.lock import host_lock
-
-from .chosen import require_host
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from bench.inputs.chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
 from bench.measurement.damage import show_damage
 from bench.measurement.progress import SessionProgress
 from bench.measurement.session import open_session
@@ -22,9 +23,7 @@ from results.instrument.certificates import Certificate, known_so_far, write_cer
 from results.instrument.overhead import TIERS, boots_needed
 from results.records.harm import exit_status, harm_of
 from results.store.store import open_store
-from results.summary.failed_runs import failed_runs
-
-from .chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
+from results.summary.failures.failed_runs import failed_runs
 
 _NOT_JUDGED = 3  # exit status: too few boots gave a value
 

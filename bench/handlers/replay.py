@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from bench.inputs.stored import exit_code, stored
 from reports.terminal.style import look_for
 from results.errors import RecordInvalid
 from results.judgement.judge import judge
@@ -18,8 +19,6 @@ from results.records.recording import Recording
 from results.records.run import Run, reasons_of
 from results.store.store import Store
 from results.summary.selection import NAMED, latest_measured, resolve_run
-
-from .stored import exit_code, stored
 
 DIFFERENT = 3  # exit status, as for an invalid measurement
 _SHOWN = 60

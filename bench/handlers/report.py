@@ -6,6 +6,8 @@ import argparse
 import sys
 import threading
 
+from bench.inputs.chosen import report_options
+from bench.inputs.stored import exit_code, stored
 from bench.measurement.budgets import check_measured
 from reports.formats.registry import find_format, write_report
 from reports.formats.report_json import schema_text
@@ -17,9 +19,6 @@ from results.store.recordings import session_of
 from results.store.store import Store
 from results.summary.report_data import read_report_data
 from results.summary.selection import resolve_run, resolve_session
-
-from .chosen import report_options
-from .stored import exit_code, stored
 
 
 def run(args: argparse.Namespace) -> int:

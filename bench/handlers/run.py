@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.arguments import EVERY, TimeBudget
+from bench.inputs.chosen import check_labels, chosen_scenarios, command_line, require_host, seed_of
 from bench.measurement.budgets import budget_reports, check_measured, missed
 from bench.measurement.loading import Watch
 from bench.measurement.progress import SessionProgress
@@ -29,8 +30,6 @@ from results.summary.caveats import doubts_of
 from results.summary.cells import summarise_cell
 from results.summary.redaction import redacted_run, redacted_session
 from runners.builds.discover import default_build, discover, parse_build_option
-
-from .chosen import check_labels, chosen_scenarios, command_line, require_host, seed_of
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 
+from bench.inputs.stored import exit_code, stored
 from reports.formats.session_json import document
 from reports.terminal.style import look_for, write
 from reports.terminal.waterfall import waterfall
@@ -14,8 +15,6 @@ from results.store.tables.columns import columns_of
 from results.summary.cells import summarise
 from results.summary.redaction import redacted_run, redacted_session
 from results.summary.selection import resolve_run
-
-from .stored import exit_code, stored
 
 
 def run(args: argparse.Namespace) -> int:

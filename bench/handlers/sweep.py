@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 import psutil
 
 from bench.arguments import parse_size
+from bench.inputs.chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
 from bench.measurement.damage import show_damage
 from bench.measurement.progress import SessionProgress
 from bench.measurement.session import open_session
@@ -25,10 +26,8 @@ from results.records.harm import exit_status, harm_of
 from results.records.scenario import Scenario
 from results.stats.slopes import LEAST_VALUES, Dimension, Growth, boots_needed
 from results.store.store import open_store
-from results.summary.failed_runs import failed_runs
+from results.summary.failures.failed_runs import failed_runs
 from runners.qemu.command_line import check_scenario
-
-from .chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
 
 
 def run(args: argparse.Namespace) -> int:

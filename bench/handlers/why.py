@@ -7,6 +7,7 @@ import json
 import os
 import sys
 
+from bench.inputs.stored import exit_code, stored
 from reports.terminal.style import look_for, write
 from reports.terminal.why import why_document, why_page
 from results.causes.attribution import critical_path
@@ -16,8 +17,6 @@ from results.records.recording import Recording
 from results.records.run import Run
 from results.records.scheduler import Segment
 from results.summary.selection import resolve_run
-
-from .stored import exit_code, stored
 
 
 def run(args: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ from results.records.harm import exit_status, harm_of
 from results.records.run import Run
 from results.records.scenario import Build, Scenario, Session
 from results.store.store import Store, new_session_id
-from results.summary.unfinished import NOT_KEPT
+from results.summary.failures.unfinished import NOT_KEPT
 from runners.host import vfio_pci as devices
 from runners.host.facts import environment
 from runners.host.hugepages import Note, reserve

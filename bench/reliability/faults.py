@@ -12,7 +12,7 @@ from bench.measurement.schedule import Trial
 from results.records.rollback import Where
 from results.records.run import Run, Side
 from results.records.scenario import MIB, Build, Scenario
-from results.summary.faults import PHASES, FaultRow, Phase, fault_row
+from results.summary.failures.faults import PHASES, FaultRow, Phase, fault_row
 from runners.qemu.broken_monitor import GREETING, MUTE, NONSENSE, broken_launcher
 from runners.qemu.command_line import NO_VARIATION, Variation
 

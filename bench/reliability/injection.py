@@ -13,7 +13,7 @@ from bench.measurement.instruments import Instrument
 from probes.pause_injector import OLD_BOUNDARY, PauseInjector
 from results.records.run import Side
 from results.records.scenario import Build
-from results.summary.faults import Phase
+from results.summary.failures.faults import Phase
 from runners.qemu.process import Qemu
 
 Act = Literal["killed", "stopped"]

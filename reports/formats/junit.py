@@ -11,9 +11,9 @@ from reports.suggested_commands import repeat_command, show_command
 from reports.wording import budget_text, cell_name, median_text, shift_text
 from results.comparison import compare as judged
 from results.printable import printable, printable_lines
+from results.summary.failures.unfinished import Unfinished
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
-from results.summary.unfinished import Unfinished
 
 
 def report(request: Request) -> str:

@@ -23,6 +23,7 @@ from reports.wording import (
     percent,
     proofs_text,
     qemu_text,
+    rollbacks_text,
     shift_text,
 )
 from results.comparison.compare import Comparison
@@ -156,6 +157,8 @@ def _failures(data: ReportData) -> str:
     more = len(data.failures) - _MOST_FAILURES
     if more > 0:
         parts.append(f"- and {more} more reasons")
+    if data.rollbacks is not None:
+        parts.append(f"- {escaped(rollbacks_text(data.rollbacks))}")
     count = sum(group.runs for group, _ in data.failures)
     return folded(f"{count} failed, in no statistic", "\n".join(parts))
 

@@ -74,6 +74,7 @@ def report_document(data: ReportData, *, strict: bool = False) -> dict[str, Any]
             }
             for group, runs in data.failures
         ],
+        "rollbacks": None if data.rollbacks is None else asdict(data.rollbacks),
         "unproven": [
             {"reason": group.reason, "runs": list(group.runs), "scenarios": list(group.scenarios)}
             for group in data.unproven

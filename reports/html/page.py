@@ -37,6 +37,8 @@ from reports.wording import (
     percent,
     proofs_text,
     qemu_text,
+    rollback_text,
+    rollbacks_text,
 )
 from results.comparison.compare import Cell as CellShift
 from results.printable import printable_lines
@@ -113,6 +115,8 @@ def html_report(data: ReportData, *, strict: bool = False) -> str:
         proofs=_proofs(data),
         log=lambda text: "\n".join(text.splitlines()[-_LOG_LINES:]),
         show=lambda run_id: show_command(run_id, data.store),
+        rollback_text=rollback_text,
+        rollbacks_text=rollbacks_text,
         repeat=repeat_command(session),
         environment=_environment(data),
         long=_LONG,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.wording import ms
-from results.summary.faults import PHASES, FaultRow
+from results.summary.failures.faults import PHASES, FaultRow
 
 from .style import Look, Page
 

@@ -21,9 +21,9 @@ from reports.wording import (
 from results.qemu.modes import mode_of
 from results.records.run import Run, Summary
 from results.stats.intervals import TOO_FEW_BOOTS
+from results.summary.failures.rollbacks import rollbacks
+from results.summary.failures.unproven import unproven_groups
 from results.summary.locking_costs import locking_costs
-from results.summary.rollbacks import rollbacks
-from results.summary.unproven import unproven_groups
 
 from .style import Look, Page
 

@@ -22,7 +22,7 @@ from results.records.evidence import (
     check_line,
 )
 from results.records.observations import DeviceContinuity
-from results.records.reasons import MOST_ALIKE, Figure, because
+from results.records.reasons import Figure, because, shown_of
 from results.records.scenario import MIB, Scenario
 from results.timeline.vfio_calls import VfioCalls
 
@@ -225,8 +225,9 @@ def check_files(files: tuple[SameFile, ...]) -> Check:
 def _listed(items: Iterable[str]) -> str:
     """The first few items, and how many more there are."""
     words = list(items)
-    more = len(words) - MOST_ALIKE
-    return ", ".join([*words[:MOST_ALIKE], *([f"{more} more"] if more > 0 else [])])
+    shown = shown_of(len(words))
+    more = len(words) - shown
+    return ", ".join([*words[:shown], *([f"{more} more"] if more else [])])
 
 
 def check_pins(accounts: Iterable[Accounts], pinned_bytes: int, holder_lost: str = "") -> Check:

@@ -62,16 +62,22 @@ def joined(reasons: Iterable[Reason]) -> str:
     return " ".join([text, *(reason.text for reason in given if reason.code == KNOWN_FAILURE)])
 
 
+def shown_of(items: int) -> int:
+    """How many items of a list are shown: five, or all where only one more would be left out."""
+    return items if items <= MOST_ALIKE + 1 else MOST_ALIKE
+
+
 def cut(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    """The first five reasons of each kind, and how many more there are."""
+    """The first few reasons of each kind (`shown_of`), and how many more there are."""
     kinds: dict[str, list[Reason]] = {}
     for reason in reasons:
         kinds.setdefault(reason.code, []).append(reason)
     found: list[Reason] = []
     for alike in kinds.values():
-        found += alike[:MOST_ALIKE]
-        if len(alike) > MOST_ALIKE:
-            found.append(because("more-alike", more=len(alike) - MOST_ALIKE))
+        shown = shown_of(len(alike))
+        found += alike[:shown]
+        if len(alike) > shown:
+            found.append(because("more-alike", more=len(alike) - shown))
     return tuple(found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from results.stats.slopes import Growth
 from results.store.column_reader import read_columns
 from results.store.store import SessionEnd, Store
 from results.store.tables.columns import Columns, lean_runs
+from results.summary.failures.rollbacks import Rollbacks, rollbacks
+from results.summary.failures.unfinished import Unfinished, unfinished
+from results.summary.failures.unproven import UnprovenGroup, unproven_groups
 
 from .cells import FailureGroup, failure_groups
 from .environment import environment_changes
@@ -29,11 +33,10 @@ from .redaction import redacted_claims, redacted_run, redacted_session, redacted
 from .report_cells import Limit, ReportCell, read_records, report_cells
 from .session_kind import SessionKind, has_measured, kind_of
 from .sweep import growth_of
-from .unfinished import Unfinished, unfinished
-from .unproven import UnprovenGroup, unproven_groups
 
 # A comparison weighs boots against boots; with more runs of a side it takes every k-th block.
 MOST_COMPARED = 5_000
+_MOST_ROLLBACKS = 10_000  # records of failed runs that are read for what they cost their guests
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class ReportData:
     pairs: tuple[MatrixCell, ...] = ()
     certificate: Certificate | None = None
     anchors: tuple[Comparison, ...] = ()
+    rollbacks: Rollbacks | None = None  # what failed updates cost their guests
     store: str = "out"
 
     @property
@@ -157,6 +161,7 @@ def read_report_data(
         growth=growth_of(lean_runs(columns)) if kind == "sweep" else None,
         pairs=matrix_cells(lean_runs(columns), _labels(records)) if kind == "matrix" else (),
         certificate=_certificate(store, latest),
+        rollbacks=_rollbacks(store, sessions) if failures else None,
         store=str(store.path),
     )
     return _redacted(data) if options.redact else data
@@ -186,6 +191,12 @@ def _redacted_reasons(columns: Columns) -> Columns:
     return replace(
         columns, texts=columns.texts | {"reason": (codes, tuple(map(redacted_text, words)))}
     )
+
+
+def _rollbacks(store: Store, sessions: Sequence[str]) -> Rollbacks | None:
+    failed = chain.from_iterable(store.iter_runs(session=s, outcome="failed") for s in sessions)
+    counted = (run for run in failed if not run.scenario.startswith(SET_ASIDE))
+    return rollbacks(islice(counted, _MOST_ROLLBACKS))
 
 
 def _unproven(store: Store, columns: Columns) -> tuple[UnprovenGroup, ...]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from reports.terminal.faults import faults_table
 from reports.terminal.style import Look
-from results.summary.faults import FaultRow
+from results.summary.failures.faults import FaultRow
 
 ROW = FaultRow(
     phase="load", fault="new killed", old_build="system", new_build="system", outcome="failed",

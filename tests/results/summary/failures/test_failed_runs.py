@@ -6,7 +6,7 @@ import pytest
 
 from results.claims.catalogue import PROVOKED, SET_ASIDE
 from results.store.store import open_store
-from results.summary.failed_runs import failed_runs
+from results.summary.failures.failed_runs import failed_runs
 
 
 @pytest.mark.parametrize(

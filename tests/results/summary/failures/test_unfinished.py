@@ -8,7 +8,7 @@ import pytest
 
 from results.records.scenario import Session
 from results.store.store import SessionEnd
-from results.summary.unfinished import unfinished, updates_text
+from results.summary.failures.unfinished import unfinished, updates_text
 
 SESSION = Session("20261123-221500-3f2a", 1, (), (), {}, planned_updates=40)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from results.records.rollback import Rollback
-from results.summary.rollbacks import rollbacks, slower_to_fail
+from results.summary.failures.rollbacks import rollbacks, slower_to_fail
 
 
 def failed(make_run, *backs):

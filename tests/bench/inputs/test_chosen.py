@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.handlers.chosen import check_labels
+from bench.inputs.chosen import check_labels
 from results.errors import UsageError
 from results.records.scenario import Build
 
