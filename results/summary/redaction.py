@@ -25,18 +25,20 @@ _KERNEL = frozenset({
     "spec_store_bypass_disable", "spectre_v2", "systemd.unified_cgroup_hierarchy",
     "transparent_hugepage", "tsc", "tsx", "tsx_async_abort",
 })  # fmt: skip
-# Of what must not be shown.
+# Of what must not be shown. All repetitions are bounded: a log may be one word of a megabyte.
 _NAME = (
-    r"[\w.-]*(?:pass(?:wor[dt]|wd|phrase|code)?|secret|token|(?:api|access|private)[-_]?key|"
-    r"credential|cookie|bearer|authorization)s?[\w.-]*"
+    r"(?:password|passwort|passwd|passphrase|passcode|(?<![A-Za-z])pass(?![A-Za-z])|secret|"
+    r"token|(?:api|access|private)[-_]?key|credential|cookie|bearer|authorization)s?[\w.-]{0,40}"
 )
 # NAME=VALUE, NAME: VALUE and --name VALUE, with or without quotes around the value.
-_OPTION = re.compile(rf"(--?{_NAME} +)(\"[^\"]*\"|'[^']*'|[^-\s][^\s]*)", re.IGNORECASE)
+_FLAG = rf"(?<![\w-])--?[\w.-]{{0,40}}{_NAME}"
+_VALUE = r"\"[^\"]*\"|'[^']*'"
+_OPTION = re.compile(rf"({_FLAG} {{1,8}})({_VALUE}|[^-\s][^\s]*)", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    rf"({_NAME}\"?\s?[=:]\s?)(\"[^\"]*\"|'[^']*'|(?:basic |bearer )?[^\s,;&\"']+)", re.IGNORECASE
+    rf"({_NAME}\"?\s?[=:]\s?)({_VALUE}|(?:basic |bearer )?[^\s,;&\"']+)", re.IGNORECASE
 )
 _USER = re.compile(r"(?<=://)[^/@\s]+@")  # user:password@ of an address
-_QEMU_SECRET = re.compile(r"(\bsecret\w*,(?:[^\s]*?,)?data=)[^,\s]+")
+_QEMU_SECRET = re.compile(r"(\bsecret\w*,(?:[^\s]{0,200}?,)?data=)[^,\s]+")
 
 
 def redacted_text(text: str) -> str:
@@ -50,7 +52,7 @@ def redacted_words(words: tuple[str, ...]) -> tuple[str, ...]:
     found: list[str] = []
     for word in words:
         after = found[-1] if found else ""
-        if re.fullmatch(f"--?{_NAME}", after, re.IGNORECASE) and not word.startswith("-"):
+        if re.fullmatch(_FLAG, after, re.IGNORECASE) and not word.startswith("-"):
             found.append(REDACTED)
         else:
             found.append(redacted_text(word))

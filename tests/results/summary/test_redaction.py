@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -31,6 +32,9 @@ SECRET = "hunter2xyz"
         f"-object secret,id=sec0,data={SECRET}",
         f"GITHUB_TOKEN='{SECRET}'",
         f"passphrase: {SECRET}",
+        f"db.pass={SECRET}",
+        f"DB_PASS={SECRET}",
+        f"--pass {SECRET}",
         f"systemd.set_credential=x:{SECRET}",
     ],
 )
@@ -48,12 +52,24 @@ def test_what_is_named_a_secret_is_not_shown(text):
         "QEMU 10.0.2 (Debian 1:10.0.2+ds-2), build id 8b2f0d1c9e",
         "kvm.halt_poll_ns=200000 kvm_intel.nested=1",
         "mds: Mitigation: Clear CPU buffers; spectre_v2: Retpolines",
+        "spec_store_bypass: Mitigation: Speculative Store Bypass disabled via prctl",
+        "bypass=1 passed: 3 compass=n",
         "-machine q35 -k en-us -keyboard de",
         "pausebench run anon --ram 1G --seed 7",
     ],
 )
 def test_what_explains_a_result_stays(text):
     assert redacted_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "token", "secret,", "--token", "://", "--token ", "pass=", "x://a", "-", '"', "="]
+)
+def test_a_long_text_takes_no_longer_than_its_length(unit):
+    started = time.thread_time()
+    redacted_text(unit * (1_000_000 // len(unit)))
+    redacted_words((unit * 10_000,) * 3)
+    assert time.thread_time() - started < 5
 
 
 def test_of_the_kernels_parameters_only_known_ones_have_values():
