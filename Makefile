@@ -1,7 +1,7 @@
 # Each target first installs what is missing, and prints nothing when nothing is.
 
 SCENARIOS ?= anon hugetlb-2m
-BOOTS ?= 3
+BOOTS ?= 6
 UPDATES ?= 5
 PYTEST_ARGS ?=
 LAB_SCENARIOS ?=
@@ -20,7 +20,7 @@ help: ## show this
 setup: ## install missing packages (as root) and create .venv
 	@runners/setup.sh
 
-bench: setup ## measure and write an HTML report: SCENARIOS="anon hugetlb-2m" BOOTS=3 UPDATES=5
+bench: setup ## measure and write an HTML report: SCENARIOS="anon hugetlb-2m" BOOTS=6 UPDATES=5
 	@$(BIN)/pausebench run $(SCENARIOS) --boots $(BOOTS) --updates $(UPDATES); status=$$?; \
 	case $$status in 0|3) printf 'report: '; $(BIN)/pausebench report;; esac; exit $$status
 

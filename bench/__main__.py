@@ -1,6 +1,6 @@
 """`python -m bench` is `pausebench`."""
 
-from .cli import entry
+from .entry import entry
 
 if __name__ == "__main__":
     entry()

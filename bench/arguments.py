@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from results.errors import UsageError
@@ -12,6 +13,8 @@ from results.errors import UsageError
 BUDGET = "[SCENARIO=]TIME[:PERCENT]"  # how a budget is written, for help texts
 EVERY = "*"  # in place of a scenario
 _UNITS_NS = {"us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+_MOST_COUNT = 1_000_000
+_MOST_DIGITS = 18
 _UNITS_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -62,15 +65,30 @@ def _number(text: str) -> float:
         return math.nan
 
 
+def path(text: str) -> Path:
+    """A path, for argparse. An empty one, as of an unset variable, would mean the directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
 def positive(text: str) -> int:
     """An integer from 1, for argparse."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if not 1 <= number <= 1_000_000:
+    if not re.fullmatch(r"\s*\+?[0-9_]+\s*", text) or not text.strip(" \t0+_"):
         raise argparse.ArgumentTypeError(f"`{text}` is not an integer from 1")
-    return number
+    # int() refuses very many digits, and all of these are too many.
+    if len(text) > _MOST_DIGITS or int(text) > _MOST_COUNT:
+        raise argparse.ArgumentTypeError(f"`{text}` is larger than {_MOST_COUNT}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """The seed of a random order, for argparse."""
+    if not re.fullmatch(r"-?[0-9]+", text):
+        raise argparse.ArgumentTypeError(f"`{text}` is not an integer")
+    if len(text) > _MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"`{text}` is too large: expected up to 18 digits")
+    return int(text)
 
 
 def parse_size(text: str) -> int:

@@ -9,9 +9,15 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from results.errors import HostUnfit, PausebenchError
+from bench.arguments import path
+from results.errors import Interrupted, PausebenchError, SessionNotKept, error_status
+from results.printable import one_line
+from runners.system.signals import interrupted_by_signals
+
+from .system_errors import of_system
 
 # Command → one line of help. Its arguments are in bench/commands, its body in bench/handlers, each
 # in a module of its name; they are imported only for the command that was given.
@@ -29,23 +35,41 @@ COMMANDS: dict[str, str] = {
     "nightly": "run a nightly job: builds, verdicts, history, reports, mail",
     "history": "show a scenario over time and where its level changed",
     "replay": "judge stored evidence again and compare with the stored result",
+    "faults": "break QEMU in every phase of an update and see what becomes of the guest",
     "calibrate": "inject pauses of known length and report how much is recovered",
     "sweep": "measure how the blackout grows with RAM, vCPUs or devices",
     "overhead": "measure how much the probes themselves lengthen the blackout",
     "doctor": "check what this host can measure, and how to fix what it cannot",
 }
 
+# Their sessions are stored, so that their status counts even if nothing could be printed.
+_MEASURING = frozenset(
+    {
+        "run",
+        "compare",
+        "faults",
+        "claims",
+        "matrix",
+        "lab",
+        "nightly",
+        "calibrate",
+        "sweep",
+        "overhead",
+    }
+)
+
 _DESCRIPTION = (
     "Measure how long a KVM guest really stands still when QEMU is replaced under it by "
     "cpr-transfer, on real guests and by independent witnesses."
 )
 _EPILOG = """\
-exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit, 130 interrupted
+exit status: 0 all runs valid, 2 usage, 3 a run failed, 4 host unfit, 130 interrupted;
+  damage to a guest is never 0, see `pausebench COMMAND --help`
 
 examples:
   pausebench doctor                           check this host first
   pausebench run anon hugetlb-2m              boot guests and update each several times
-  pausebench run anon --ram 1G --vcpus 4 --boots 6 --updates 10
+  pausebench run anon --ram 1G --vcpus 4 --boots 12 --updates 10
   pausebench compare system next=/path/to/qemu-system-x86_64
   pausebench show worst                       the longest blackout of the last session
   pausebench report                           the last session as one HTML file
@@ -57,8 +81,28 @@ examples:
 class _Parser(argparse.ArgumentParser):
     """Reports an error in one line, as all of pausebench does."""
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        if isinstance(action, argparse._SubParsersAction):  # gets all that its command will
+            return super()._get_value(action, arg_string)
+        # For every option and argument there is or will be: an empty one is a variable of a script
+        # that was not set, and to take it for the default would measure something else.
+        if not arg_string and action.type is not path:
+            raise argparse.ArgumentError(action, "a value is missing: it is empty")
+        # Only a path may be of bytes that are not text.
+        if action.type not in (Path, path) and not _is_text(arg_string):
+            raise argparse.ArgumentError(action, f"`{arg_string}` is not UTF-8")
+        return super()._get_value(action, arg_string)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"pausebench: {message} (see `{self.prog} --help`)\n")
+        self.exit(2, f"pausebench: {one_line(message)} (see `{self.prog} --help`)\n")
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -105,20 +149,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
     args = build_parser(chosen if chosen in COMMANDS else None).parse_args(words)
     try:
-        return int(importlib.import_module(f"bench.handlers.{args.command}").run(args))
-    except HostUnfit as error:
-        return _report(error, 4)
+        handler = importlib.import_module(f"bench.handlers.{args.command}")
+        with interrupted_by_signals():
+            return int(handler.run(args))
+    except (Interrupted, SessionNotKept) as error:
+        return _unfinished(error, args)
     except PausebenchError as error:
-        return _report(error, 2)
-    except BrokenPipeError:
-        # The reader of our output has gone (| head).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _report(error)
     except KeyboardInterrupt:
-        return _report(PausebenchError("interrupted; finished runs are stored"), 130)
+        return _report(PausebenchError("interrupted; nothing was measured yet"), 130)
     except Exception as error:
         if os.environ.get("PAUSEBENCH_DEBUG"):
             raise
+        if (refused := of_system(error)) is not None:
+            return _report(refused)
         return _report(
             PausebenchError(
                 f"internal error: {type(error).__name__}: {error} "
@@ -128,11 +172,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
 
-def _report(error: PausebenchError, status: int) -> int:
-    print(f"pausebench: {' '.join(str(error).split())}", file=sys.stderr)
-    return status
+def prints_only(argv: Sequence[str]) -> bool:
+    """Whether a command line has nothing but its output to give."""
+    words = [word for word in argv if not word.startswith("-")]
+    return not words or words[0] not in _MEASURING
 
 
-def entry() -> None:
-    """The console script."""
-    sys.exit(main())
+def _unfinished(error: Interrupted | SessionNotKept, args: argparse.Namespace) -> int:
+    status = error_status(error)
+    try:
+        shown: int = importlib.import_module("bench.unfinished").show_unfinished(
+            error, status, args
+        )
+    except KeyboardInterrupt:  # enough has been said
+        return status
+    return shown
+
+
+def _report(error: PausebenchError, status: int | None = None) -> int:
+    """Print an error in one line. Returns `status`, by default that of the error's kind."""
+    print(f"pausebench: {error.line}", file=sys.stderr)
+    return error_status(error) if status is None else status

@@ -25,6 +25,9 @@ _NO_WARNINGS = (
     "-Wno-address-of-packed-member",
 )
 
+# Where bcc looks for it.
+_TRACEFS = (Path("/sys/kernel/debug/tracing"), Path("/sys/kernel/tracing"))
+
 
 _HEADERS_FIX = f"kernel headers are missing or incomplete: {PACKAGES}"
 
@@ -46,6 +49,7 @@ def compile_program(source: Path, flags: Sequence[str] = ()) -> Any:
     Raises NotLoaded, HostUnfit without bcc or headers.
     """
     bcc = load_bcc()
+    require_tracefs()
     os.environ["BCC_KERNEL_SOURCE"] = str(kernel_headers().path)
     with tempfile.TemporaryFile() as log:
         try:
@@ -88,6 +92,14 @@ def why_denied(said: str, **fixes: Any) -> Denial:
     why = denial(code, **fixes)
     before = said[: said.rfind(os.strerror(code))].rstrip(" :").removesuffix(", error")
     return Denial(f"{before}: {why.reason}" if before else why.reason, why.fix)
+
+
+def require_tracefs() -> None:
+    """Raises HostUnfit without tracefs: bcc then defines no tracepoint, and clang stumbles."""
+    if not any((place / "events").is_dir() for place in _TRACEFS):
+        raise HostUnfit(
+            "tracefs is not mounted: run `mount -t tracefs tracefs /sys/kernel/tracing`"
+        )
 
 
 @contextmanager

@@ -19,6 +19,9 @@ from .bpf_program import SkippedCalls, compile_program
 from .uprobes import Place, attach_uprobe
 
 _RING_PAGES = 256  # 1 MiB: the records of some thirty transfers; drained after each
+# A descriptor is sent and received in two messages of 624 bytes each, and new QEMU maps it.
+_PAGES_PER_DESCRIPTOR = 1
+_MOST_PAGES = 1 << 16  # 256 MiB of the kernel's memory
 _DATA_BYTES = 512
 _MAX_FDS = 8
 _KINDS = dict(enumerate(KERNEL_EVENTS, 1000))  # as in event.h
@@ -91,14 +94,22 @@ class HandoverProbe:
     """
 
     def __init__(
-        self, builds: Iterable[Build], *, only_bracket: bool = False, vfio: bool = False
+        self,
+        builds: Iterable[Build],
+        *,
+        only_bracket: bool = False,
+        vfio: bool = False,
+        descriptors: int = 0,
     ) -> None:
-        """`only_bracket` traces guest entry and exit alone, the minimum that measures a blackout,
+        """`descriptors` is how many an update passes at most: the ring must hold their messages.
+
+        `only_bracket` traces guest entry and exit alone, the minimum that measures a blackout,
         to find out what the other probes cost. `vfio` traces assigned devices too, which takes
         longer to compile."""
         self._builds = tuple(builds)
         self._only_bracket = only_bracket
         self._vfio = vfio
+        self._ring_pages = ring_pages(descriptors)
         self._bpf: Any = None
         self._records: list[Event] = []
         self._lost_before = 0
@@ -110,7 +121,7 @@ class HandoverProbe:
 
     def __enter__(self) -> Self:
         flags = [f"-DMARK_{name}={number}" for number, name in enumerate(MARK_NAMES)]
-        flags.append(f"-DRING_PAGES={_RING_PAGES}")
+        flags.append(f"-DRING_PAGES={self._ring_pages}")
         flags.append(f"-DCPUS={os.sysconf('SC_NPROCESSORS_CONF')}")
         flags += [f"-DWITH_{name}" for name, event in _OPTIONAL.items() if _has_tracepoint(event)]
         flags += ["-DWITH_VFIO"] if self._vfio else []
@@ -245,6 +256,8 @@ class HandoverProbe:
             run_first_entry_ns=read(new_tid, "run_first_entry"),
             entry_last_exit_ns=read(old_tid, "entry_last_exit"),
             entry_first_entry_ns=read(new_tid, "entry_first_entry"),
+            longest_left_ns=read(old_tid, "longest_left"),
+            longest_entered_ns=read(old_tid, "longest_entered"),
         )
 
     def guest_faults(self, tid: int) -> int | None:
@@ -259,6 +272,12 @@ class HandoverProbe:
             self._records.append(_as_message(ctypes.cast(data, ctypes.POINTER(_Message)).contents))
         else:
             self._records.append(_as_event(ctypes.cast(data, ctypes.POINTER(_Event)).contents))
+
+
+def ring_pages(descriptors: int) -> int:
+    """Pages of a ring that holds the records of an update: a power of two."""
+    wanted = _RING_PAGES + descriptors * _PAGES_PER_DESCRIPTOR
+    return min(_MOST_PAGES, 1 << (wanted - 1).bit_length())
 
 
 _OPTIONAL = {

@@ -7,17 +7,15 @@ joins them.
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import platform
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from results.errors import HostUnfit
+from results.ownership import private_directory_until_exit
 
 SOURCES = Path("/usr/src")
 MODULES = Path("/lib/modules")
@@ -84,11 +82,6 @@ def _common(tree: Path) -> Path | None:
     return found if _complete(found) else None
 
 
-def _started() -> int:
-    """Start time of this process in clock ticks: with the pid it names the directory's owner."""
-    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-
-
 def _merged(tree: Path) -> Path:
     """One tree of symbolic links to Debian's two; removed at exit."""
     common = _common(tree)
@@ -96,8 +89,7 @@ def _merged(tree: Path) -> Path:
         raise HostUnfit(
             f"kernel headers in {tree} are incomplete: apt-get install --reinstall {tree.name}"
         )
-    joined = Path(tempfile.mkdtemp(prefix=f"pausebench-{os.getpid()}-{_started()}-"))
-    atexit.register(shutil.rmtree, joined, ignore_errors=True)
+    joined = private_directory_until_exit()
     machine = f"arch/{_ARCH.get(platform.machine(), platform.machine())}/include"
     for part in ("include", machine):
         target = joined / part

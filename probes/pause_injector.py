@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -53,6 +53,14 @@ class Injected:
         return self.end_ns - self.start_ns
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What to do when a process reaches the boundary."""
+
+    length_ns: int | None
+    at_stop: Callable[[], None] = lambda: None
+
+
 class PauseInjector:
     """Stops armed processes at `function`; a context manager that runs its own thread."""
 
@@ -60,7 +68,7 @@ class PauseInjector:
         self._builds = tuple(builds)
         self._function = function
         self._bpf: Any = None
-        self._lengths: dict[int, int] = {}
+        self._orders: dict[int, _Order] = {}
         self._stopped: dict[int, tuple[int, int]] = {}  # process → stopped, continued
         self._done: dict[int, Injected] = {}
         self._arrived = threading.Condition()
@@ -82,9 +90,17 @@ class PauseInjector:
         self._thread.join()
         self._bpf.cleanup()
 
-    def arm(self, pid: int, length_ns: int) -> None:
-        """Stop process `pid` for `length_ns` when it next reaches the boundary."""
-        self._lengths[pid] = length_ns
+    def arm(
+        self,
+        pid: int,
+        length_ns: int | None,
+        at_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Stop process `pid` for `length_ns` when it next reaches the boundary; None: for good.
+
+        `at_stop` is called when it has stopped there, in the injector's thread.
+        """
+        self._orders[pid] = _Order(length_ns, at_stop)
         self._bpf["targets"][ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
 
     def injected(self, pid: int, timeout_s: float = 5.0) -> Injected:
@@ -113,7 +129,11 @@ class PauseInjector:
 
     def _resume_after(self, pid: int, start_ns: int) -> int:
         """Wait for the rest of the requested time and send SIGCONT; returns when it was sent."""
-        left = start_ns + self._lengths.pop(pid, 0) - time.monotonic_ns()
+        order = self._orders.pop(pid, _Order(0))
+        order.at_stop()
+        if order.length_ns is None:
+            return 0
+        left = start_ns + order.length_ns - time.monotonic_ns()
         if left > 0:
             time.sleep(left / 1e9)
         now = time.monotonic_ns()

@@ -103,7 +103,7 @@ def claims_report(document: ClaimsDocument) -> ClaimsReport:
             for claim in dict.fromkeys(row.claim for row in rows)
         ),
         topics=tuple((title, tuple(groups)) for title, groups in topics if groups),
-        notes=document.notes,
+        notes=(*map(_damage_note, document.damaged), *document.notes),
         took_s=document.took_s,
     )
 
@@ -205,3 +205,7 @@ def evidence_text(runs: Sequence[str]) -> str:
     if not runs:
         return "no run"
     return runs[0] if len(runs) == 1 else f"{runs[0]} and {len(runs) - 1} more"
+
+
+def _damage_note(run: str) -> str:
+    return f"{run} damaged its guest, which no test provokes: `pausebench show {run}`"

@@ -12,6 +12,7 @@ Word = Literal[
     "refuted",
     "shown",
     "partly shown",
+    "damaged",
     "broken",
     "regressed",
     "over budget",
@@ -22,11 +23,13 @@ Word = Literal[
     "measured",
     "calibrated",
     "not calibrated",
+    "interrupted",
 ]
 # The kind of a sentence; it stays when the sentence is reworded.
 Code = Literal[
     "claim-refuted",
     "claims-tested",
+    "guest-damaged",
     "proof-broken",
     "fails-more-often",
     "not-compared",
@@ -44,16 +47,19 @@ Code = Literal[
     "not-calibrated",
     "overhead-measured",
     "no-result",
+    "unfinished",
 ]
 Tone = Literal["bad", "doubt", "good"]
 # Bad news (red), needs attention (amber) or fine (green); the worst first.
 TONES: dict[Word, Tone] = {
+    "damaged": "bad",
     "refuted": "bad",
     "broken": "bad",
     "regressed": "bad",
     "over budget": "bad",
     "failed": "bad",
     "not calibrated": "bad",
+    "interrupted": "doubt",
     "undecided": "doubt",
     "partly shown": "doubt",
     "improved": "good",

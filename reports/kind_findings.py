@@ -40,6 +40,10 @@ def kind_finding(data: ReportData) -> ReportFinding | None:
 
 
 def _of_claims(claims: ClaimsDocument) -> ReportFinding:
+    if claims.damaged:
+        first, count = claims.damaged[0], len(claims.damaged)
+        text = f"{counted(count, 'run')} of the claims damaged a guest, the first {first}"
+        return ReportFinding("damaged", count, "claims", text, "guest-damaged", {"runs": count})
     wrong = [row for row in claims.rows if row.found == "refuted"]
     if wrong:
         row = wrong[0]

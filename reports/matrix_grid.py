@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from results.summary.matrix import MatrixCell
 
+from .harm_wording import FAILED_PAIRS
 from .wording import bounded_text, counted
 
 
@@ -46,9 +47,11 @@ def _cell(pair: MatrixCell, reasons: Sequence[str]) -> GridCell:
         return GridCell("–", "not measured", "none")
     reason = reasons.index(pair.reason) + 1 if pair.reason else None
     if pair.blackout_ns is None:
-        return GridCell("fails", f"{pair.runs} of {counted(pair.runs, 'run')}", "bad", reason)
+        word = FAILED_PAIRS.get(pair.harm, "fails")
+        return GridCell(word, f"{pair.runs} of {counted(pair.runs, 'run')}", "bad", reason)
     remark = counted(pair.boots, "boot")
     if pair.valid < pair.runs:
-        remark += f", {pair.runs - pair.valid} of {counted(pair.runs, 'run')} failed"
+        word = FAILED_PAIRS.get(pair.harm, "failed")
+        remark += f", {pair.runs - pair.valid} of {counted(pair.runs, 'run')} {word}"
     tone = "bad" if pair.valid < pair.runs else "good"
     return GridCell(bounded_text(pair.blackout_ns, pair.low_ns, pair.high_ns), remark, tone, reason)

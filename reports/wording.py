@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 
 from results.comparison import compare as judged
+from results.history.explanation import explain
+from results.history.lines import Line, Point
+from results.records.rollback import Rollback
 from results.records.run import Summary
-from results.summary.history import Point
+from results.stats.announcements import Announcement
+from results.summary.failures.rollbacks import Rollbacks
 from results.summary.report_cells import ReportCell
 from results.summary.session_kind import SessionKind
 
@@ -41,6 +45,42 @@ _SHIFT_METHODS = {
 def day(point: Point) -> str:
     """`2026-11-25 00:31`, UTC."""
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(point.started_unix_ns // 10**9))
+
+
+def change_text(line: Line, change: Announcement) -> str:
+    """`4.42 → 5.01 ms (+13 %)`; a drift also over which nights."""
+    levels = (
+        f"{figure(round(change.before * 1e6))} → {figure(round(change.after * 1e6))} ms "
+        f"({percent(change.percent)})"
+    )
+    if change.kind == "step":
+        return levels
+    first, last = (day(line.points[night])[:10] for night in (change.at, change.until))
+    weeks = (change.until - change.at + 1) / 7
+    rate = ((change.after / change.before) ** (1.0 / weeks) - 1.0) * 100.0
+    return f"{levels} from {first} to {last}, {percent(rate)} every seven nights"
+
+
+def state_text(line: Line, change: Announcement) -> str:
+    """What is known of an announcement, by the days on which it became known."""
+
+    def on(night: int | None) -> str:
+        return "" if night is None else day(line.points[night])[:10]
+
+    if change.state == "confirmed":
+        return f"found {on(change.found_on)}, confirmed {on(change.confirmed_on)}"
+    if change.state == "provisional":
+        return f"found {on(change.found_on)}, not confirmed yet"
+    confirmed = f", confirmed {on(change.confirmed_on)}" if change.confirmed_on is not None else ""
+    why = f" for a {change.became} there" if change.became else ""
+    return f"found {on(change.found_on)}{confirmed}, withdrawn {on(change.withdrawn_on)}{why}"
+
+
+def why_text(line: Line, change: Announcement, most: int = 6) -> str:
+    """What that is recorded changed with it; at most so many facts."""
+    found = explain(line, change)
+    more = f"; and {len(found) - most} more" if len(found) > most else ""
+    return ("; ".join(found[:most]) + more) or "nothing that is recorded changed"
 
 
 # -- single figures ------------------------------------------------------------------------------
@@ -233,3 +273,36 @@ def about_dimensions(dimensions: str) -> str:
         elif value != "False":
             found.append(f"{name} {value}" if value else name)
     return ", ".join(found)
+
+
+def rollback_text(back: Rollback) -> str:
+    """Where the guest of a failed update is, and how long it stood still."""
+    giving_up = f", {back.phase} {ms(back.phase_ns)}" if back.phase_ns is not None else ""
+    match back.where:
+        case "new":
+            return f"guest runs in new QEMU{giving_up}"
+        case "nowhere":
+            return f"guest runs in no QEMU{giving_up}"
+    if back.pause_ns == 0:
+        return f"guest ran on in old QEMU, never stopped{giving_up}"
+    if back.pause_ns is None:
+        return f"guest runs on in old QEMU, its pause is unknown{giving_up}"
+    return f"guest resumed in old QEMU after {ms(back.pause_ns)}{giving_up}"
+
+
+def rollbacks_text(found: Rollbacks) -> str:
+    """The guests of failed updates in one line."""
+    parts = []
+    if found.returned:
+        longest = f", at most {ms(found.longest_ns)}" if found.returned > 1 else ""
+        parts.append(f"{found.returned} resumed in old QEMU after {ms(found.median_ns)}{longest}")
+    if found.never_stopped:
+        parts.append(f"{found.never_stopped} never stopped")
+    if found.in_new:
+        parts.append(f"{found.in_new} in new QEMU")
+    if found.lost:
+        parts.append(f"{found.lost} in no QEMU")
+    rest = found.updates - found.returned - found.never_stopped - found.in_new - found.lost
+    if rest:
+        parts.append(f"{rest} in old QEMU after an unknown pause")
+    return f"guests of {found.updates} failed updates: {', '.join(parts)}"

@@ -152,6 +152,16 @@ LACKS: dict[str, Callable[[], str | None]] = {
 NOT_TESTED = pytest.StashKey[Counter[tuple[str, str]]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz-cases",
+        type=int,
+        default=5_000,
+        metavar="N",
+        help="about how many hostile inputs tests/fuzz tries (default: 5,000, under a minute)",
+    )
+
+
 @pytest.hookimpl(trylast=True)  # after -k and -m: no checks for deselected tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     not_tested = config.stash.setdefault(NOT_TESTED, Counter())
@@ -172,6 +182,23 @@ def pytest_terminal_summary(
     terminalreporter.line(f"{'marker':<10} {'tests':>5}  reason")
     for (marker, reason), tests in sorted(not_tested.items()):
         terminalreporter.line(f"{marker:<10} {tests:>5}  {reason}")
+
+
+# --- a run directory of the tests' own -------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_run_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Locks and records of the tests: a session that measures on this host does not stop them.
+
+    The processes that tests start have those of the host.
+    """
+    from results import ownership
+
+    with pytest.MonkeyPatch.context() as patch:
+        directory = tmp_path_factory.mktemp("run") / "pausebench"
+        patch.setattr(ownership, "RUN", directory)
+        yield directory
 
 
 # --- what the tests must not leave behind ---------------------------------------------------

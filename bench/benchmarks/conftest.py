@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,14 @@ class Silent:
     """pytest-benchmark shows its own progress."""
 
     def doing(self, what: str) -> None: ...
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
     def finished(self, run: Run) -> None: ...
     def skipped(self, updates: int) -> None: ...
+
+    planned = None
 
 
 @contextmanager

@@ -22,11 +22,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from sqlalchemy import Table
 
 from results.records.run import SCHEMA, Run, Span, Witnesses
 from results.records.scenario import Build, Session
-from results.store.schema import RUNS
 from results.store.store import FILE_NAME, open_store
+from results.store.tables.checksums import sealed
+from results.store.tables.migration import count_rows
+from results.store.tables.schema import CHECKSUMS, RECORDS, RUNS
 
 RUNS_WANTED = int(os.environ.get("PAUSEBENCH_SCALE_RUNS", "1000000"))
 SESSION = "20261123-221500-3f2a"
@@ -84,7 +87,7 @@ def _row(run: Run) -> dict[str, object]:
     row: dict[str, object] = {
         column.name: getattr(run, column.name, None)
         for column in RUNS.columns
-        if column.name not in ("seq", "proof")
+        if column.name not in ("seq", "proof", *CHECKSUMS)
     }
     row |= {f"{w}_ns": getattr(run.witnesses, w) for w in ("qemu", "uprobe", "qmp", "guest")}
     shares = {span.name: span.blackout_ns for span in run.spans}
@@ -103,14 +106,22 @@ def fill(path: Path, count: int) -> None:
         )
     database = sqlite3.connect(path / FILE_NAME)
     database.execute("PRAGMA synchronous = OFF")
-    names = [column.name for column in RUNS.columns if column.name != "seq"]
-    quoted = ", ".join(f'"{name}"' for name in names)
-    insert = f"INSERT INTO runs ({quoted}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
     for number, (row, record) in enumerate(rows(count), 1):
-        database.execute(insert, [row[name] for name in names])
-        database.execute("INSERT INTO records VALUES (?, ?)", (number, record.decode()))
+        _insert(database, RUNS, {"seq": number, **row})
+        _insert(database, RECORDS, {"seq": number, "record": record.decode()})
+    count_rows(database)
     database.commit()
     database.close()
+
+
+def _insert(database: sqlite3.Connection, table: Table, row: dict[str, object]) -> None:
+    names = table.c.keys()
+    quoted = ", ".join(f'"{name}"' for name in names)
+    values = sealed(table, row)
+    database.execute(
+        f"INSERT INTO {table.name} ({quoted}) VALUES ({', '.join('?' * len(names))})",  # noqa: S608
+        [values[name] for name in names],
+    )
 
 
 @pytest.fixture(scope="module")

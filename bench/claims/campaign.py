@@ -15,8 +15,11 @@ from bench.measurement.session import open_session
 from results.claims.catalogue import Finding
 from results.claims.document import SCHEMA, ClaimsDocument, write_claims
 from results.errors import HostUnfit, PausebenchError
+from results.records.harm import harm_of
 from results.records.scenario import Build
 from results.store.store import Store
+from results.summary.failures.failed_runs import failed_runs
+from runners.host.lock import host_lock
 
 from .lab import in_the_lab
 from .steps import Route, Step, StepContext, steps_for
@@ -40,6 +43,7 @@ class Campaign:
     devices: tuple[str, ...] = ()  # addresses of PCI devices to assign
     lab: bool = True  # without such devices: use the lab's, where it has been made
     assigned_only: bool = False  # only the claims that `devices` decide
+    share: bool = False  # although another session measures on the host
 
     @property
     def routes(self) -> list[Route]:
@@ -68,7 +72,10 @@ def run_campaign(campaign: Campaign, store: Store, command: Sequence[str]) -> Cl
     base = [resolve(find_scenario("anon", BUILTIN))]
     (scenario,), machine = on_common_machine(base, campaign.builds, None)
     extra = {"seed": str(campaign.seed), "machine": machine, "purpose": "claims"}
-    with SessionProgress(None, boot_lines=False) as progress:
+    with (
+        SessionProgress(None, boot_lines=False) as progress,
+        host_lock(progress.note, share=campaign.share),
+    ):
         assigned = _assigned_devices(campaign, store, progress, command, extra, deadline)
         collected = Collected(assigned.findings, assigned.notes)
         if campaign.assigned_only:
@@ -113,6 +120,12 @@ def _stored(
         claims=DECIDES if campaign.assigned_only else campaign.claims,
         lab=lab,
         notes=tuple(collected.notes),
+        damaged=tuple(
+            run.id
+            for each in filter(None, (session, lab))
+            for run in failed_runs(store, each)
+            if harm_of(run) == "damage"
+        ),
     )
     write_claims(store.path, document)
     return document

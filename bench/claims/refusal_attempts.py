@@ -189,7 +189,7 @@ async def examine(guest: Guest, source: str, timeout_s: float = _BEAT_S) -> Afte
     qemu, memory = guest.qemu, guest.memory
     before, migration = memory.beats(), ""
     state = await runstate(qemu)
-    if state not in ("gone", "silent"):
+    if state not in ("gone", "stopped", "silent"):
         migration = str((await qemu.execute("query-migrate")).get("status", ""))
     if state != "running":  # a short wait: no beat is expected
         timeout_s = 0.05

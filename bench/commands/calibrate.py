@@ -11,8 +11,8 @@ from .options import add_build_option, add_scenario_options, add_session_options
 _MOST_MS = 2000.0  # far below the timeout of any step of an update
 _EPILOG = """\
 exit status:
-  0 passed, 1 failed, 2 usage, 3 too little was measured to judge (nothing is stored),
-  4 host unfit, 130 interrupted
+  0 passed, 1 failed, 2 usage, 3 too little was measured to judge (nothing is stored) or a guest
+  was damaged, 4 host unfit, 130 interrupted
 
 examples:
   pausebench calibrate                          some 6 minutes

@@ -13,7 +13,9 @@ verdicts: shown, refuted, not testable here (with the reason). Each names the ru
 `pausebench show RUN`. Attempts that are meant to be refused or to fail are stored as failed runs
 and enter no statistic.
 
-exit status: 0 nothing refuted, 2 usage, 3 a claim is refuted, 4 host unfit, 130 interrupted
+exit status:
+  0 nothing refuted, 2 usage, 3 a claim is refuted or a guest was damaged by what should not damage
+  it, 4 host unfit, 130 interrupted
 
 examples:
   pausebench claims                           everything, in at most 15 minutes

@@ -19,8 +19,10 @@ DEFAULT_SCENARIOS = ("anon", "hugetlb-2m")
 
 _EPILOG = """\
 exit status:
-  0 same or improved, 1 regressed or more failures, 2 usage, 3 nothing valid, 4 host unfit,
-  5 undecided with --strict, 130 interrupted; with --bisect 0 good, 1 bad, 125 skip
+  0 same or improved; 3 a guest was damaged on either side, which outweighs all else;
+  1 regressed, or B lost guests or failed more often; 2 usage; 3 nothing valid; 4 host unfit;
+  5 undecided with --strict; 130 interrupted;
+  with --bisect 0 good, 1 bad (also a guest damaged by B alone), 125 skip
 
 examples:
   pausebench compare system next=/src/qemu/build

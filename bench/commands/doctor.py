@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .options import add_json_option
+from .options import add_json_option, add_share_option
 
 _EPILOG = """\
 exit status: 0 this host can measure, 2 usage, 4 it cannot
@@ -28,4 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="QEMU to check instead of the system's: a binary, a build directory or an unpacked "
         "tree; repeat for several",
     )
+    parser.add_argument(
+        "--tidy",
+        action="store_true",
+        help="remove what killed sessions left: huge pages, processes, mounts, directories; the "
+        "next session on this host does so too",
+    )
+    add_share_option(parser, "try what the host can do")
     add_json_option(parser)

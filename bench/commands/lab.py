@@ -10,6 +10,8 @@ from .options import add_json_option, add_scenario_file_option, add_session_opti
 
 DEFAULT_SCENARIOS = ("vfio-type1", "vfio-iommufd")
 _EPILOG = """\
+exit status of `lab run`: as of `run`
+
 examples:
   pausebench lab run                          vfio-type1 and vfio-iommufd with QEMU's edu device
   pausebench lab run vfio-type1 --assign nvme --assign igb

@@ -9,9 +9,13 @@ from bench.arguments import positive
 from .options import add_scenario_options, add_session_options
 
 _EPILOG = """\
+exit status:
+  0 measured, refused updates included, 2 usage, 3 an update lost or damaged its guest,
+  4 host unfit, 130 interrupted
+
 examples:
   pausebench matrix system trixie-backports
-  pausebench matrix system next=/src/qemu/build --scenario hugetlb-2m --boots 6"""
+  pausebench matrix system next=/src/qemu/build --scenario hugetlb-2m --boots 12"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scenario", default="anon", metavar="NAME", help="scenario (default: %(default)s)"
     )
     parser.add_argument(
-        "--boots", type=positive, default=3, metavar="N",
+        "--boots", type=positive, default=6, metavar="N",
         help="guests per pair, each updated once (default: %(default)s)",
     )  # fmt: skip
     add_scenario_options(parser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.arguments import BUDGET, budget, positive
+from bench.arguments import BUDGET, budget, path, positive, seed
 from results.records.modes import PROMISES
 
 
@@ -47,7 +47,7 @@ def add_scenario_options(parser: argparse.ArgumentParser) -> None:
 def add_scenario_file_option(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--scenarios",
-        type=Path,
+        type=path,
         metavar="FILE.toml",
         help="file that defines more scenarios (see `pausebench list --help`)",
     )
@@ -75,16 +75,27 @@ def add_build_option(parser: argparse.ArgumentParser) -> None:
 def add_session_options(parser: argparse.ArgumentParser) -> None:
     add_store_option(parser)
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="seed of the order of boots (default: random)"
+        "--seed", type=seed, metavar="N", help="seed of the order of boots (default: random)"
     )
+    add_share_option(parser, "measure")
     add_json_option(parser)
+
+
+def add_share_option(parser: argparse.ArgumentParser, effect: str) -> None:
+    """`effect` is what the command does although another session measures, an infinitive."""
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        help=f"{effect} although another session measures on this host, instead of waiting for "
+        "its end; each disturbs the other",
+    )
 
 
 def add_store_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         metavar="DIR",
-        type=Path,
+        type=path,
         default=Path("out"),
         help="directory of stored sessions (default: %(default)s)",
     )
@@ -103,6 +114,14 @@ def add_budget_option(parser: argparse.ArgumentParser, effect: str) -> None:
         help="time that blackouts must stay under (10ms, 500us; a plain number is in ms), for one "
         "SCENARIO or all; PERCENT is the share of runs that must (default: 95); repeat for several "
         f"scenarios. {effect}",
+    )  # fmt: skip
+
+
+def add_redact_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-redact", dest="redact", action="store_false",
+        help="also show what may be a secret: passwords and tokens in command lines and messages, "
+        "and all parameters of the kernel (see docs/what-a-report-tells.md)",
     )  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from .options import add_build_option, add_scenario_options, add_session_options
 
 _EPILOG = """\
 exit status:
-  0 measured, 2 usage, 3 too few boots gave a value (nothing is stored), 4 host unfit,
-  130 interrupted
+  0 measured, 2 usage, 3 too few boots gave a value (nothing is stored) or a guest was damaged,
+  4 host unfit, 130 interrupted
 
 examples:
   pausebench overhead

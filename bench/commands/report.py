@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from bench.arguments import path
 from reports.formats.registry import DEFAULT, FORMATS
 
-from .options import add_budget_option, add_store_option, add_threshold_options
+from .options import add_budget_option, add_redact_option, add_store_option, add_threshold_options
 
 _FORMATS = "\n".join(
     f"  {name:<12} {form.help}{' (default)' if name == DEFAULT else ''}"
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", choices=tuple(FORMATS), default=DEFAULT, help="default: %(default)s"
     )
     parser.add_argument(
-        "-o", "--output", metavar="PATH", type=Path,
+        "-o", "--output", metavar="PATH", type=path,
         help="file to write (csv: a directory), or - for standard output (default: in the store, "
         "below reports/)",
     )  # fmt: skip
@@ -54,4 +54,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_budget_option(parser, "Report a budget that was missed, as a failed case in JUnit.")
     add_threshold_options(parser)
     parser.add_argument("--strict", action="store_true", help="count undecided as a failure")
+    add_redact_option(parser)
     add_store_option(parser)

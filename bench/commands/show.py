@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .options import add_json_option, add_store_option
+from .options import add_json_option, add_redact_option, add_store_option
 
 _EPILOG = """\
 examples:
@@ -28,5 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="id of a run or a unique prefix of it, or `last` or `worst` of the last session that "
         "measured updates (default: %(default)s)",
     )
+    add_redact_option(parser)
     add_json_option(parser)
     add_store_option(parser)

@@ -14,7 +14,9 @@ dimensions:
   vcpus     number of vCPUs (default: 1 2 4)
   devices   idle virtio devices, for more device state (default: 0 8 16)
 
-exit status: 0 every run is valid, 2 usage, 3 a run failed, 4 host unfit, 130 interrupted
+exit status:
+  0 every run is valid, 2 usage, 3 a run failed or a guest was damaged, 4 host unfit,
+  130 interrupted
 
 examples:
   pausebench sweep ram                        does RAM stay in place? slope per GiB

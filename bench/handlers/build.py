@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from reports.terminal.style import say
 from results.errors import BuildUnfit, HostUnfit
 from results.records.scenario import Build
 from runners.builds.catalogue import (
@@ -27,7 +28,7 @@ from runners.builds.machine_types import known_machines, newest_common
 def run(args: argparse.Namespace) -> int:
     match args.action:
         case "add":
-            print(add(args.spec, args.label).label)
+            say(add(args.spec, args.label).label)
         case "list":
             _list(list_builds(), args.json)
         case "show":
@@ -86,9 +87,7 @@ def _origin(entry: Entry) -> str:
 def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print(
-            "  ".join(f"{word:<{width}}" for word, width in zip(row, widths, strict=True)).rstrip()
-        )
+        say("  ".join(f"{word:<{width}}" for word, width in zip(row, widths, strict=True)).rstrip())
 
 
 # --- show -----------------------------------------------------------------------------------
@@ -103,7 +102,7 @@ def _show(label: str, as_json: bool) -> None:
         print(json.dumps(row | asdict(build) | {"machines": machines}, indent=2))
         return
     for name, value in _facts(build, entry, machines):
-        print(f"{name + ':':<14}{value}")
+        say(f"{name + ':':<14}{value}")
 
 
 def _facts(build: Build, entry: Entry | None, machines: Sequence[str]) -> list[tuple[str, str]]:

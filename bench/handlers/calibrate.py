@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from bench.inputs.chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
+from bench.measurement.damage import show_damage
 from bench.measurement.progress import SessionProgress
 from bench.measurement.session import open_session
 from bench.studies.calibrate import LEVELS_NS, Calibrator, Injectors
@@ -21,10 +23,10 @@ from results.errors import UsageError
 from results.instrument.calibration import shots_needed
 from results.instrument.certificates import Certificate, known_so_far, write_certificate
 from results.instrument.shots import KINDS, Kind
+from results.records.harm import exit_status, harm_of
 from results.records.scenario import Scenario
 from results.store.store import open_store
-
-from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
+from results.summary.failures.failed_runs import failed_runs
 
 _FAILED = 1  # exit statuses: failed, and too little measured to judge
 _NOT_JUDGED = 3
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     kinds: Sequence[Kind] = tuple(dict.fromkeys(args.kind)) if args.kind else KINDS
     scenarios = _cells(args)
     _check_enough(args, len(scenarios) * len(kinds) * len(levels))
-    require_root()
+    require_host()
     build = chosen_build(args)
     seed = seed_of(args)
     total = len(scenarios) * args.boots * args.rounds * len(kinds) * (1 + len(levels))
@@ -43,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(total, boot_lines=False) as progress,
-        open_session(scenarios, [build], store, progress, command_line(), extra) as live,
+        open_session(
+            scenarios, [build], store, progress, command_line(), extra, share=args.share
+        ) as live,
         Injectors([build]) as injectors,
     ):
         calibrator = Calibrator(live.experiment, injectors, levels, kinds, progress.note)
@@ -62,8 +66,11 @@ def run(args: argparse.Namespace) -> int:
         )
         # What could not be judged takes the place of no certificate.
         path = write_certificate(args.store, certificate) if found.judged else None
-        live.status = 0 if found.passed else _FAILED if found.judged else _NOT_JUDGED
+        failed = failed_runs(store, live.session.id)
+        own = 0 if found.passed else _FAILED if found.judged else _NOT_JUDGED
+        live.status = exit_status(map(harm_of, failed), "damage") or own
     _show(args, certificate, path)
+    show_damage(args, failed)
     return live.status
 
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from bench.claims.campaign import Campaign, oldest_first, run_campaign
+from bench.inputs.chosen import check_labels, command_line, require_host, seed_of
+from bench.inputs.stored import exit_code, stored
 from reports.terminal.claims import claims_page
 from reports.terminal.session import closing_lines
 from reports.terminal.style import look_for, write
@@ -20,8 +22,6 @@ from results.store.store import Store, open_store
 from runners.builds.catalogue import list_builds, resolve_build
 from runners.host.vfio_pci import chosen_addresses
 
-from .chosen import check_labels, command_line, require_root, seed_of
-
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
@@ -30,14 +30,16 @@ def run(args: argparse.Namespace) -> int:
             print(f"{claim.number:2}  {claim.title}\n    tested by: {claim.how}")
         return 0
     if args.stored:
-        with open_store(args.store, create=False) as store:
+        with stored(args.store) as store:
             document = _stored(store, args.stored)
+            status = exit_code(store, document.exit_code)
     else:
-        require_root()
+        require_host()
         with open_store(args.store) as store:
             document = run_campaign(_campaign(args), store, command_line())
+            status = document.exit_code
     _show(args, document)
-    return document.exit_code
+    return status
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -76,6 +78,7 @@ def _campaign(args: argparse.Namespace) -> Campaign:
         devices=tuple(dict.fromkeys(addresses)),
         lab=args.lab,
         assigned_only=args.assigned_only,
+        share=args.share,
     )
 
 

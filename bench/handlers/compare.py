@@ -8,10 +8,19 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from bench.commands.compare import DEFAULT_SCENARIOS
+from bench.inputs.chosen import (
+    check_labels,
+    chosen_scenarios,
+    command_line,
+    require_host,
+    seed_of,
+    thresholds_of,
+)
+from bench.inputs.stored import RUNS_LOST, exit_code, stored
 from bench.measurement.budgets import (
     budgets_ns,
     check_measured,
@@ -26,53 +35,72 @@ from reports.formats.comparison_json import comparison_document
 from reports.formats.session_json import run_entry
 from reports.terminal.comparison import comparison_table
 from reports.terminal.session import failures, summary_table
-from reports.terminal.style import look_for, write
+from reports.terminal.style import look_for, say, write
+from reports.wording import ms, rollbacks_text
+from results.claims.catalogue import PROVOKED
 from results.comparison.compare import Comparison, blocks_by_boot, compare
 from results.comparison.compatibility import differences
 from results.comparison.host_noise import known_nights, noise_floors
 from results.comparison.noise_floor import LEAST_NIGHTS, aa_floor, false_alarms
 from results.comparison.plan import COMPARE_BOOTS, planned_boots, planned_self_check
+from results.comparison.verdict import BISECT_SKIP, REGRESSED, SAME, bisect_code
 from results.errors import UsageError
+from results.records.harm import exit_status, harm_of
 from results.records.run import Run
 from results.records.scenario import Build, Session
-from results.store.columns import columns_of
 from results.store.store import Store, open_store
+from results.store.tables.columns import columns_of
 from results.summary.caveats import doubts_of_sides
 from results.summary.cells import summarise
+from results.summary.failures.failed_runs import failed_runs
+from results.summary.failures.rollbacks import rollbacks, slower_to_fail
 from results.summary.selection import latest_measured, resolve_session
 from runners.builds.catalogue import resolve_build
-
-from .chosen import (
-    check_labels,
-    chosen_scenarios,
-    command_line,
-    require_root,
-    seed_of,
-    thresholds_of,
-)
-
-_BISECT_SKIP = 125
 
 
 @dataclass(frozen=True, slots=True)
 class PairRuns:
-    """A comparison, with the runs of both sides and those of upgrades."""
+    """A comparison, with the runs of both sides and those of upgrades.
+
+    `damage` is the exit status for damage to any guest of the session, or 0.
+    """
 
     comparison: Comparison
     runs_a: Sequence[Run]
     runs_b: Sequence[Run]
     upgrades: Sequence[Run] = ()
+    damage: int = 0
+
+    def status(self, *, bisect: bool = False) -> int:
+        """The exit status: that of the comparison, and 3 if an update between A and B lost a guest.
+
+        With `bisect` that for `git bisect run`. Updates between builds are compared with nothing,
+        and one that QEMU refuses is a result.
+        """
+        compared, between = self.comparison.exit_code, self._lost_between
+        if bisect:
+            code = bisect_code(self.comparison.cells, compared)
+            return REGRESSED if code == SAME and between else code
+        if self.damage or compared == REGRESSED:
+            return self.damage or compared
+        return between or compared
+
+    @property
+    def _lost_between(self) -> int:
+        return exit_status(map(harm_of, self.upgrades), "loss")
 
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
     if args.stored:
-        with open_store(args.store, create=False) as store:
+        with stored(args.store) as store:
             found = _stored(args, store)
-        return _finish(args, found)
-    require_root()
+        lost = BISECT_SKIP if args.bisect else RUNS_LOST
+        return _show(args, found, exit_code(store, found.status(bisect=args.bisect), lost))
+    require_host()
     with open_store(args.store) as store:
-        status = _finish(args, _measured(args, store))
+        found = _measured(args, store)
+        status = _show(args, found, found.status(bisect=args.bisect))
         if args.aa and not args.json:
             _print_aa(store)
     return status
@@ -127,7 +155,7 @@ def _judge(
 def _measured(args: argparse.Namespace, store: Store) -> PairRuns:
     pair = _pair(args)
     chosen = chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS, falls_back=False)
-    check_measured(args.budget, chosen)
+    check_measured(args.budget, [scenario.id for scenario in chosen])
     scenarios, machine = on_common_machine(chosen, (pair.a, pair.b), args.machine)
     seed = seed_of(args)
     boots = _boots(args, len(scenarios))
@@ -136,7 +164,9 @@ def _measured(args: argparse.Namespace, store: Store) -> PairRuns:
     builds = [pair.a, pair.b]
     with (
         SessionProgress(plan.least_updates * args.repeat) as progress,
-        open_session(scenarios, builds, store, progress, command_line(), extra) as live,
+        open_session(
+            scenarios, builds, store, progress, command_line(), extra, share=args.share
+        ) as live,
     ):
         host = live.session.environment.get("host", "")
 
@@ -147,8 +177,11 @@ def _measured(args: argparse.Namespace, store: Store) -> PairRuns:
         judge = partial(_judge, args, store, live.session, in_blocks=True)
         measured = measure_pair(live.experiment, plan, judge, args.repeat, compared)
         comparison, runs = asyncio.run(measured)
-        live.status = comparison.exit_code
-    return PairRuns(comparison, *sides(runs, pair))
+        # Of all repetitions, and of updates between the builds.
+        damage = exit_status(map(harm_of, failed_runs(store, live.session.id)), "damage")
+        found = PairRuns(comparison, *sides(runs, pair), damage)
+        live.status = found.status()
+    return found
 
 
 def _boots(args: argparse.Namespace, scenarios: int) -> int:
@@ -181,10 +214,10 @@ def _print_aa(store: Store) -> None:
         floor = aa_floor(nights.values())
         name = next((w[3:] for w in dimensions.split() if w.startswith("id=")), dimensions)
         if floor is None:
-            print(f"  {name}: no noise floor from {len(nights)} nights, it takes {LEAST_NIGHTS}")
+            say(f"  {name}: no noise floor from {len(nights)} nights, it takes {LEAST_NIGHTS}")
             continue
         size = floor.at(COMPARE_BOOTS) / 1e6
-        print(
+        say(
             f"  {name}: noise floor {size:.3f} ms at {COMPARE_BOOTS} boots, "
             f"from {floor.nights} nights"
         )
@@ -195,13 +228,19 @@ def _print_aa(store: Store) -> None:
 
 def _stored(args: argparse.Namespace, store: Store) -> PairRuns:
     (session_a, runs_a), (session_b, runs_b) = (_side(store, text) for text in (args.a, args.b))
+    together = session_a.id == session_b.id
+    if together and {run.id for run in runs_a} & {run.id for run in runs_b}:
+        raise UsageError(
+            f"{args.a} and {args.b} are the same runs: name two sessions, or two builds of one, "
+            f"e.g. {session_a.id}:LABEL"
+        )
+    check_measured(args.budget, {run.scenario for run in (*runs_a, *runs_b)})
     found = differences(session_a, session_b, runs_a, runs_b)
     if found and not args.force:
         raise UsageError(
             f"{args.a} and {args.b} cannot be compared: {'; '.join(found)} "
             "(--force compares them nevertheless, and the report notes it)"
         )
-    together = session_a.id == session_b.id
     comparison = _judge(args, store, session_b, runs_a, runs_b, found, in_blocks=together)
     return PairRuns(comparison, runs_a, runs_b)
 
@@ -210,7 +249,11 @@ def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
     """`SESSION` or `SESSION:LABEL` → the session and its runs of one build updated to itself."""
     name, _, label = text.partition(":")
     session = store.session(resolve_session(store, name))
-    runs = [run for run in store.runs(session=session.id) if run.old_build == run.new_build]
+    runs = [
+        run
+        for run in store.iter_runs(session=session.id)
+        if run.old_build == run.new_build and not run.scenario.startswith(PROVOKED)
+    ]
     labels = sorted({run.new_build for run in runs})
     if label:
         runs = [run for run in runs if run.new_build == label]
@@ -224,22 +267,24 @@ def _side(store: Store, text: str) -> tuple[Session, list[Run]]:
 # -- shown ----------------------------------------------------------------------------------------
 
 
-def _finish(args: argparse.Namespace, found: PairRuns) -> int:
-    """Print the comparison and return the exit status."""
+def _show(args: argparse.Namespace, found: PairRuns, status: int) -> int:
+    """Print the comparison and return `status`."""
     comparison, upgrades = found.comparison, found.upgrades
     doubts = doubts_of_sides(found.runs_a, found.runs_b)
-    status = comparison.exit_code
-    if args.bisect and status not in (0, 1):
-        status = _BISECT_SKIP
     if args.json:
         document = comparison_document(comparison, doubts)
+        document["rollbacks"] = _rollbacks(found)
         document["upgrades"] = [run_entry(run) for run in upgrades]
         print(json.dumps(document | {"exit_code": status}))
         return status
     look = look_for(sys.stdout, os.environ)
     write(comparison_table(comparison, look, doubts), sys.stdout, look)
-    for line in missed_lines(comparison, args.budget):
-        print(look.printable(line))
+    for line in (*missed_lines(comparison, args.budget), *_rollback_lines(found)):
+        say(line)
+    failed = failures([*found.runs_a, *found.runs_b], look, args.store)
+    if failed:
+        print()
+        write(failed, sys.stdout, look)
     if upgrades:
         print()
         write(summary_table(summarise(columns_of(upgrades)), look), sys.stdout, look)
@@ -247,3 +292,22 @@ def _finish(args: argparse.Namespace, found: PairRuns) -> int:
         if failed:
             write(failed, sys.stdout, look)
     return status
+
+
+def _rollbacks(found: PairRuns) -> dict[str, object]:
+    """What failed updates cost their guests, on both sides, and how much longer B took."""
+    sides = {"a": rollbacks(found.runs_a), "b": rollbacks(found.runs_b)}
+    shift = slower_to_fail(found.runs_a, found.runs_b)
+    return {name: asdict(side) if side else None for name, side in sides.items()} | {
+        "pause_shift": asdict(shift)
+    }
+
+
+def _rollback_lines(found: PairRuns) -> list[str]:
+    sides = (("A", rollbacks(found.runs_a)), ("B", rollbacks(found.runs_b)))
+    lines = [f"{name}: {rollbacks_text(side)}" for name, side in sides if side]
+    shift = slower_to_fail(found.runs_a, found.runs_b)
+    if shift.clear and shift.shift_ns is not None:
+        word = "slower" if shift.shift_ns > 0 else "faster"
+        lines.append(f"B fails {word} than A, by {ms(abs(shift.shift_ns))}")
+    return lines

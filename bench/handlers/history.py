@@ -9,22 +9,27 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 
+from bench.inputs.stored import exit_code, stored
 from reports.formats.history_json import history_document
 from reports.html.history_page import history_html
 from reports.terminal.history import history_page
 from reports.terminal.style import look_for, write
 from results.errors import UsageError
-from results.files import write_whole
-from results.store.store import open_store
-from results.summary.history import read_history
+from results.files import write_atomically
+from results.history.kept import keep_history, read_history
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the history. Returns 0; raises UsageError for a scenario without a run."""
     since = since_unix_ns(args.since, time.time_ns()) if args.since else 0
-    with open_store(args.store, create=False) as store:
-        lines = read_history(store, args.scenario, since)
+    with stored(args.store) as store:
+        complete = read_history(store, args.scenario)
+        with suppress(UsageError):  # a store of another user, which is only read
+            keep_history(store, complete)
+        shown = (line.since(since) for line in complete)
+        lines = [line for line in shown if line.points or line.empty]
         if not lines:
             known = ", ".join(store.scenarios()) or "none"
             when = f" since {args.since}" if args.since else ""
@@ -33,13 +38,13 @@ def run(args: argparse.Namespace) -> int:
             )
     if args.output is not None:
         page = history_html(args.scenario, lines)
-        write_whole(args.output, page)
+        write_atomically(args.output, page)
     if args.json:
         print(json.dumps(history_document(args.scenario, lines)))
-        return 0
+        return exit_code(store)
     look = look_for(sys.stdout, os.environ)
     write(history_page(lines, look), sys.stdout, look)
-    return 0
+    return exit_code(store)
 
 
 def since_unix_ns(text: str, now_unix_ns: int) -> int:

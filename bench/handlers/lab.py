@@ -7,13 +7,16 @@ import json
 from typing import Any
 
 from bench.commands.lab import DEFAULT_SCENARIOS
+from bench.inputs.chosen import command_line, require_root
 from bench.measurement.session import Outcome
 from bench.studies import lab
+from reports.terminal.style import say
+from results.records.harm import exit_status, harm_of
 from results.store.store import open_store
+from runners.host.lock import host_lock
 from runners.lab.modules import has_iommufd
 from runners.lab.root import LabRoot, clean, current_root, lab_directory, roots
 
-from .chosen import command_line, require_root
 from .run import show_outcome
 
 
@@ -36,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     names = args.scenario or list(DEFAULT_SCENARIOS[:1] if args.legacy_only else DEFAULT_SCENARIOS)
     scenarios = lab.select_scenarios(names, args.scenarios, legacy_only=args.legacy_only)
-    with open_store(args.store) as store:
+    with open_store(args.store) as store, host_lock(lab.log, share=args.share):
         session, runs = lab.measure(
             scenarios,
             lab.LabRequest(
@@ -53,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
             command_line(),
         )
     show_outcome(args, Outcome(session, tuple(runs)), scenarios)
-    return 0 if all(run.outcome == "completed" for run in runs) else 3
+    return exit_status(map(harm_of, runs))
 
 
 def _status(*, as_json: bool) -> int:
@@ -64,12 +67,12 @@ def _status(*, as_json: bool) -> int:
         print(json.dumps({"cache": str(lab_directory()), "roots": rows}, indent=2))
         return 0
     if not known:
-        print(f"no lab in {lab_directory()}: `pausebench lab build` makes one")
+        say(f"no lab in {lab_directory()}: `pausebench lab build` makes one")
     for root in known:
         row = _row(root, current)
         use = "current" if row["current"] else "other versions"
         ways = "type1, iommufd" if row["iommufd"] else "type1"
-        print(
+        say(
             f"{root.key}  Linux {root.kernel}, QEMU {root.qemu}: {ways}; "
             f"made {root.made}, {row['bytes'] / 1e9:.1f} GB, {use}"
         )
@@ -93,5 +96,5 @@ def _row(root: LabRoot, current: LabRoot | None) -> dict[str, Any]:
 def _clean() -> int:
     kept = clean()
     for root in kept:
-        print(f"kept {root.path}: a lab is running on it")
+        say(f"kept {root.path}: a lab is running on it")
     return 0

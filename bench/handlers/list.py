@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 
 from bench.measurement.scenarios import known_scenarios
+from reports.terminal.style import say
 from results.records.scenario import MIB
 
 
@@ -19,8 +20,8 @@ def run(args: argparse.Namespace) -> int:
     for scenario in known:
         vcpus = f"{scenario.vcpus} vCPU{'s' if scenario.vcpus > 1 else ''}"
         size = f"{scenario.ram_bytes // MIB} MiB, {vcpus}"
-        print(f"{scenario.id:<{width}}  {size:<18}  {scenario.about}")
-    print(
+        say(f"{scenario.id:<{width}}  {size:<18}  {scenario.about}")
+    say(
         "\nRAM and vCPUs are defaults (change them with --ram and --vcpus). To define more "
         "scenarios in a TOML file see `pausebench list --help`."
     )

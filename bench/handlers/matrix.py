@@ -10,25 +10,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from bench.inputs.chosen import check_labels, chosen_scenarios, command_line, require_host, seed_of
 from bench.measurement.progress import SessionProgress
 from bench.measurement.scenarios import on_common_machine
-from bench.measurement.session import open_session
+from bench.measurement.session import LiveSession, open_session
 from bench.studies.matrix import measure_matrix
 from reports.terminal.matrix import matrix_table
 from reports.terminal.session import closing_lines
 from reports.terminal.style import look_for, write
 from results.errors import UsageError
+from results.records.harm import exit_status, harm_of
 from results.records.run import Run
 from results.records.scenario import Build
 from results.store.store import open_store
 from results.summary.matrix import matrix_cells
 from runners.builds.catalogue import resolve_build
 
-from .chosen import check_labels, chosen_scenarios, command_line, require_root, seed_of
-
 
 def run(args: argparse.Namespace) -> int:
-    require_root()
+    require_host()
     builds = check_labels([resolve_build(text) for text in args.build])
     if len(builds) < 2:
         raise UsageError("matrix needs two builds or more")
@@ -40,25 +40,28 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(attempts) as progress,
-        open_session(scenarios, builds, store, progress, command_line(), extra) as live,
+        open_session(
+            scenarios, builds, store, progress, command_line(), extra, share=args.share
+        ) as live,
     ):
         runs = asyncio.run(measure_matrix(live.experiment, scenarios[0], builds, args.boots, seed))
-        live.status = 0
-        session = live.session.id
-    _show(args, builds, runs, session)
-    return 0
+        # An update that QEMU refuses is a result of a matrix; one that costs the guest is not.
+        live.status = exit_status(map(harm_of, runs), "loss")
+    _show(args, builds, runs, live)
+    return live.status
 
 
 def _show(
-    args: argparse.Namespace, builds: Sequence[Build], runs: Sequence[Run], session: str
+    args: argparse.Namespace, builds: Sequence[Build], runs: Sequence[Run], live: LiveSession
 ) -> None:
+    session = live.session.id
     cells = matrix_cells(runs, [build.label for build in builds])
     if args.json:
         document = {
             "session": session,
             "builds": [{"label": b.label, "version": b.version} for b in builds],
             "cells": [asdict(cell) for cell in cells],
-            "exit_code": 0,
+            "exit_code": live.status,
         }
         print(json.dumps(document))
         return

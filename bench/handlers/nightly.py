@@ -6,17 +6,18 @@ import argparse
 import sys
 from pathlib import Path
 
+from bench.inputs.chosen import require_host
 from bench.measurement.scenarios import find_scenario, known_scenarios, resolve
 from bench.nightly.config import NightlyConfig, load_config
 from bench.nightly.job import JobPaths, run_night
 from probes.support import probe_support
+from reports.terminal.style import say
 from results.errors import HostUnfit
+from results.history.anchors import ANCHOR_BOOTS
 from results.records.scenario import Scenario
 from results.store.store import open_store
 from runners.doctor.requirements import check_host, measurable
-from runners.host.idle import host_lock
-
-from .chosen import require_root
+from runners.host.lock import host_lock
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,17 +26,18 @@ def run(args: argparse.Namespace) -> int:
     place = JobPaths.of(config, args.config)
     scenarios = _scenarios(config, args.config.resolve().parent)
     if args.check:
-        print(f"{args.config}: {config.name} measures {', '.join(s.id for s in scenarios)}")
-        print(f"  baseline {config.builds.baseline}, candidate {config.builds.candidate}")
-        print(f"  {config.boots} boots of each, {config.measure.updates} updates a boot")
-        print(f"  store {place.store}, reports {place.reports}")
+        say(f"{args.config}: {config.name} measures {', '.join(s.id for s in scenarios)}")
+        say(f"  baseline {config.builds.baseline}, candidate {config.builds.candidate}")
+        say(f"  {config.boots} boots of each, {config.measure.updates} updates a boot")
+        say(f"  anchor: {config.anchor or f'the first night with {ANCHOR_BOOTS} boots'}")
+        say(f"  store {place.store}, reports {place.reports}")
         return 0
-    require_root()
-    _require_fit_host()
-    with host_lock(), open_store(place.store) as store:
+    require_host()
+    with host_lock(_log, timeout_s=config.wait_seconds), open_store(place.store) as store:
+        _require_fit_host()
         done = run_night(config, place, store, scenarios, _log)
-    print(f"{done.top.word}: {done.top.sentence}")
-    print(f"reports: {done.directory}")
+    say(f"{done.top.word}: {done.top.sentence}")
+    say(f"reports: {done.directory}")
     return done.top.exit_code
 
 
@@ -48,7 +50,7 @@ def _scenarios(config: NightlyConfig, base: Path) -> list[Scenario]:
 
 
 def _log(text: str) -> None:
-    print(f"nightly: {text}", file=sys.stderr)
+    say(f"nightly: {text}", sys.stderr)
 
 
 def _require_fit_host() -> None:

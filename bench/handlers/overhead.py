@@ -11,6 +11,8 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from bench.inputs.chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
+from bench.measurement.damage import show_damage
 from bench.measurement.progress import SessionProgress
 from bench.measurement.session import open_session
 from bench.studies.overhead import OverheadStudy
@@ -19,9 +21,9 @@ from reports.terminal.style import look_for, write
 from results.errors import UsageError
 from results.instrument.certificates import Certificate, known_so_far, write_certificate
 from results.instrument.overhead import TIERS, boots_needed
+from results.records.harm import exit_status, harm_of
 from results.store.store import open_store
-
-from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
+from results.summary.failures.failed_runs import failed_runs
 
 _NOT_JUDGED = 3  # exit status: too few boots gave a value
 
@@ -32,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
             f"--boots {args.boots}: too few for an interval of the cost, which takes {needed}"
         )
     scenarios = chosen_scenarios(args, args.scenario)
-    require_root()
+    require_host()
     build = chosen_build(args)
     seed = seed_of(args)
     extra = {"seed": str(seed), "purpose": "overhead"}
@@ -41,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(total, boot_lines=False) as progress,
-        open_session(scenarios, [build], store, progress, command, extra, watch=None) as live,
+        open_session(
+            scenarios, [build], store, progress, command, extra, watch=None, share=args.share
+        ) as live,
     ):
         study = OverheadStudy(live.experiment, note=progress.note)
 
@@ -59,8 +63,11 @@ def run(args: argparse.Namespace) -> int:
         )
         # What could not be judged takes the place of nothing that was.
         path = write_certificate(args.store, certificate) if found.judged else None
-        live.status = 0 if found.judged else _NOT_JUDGED
+        failed = failed_runs(store, live.session.id)
+        own = 0 if found.judged else _NOT_JUDGED
+        live.status = exit_status(map(harm_of, failed), "damage") or own
     _show(args, certificate, path)
+    show_damage(args, failed)
     return live.status
 
 

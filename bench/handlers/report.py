@@ -6,20 +6,23 @@ import argparse
 import sys
 import threading
 
+from bench.inputs.chosen import report_options
+from bench.inputs.stored import exit_code, stored
+from bench.measurement.budgets import check_measured
 from reports.formats.registry import find_format, write_report
 from reports.formats.report_json import schema_text
 from reports.request import Request
 from results.errors import UsageError
+from results.history.anchors import with_anchors
+from results.history.kept import read_history
 from results.store.recordings import session_of
-from results.store.store import Store, open_store
+from results.store.store import Store
 from results.summary.report_data import read_report_data
 from results.summary.selection import resolve_run, resolve_session
 
-from .chosen import report_options
-
 
 def run(args: argparse.Namespace) -> int:
-    """Write one report. Returns 0, whatever the report says."""
+    """Write one report. Returns 0 whatever the verdict is, 3 when stored runs are lost."""
     if args.schema:
         sys.stdout.write(schema_text())
         return 0
@@ -28,16 +31,20 @@ def run(args: argparse.Namespace) -> int:
     options = report_options(args)
     # What may take most of a second, while runs are read by processes of their own.
     threading.Thread(target=find_format(args.format).load, daemon=True).start()
-    with open_store(args.store, create=False) as store:
+    with stored(args.store) as store:
         if args.run:
             args.run = resolve_run(store, args.run)
         sessions = _sessions(args, store)
         data = read_report_data(store, sessions, options)
+        check_measured(args.budget, {cell.summary.scenario for cell in data.cells})
+        if data.kind == "nightly":
+            lines = read_history(store, until_unix_ns=data.session.started_unix_ns)
+            data = with_anchors(store, data, lines, options.thresholds)
         request = Request(data, store, args.strict, args.run)
         path = write_report(args.format, request, args.output)
     if path is not None:
         print(path)
-    return 0
+    return exit_code(store)
 
 
 def _sessions(args: argparse.Namespace, store: Store) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.arguments import EVERY, TimeBudget
+from bench.inputs.chosen import check_labels, chosen_scenarios, command_line, require_host, seed_of
 from bench.measurement.budgets import budget_reports, check_measured, missed
 from bench.measurement.loading import Watch
 from bench.measurement.progress import SessionProgress
@@ -21,22 +22,22 @@ from reports.terminal.session import session_page
 from reports.terminal.style import look_for, write
 from reports.terminal.why import BudgetReport, budget_notes
 from results.instrument.certificates import certificate_lines
+from results.records.harm import exit_status, harm_of
 from results.records.scenario import Build, Scenario
-from results.store.columns import columns_of
 from results.store.store import open_store
+from results.store.tables.columns import columns_of
 from results.summary.accelerator import tcg_note
 from results.summary.caveats import doubts_of
 from results.summary.cells import summarise_cell
+from results.summary.redaction import redacted_run, redacted_session
 from runners.builds.discover import default_build, discover, parse_build_option
-
-from .chosen import check_labels, chosen_scenarios, command_line, require_root, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
     scenarios = chosen_scenarios(args, args.scenario)
-    check_measured(args.budget, scenarios)
+    check_measured(args.budget, [scenario.id for scenario in scenarios])
+    require_host()
     builds = _builds(args)
-    require_root()
     with open_store(args.store) as store:
         seed = seed_of(args)
         trials = plan_trials(scenarios, builds, args.boots, args.updates, seed)
@@ -47,10 +48,13 @@ def run(args: argparse.Namespace) -> int:
                 observer=args.observer,
                 perf=args.perf,
             )
-            outcome = run_session(trials, builds, store, progress, command_line(), extra, watch)
+            command, share = command_line(), args.share
+            outcome = run_session(
+                trials, builds, store, progress, command, extra, watch, share=share
+            )
     if not args.quiet:
         show_outcome(args, outcome, scenarios, args.budget)
-    return 0 if all(run.outcome == "completed" for run in outcome.runs) else 3
+    return exit_status(map(harm_of, outcome.runs))
 
 
 def _builds(args: argparse.Namespace) -> list[Build]:
@@ -79,7 +83,9 @@ def show_outcome(
     doubts = [doubts_of(runs[i] for i in at.tolist()) for _, at in cells]
     kept = budget_reports(budgets, runs)
     if args.json:
-        found = document(outcome.session, outcome.runs, summaries)
+        # Its output is mostly a log of CI, which others read.
+        session, shown = redacted_session(outcome.session), map(redacted_run, outcome.runs)
+        found = document(session, shown, summaries)
         for entry, mine in zip(found["summary"], doubts, strict=True):
             entry["doubts"] = [asdict(doubt) for doubt in mine]
         print(json.dumps(found | {"certificates": certificates} | _budget_entries(kept)))

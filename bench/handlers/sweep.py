@@ -13,6 +13,8 @@ from dataclasses import asdict, replace
 import psutil
 
 from bench.arguments import parse_size
+from bench.inputs.chosen import chosen_build, chosen_scenarios, command_line, require_host, seed_of
+from bench.measurement.damage import show_damage
 from bench.measurement.progress import SessionProgress
 from bench.measurement.session import open_session
 from bench.studies.sweep import DEFAULTS, Sweeper, sized
@@ -20,13 +22,13 @@ from reports.terminal.session import closing_lines
 from reports.terminal.style import look_for, write
 from reports.terminal.sweep import growth_page
 from results.errors import UsageError
+from results.records.harm import exit_status, harm_of
 from results.records.scenario import Scenario
 from results.stats.slopes import LEAST_VALUES, Dimension, Growth, boots_needed
 from results.store.store import open_store
+from results.summary.failures.failed_runs import failed_runs
 from runners.qemu.command_line import check_scenario
 from runners.qemu.headroom import check_room
-
-from .chosen import chosen_build, chosen_scenarios, command_line, require_root, seed_of
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             f"which takes --boots {needed}"
         )
     sizes = _sizes(scenarios, dimension, values, precopy=args.precopy)
-    require_root()
+    require_host()
     build = chosen_build(args)
     seed = seed_of(args)
     extra = {"seed": str(seed), "purpose": "sweep"}
@@ -48,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
     with (
         open_store(args.store) as store,
         SessionProgress(total, boot_lines=False) as progress,
-        open_session(sizes, [build], store, progress, command_line(), extra) as live,
+        open_session(
+            sizes, [build], store, progress, command_line(), extra, share=args.share
+        ) as live,
     ):
         sweeper = Sweeper(live.experiment, dimension, progress.note)
         asyncio.run(
@@ -57,9 +61,11 @@ def run(args: argparse.Namespace) -> int:
             )
         )
         found = sweeper.judged()
-        live.status = 3 if found.failed else 0
         session = live.session.id
+        failed = failed_runs(store, session)
+        live.status = exit_status(map(harm_of, failed))
     _show(args, found, session)
+    show_damage(args, failed)
     return live.status
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 
+from bench.inputs.stored import exit_code, stored
 from reports.terminal.style import look_for, write
 from reports.terminal.why import why_document, why_page
 from results.causes.attribution import critical_path
@@ -15,13 +16,12 @@ from results.errors import UsageError
 from results.records.recording import Recording
 from results.records.run import Run
 from results.records.scheduler import Segment
-from results.store.store import open_store
 from results.summary.selection import resolve_run
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the causes. Returns 0; raises UsageError for a run without a scheduler trace."""
-    with open_store(args.store, create=False) as store:
+    with stored(args.store) as store:
         found = store.run(resolve_run(store, args.run))
         check_attributed(found)
         explanation = explain(found, store.iter_runs(session=found.session))
@@ -29,10 +29,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         json.dump(why_document(explanation, path), sys.stdout)
         sys.stdout.write("\n")
-        return 0
+        return exit_code(store)
     look = look_for(sys.stdout, os.environ)
     write(why_page(explanation, look, path), sys.stdout, look)
-    return 0
+    return exit_code(store)
 
 
 def check_attributed(run: Run) -> None:

@@ -11,7 +11,6 @@ from reports.wording import ms
 from results.comparison.compare import Budget, Cell, Comparison
 from results.errors import UsageError
 from results.records.run import Run
-from results.records.scenario import Scenario
 from results.summary.report_cells import Limit
 
 
@@ -19,9 +18,9 @@ def limit_of(budget: TimeBudget) -> Limit:
     return Limit(budget.limit_ns) if budget.share is None else Limit(budget.limit_ns, budget.share)
 
 
-def check_measured(budgets: Iterable[TimeBudget], scenarios: Iterable[Scenario]) -> None:
-    """Refuse a budget for a scenario that is not measured. Raises UsageError."""
-    known = {EVERY, *(scenario.id for scenario in scenarios)}
+def check_measured(budgets: Iterable[TimeBudget], scenarios: Iterable[str]) -> None:
+    """Refuse a budget for a scenario that is not among those measured. Raises UsageError."""
+    known = {EVERY, *scenarios}
     for budget in budgets:
         if budget.scenario not in known:
             named = ", ".join(sorted(known - {EVERY}))

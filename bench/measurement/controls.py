@@ -26,6 +26,7 @@ from results.records.run import CarriedFd
 from results.records.scenario import MIB, Build, Scenario
 from runners.pins.holder import PinHolder
 from runners.qemu.guest import GuestPlace
+from runners.system.child import spawn
 
 from .evidence import compare_descriptor, compare_views, view_from
 from .vfio_control import vfio_control
@@ -165,7 +166,7 @@ def _tampered_mapping(mode: str, fd: int) -> Iterator[dict[str, int]]:
         str(_path(fd)),
         str(_BYTES),
     ]
-    with subprocess.Popen(
+    with spawn(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
     ) as process:
         try:

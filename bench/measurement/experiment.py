@@ -18,6 +18,8 @@ from results.records.scenario import Mode
 from results.store.recordings import new_run_id
 from results.store.store import Store
 from runners.host.load import host_state, load_snapshot
+from runners.host.lock import others_measuring
+from runners.host.strangers import strangers
 from runners.pins.holder import PinHolder
 from runners.qemu.command_line import NO_VARIATION, Variation
 from runners.qemu.guest import Guest, GuestPlace
@@ -31,9 +33,12 @@ from .schedule import Trial
 
 
 class Progress(Protocol):
-    """Shows what is being done."""
+    """Shows what is being done, of `planned` updates (None: not known in advance)."""
 
+    @property
+    def planned(self) -> int | None: ...
     def doing(self, what: str) -> None: ...
+    def note(self, text: str) -> None: ...
     def finished(self, run: Run) -> None: ...
     def skipped(self, updates: int) -> None: ...
 
@@ -128,8 +133,8 @@ class Experiment:
 
 
 def _without_lost_monitors(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """The monitor of a killed QEMU ends in an error that is never awaited: expected."""
-    if not isinstance(context.get("exception"), EOFError | ConnectionError):
+    """A monitor that breaks off ends in an error that is never awaited: expected."""
+    if not isinstance(context.get("exception"), EOFError | ConnectionError | ValueError):
         loop.default_exception_handler(context)
 
 
@@ -141,6 +146,7 @@ class Booted:
         self._trial = trial
         self.guest = guest
         self._clock = GuestClock(guest)
+        self._strangers = _strangers(trial)
         self._updates = 0
         self._holder: PinHolder | None = None
         self._pins_missing = ""
@@ -207,6 +213,7 @@ class Booted:
         about = self._experiment.blank(trial, update, time.time_ns())
         watched = Update(about.id, scenario, self.guest, self._holder, self._pins_missing)
         observation = Observation(instruments.at(watched))
+        others = others_measuring()
         before, shortage = load_snapshot((self.guest.qemu.pid,)), Shortage(scenario)
         with observation:
             seen = await update_guest(
@@ -223,9 +230,18 @@ class Booted:
             beats=seen.beats,
             tick_ns=self._clock.follow(seen),
             ram=seen.ram,
-            host=host_state(before, load_snapshot((seen.new.pid,))),
+            host=replace(
+                host_state(before, load_snapshot((seen.new.pid,))),
+                others=tuple(map(str, dict.fromkeys((*others, *others_measuring())))),
+                strangers=self._strangers,
+            ),
             device=seen.device,
         )
+
+
+def _strangers(trial: Trial) -> tuple[int, ...]:
+    found = strangers((trial.old_build, trial.new_build))
+    return tuple(dict.fromkeys(pid for pids in found.values() for pid in pids))
 
 
 def _pin(guest: Guest) -> PinHolder:

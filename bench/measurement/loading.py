@@ -43,14 +43,22 @@ DEFAULT_WATCH = Watch()
 
 @contextmanager
 def load_instruments(
-    builds: Sequence[Build], watch: Watch, directory: Path, controls: Controls, *, vfio: bool
+    builds: Sequence[Build],
+    watch: Watch,
+    directory: Path,
+    controls: Controls,
+    *,
+    vfio: bool,
+    descriptors: int = 0,
 ) -> Iterator[Instruments]:
     """Load probes for `builds`, `vfio` with those of assigned devices; `directory` is private.
+
+    `descriptors` is how many an update passes at most.
 
     Raises HostUnfit when they cannot be loaded.
     """
     with (
-        HandoverProbe(builds, vfio=vfio) as handover,
+        HandoverProbe(builds, vfio=vfio, descriptors=descriptors) as handover,
         PinProbe() as pins,
         SchedulerProbe() if watch.why else nullcontext() as scheduler,
     ):

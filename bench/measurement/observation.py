@@ -76,6 +76,8 @@ class Observation:
             qmp=seen.qmp,
             migrate_info=seen.migrate_info,
             failure=seen.failure,
+            continued_in=seen.continued_in,
+            controller_stops=seen.controller_stops,
         )
         for instrument in reversed(self._instruments):
             about = instrument.recorded(about)

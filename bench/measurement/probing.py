@@ -118,6 +118,10 @@ class Brackets(Instrument):
         brackets = self._seen or self.probe.brackets(*self._tids)
         if not self.update.promise.held:
             self.probe.forget_ended()
+        if not about.failure:  # the guest did not come back to old QEMU
+            brackets = tuple(
+                replace(b, longest_left_ns=None, longest_entered_ns=None) for b in brackets
+            )
         return replace(about, brackets=tuple(map(self._with_faults, brackets)))
 
     def _with_faults(self, bracket: VcpuBracket) -> VcpuBracket:
@@ -175,14 +179,20 @@ class BeatObserver(Instrument):
     def disarm(self, new: Qemu) -> None:
         if self._observer is not None:
             self._observer.close()
-            self._gaps = self._observer.gaps()
+            # One that did not last saw the beginning of a pause at best.
+            self._gaps = None if self._observer.lost() else self._observer.gaps()
 
     def close(self) -> None:
         if self._observer is not None:
             self._observer.close()
 
     def recorded(self, about: Recording) -> Recording:
-        return replace(about, observed=self._gaps)
+        lost = self._observer.lost() if self._observer is not None else ""
+        return replace(
+            about,
+            observed=self._gaps,
+            lost_witnesses=(*about.lost_witnesses, *([lost] if lost else [])),
+        )
 
 
 @dataclass(slots=True)

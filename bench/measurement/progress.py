@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from results.claims.catalogue import SET_ASIDE
+from results.printable import printable
 from results.records.run import Run
 from results.stats.intervals import median_ns
 
@@ -26,6 +27,7 @@ class SessionProgress:
 
     def __init__(self, total: int | None, *, boot_lines: bool = True) -> None:
         """`total` is the number of runs, None if it is not known in advance."""
+        self.planned = total
         self._console = Console(stderr=True)
         self._boot_lines = boot_lines
         self._live = self._console.is_terminal
@@ -37,7 +39,7 @@ class SessionProgress:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=self._console,
             transient=True,
             disable=not self._live,
@@ -54,14 +56,14 @@ class SessionProgress:
         self._bar.stop()
 
     def doing(self, what: str) -> None:
-        self._bar.update(self._task, description=what)
+        self._bar.update(self._task, description=printable(what))
         if self._verbose:
-            self._console.print(what, markup=False, highlight=False, soft_wrap=True)
+            self._print(what)
 
     def finished(self, run: Run) -> None:
         self._bar.advance(self._task)
         if self._live and run.outcome == "failed" and not run.scenario.startswith(SET_ASIDE):
-            self._console.print(f"failed {run.id}: {run.reason}", markup=False, highlight=False)
+            self._print(f"failed {run.id}: {run.reason}")
         if not self._boot_lines:
             return
         if self._boot and _guest_of(self._boot[0]) != _guest_of(run):
@@ -72,7 +74,7 @@ class SessionProgress:
         """Show what is being done, without a terminal as a line of its own."""
         self.doing(text)
         if not self._live:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._print(text)
 
     def skipped(self, updates: int) -> None:
         self._bar.advance(self._task, updates)
@@ -85,13 +87,14 @@ class SessionProgress:
         valid = [r.blackout_ns for r in runs if r.outcome == "completed" and r.blackout_ns]
         middle = median_ns(valid)
         figure = "no valid run" if middle is None else f"median blackout {middle / 1e6:.3f} ms"
-        self._console.print(
+        self._print(
             f"{runs[0].scenario} on {_builds_of(runs[0])}, boot {runs[0].boot}: "
-            f"{len(valid)} of {len(runs)} updates valid, {figure}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            f"{len(valid)} of {len(runs)} updates valid, {figure}"
         )
+
+    def _print(self, text: str) -> None:
+        """One line; no name or reason in it acts on the terminal."""
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _builds_of(run: Run) -> str:

@@ -18,7 +18,7 @@ from results.records.evidence import Accounts, Control, Dma, Evidence, PinEvents
 from results.records.recording import Recording
 from results.records.scenario import Build, Scenario
 from results.timeline.cpr_channel import carried_descriptors
-from runners.pins.holder import DMA_OFFSET, PinHolder
+from runners.pins.holder import DMA_OFFSET, HolderLost, PinHolder
 from runners.qemu.guest import Guest, GuestPlace
 from runners.qemu.process import Qemu
 from runners.system.process_memory import ram_mapping
@@ -40,6 +40,7 @@ class Prover(Instrument):
     pins: PinProbe
     _controls: tuple[Control, ...] = field(default=(), init=False)
     _holder: PinHolder | None = field(default=None, init=False)
+    _holder_lost: str = field(default="", init=False)
     _ram_bytes: int = field(default=0, init=False)
     _pids: set[int] = field(default_factory=set, init=False)
     _calls_before: dict[str, int] = field(default_factory=dict, init=False)
@@ -123,7 +124,14 @@ class Prover(Instrument):
             self.pins.forget(pid)
 
     def recorded(self, about: Recording) -> Recording:
-        return replace(about, evidence=self._evidence())
+        if self._holder is not None:
+            self._holder_lost = self._holder_lost or self._holder.lost()
+        lost = (self._holder_lost,) if self._holder_lost else ()
+        return replace(
+            about,
+            evidence=self._evidence(),
+            lost_witnesses=(*about.lost_witnesses, *lost),
+        )
 
     def _evidence(self) -> Evidence:
         return Evidence(
@@ -134,6 +142,7 @@ class Prover(Instrument):
             pin_events=self._pin_events,
             pinned_bytes=self._holder.bytes if self._holder else 0,
             pins_missing=self.update.pins_missing,
+            holder_lost=self._holder_lost,
             controls=self._controls,
             duration_ns=self._spent_ns,
         )
@@ -152,12 +161,16 @@ class Prover(Instrument):
 
     def _write(self, point: Point, pid: int) -> None:
         """Write as the stand-in device, and read it back through QEMU's own mapping."""
-        if self._holder is None:
+        if self._holder is None or self._holder_lost:
             return
         value = time.monotonic_ns()
         try:
             self._holder.dma(value)
             seen = read_word(pid, ram_mapping(pid, self._ram_bytes).start + DMA_OFFSET)
+        except HolderLost as error:
+            self._dma.append(Dma(point, value, None, str(error), answered=False))
+            self._holder_lost = self._holder.lost()
+            return
         except (PausebenchError, OSError) as error:
             self._dma.append(Dma(point, value, None, str(error)))
             return

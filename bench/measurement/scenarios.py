@@ -84,8 +84,10 @@ def load_scenarios(path: Path) -> tuple[Scenario, ...]:
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as TOML: {error}") from error
+    except RecursionError:
+        raise UsageError(f"{path}: cannot be read as TOML: it is nested too deeply") from None
     tables = document.get("scenario", {})
     if not isinstance(tables, dict) or not tables or set(document) != {"scenario"}:
         raise UsageError(f"{path}: expected tables [scenario.NAME] only")

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
-from results.errors import UsageError
+from results.errors import (
+    Interrupted,
+    PausebenchError,
+    SessionNotKept,
+    UsageError,
+    error_status,
+)
+from results.ownership import private_directory
 from results.qemu.modes import check_builds
+from results.records.harm import exit_status, harm_of
 from results.records.run import Run
 from results.records.scenario import Build, Scenario, Session
 from results.store.store import Store, new_session_id
 from results.summary.accelerator import tcg_facts
+from results.summary.failures.unfinished import NOT_KEPT
 from runners.doctor.capabilities import kvm
 from runners.host import vfio_pci as devices
 from runners.host.facts import environment
-from runners.host.hugepages import mounted_hugetlbfs, reclaim_from_dead_sessions, reserve
+from runners.host.hugepages import Note, reserve
+from runners.host.hugetlbfs import mounted_hugetlbfs
+from runners.host.leftovers import tidy
+from runners.host.lock import host_lock
 from runners.payload.build import build_payload
+from runners.qemu.command_line import descriptors_made, guest_argv
 from runners.qemu.guest import GuestPlace
 from runners.qemu.headroom import HUGE_BACKENDS, copies
-from runners.system.child import owner_name, still_runs
+from runners.system.signals import interrupted_by_signals
 
 from .controls import Controls
 from .experiment import Experiment, Progress
@@ -45,22 +53,19 @@ class Outcome:
 
 
 @contextmanager
-def private_place(scenarios: Sequence[Scenario]) -> Iterator[GuestPlace]:
+def private_place(scenarios: Sequence[Scenario], note: Note) -> Iterator[GuestPlace]:
     """A private directory with the payload; huge pages and a hugetlbfs if scenarios need them."""
-    directory = Path(tempfile.mkdtemp(prefix=f"{owner_name()}-"))
-    try:
-        if len(str(directory)) > 80:  # the path of a unix socket has at most 107 bytes
+    with private_directory() as directory:
+        if len(str(directory)) > 88:  # the path of a unix socket has at most 107 bytes
             raise UsageError(f"{directory} is too long for sockets: set TMPDIR to a shorter path")
         firmware = build_payload(directory)
         huge = [s.ram_bytes * copies(s) for s in scenarios if s.backend in HUGE_BACKENDS]
         with ExitStack() as stack:
-            stack.enter_context(reserve(max(huge, default=0)))
+            stack.enter_context(reserve(max(huge, default=0), note))
             mounted = None
             if any(s.backend == "hugetlbfs" for s in scenarios):
                 mounted = stack.enter_context(mounted_hugetlbfs(directory))
             yield GuestPlace(directory, firmware, mounted)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _devices(scenarios: Sequence[Scenario]) -> AbstractContextManager[object]:
@@ -68,18 +73,6 @@ def _devices(scenarios: Sequence[Scenario]) -> AbstractContextManager[object]:
     addresses = [address for s in scenarios for address in s.devices.split(",") if address]
     kinds = [s.vfio for s in scenarios if s.vfio]
     return devices.bound_to_vfio_pci(list(dict.fromkeys(addresses)), dict.fromkeys(kinds))
-
-
-def clean_up_after_killed() -> None:
-    """Clean up after killed sessions: huge pages, mounts, devices, private directories."""
-    reclaim_from_dead_sessions()
-    devices.reclaim_from_dead_sessions()
-    for directory in Path(tempfile.gettempdir()).glob("pausebench-*"):
-        match = re.fullmatch(r"pausebench-(\d+)-(\d+)-\w+", directory.name)
-        if match is None or directory.stat(follow_symlinks=False).st_uid != os.getuid():
-            continue
-        if not still_runs(int(match[1]), int(match[2])):
-            shutil.rmtree(directory, ignore_errors=True)
 
 
 @dataclass(slots=True)
@@ -100,13 +93,31 @@ def open_session(
     command: Sequence[str],
     extra: dict[str, str],
     watch: Watch | None = DEFAULT_WATCH,
+    *,
+    share: bool = False,
 ) -> Iterator[LiveSession]:
     """Set up what a session needs, and tear it down again whatever happens in between.
 
-    With `watch` None the caller loads its own probes. Raises HostUnfit if probes cannot be loaded;
-    an interrupt or SIGTERM unwinds through here.
+    Waits until no other session measures on this host, unless `share`. With `watch` None the caller
+    loads its own probes. Raises HostUnfit if probes cannot be loaded; an interrupt or SIGTERM
+    unwinds through here.
     """
     check_builds(scenarios, builds)
+    with interrupted_by_signals(), host_lock(progress.note, share=share):
+        with _session(scenarios, builds, store, progress, command, extra, watch) as live:
+            yield live
+
+
+@contextmanager
+def _session(
+    scenarios: Sequence[Scenario],
+    builds: Sequence[Build],
+    store: Store,
+    progress: Progress,
+    command: Sequence[str],
+    extra: dict[str, str],
+    watch: Watch | None,
+) -> Iterator[LiveSession]:
     started = time.time_ns()
     session = Session(
         id=new_session_id(started),
@@ -115,25 +126,51 @@ def open_session(
         builds=tuple(builds),
         environment=environment() | tcg_facts(scenarios, kvm().reason) | extra,
         probe_tier=watch.tier if watch is not None else "none",
+        planned_updates=progress.planned,
     )
-    clean_up_after_killed()
+    tidy(progress.note)
     vfio = any(scenario.vfio for scenario in scenarios)
     for build in builds if vfio else ():
         devices.check_build(build)
-    with _terminate_as_interrupt(), private_place(scenarios) as place, _devices(scenarios):
+    with (
+        private_place(scenarios, progress.note) as place,
+        _devices(scenarios),
+    ):
         progress.doing("compiling and loading the BPF probes")
-        with _instruments(builds, watch, place, progress, vfio=vfio) as instruments:
+        passed = _descriptors(scenarios, builds, place)
+        with _instruments(
+            builds, watch, place, progress, vfio=vfio, descriptors=passed
+        ) as instruments:
             store.add_session(session)
             experiment = Experiment(session.id, place, store, progress, instruments)
             # 130 until it is set: only an interrupt ends a session early.
             live = LiveSession(session, experiment, 130)
             try:
                 yield live
+            except KeyboardInterrupt as error:
+                raise Interrupted(session.id, store.path) from error
+            except PausebenchError as error:
+                live.status = error_status(error)
+                if live.status != NOT_KEPT:
+                    raise
+                raise SessionNotKept(str(error), session.id, store.path) from error
+            except Exception as error:
+                live.status = error_status(error)
+                raise
             finally:
                 # A further Ctrl-C must not leave probes half detached; restored by the caller.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-                store.finish_session(session.id, time.time_ns(), live.status)
+                _finish(store, session.id, live.status)
                 progress.doing("detaching the probes")
+
+
+def _finish(store: Store, session: str, status: int) -> None:
+    try:
+        store.finish_session(session, time.time_ns(), status)
+    except PausebenchError as error:
+        if error_status(error) != NOT_KEPT:
+            raise
+        raise SessionNotKept(str(error), session, store.path) from error
 
 
 def _instruments(
@@ -143,11 +180,34 @@ def _instruments(
     progress: Progress,
     *,
     vfio: bool,
+    descriptors: int,
 ) -> AbstractContextManager[Instruments]:
     if watch is None:
         return nullcontext(Instruments())
     controls = Controls(progress.doing)
-    return load_instruments(builds, watch, place.directory, controls, vfio=vfio)
+    return load_instruments(
+        builds, watch, place.directory, controls, vfio=vfio, descriptors=descriptors
+    )
+
+
+def _descriptors(scenarios: Sequence[Scenario], builds: Sequence[Build], place: GuestPlace) -> int:
+    """How many descriptors an update of the session passes at most, by its command lines."""
+    return max(
+        (
+            descriptors_made(
+                guest_argv(
+                    build,
+                    scenario,
+                    firmware=place.firmware,
+                    monitor_fd=0,
+                    hugetlbfs=place.hugetlbfs,
+                )
+            )
+            for scenario in scenarios
+            for build in builds
+        ),
+        default=0,
+    )
 
 
 def run_session(
@@ -158,32 +218,17 @@ def run_session(
     command: Sequence[str],
     extra: dict[str, str],
     watch: Watch | None = DEFAULT_WATCH,
+    *,
+    share: bool = False,
 ) -> Outcome:
     """Measure `trials` and store every run as it ends; an interrupt leaves nothing behind.
 
     Raises HostUnfit if probes cannot be loaded, KeyboardInterrupt after an interrupt or SIGTERM.
     """
     scenarios = list({t.scenario.id: t.scenario for t in trials}.values())
-    with open_session(scenarios, builds, store, progress, command, extra, watch) as live:
+    with open_session(
+        scenarios, builds, store, progress, command, extra, watch, share=share
+    ) as live:
         runs = asyncio.run(live.experiment.run(trials))
-        live.status = 0 if all(run.outcome == "completed" for run in runs) else 3
+        live.status = exit_status(map(harm_of, runs))
     return Outcome(live.session, tuple(runs))
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP unwind like Ctrl-C, so that guests, mounts and pages are freed."""
-
-    def interrupt(number: int, frame: object) -> None:
-        for again in handled:
-            signal.signal(again, signal.SIG_IGN)  # a second one must not interrupt the clean-up
-        raise KeyboardInterrupt
-
-    handled = (signal.SIGTERM, signal.SIGHUP)
-    before = {n: signal.signal(n, interrupt) for n in handled}
-    before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

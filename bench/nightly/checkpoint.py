@@ -17,7 +17,7 @@ import msgspec
 
 from bench.measurement.schedule import Trial
 from bench.studies.ab_blocks import Pair, plan_block
-from results.files import write_whole
+from results.files import write_atomically
 from results.records.scenario import Build, Scenario
 
 _SCHEMA = 1
@@ -95,7 +95,7 @@ def start_or_resume(path: Path, name: str, plan: str, now_unix_ns: int) -> tuple
 
 def save(path: Path, night: Night) -> None:
     """Replace the state atomically, and flush it to disk."""
-    write_whole(path, msgspec.json.encode(night), synced=True, parents=True)
+    write_atomically(path, msgspec.json.encode(night), synced=True, parents=True)
 
 
 def _read(path: Path) -> Night | None:

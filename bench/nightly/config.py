@@ -97,6 +97,8 @@ class NightlyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     builds: Builds
     measure: Measure
     store: str = "out"
+    # A session that each night is also compared with; empty: the first with 6 boots.
+    anchor: str = ""
     self_check: SelfCheck = SelfCheck()
     budgets: dict[str, str] = {}
     judge: Judge = Judge()
@@ -137,6 +139,8 @@ def load_config(path: Path) -> NightlyConfig:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from error
+    except RecursionError:
+        raise UsageError(f"{path}: it is nested too deeply") from None
     _check(path, config)
     return config
 
@@ -163,6 +167,9 @@ def _check(path: Path, config: NightlyConfig) -> None:
         except UsageError as error:
             raise UsageError(f"{path}: outputs.formats: {error}") from None
     for scenario, text in config.budgets.items():
+        if scenario not in (EVERY, *config.measure.scenarios):
+            named = ", ".join(config.measure.scenarios)
+            raise UsageError(f"{path}: budgets.{scenario}: not measured, only {named}")
         try:
             _limit(scenario, text)
         except UsageError:
@@ -170,5 +177,12 @@ def _check(path: Path, config: NightlyConfig) -> None:
                 f"{path}: budgets.{scenario}: invalid budget `{text}`: expected TIME[:PERCENT], "
                 "e.g. 8ms or 50:99"
             ) from None
+    for key, text in (
+        ("store", config.store),
+        ("measure.scenario_file", config.measure.scenario_file),
+        ("outputs.directory", config.outputs.directory),
+    ):
+        if not text.isprintable() or (key == "store" and not text):
+            raise UsageError(f"{path}: {key}: {text!r} is not a path")
     if any("\n" in word or "\r" in word for word in (config.mail.sender, config.mail.to)):
         raise UsageError(f"{path}: mail: an address must be one line")

@@ -18,15 +18,16 @@ from bench.measurement.session import open_session
 from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair, remember_aa
 from reports.formats.mail import Letter, night_mail, noisy_mail
 from reports.formats.registry import find_format, write_report
-from reports.headline import Headline, headline
+from reports.headline import Headline, night_headline
 from reports.request import Request
 from results.comparison.compare import Comparison, blocks_by_boot, compare
 from results.errors import HostUnfit
-from results.files import make_directory, write_whole
+from results.files import make_directory, write_atomically
+from results.history.anchors import with_anchors
+from results.history.kept import keep_history, read_history
 from results.records.scenario import Scenario
 from results.store.recordings import SESSION_PATTERN
 from results.store.store import Store
-from results.summary.history import read_history
 from results.summary.report_data import ReportData, read_report_data
 from runners.builds.nightly import resolve_nightly_build
 from runners.host.idle import wait_until_idle
@@ -89,6 +90,8 @@ def run_night(
     new session; its report shows all of its sessions as one.
     """
     started = time.time_ns()
+    if config.anchor:
+        store.resolve_session(config.anchor)  # before hours of measuring
     pair = _pair(config, place, log)
     chosen, machine = on_common_machine(scenarios, (pair.a, pair.b), None)
     plan = digest(
@@ -141,7 +144,7 @@ def _require_quiet_host(config: NightlyConfig, place: JobPaths, log: Log) -> Non
         return
     directory = _directory(place, time.strftime("%Y%m%d-%H%M%S-noisy", time.gmtime()))
     mail = noisy_mail(busy.describe(), config.quiet.wait, _letter(config, place), node())
-    write_whole(directory / MAIL_NAME, mail)
+    write_atomically(directory / MAIL_NAME, mail)
     raise Noisy(
         f"noisy: {busy.describe()} after waiting {config.quiet.wait}; nothing was measured, see "
         f"{directory / MAIL_NAME}"
@@ -168,6 +171,8 @@ def _measure(
         "order": "blocks of A B B A or B A A B",
         "night": config.name,
     }
+    if config.anchor:
+        extra["anchor"] = store.resolve_session(config.anchor)
     scenarios = list({unit.scenario.id: unit.scenario for unit in left}.values())
     total = sum(t.updates for unit in left for t in trials(unit, pair, updates, night.seed))
     command = _command(place)
@@ -198,9 +203,11 @@ def _report(
     options = config.report_options()
     checks = _self_checks(store, night)
     data = read_report_data(store, night.sessions, options)
+    lines = read_history(store, until_unix_ns=data.session.started_unix_ns)
+    keep_history(store, lines)
+    data = with_anchors(store, data, lines, options.thresholds)
     directory = _directory(place, night.sessions[0])
     files = [_write_format(kind, data, store, directory, config) for kind in config.outputs.formats]
-    lines = read_history(store, until_unix_ns=data.session.started_unix_ns)
     letter = replace(
         _letter(config, place),
         files=tuple(map(str, files)),
@@ -208,8 +215,8 @@ def _report(
         self_checks=checks,
     )
     mail = night_mail(data, lines, letter, strict=options.strict)
-    write_whole(directory / MAIL_NAME, mail)
-    top = headline(data, strict=options.strict)
+    write_atomically(directory / MAIL_NAME, mail)
+    top = night_headline(data, checks, strict=options.strict)
     for session in (*night.sessions, *night.self_check_sessions):
         if store.session_end(session).ended_unix_ns is not None:
             store.finish_session(session, time.time_ns(), top.exit_code)

@@ -8,12 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.measurement.scenarios import BUILTIN, find_scenario, load_scenarios
+from results.claims import document as claims_document
 from results.claims.document import ClaimsDocument, read_claims
 from results.errors import HostUnfit, UsageError
+from results.history import kept
+from results.instrument import certificates
+from results.printable import printable
 from results.records.run import Run
 from results.records.scenario import Scenario, Session
+from results.store.documents import Documents
 from results.store.merge import merge
 from results.store.store import Store, open_store
 from runners.builds.discover import default_build
@@ -39,6 +45,12 @@ class LabRequest:
     scenario_file: Path | None = None
 
 
+# Next to the lab's database, to be imported with its sessions.
+DOCUMENTS: tuple[Documents[Any], ...] = (
+    certificates.DOCUMENTS,
+    claims_document.DOCUMENTS,
+    kept.DOCUMENTS,
+)
 _FILE = "scenarios.toml"
 _SPARE_S = 40  # for what is running when the lab's own limit is reached
 _STARTED = time.monotonic()
@@ -47,7 +59,7 @@ _STARTED = time.monotonic()
 def log(line: str) -> None:
     """Progress of the lab, on standard error, with the seconds since the command began."""
     spent = time.monotonic() - _STARTED
-    print(f"lab {spent:4.0f} s  {line}", file=sys.stderr, flush=True)
+    print(f"lab {spent:4.0f} s  {printable(line)}", file=sys.stderr, flush=True)
 
 
 def select_scenarios(
@@ -106,7 +118,8 @@ def claims(
     for place in range(len(devices)):
         arguments += ["--device", recipe.address_of(place)]
     with _run_job(root, arguments, devices, limit_s, {}) as finished:
-        session, _ = _import_session(finished, store, command)
+        # Without its claims document, which would become the store's latest.
+        session, _ = _import_session(finished, store, command, (certificates.DOCUMENTS,))
         document = read_claims(finished.store, session.id)
     if document is None:
         raise HostUnfit("the lab was ended before it stored what it found")
@@ -160,14 +173,17 @@ def _identity() -> str:
 
 
 def _import_session(
-    finished: Finished, store: Store, command: Sequence[str]
+    finished: Finished,
+    store: Store,
+    command: Sequence[str],
+    documents: Sequence[Documents[Any]] = DOCUMENTS,
 ) -> tuple[Session, list[Run]]:
     if not (finished.store / "pausebench.sqlite").exists():
         words = finished.progress.strip().splitlines() or ["no output"]
         raise HostUnfit(f"the lab measured nothing: {words[-1]}")
     with open_store(finished.store, create=False) as source:
-        merged = merge(source, store, command)
-    return merged[-1]
+        last = merge(source, store, documents, command)[-1]
+    return store.session(last), store.runs(session=last)
 
 
 def shell(assigned: Sequence[str]) -> int:

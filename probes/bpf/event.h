@@ -57,6 +57,8 @@ struct bracket {
     u64 runs;
     u64 in_run;
     u64 faults; /* guest page faults, from kvm:kvm_page_fault */
+    u64 longest_left; /* the longest time between two entries: where it began and ended */
+    u64 longest_entered;
 };
 
 #endif

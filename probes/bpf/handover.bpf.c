@@ -295,8 +295,15 @@ static inline void guest_entered(void)
         bracket = open_bracket(tid);
     if (!bracket)
         return;
+    u64 now = bpf_ktime_get_ns();
     if (!bracket->run_first_entry)
-        bracket->run_first_entry = bpf_ktime_get_ns();
+        bracket->run_first_entry = now;
+    /* The pause of an update that fails: the guest comes back to old QEMU. */
+    if (!bracket->in_run && bracket->run_last_exit &&
+        now - bracket->run_last_exit > bracket->longest_entered - bracket->longest_left) {
+        bracket->longest_left = bracket->run_last_exit;
+        bracket->longest_entered = now;
+    }
     bracket->runs++;
     bracket->in_run = 1;
 }

@@ -45,6 +45,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
     entry["budgets_b"] = list(entry["budgets_b"])
     entry["phases"] = [_phase(phase) for phase in cell.phases]
     entry["moved"] = [phase.name for phase in cell.moved]
+    entry["damaged"] = cell.damaged
     return entry
 
 

@@ -6,32 +6,61 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from results.summary.history import Line
+from results.history.explanation import explain
+from results.history.lines import Line, Point
+from results.stats.announcements import Announcement
+
+# Schema of the document.
+#   1  first version
+#   2  changes have a kind and a state, withdrawn ones too; lines have the probes as `tier`
+SCHEMA = 2
+# Fields of a point in their order in the document.
+_POINT = (
+    "session", "started_unix_ns", "median_ns", "low_ns", "high_ns", "max_ns", "boots", "valid",
+    "failed", "qemu_median_ns", "handover_median_ns", "phases", "version", "build_id", "identity",
+    "kernel",
+)  # fmt: skip
+_NIGHTS = ("until", "found_on", "confirmed_on", "withdrawn_on")
 
 
 def history_document(scenario: str, lines: Sequence[Line]) -> dict[str, Any]:
-    """Values that JSON has; times in ns, levels of changes in ms."""
+    """Values that JSON has; times in ns, levels of changes in ms, nights by their session.
+
+    A change of state `confirmed` stands; `provisional` ones may still go, `withdrawn` ones have.
+    """
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "scenario": scenario,
         "lines": [
             {
-                "old_build": line.old_build,
-                "new_build": line.new_build,
-                "dimensions": line.dimensions,
-                "host": line.host,
-                "points": [asdict(point) for point in line.points],
-                "changes": [
-                    asdict(change)
-                    | {
-                        "percent": change.percent,
-                        "session": line.points[change.at].session,
-                        "why": list(line.why(change)),
-                    }
-                    for change in line.changes
-                ],
-                "empty": list(line.empty),
+                **asdict(line.key),
+                "points": [_point(point) for point in line.points],
+                "changes": [_change(line, change) for change in line.changes],
+                "empty": [session.id for session in line.empty],
             }
             for line in lines
         ],
+    }
+
+
+def _point(point: Point) -> dict[str, Any]:
+    return {name: getattr(point, name) for name in _POINT}
+
+
+def _change(line: Line, change: Announcement) -> dict[str, Any]:
+    nights = {name: getattr(change, name) for name in _NIGHTS}
+    return {
+        "kind": change.kind,
+        "state": change.state,
+        "at": change.at,
+        "before": change.before,
+        "after": change.after,
+        "percent": change.percent,
+        "session": line.points[change.at].session,
+        **{
+            name: None if night is None else line.points[night].session
+            for name, night in nights.items()
+        },
+        "became": change.became,
+        "why": list(explain(line, change)),
     }

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
 from xml.etree import ElementTree as ET
 
+from reports.harm_wording import harmed_text
 from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from reports.wording import budget_text, cell_name, median_text, shift_text
 from results.comparison import compare as judged
+from results.printable import printable, printable_lines
 from results.summary.accelerator import tcg_note
+from results.summary.failures.unfinished import Unfinished
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
-
-# Characters that XML 1.0 forbids even when escaped. https://www.w3.org/TR/xml/#charsets
-_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def report(request: Request) -> str:
@@ -23,20 +22,22 @@ def report(request: Request) -> str:
 
 
 def junit(data: ReportData, *, strict: bool = False) -> str:
-    """One suite; a cell fails when it regressed, missed its budget or had a failed run.
+    """One suite; a cell fails when it regressed, missed its budget, harmed a guest or failed.
 
     A cell that others are compared with does not fail by its budget. An undecided cell is a skipped
     case, as it neither passed nor failed; when `strict` it fails. Unproven runs are listed in the
     output of their case. Times are the median blackout in seconds.
     """
     cases = [_case(cell, data, strict=strict) for cell in data.cells]
+    if data.unfinished is not None:
+        cases.append(_unfinished(data.unfinished))
     session = data.session
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(session.started_unix_ns // 10**9))
     suite = ET.Element(
         "testsuite",
         name="pausebench",
         timestamp=stamp,
-        hostname=_printable(session.environment.get("host") or "localhost"),
+        hostname=printable(session.environment.get("host") or "localhost"),
         tests=str(len(cases)),
         failures=str(sum(case.find("failure") is not None for case in cases)),
         errors=str(sum(case.find("error") is not None for case in cases)),
@@ -45,11 +46,13 @@ def junit(data: ReportData, *, strict: bool = False) -> str:
     )
     properties = ET.SubElement(suite, "properties")
     for name, value in _facts(data):
-        ET.SubElement(properties, "property", name=_printable(name), value=_printable(value))
+        ET.SubElement(properties, "property", name=printable(name), value=printable(value))
     suite.extend(cases)
     root = ET.Element("testsuites", name="pausebench")
     root.append(suite)
     ET.indent(root)
+    # Attributes and texts hold no character that XML 1.0 forbids, escaped or not: `printable` has
+    # replaced them. https://www.w3.org/TR/xml/#charsets
     return f"<?xml version='1.0' encoding='UTF-8'?>\n{ET.tostring(root, encoding='unicode')}\n"
 
 
@@ -67,8 +70,8 @@ def _case(cell: ReportCell, data: ReportData, *, strict: bool) -> ET.Element:
     summary = cell.summary
     case = ET.Element(
         "testcase",
-        name=_printable(cell_name(cell)),
-        classname=_printable(f"pausebench.{summary.scenario}"),
+        name=printable(cell_name(cell)),
+        classname=printable(f"pausebench.{summary.scenario}"),
         time=f"{(summary.median_ns or 0) / 1e9:.6f}",
     )
     lines = [
@@ -82,23 +85,31 @@ def _case(cell: ReportCell, data: ReportData, *, strict: bool) -> ET.Element:
     missed = cell.over_budget and not data.is_baseline(cell)
     kind, message = _trouble(cell, [shift for _, shift in shifts], missed, strict=strict)
     if kind:
-        words = {"message": _printable(message)} if kind != "skipped" or message else {}
+        words = {"message": printable(message)} if kind != "skipped" or message else {}
         if kind != "skipped":
             words["type"] = "pausebench"
         trouble = ET.SubElement(case, kind, words)
         if kind != "skipped":
-            trouble.text = _printable("\n".join([*lines, *_failed_runs(cell, data)]))
+            trouble.text = printable_lines("\n".join([*lines, *_failed_runs(cell, data)]))
     out = ET.SubElement(case, "system-out")
-    out.text = _printable("\n".join([*lines, *_unproven_runs(cell, data)]))
+    out.text = printable_lines("\n".join([*lines, *_unproven_runs(cell, data)]))
+    return case
+
+
+def _unfinished(found: Unfinished) -> ET.Element:
+    """A case of its own: a CI server must not take a session that ended early for a success."""
+    case = ET.Element("testcase", name="session", classname="pausebench", time="0")
+    words = {"message": found.text, "type": "pausebench"}
+    ET.SubElement(case, "error", words).text = f"exit status {found.exit_code}"
     return case
 
 
 def _shifts(cell: ReportCell, data: ReportData) -> list[tuple[str, judged.Cell]]:
-    """The verdicts in which this cell is B."""
+    """The verdicts in which this cell is B; of those against earlier nights the bad ones."""
+    tonight = ((each, shift) for each in data.comparisons for shift in each.cells)
     return [
         (comparison.label_a, shift)
-        for comparison in data.comparisons
-        for shift in comparison.cells
+        for comparison, shift in (*tonight, *data.worse_than_before)
         if (comparison.label_b, shift.scenario) == (cell.builds, cell.summary.scenario)
     ]
 
@@ -108,9 +119,12 @@ def _trouble(
 ) -> tuple[str, str]:
     """(element, message), or empty strings for a cell that passed."""
     summary = cell.summary
-    if not summary.valid:
+    harm = harmed_text(summary)
+    if not summary.valid and not harm:
         return "error", "no valid run"
     reasons = [
+        harm,
+        "" if summary.valid else "no valid run",
         f"the proof is broken in {summary.proofs['broken']} runs"
         if summary.proofs.get("broken")
         else "",
@@ -152,7 +166,3 @@ def _failed_runs(cell: ReportCell, data: ReportData) -> list[str]:
                 lines += [show_command(run.id, data.store), run.log_tail]
                 break
     return lines
-
-
-def _printable(text: str) -> str:
-    return _FORBIDDEN.sub("?", text)

@@ -4,36 +4,39 @@ why, and how to repeat it. Written, never sent: `sendmail -t < mail.eml`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import default
 from email.utils import formatdate
 
-from reports.headline import Headline, headline
+from reports.harm_wording import harm_lines, more_failures_text, verdict_text
+from reports.headline import Headline, night_headline
 from reports.suggested_commands import show_command
 from reports.wording import (
     budget_text,
     cell_name,
+    change_text,
     day,
-    figure,
     interval_text,
     median_text,
     ms,
     percent,
     shift_text,
+    state_text,
+    why_text,
 )
 from results.comparison.compare import Cell as Shift
 from results.comparison.compare import Comparison
-from results.summary.history import Line
+from results.history.lines import Line
+from results.printable import printable, printable_lines
+from results.stats.announcements import FIRST_NIGHTS, Announcement
 from results.summary.report_data import ReportData, total_runs
 
 # Lines end as sendmail reads them; a subject stays on one line, to be found by grep.
 _POLICY = default.clone(utf8=True, max_line_length=900)
 _MOST_CHANGED = 12
 _LONG = 200
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def night_mail(
     data: ReportData, lines: Sequence[Line], letter: Letter, *, strict: bool = False
 ) -> bytes:
     """The whole message, headers and UTF-8 text."""
-    top = headline(data, strict=strict)
+    top = night_headline(data, letter.self_checks, strict=strict)
     host = data.session.environment.get("host", "")
     subject = f"[pausebench {letter.job}] {top.word}: {_subject(top, data)}"
     return _message(subject, body(data, lines, letter, top), letter, host)
@@ -72,14 +75,14 @@ def noisy_mail(load: str, waited: str, letter: Letter, host: str) -> bytes:
 
 def _message(subject: str, text: str, letter: Letter, host: str) -> bytes:
     message = EmailMessage(policy=_POLICY)
-    message["Subject"] = _CONTROL.sub(" ", subject.replace("\n", " "))
-    message["From"] = letter.sender
-    message["To"] = letter.to
+    message["Subject"] = printable(subject)
+    message["From"] = printable(letter.sender)
+    message["To"] = printable(letter.to)
     message["Date"] = formatdate(letter.written_unix_s)
     message["Auto-Submitted"] = "auto-generated"
     if host:
-        message["X-Pausebench-Host"] = _CONTROL.sub(" ", host)
-    message.set_content(_CONTROL.sub("?", text), charset="utf-8", cte="8bit")
+        message["X-Pausebench-Host"] = printable(host)
+    message.set_content(printable_lines(text), charset="utf-8", cte="8bit")
     return message.as_bytes()
 
 
@@ -88,11 +91,32 @@ def _subject(top: Headline, data: ReportData) -> str:
     if top.tone == "good":
         valid, _ = total_runs(data)
         return f"{len(data.cells)} cells, {valid} updates, worst {top.cell}"
-    shift = next((s for _, s, name in _shifts(data) if name == top.cell), None)
-    if shift is None or shift.shift_ns is None:
+    if top.code == "guest-damaged":
+        return f"{top.cell} in {top.figures['damaged_boots']} of {top.figures['boots']} boots"
+    if top.code == "fails-more-often":
+        return f"{top.cell} {_more_failures(top, data)}"
+    shift_ns, share = (top.figures.get(name) for name in ("shift_ns", "shift_percent"))
+    if not isinstance(shift_ns, int):
         return top.cell
-    share = f" ({percent(shift.shift_percent)})" if shift.shift_percent is not None else ""
-    return f"{top.cell} {interval_text(shift.shift_ns, None, None).split(' ')[0]} ms{share}"
+    text = f" ({percent(float(share))})" if isinstance(share, int | float) else ""
+    return f"{top.cell} {interval_text(shift_ns, None, None).split(' ')[0]} ms{text}"
+
+
+def _more_failures(top: Headline, data: ReportData) -> str:
+    """By how much the updates of the headline's cell fail more often."""
+    against = top.figures.get("against")
+    found = (
+        more_failures_text(cell, comparison.label_a)
+        for comparison, cell in [*((c, s) for c, s, _ in _shifts(data)), *_shifts_before(data)]
+        if comparison.label_a == against
+        and f"{cell.scenario} on {comparison.label_b}" == top.cell
+        and cell.more_failures
+    )
+    return next(found, "")
+
+
+def _shifts_before(data: ReportData) -> list[tuple[Comparison, Shift]]:
+    return [(comparison, cell) for comparison in data.anchors for cell in comparison.cells]
 
 
 def _shifts(data: ReportData) -> list[tuple[Comparison, Shift, str]]:
@@ -108,6 +132,11 @@ def body(data: ReportData, lines: Sequence[Line], letter: Letter, top: Headline)
     parts = [
         f"{top.word}: {top.sentence}",
         *(_shift(c, s, name, lines) for c, s, name in _shifts(data) if _bad(s)),
+        *(
+            _shift(c, s, f"{s.scenario} on {c.label_b}, against an earlier night", lines)
+            for c, s in _shifts_before(data)
+            if _changed(s)
+        ),
         _failures(data),
         _unproven(data),
         _budgets(data),
@@ -120,12 +149,16 @@ def body(data: ReportData, lines: Sequence[Line], letter: Letter, top: Headline)
 
 
 def _bad(shift: Shift) -> bool:
+    return _changed(shift) or shift.damaged
+
+
+def _changed(shift: Shift) -> bool:
     return shift.verdict in ("regressed", "improved") or shift.more_failures
 
 
 def _shift(comparison: Comparison, shift: Shift, name: str, lines: Sequence[Line]) -> str:
     """Old → new, Δ with its interval, since when, which phase moved."""
-    rows = [f"{name}: {shift.verdict}{', fails more often' if shift.more_failures else ''}"]
+    rows = [f"{name}: {verdict_text(shift)}", *(f"  {line.text}" for line in harm_lines(shift))]
     rows.append(f"  {comparison.label_a} → {comparison.label_b}: {shift_text(shift)}")
     if shift.p_adjusted is not None:
         rows.append(
@@ -147,24 +180,32 @@ def _shift(comparison: Comparison, shift: Shift, name: str, lines: Sequence[Line
 
 
 def since(scenario: str, build: str, lines: Sequence[Line]) -> str:
-    """The night of the last change of level in the cell's history, and what changed with it."""
+    """The night of the last confirmed change in the cell's history, and what changed with it."""
     found = [
         line
         for line in lines
-        if (line.scenario, line.old_build, line.new_build) == (scenario, build, build)
+        if (line.key.scenario, line.key.old_build, line.key.new_build) == (scenario, build, build)
+        and line.points
     ]
-    if not found or len(found[-1].points) < 6:
-        nights = len(found[-1].points) if found else 0
+    # With other probes there are several: tonight's has the latest night.
+    line = max(found, key=lambda each: each.points[-1].started_unix_ns, default=None)
+    if line is None or len(line.points) < FIRST_NIGHTS:
+        nights = len(line.points) if line else 0
         return f"not known: {nights} nights are stored, it takes six"
-    line = found[-1]
-    if not line.changes:
-        return f"before the first of {len(line.points)} stored nights, or tonight"
-    change = line.changes[-1]
-    why = "; ".join(line.why(change)) or "nothing that is recorded changed with it"
+    if line.confirmed:
+        return _since(line, line.confirmed[-1])
+    provisional = [change for change in line.changes if change.state == "provisional"]
+    if provisional:
+        return f"{_since(line, provisional[-1])}; {state_text(line, provisional[-1])}"
+    return f"before the first of {len(line.points)} stored nights, or tonight"
+
+
+def _since(line: Line, change: Announcement) -> str:
     first = line.points[change.at]
+    kind = "a drift, " if change.kind == "drift" else ""
     return (
-        f"{day(first)} UTC (session {first.session}, {figure(round(change.before * 1e6))} → "
-        f"{figure(round(change.after * 1e6))} ms): {why}"
+        f"{day(first)} UTC (session {first.session}, {kind}{change_text(line, change)}): "
+        f"{why_text(line, change)}"
     )
 
 
@@ -213,6 +254,12 @@ def _coverage(data: ReportData, letter: Letter) -> str:
         could = f"; a change of {ms(seen)} would have been seen" if seen else ""
         why = f" ({shift.reason})" if shift.reason else ""
         rows.append(f"  {name}: {shift.verdict}{why}, {shift_text(shift)}{could}")
+    rows += [
+        f"  {shift.scenario} on {comparison.label_b} against {comparison.label_a}: "
+        f"{shift.verdict}, {shift_text(shift)}"
+        for comparison, shift in _shifts_before(data)
+        if not _bad(shift)
+    ]
     for comparison in letter.self_checks:
         rows += [
             f"  {cell.scenario}, {comparison.label_a} against itself: {cell.verdict}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from reports.harm_wording import harm_lines, harmed_text, verdict_text
 from reports.headline import Headline, headline
 from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
@@ -22,14 +23,16 @@ from reports.wording import (
     percent,
     proofs_text,
     qemu_text,
+    rollbacks_text,
     shift_text,
 )
 from results.comparison.compare import Comparison
+from results.printable import printable
 from results.summary.cells import Testimony
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData, total_runs
 
-from .markdown_tables import CONTROL, escaped, own_result, table
+from .markdown_tables import code, escaped, own_result, table
 
 _MARKS = {"bad": "🔴", "doubt": "🟡", "good": "🟢"}
 _MOST_FAILURES = 10
@@ -47,11 +50,12 @@ def markdown(data: ReportData, *, strict: bool = False) -> str:
     parts = [
         f"## {_MARKS[top.tone]} pausebench, {KIND_TITLES[data.kind]}: {top.word}",
         escaped(top.sentence),
-        f"{valid} valid and {failed} failed updates, session `{data.session.id}`",
+        f"{valid} valid and {failed} failed updates, session {code(data.session.id)}",
         *own_result(data),
         _cells(data.cells),
+        _harmed(data.cells),
         _devices(data.cells),
-        *(_comparison(comparison) for comparison in data.comparisons),
+        *(_comparison(comparison) for comparison in (*data.comparisons, *data.anchors)),
         *(escaped(note) for note in data.notes),
         _unproven(data),
         _failures(data),
@@ -92,6 +96,11 @@ def _cells(cells: Sequence[ReportCell]) -> str:
     return table(header, rows, (2, 3, 4, 5))
 
 
+def _harmed(cells: Sequence[ReportCell]) -> str:
+    harmed = [(cell_name(cell), harmed_text(cell.summary)) for cell in cells]
+    return "\n".join(f"- 🔴 {escaped(f'{name}: {text}')}" for name, text in harmed if text)
+
+
 def _devices(cells: Sequence[ReportCell]) -> str:
     devices = [(cell_name(cell), device_text(cell.summary)) for cell in cells]
     return "\n".join(f"- {escaped(f'{name}, {text}')}" for name, text in devices if text)
@@ -105,9 +114,10 @@ def _comparison(comparison: Comparison) -> str:
             f"{interval_text(p.shift.shift_ns, p.shift.low_ns, p.shift.high_ns)} ms"
             for p in cell.moved[:3]
         )
-        word = cell.verdict + (", fails more often" if cell.more_failures else "")
+        word = verdict_text(cell)
         p = "–" if cell.p_adjusted is None else f"{cell.p_adjusted:.3f}"
-        notes = "; ".join(filter(None, (moved or cell.reason, disagreement_text(cell))))
+        harm = (line.text for line in harm_lines(cell))
+        notes = "; ".join(filter(None, (*harm, moved or cell.reason, disagreement_text(cell))))
         rows.append([cell.scenario, shift_text(cell), p, word, notes or "–"])
     title = f"### {escaped(comparison.label_b)} against {escaped(comparison.label_a)}"
     header = ("scenario", "A → B, shift [95 %]", "p", "verdict", "phases that moved, or why not")
@@ -125,7 +135,7 @@ def _unproven(data: ReportData) -> str:
     for group in data.unproven:
         scenarios = escaped(", ".join(group.scenarios))
         lines.append(f"- **{len(group.members)} unproven:** {escaped(group.reason)} ({scenarios})")
-        lines += [f"  - `{show_command(run, data.store)}`" for run in group.runs]
+        lines += [f"  - {code(show_command(run, data.store))}" for run in group.runs]
     count = sum(len(group.members) for group in data.unproven)
     return folded(f"{counted(count, 'run')} unproven", "\n".join(lines)) if lines else ""
 
@@ -139,14 +149,16 @@ def _failures(data: ReportData) -> str:
             f"- **{group.runs} ×** {escaped(group.reason)} ({escaped(', '.join(group.scenarios))})"
         ]
         if runs:
-            lines.append(f"  `{show_command(runs[0].id, data.store)}`")
+            lines.append(f"  {code(show_command(runs[0].id, data.store))}")
             tail = runs[0].log_tail.splitlines()[-_LOG_LINES:]
             # Indented code: nothing in a log can end it.
-            lines += ["", *(f"      {CONTROL.sub('?', line)}" for line in tail)] if tail else []
+            lines += ["", *(f"      {printable(line)}" for line in tail)] if tail else []
         parts.append("\n".join(lines))
     more = len(data.failures) - _MOST_FAILURES
     if more > 0:
         parts.append(f"- and {more} more reasons")
+    if data.rollbacks is not None:
+        parts.append(f"- {escaped(rollbacks_text(data.rollbacks))}")
     count = sum(group.runs for group, _ in data.failures)
     return folded(f"{count} failed, in no statistic", "\n".join(parts))
 
@@ -188,10 +200,10 @@ def _environment(data: ReportData) -> str:
     body = table(("fact", "value"), rows)
     if data.reference is not None:
         changed = "\n".join(f"- {escaped(text)}" for text in data.changed) or "Nothing."
-        body = f"Changed since session `{data.reference.id}`:\n\n{changed}\n\n{body}"
+        body = f"Changed since session {code(data.reference.id)}:\n\n{changed}\n\n{body}"
     return folded("environment", body)
 
 
 def _repeat(data: ReportData, top: Headline) -> str:
     command = repeat_command(data.session)
-    return f"Exit status {top.exit_code}. To repeat it:\n\n    {CONTROL.sub(' ', command)}"
+    return f"Exit status {top.exit_code}. To repeat it:\n\n    {printable(command)}"

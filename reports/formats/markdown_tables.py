@@ -9,17 +9,28 @@ from reports.claim_groups import ClaimsReport, claims_report
 from reports.growth_tables import SLOPES_HEADER, missing_slopes, size_header, size_row, slope_rows
 from reports.instrument_tables import instrument_result
 from reports.matrix_grid import matrix_grid
+from results.printable import printable
 from results.stats.slopes import Growth
 from results.summary.matrix import MatrixCell
 from results.summary.report_data import ReportData
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~&])")
+# What makes a list, a rule or a heading of the line that it begins.
+_FIRST = re.compile(r"^([0-9]*)([-+=.)])(?=[-+=\s]|$)")
 
 
 def escaped(text: str) -> str:
     """Text from a record: on one line, every character itself."""
-    return _SPECIAL.sub(r"\\\1", CONTROL.sub(" ", text))
+    line = _SPECIAL.sub(r"\\\1", printable(text.strip()))
+    return _FIRST.sub(r"\1\\\2", line)
+
+
+def code(text: str) -> str:
+    """Text from a record as a code span, which no backtick in it can end."""
+    line = printable(text)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -62,10 +73,10 @@ def _growth(growth: Growth) -> list[str]:
     for scenario, mode in dict.fromkeys((p.scenario, p.mode) for p in growth.points):
         points = [p for p in growth.points if (p.scenario, p.mode) == (scenario, mode)]
         rows = [size_row(point) for point in points]
-        parts.append(f"### {escaped(scenario)}, {mode}")
+        parts.append(f"### {escaped(scenario)}, {escaped(mode)}")
         parts.append(table(size_header(growth), rows, range(2 + len(rows[0]))))
     if rows := slope_rows(growth):
-        parts += [f"### Slopes, per {growth.unit}", table(SLOPES_HEADER, rows, (3, 4))]
+        parts += [f"### Slopes, per {escaped(growth.unit)}", table(SLOPES_HEADER, rows, (3, 4))]
     missing = "\n".join(f"- {escaped(line)}" for line in missing_slopes(growth))
     return [*parts, missing] if missing else parts
 

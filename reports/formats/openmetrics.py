@@ -12,6 +12,7 @@ import numpy as np
 
 from reports.headline import headline
 from reports.request import Request
+from results.printable import printable_lines
 from results.summary.accelerator import tcg_note
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
@@ -102,6 +103,16 @@ def _of_cells(cells: Sequence[ReportCell]) -> Iterable[list[str]]:
                 ("completed", cell.summary.valid),
                 ("failed", cell.summary.failed),
             )
+        ],
+    )
+    yield _family(
+        "harmed_boots",
+        "gauge",
+        "Boots with a failed run, by the worst that was done to their guest.",
+        [
+            (_labels(cell) | {"harm": harm}, count)
+            for cell in cells
+            for harm, count in cell.summary.harmed_boots.items()
         ],
     )
     yield _family(
@@ -201,4 +212,6 @@ def _family(
 
 
 def _escaped(text: object) -> str:
-    return str(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """For a label or a help text: line breaks are kept, as the format has an escape for them."""
+    lines = printable_lines(str(text).replace("\\", "\\\\").replace('"', '\\"'))
+    return lines.replace("\n", "\\n")

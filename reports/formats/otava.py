@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 
 from reports.request import Request
-from results.summary.history import Line, Point, read_history
+from results.history.lines import Line, Point, read_lines
+from results.printable import printable
 
 CONFIG_NAME = "otava.yaml"
 _ATTRIBUTES = ("session", "version", "build_id", "kernel", "valid", "failed")
@@ -23,8 +24,9 @@ def report(request: Request) -> dict[str, str]:
     """The history of the session's cells, up to this session."""
     data = request.data
     measured = {(c.summary.scenario, c.summary.dimensions) for c in data.cells}
-    lines = read_history(request.store, until_unix_ns=data.session.started_unix_ns)
-    return otava_files([each for each in lines if (each.scenario, each.dimensions) in measured])
+    lines = read_lines(request.store, until_unix_ns=data.session.started_unix_ns)
+    wanted = [line for line in lines if (line.key.scenario, line.key.dimensions) in measured]
+    return otava_files(wanted)
 
 
 def otava_files(lines: Sequence[Line]) -> dict[str, str]:
@@ -43,9 +45,8 @@ def otava_files(lines: Sequence[Line]) -> dict[str, str]:
 
 
 def _free_name(line: Line, taken: dict[str, str]) -> str:
-    """`anon.system`, with a number where that is taken, as by another size of the scenario."""
-    builds = line.old_build if line.old_build == line.new_build else line.builds
-    base = re.sub(r"[^A-Za-z0-9_.+-]+", "-", f"{line.scenario}.{builds}")
+    """`anon.system`, with a number where that is taken: by another size or other probes."""
+    base = re.sub(r"[^A-Za-z0-9_.+-]+", "-", f"{line.key.scenario}.{line.builds}")
     name, number = base, 2
     while f"{name}.csv" in taken:
         name, number = f"{base}-{number}", number + 1
@@ -54,6 +55,8 @@ def _free_name(line: Line, taken: dict[str, str]) -> str:
 
 def _metrics(points: Sequence[Point]) -> list[str]:
     phases = dict.fromkeys(phase for point in points for phase in point.phases)
+    # A phase of any other name is not one of ours, and would need quotes in CSV and YAML.
+    phases = {phase: None for phase in phases if re.fullmatch("[A-Za-z0-9_]+", phase)}
     fixed = ["blackout_median_ms", "blackout_max_ms"]
     # A metric missing from one night makes Otava reject the file.
     fixed += [
@@ -81,9 +84,18 @@ def _csv(points: Sequence[Point], metrics: Sequence[str]) -> str:
         stamp = time.strftime(
             "%Y-%m-%d %H:%M:%S +0000", time.gmtime(point.started_unix_ns // 10**9)
         )
-        attributes = [str(getattr(point, name)) for name in _ATTRIBUTES]
+        attributes = [_cell(str(getattr(point, name))) for name in _ATTRIBUTES]
         writer.writerow([stamp, *attributes, *(_value(point, metric) for metric in metrics)])
     return out.getvalue()
+
+
+def _cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    shown = printable(text)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
 
 
 def _test(name: str, metrics: Sequence[str]) -> str:

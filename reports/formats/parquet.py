@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from reports.request import Request
-from results.store.columns import MISSING, Columns, Integers
+from results.store.tables.columns import MISSING, Columns, Integers
 from results.summary.accelerator import tcg_note
 from results.summary.report_data import ReportData
 
@@ -46,8 +46,8 @@ def parquet_table(columns: Columns, about: dict[str, str] | None = None) -> pa.T
 def write_parquet(data: ReportData, file: BinaryIO) -> None:
     """Write the table, compressed.
 
-    The file's metadata has the session's id, kind and command, and the unproven runs by reason as
-    JSON.
+    The file's metadata has the session's id, kind and command, what was done if it ended early,
+    and the unproven runs by reason as JSON.
     """
     import pyarrow.parquet as pq
 
@@ -58,6 +58,7 @@ def write_parquet(data: ReportData, file: BinaryIO) -> None:
         "pausebench.session": session.id,
         "pausebench.kind": data.kind,
         "pausebench.command": " ".join(session.command),
+        "pausebench.unfinished": data.unfinished.text if data.unfinished else "",
         "pausebench.unproven": json.dumps(unproven),
     }
     pq.write_table(parquet_table(data.columns, about), file, compression="zstd")

@@ -6,6 +6,7 @@ that is needed before the module is imported, which may take most of a second.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results.errors import UsageError
-from results.files import encoded, make_directory, write_whole
+from results.files import encoded, make_directory, write_atomically
 
 if TYPE_CHECKING:
     from reports.request import Request, Written
@@ -77,21 +78,32 @@ def write_report(kind: str, request: Request, output: Path | None = None) -> Pat
     """
     form = find_format(kind)
     if output is None:
+        from results.store.recordings import check_session_id  # not needed for --help
+
         # Only the store's own directory is created; a named directory must exist.
         directory = make_directory(request.store.path / "reports")
-        output = directory / f"{request.data.session.id}{form.suffix}"
+        output = directory / f"{check_session_id(request.data.session.id)}{form.suffix}"
     written = form.report(request)
     if isinstance(written, Mapping):
         if output == STDOUT:
             raise UsageError(f"{kind} writes a directory: give one with -o DIR")
         make_directory(output, parents=False)
         for name, content in written.items():
-            write_whole(output / name, content)
+            write_atomically(output / name, content)
         return output
     if output != STDOUT:
-        return write_whole(output, written)
+        write_atomically(output, written)
+        return None if _is_standard_output(output) else output
     if callable(written):
         raise UsageError(f"{kind} is written to a file: give one with -o FILE")
     sys.stdout.buffer.write(encoded(written))
     sys.stdout.buffer.flush()
     return None
+
+
+def _is_standard_output(path: Path) -> bool:
+    """Whether it is ours under another name, like /dev/stdout."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    except OSError:
+        return False

@@ -6,6 +6,7 @@ reports/report.schema.json describes it (JSON Schema 2020-12).
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
 from typing import Any
@@ -16,9 +17,10 @@ from reports.headline import headline
 from reports.request import Request
 from reports.suggested_commands import repeat_command, show_command
 from results.claims.document import as_json
+from results.comparison.compare import Comparison
 from results.records.run import reasons_of
 from results.records.scenario import Session
-from results.store.columns import Columns
+from results.store.tables.columns import Columns
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
 
@@ -52,9 +54,8 @@ def report_document(data: ReportData, *, strict: bool = False) -> dict[str, Any]
         "ended_unix_ns": end.ended_unix_ns,
         "session_exit_code": end.exit_code,
         "cells": [_cell(cell) for cell in data.cells],
-        "comparisons": [
-            json_value(comparison_document(comparison)) for comparison in data.comparisons
-        ],
+        "comparisons": _comparisons(data.comparisons),
+        **({"anchors": _comparisons(data.anchors)} if data.anchors else {}),
         "failures": [
             {
                 "reason": group.reason,
@@ -73,6 +74,7 @@ def report_document(data: ReportData, *, strict: bool = False) -> dict[str, Any]
             }
             for group, runs in data.failures
         ],
+        "rollbacks": None if data.rollbacks is None else asdict(data.rollbacks),
         "unproven": [
             {"reason": group.reason, "runs": list(group.runs), "scenarios": list(group.scenarios)}
             for group in data.unproven
@@ -84,6 +86,10 @@ def report_document(data: ReportData, *, strict: bool = False) -> dict[str, Any]
         "certificates": list(data.certificates),
         "repeat": repeat_command(data.session),
     }
+
+
+def _comparisons(comparisons: Sequence[Comparison]) -> list[Any]:
+    return [json_value(comparison_document(comparison)) for comparison in comparisons]
 
 
 def _own_result(data: ReportData) -> dict[str, Any]:

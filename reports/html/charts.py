@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.wording import counted, figure, ms
-from results.store.columns import MISSING, Integers, median_of
+from results.store.tables.columns import MISSING, Integers, median_of
 from results.summary.report_cells import ReportCell
 
 from .svg import BAD, DASHES, INK, MARKERS, PANEL, SERIES, Chart, Key, drawing, series_key, svg

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reports.harm_wording import verdict_text
 from reports.wording import figure, interval_text, ms, percent
 from results.comparison.compare import Cell, Comparison
 
@@ -66,5 +67,5 @@ def _row(cell: Cell) -> tuple[str, ...]:
         "–" if cell.threshold_ns is None else f"{figure(cell.threshold_ns)} ms",
         ms(cell.smallest_detectable_ns),
         f"{cell.n_a} / {cell.n_b}",
-        cell.verdict + (", fails more often" if cell.more_failures else ""),
+        verdict_text(cell),
     )

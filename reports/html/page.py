@@ -6,15 +6,19 @@ the page does not need, so that a browser enforces it too.
 
 from __future__ import annotations
 
+import base64
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from hashlib import sha256
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from reports.claim_groups import claims_report
 from reports.growth_tables import DIMENSIONS, SLOPES_HEADER, missing_slopes, slope_rows
+from reports.harm_wording import harm_lines, harmed_text, verdict_text
 from reports.headline import headline
 from reports.instrument_tables import instrument_result
 from reports.matrix_grid import matrix_grid
@@ -33,8 +37,11 @@ from reports.wording import (
     percent,
     proofs_text,
     qemu_text,
+    rollback_text,
+    rollbacks_text,
 )
 from results.comparison.compare import Cell as CellShift
+from results.printable import printable_lines
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData, total_runs
 from results.timeline.marks import phase_label
@@ -55,6 +62,7 @@ _MOST_SCENARIOS = 24
 _LOG_LINES = 40
 _MARKS = {"bad": "✕", "doubt": "?", "good": "✓"}
 _FIRST = ("host", "kernel", "cpu", "cpus", "memory_bytes", "hypervisor", "governor", "distribution")
+_POLICY = "POLICY-OF-THIS-PAGE"  # in templates, until the page and so its style sheets are known
 _LONG = 60  # a longer fact is folded
 
 
@@ -80,7 +88,8 @@ def html_report(data: ReportData, *, strict: bool = False) -> str:
     valid, failed = total_runs(data)
     sections, left_out = _sections(data.cells)
     session = data.session
-    return template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         top=top,
         mark=_MARKS[top.tone],
         kind=KIND_TITLES[data.kind],
@@ -95,7 +104,7 @@ def html_report(data: ReportData, *, strict: bool = False) -> str:
         budgets=any(cell.budget for cell in data.cells),
         forests=[
             (forest(c, f"forest{i}"), [_note(cell) for cell in c.cells])
-            for i, c in enumerate(data.comparisons)
+            for i, c in enumerate((*data.comparisons, *data.anchors))
             if c.cells
         ],
         comparisons=data.comparisons,
@@ -106,10 +115,11 @@ def html_report(data: ReportData, *, strict: bool = False) -> str:
         proofs=_proofs(data),
         log=lambda text: "\n".join(text.splitlines()[-_LOG_LINES:]),
         show=lambda run_id: show_command(run_id, data.store),
+        rollback_text=rollback_text,
+        rollbacks_text=rollbacks_text,
         repeat=repeat_command(session),
         environment=_environment(data),
         long=_LONG,
-        style=style(),
         ms=ms,
         percent=percent,
         median_text=median_text,
@@ -120,9 +130,28 @@ def html_report(data: ReportData, *, strict: bool = False) -> str:
     )
 
 
+def render(name: str, **values: Any) -> str:
+    """A page from one of the package's templates; all that is filled in is escaped."""
+    page = printable_lines(_template(name).render(style=style(), policy=_POLICY, **values))
+    return page.replace(_POLICY, policy(page), 1)
+
+
+def policy(page: str) -> str:
+    """The Content-Security-Policy of a page: nothing but its own style sheets, known by hash.
+
+    Attributes may style: bars have their widths in them, and charts their colours.
+    """
+    sheets = re.findall(r"<style[^>]*>(.*?)</style>", page, re.DOTALL)
+    hashes = {base64.b64encode(sha256(sheet.encode()).digest()).decode() for sheet in sheets}
+    allowed = " ".join(f"'sha256-{known}'" for known in sorted(hashes))
+    return (
+        f"default-src 'none'; style-src-elem {allowed}; style-src-attr 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
 @cache
-def template(name: str) -> Template:
-    """One of the package's templates; all that is filled in is escaped."""
+def _template(name: str) -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     # S701: all is escaped but what the template marks as safe: SVG and CSS of this package.
@@ -166,11 +195,17 @@ def _row(cell: ReportCell, data: ReportData) -> dict[str, Any]:
         for shift in comparison.cells
         if (comparison.label_b, shift.scenario) == (cell.builds, cell.summary.scenario)
     ]
+    verdict = shifts[0].verdict if shifts else ""
+    harmed = "damage" in cell.harms or any(shift.more_failures for shift in shifts)
     return {
         "cell": cell,
         "budget": budget_text(cell),
-        "verdict": shifts[0].verdict if shifts else "",
+        "verdict": verdict,
+        # No verdict on time is green where guests were harmed.
+        "look": "" if harmed and verdict in ("same", "improved") else verdict,
+        "damaged": "damage" in cell.harms,
         "role": _role(cell, data),
+        "harm": harmed_text(cell.summary),
         "more_failures": any(shift.more_failures for shift in shifts),
         "moved": [phase_label(phase.name) for shift in shifts for phase in shift.moved[:3]],
     }
@@ -195,11 +230,13 @@ def _note(shift: CellShift) -> dict[str, str]:
     )
     if shift.verdict in ("undecided", "same") and shift.smallest_detectable_ns is not None:
         text += f"; a change of {ms(shift.smallest_detectable_ns)} would have been detected"
-    if shift.more_failures:
-        text += "; fails more often"
+    text = "; ".join([*(line.text for line in harm_lines(shift)), text])
     if disagreement := disagreement_text(shift):
         text += f"; {disagreement}"
-    return {"verdict": shift.verdict, "scenario": shift.scenario, "text": text}
+    worse = shift.damaged or shift.more_failures
+    look = "regressed" if worse else shift.verdict
+    words = verdict_text(shift)
+    return {"look": look, "verdict": words, "scenario": shift.scenario, "text": text}
 
 
 def _sections(cells: Sequence[ReportCell]) -> tuple[list[Section], list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reports.wording import figure, ms, phase_text
-from results.store.columns import MISSING, median_of
+from results.store.tables.columns import MISSING, median_of
 from results.summary.report_cells import ReportCell
 from results.timeline.marks import PHASE_NAMES, SHARING_PHASES, phase_label
 

@@ -6,7 +6,9 @@ serves light, dark and print. Text stays text, sized for a phone's width.
 
 from __future__ import annotations
 
+import html
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,17 +101,7 @@ def svg(figure: Figure, name: str, label: str) -> str:
     `label` is its accessible description. Must be called inside `drawing`. The same figure gives
     the same text.
     """
-    import matplotlib as mpl
-
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        # Here, once: savefig would lay it out and draw it twice.
-        engine.execute(figure)
-        figure.set_layout_engine("none")
-    out = StringIO()
-    with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
-    text = out.getvalue()
+    text = _drawn(figure, name)
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text)
@@ -120,10 +112,28 @@ def svg(figure: Figure, name: str, label: str) -> str:
         text = text.replace(colour, f"var(--{variable})")
     width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups()  # type: ignore[union-attr]
     head = (
-        f'<svg class="chart" role="img" aria-label="{label}" viewBox="0 0 {width} {height}" '
-        'xmlns="http://www.w3.org/2000/svg">'
+        f'<svg class="chart" role="img" aria-label="{html.escape(label)}" '
+        f'viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">'
     )
     return head + text[text.index(">") + 1 :]
+
+
+def _drawn(figure: Figure, name: str) -> str:
+    import matplotlib as mpl
+
+    out = StringIO()
+    with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": name}):
+        # Text stays text: the reader's font has to have the glyphs of a label, not matplotlib's.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing", UserWarning)
+        # A label that is wider than the page: the numbers are in the table.
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            # Here, once: savefig would lay it out and draw it twice.
+            engine.execute(figure)
+            figure.set_layout_engine("none")
+        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
+    return out.getvalue()
 
 
 def series_key(number: int, text: str) -> Key:

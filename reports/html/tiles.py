@@ -40,7 +40,25 @@ class Tile:
 
 
 def tiles(data: ReportData) -> list[Tile]:
-    """Those of the session's own result, else those of its cells."""
+    """Harm to guests, then the figures of the session's own result, else those of its cells."""
+    return [*_of_harm(data), *_of_result(data)]
+
+
+def _of_harm(data: ReportData) -> list[Tile]:
+    """How many boots damaged or lost their guest, whatever the session's question."""
+    found = []
+    for harm, name in (("damage", "guests damaged"), ("loss", "guests lost")):
+        harmed = [cell for cell in data.cells if cell.summary.harmed_boots.get(harm)]
+        if not harmed:
+            continue
+        count = sum(cell.summary.harmed_boots[harm] for cell in harmed)
+        boots = sum(cell.summary.boots for cell in data.cells)
+        remark = cell_name(harmed[0]) + (f" and {len(harmed) - 1} more" if harmed[1:] else "")
+        found.append(Tile(name, f"{count} of {counted(boots, 'boot')}", remark, "bad"))
+    return found
+
+
+def _of_result(data: ReportData) -> list[Tile]:
     if data.claims is not None:
         return _of_claims(data.claims)
     if data.kind in ("calibration", "overhead"):

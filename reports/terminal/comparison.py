@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from reports.finding import Tone
+from reports.harm_wording import harm_lines, more_failures_text
 from reports.wording import disagreement_text, figure, interval_text, ms, percent
 from results.comparison.compare import Budget, Cell, Comparison, Failures, PhaseShift
 from results.comparison.plan import SIGNIFICANCE, family
@@ -26,6 +28,7 @@ _METHODS = {
     "blocks": "permutation within blocks",
     "pooled": "Mann-Whitney over all boots",
 }
+_HARM_STYLES: dict[Tone, str] = {"bad": "bold red", "doubt": "yellow", "good": ""}
 _STYLES = {"regressed": "bold red", "improved": "bold green", "same": "", "undecided": "yellow"}
 
 
@@ -62,7 +65,9 @@ def _draw(page: Page, cells: Sequence[Cell]) -> None:
     stacked = sum(widths) + len(_GAP) * (len(widths) - 1) > look.width
     _draw_row(page, header, widths, "bold", stacked=stacked)
     for cell, row in zip(cells, rows, strict=True):
-        _draw_row(page, row, widths, _STYLES[cell.verdict], stacked=stacked)
+        worse = cell.damaged or cell.more_failures
+        style = "bold red" if worse else _STYLES[cell.verdict]
+        _draw_row(page, row, widths, style, stacked=stacked)
         indent = 4 if stacked else min(widths[0] + len(_GAP), look.width // 3)
         for text, style in _below(cell):
             page.paragraph(text, indent + 2, first=indent, style=style)
@@ -97,7 +102,7 @@ def _draw_row(
 
 def _below(cell: Cell) -> list[tuple[str, str]]:
     """The notes on a cell, each with its style."""
-    lines = []
+    lines = [(line.text, _HARM_STYLES[line.tone]) for line in harm_lines(cell)]
     if disagreement := disagreement_text(cell):
         lines.append((disagreement, "dim"))
     if cell.moved:
@@ -150,9 +155,11 @@ def _undecided(cell: Cell) -> str:
 
 def _failures(cell: Cell) -> str:
     words = f"failed: A {_failed(cell.failures_a)}, B {_failed(cell.failures_b)}"
-    if cell.more_failures and cell.failures_p is not None:
-        words += f"; B fails more often (p {_probability(cell.failures_p)})"
-    return words
+    if not cell.more_failures:
+        return words
+    p = cell.failures_p
+    chance = f" (p {_probability(p)})" if p is not None and p <= SIGNIFICANCE else ""
+    return f"{words}; B fails more often{chance}"
 
 
 def _failed(failures: Failures) -> str:
@@ -173,6 +180,8 @@ def _kept(budget: Budget) -> str:
 
 def _closing(page: Page, comparison: Comparison) -> None:
     page.line()
+    for text in _harm(comparison):
+        page.paragraph(text, 2, 0, style="bold red")
     for side, names in (("A", comparison.only_a), ("B", comparison.only_b)):
         if names:
             page.paragraph(f"only in {side}, not compared: {', '.join(names)}", 2, 0)
@@ -185,6 +194,17 @@ def _closing(page: Page, comparison: Comparison) -> None:
         )
     if comparison.cells:
         page.paragraph(_legend(comparison), style="dim")
+
+
+def _harm(comparison: Comparison) -> list[str]:
+    """What outweighs every verdict on time."""
+    if any(cell.damaged for cell in comparison.cells):
+        return ["A guest was damaged: the comparison is invalid, whatever its verdicts on time."]
+    return [
+        f"{cell.scenario}: B {more_failures_text(cell, 'A')}"
+        for cell in comparison.cells
+        if cell.more_failures
+    ]
 
 
 def _legend(comparison: Comparison) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 
-from reports.wording import STATE_WORDS, figure, mib, ms, percent
+from reports.wording import STATE_WORDS, figure, mib, ms, percent, rollback_text
 from results.claims.hotplug import outcome_line
 from results.qemu.modes import mode_of
 from results.records.evidence import Proof
@@ -30,6 +30,8 @@ def draw_evidence(page: Page, run: Run) -> None:
     if run.aftermath is not None:  # QEMU refused: there was no update to measure
         _draw_aftermath(page, run.aftermath)
         return
+    if run.rollback is not None:
+        _labelled(page, "failed", rollback_text(run.rollback))
     _draw_vcpus(page, run)
     _draw_witnesses(page, run)
     _draw_clock(page, run)

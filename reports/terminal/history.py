@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reports.wording import about_dimensions, day, figure, percent
-from results.stats.change_points import Change
-from results.summary.history import Line, Point
+from reports.wording import (
+    about_dimensions,
+    change_text,
+    day,
+    figure,
+    percent,
+    state_text,
+    why_text,
+)
+from results.history.lines import Line, Point
+from results.stats.announcements import CONFIRMING_NIGHTS, FIRST_NIGHTS, Announcement
 
 from .style import Look, Page
 
@@ -15,6 +23,14 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _LEAST_CHART = 16
+_WORDS = {
+    ("confirmed", "step"): "changed",
+    ("confirmed", "drift"): "drifts",
+    ("provisional", "step"): "may have changed",
+    ("provisional", "drift"): "may drift",
+    ("withdrawn", "step"): "no change after all",
+    ("withdrawn", "drift"): "no drift after all",
+}
 
 
 def history_page(lines: Sequence[Line], look: Look) -> Text:
@@ -30,15 +46,30 @@ def history_page(lines: Sequence[Line], look: Look) -> Text:
 def _draw_line(page: Page, line: Line) -> None:
     look = page.look
     say = look.printable
-    page.line((say(f"{line.name}, host {line.host or 'unnamed'}"), "bold"))
-    page.paragraph(about_dimensions(line.dimensions), 2, 2, "dim")
+    page.line((say(f"{line.name}, host {line.key.host or 'unnamed'}"), "bold"))
+    about = f"{about_dimensions(line.key.dimensions)}; probes {line.key.tier}"
+    page.paragraph(about, 2, 2, "dim")
     if line.points:
         _draw_points(page, line)
     if line.empty:
-        page.paragraph(f"without a valid run: {', '.join(line.empty)}", 4, 2, "yellow")
-    if not line.changes and line.points:
-        few = " (it takes six nights to see one)" if len(line.points) < 6 else ""
-        page.paragraph(f"no change of level in {len(line.points)} nights{few}", 2, style="dim")
+        sessions = ", ".join(session.id for session in line.empty)
+        page.paragraph(f"without a valid run: {sessions}", 4, 2, "yellow")
+    if line.confirmed:
+        page.paragraph(_now(line), 2, style="dim")
+    elif line.points:
+        few = len(line.points) < FIRST_NIGHTS
+        hint = " (it takes six nights to see one)" if few else ""
+        text = f"no confirmed change of level in {len(line.points)} nights{hint}"
+        page.paragraph(text, 2, style="dim")
+
+
+def _now(line: Line) -> str:
+    """The present level, and since when."""
+    last = line.confirmed[-1]
+    level = figure(round(line.levels()[-1].last * 1e6))
+    kind = "a drift" if last.kind == "drift" else "a step"
+    since = day(line.points[last.at])[:10]
+    return f"now at {level} ms; last change: {kind} of {percent(last.percent)} from {since} on"
 
 
 def _draw_points(page: Page, line: Line) -> None:
@@ -52,12 +83,12 @@ def _draw_points(page: Page, line: Line) -> None:
     columns = list(zip(header, *rows, strict=True))
     widths = [max(len(look.printable(word)) for word in column) for column in columns]
     width = max(_LEAST_CHART, look.width - sum(widths) - 12)
-    changes = {change.at: change for change in line.changes}
     scale = f"0 {'─' * max(0, width - len(figure(highest)) - 6)} {figure(highest)}"
     page.line((_row(look, header, widths, scale), "bold"))
     for at, (point, row) in enumerate(zip(line.points, rows, strict=True)):
-        if at in changes:
-            _draw_change(page, line, changes[at])
+        for change in line.changes:
+            if change.at == at:
+                _draw_change(page, line, change)
         page.line(_row(look, row, widths, _mark(point, highest, width)))
 
 
@@ -86,13 +117,23 @@ def _mark(point: Point, highest: int, width: int) -> str:
     return "".join(cells).rstrip()
 
 
-def _draw_change(page: Page, line: Line, change: Change) -> None:
-    why = "; ".join(line.why(change)) or "nothing that is recorded changed"
-    text = (
-        f"changed: {figure(round(change.before * 1e6))} → {figure(round(change.after * 1e6))} ms "
-        f"({percent(change.percent)}); {why}"
-    )
-    page.paragraph(text, 6, 4, "bold red" if change.percent > 0 else "bold green")
+def _draw_change(page: Page, line: Line, change: Announcement) -> None:
+    word = _WORDS[change.state, change.kind]
+    if change.became is not None:
+        word = f"announced as a {change.kind}"
+    text = f"{word}: {change_text(line, change)}"
+    if change.state == "withdrawn":
+        page.paragraph(f"{text}; {state_text(line, change)}", 6, 4, "dim")
+        return
+    if change.state == "provisional":
+        text += f", {_seen(change)}"
+    colour = "red" if change.rises else "green"
+    style = colour if change.state == "provisional" else f"bold {colour}"
+    page.paragraph(f"{text}; {why_text(line, change)}", 6, 4, style)
 
 
-# -- for machines and browsers --------------------------------------------------------------
+def _seen(change: Announcement) -> str:
+    """How far a provisional change is from being confirmed."""
+    if change.found < CONFIRMING_NIGHTS:
+        return f"seen by {change.found} of {CONFIRMING_NIGHTS} nights in a row"
+    return "not clear enough yet"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from reports.harm_wording import FAILED_PAIRS
 from reports.wording import ms
 
 from .style import Look, Page
@@ -51,6 +52,6 @@ def _word(cell: MatrixCell, reasons: Sequence[str]) -> str:
     if not cell.runs:
         return f"– {mark}"
     if cell.blackout_ns is None:
-        return f"fails {mark}"
+        return f"{FAILED_PAIRS.get(cell.harm, 'fails')} {mark}"
     of = "" if cell.valid == cell.runs else f" ({cell.valid} of {cell.runs}) {mark}"
     return f"{ms(cell.blackout_ns)}{of}"

@@ -8,13 +8,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.wording import device_text, median_text, ms, phase_text, proofs_text, qemu_text
+from reports.harm_wording import harmed_text
+from reports.wording import (
+    device_text,
+    median_text,
+    ms,
+    phase_text,
+    proofs_text,
+    qemu_text,
+    rollbacks_text,
+)
 from results.qemu.modes import mode_of
 from results.records.run import Run, Summary
 from results.stats.intervals import TOO_FEW_BOOTS
 from results.summary.accelerator import under_tcg
+from results.summary.failures.rollbacks import rollbacks
+from results.summary.failures.unproven import unproven_groups
 from results.summary.locking_costs import locking_costs
-from results.summary.unproven import unproven_groups
 
 from .style import Look, Page
 
@@ -99,6 +109,8 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
             page.paragraph(
                 look.printable(device), indent=4 if stacked else widths[0] + _GAP, style="dim"
             )
+        if harm := harmed_text(summary):
+            page.paragraph(harm, indent=4 if stacked else widths[0] + _GAP, style="bold red")
     _footnotes(page, summaries)
     return page.text()
 
@@ -236,6 +248,8 @@ def failures(runs: Iterable[Run], look: Look, store: Path | None = None) -> Text
         scenarios = ", ".join(dict.fromkeys(run.scenario for run in group))
         reason = group[0].reason or "no reason was recorded"
         page.paragraph(f"{len(group)} × {reason} ({scenarios})", indent=6, first=2)
+        if (found := rollbacks(group)) is not None:
+            page.paragraph(rollbacks_text(found), indent=6, first=6, style="dim")
         page.line(f"      pausebench show {look.printable(group[0].id)}{_option(store)}")
     return page.text()
 

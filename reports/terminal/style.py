@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import sys
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
+
+from results.printable import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -18,8 +22,6 @@ _PLAIN = str.maketrans(
 )
 # A number stays with its unit when a line is wrapped (textwrap does not break at U+00A0).
 _UNIT = re.compile(r"(?<=[0-9]) (?=(?:ms|%|GiB|MiB|KiB|B)(?![A-Za-z]))")
-# A record may hold anything that a guest or QEMU wrote: no escape sequence reaches the terminal.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Look:
 
     def printable(self, text: str) -> str:
         """`text` without control characters, in ASCII unless the output takes Unicode."""
-        text = _CONTROL.sub("?", text)
+        text = printable(text)
         if self.unicode:
             return text.encode("utf-8", "replace").decode()
         return text.replace(" · ", ", ").translate(_PLAIN).encode("ascii", "replace").decode()
@@ -70,13 +72,16 @@ class Page:
         self._empty = True
 
     def line(self, *parts: str | tuple[str, str]) -> None:
-        """One line of strings and (string, style) pairs; trailing blanks are dropped."""
+        """One line of strings and (string, style) pairs; trailing blanks are dropped.
+
+        All of it is made printable here, so that a page need do so only to know a width.
+        """
         from rich.text import Text
 
         made = Text()
         for part in parts:
             string, style = part if isinstance(part, tuple) else (part, "")
-            made.append(string, style if self.look.colour else "")
+            made.append(self.look.printable(string), style if self.look.colour else "")
         made.rstrip()
         if not self._empty:
             self._text.append("\n")
@@ -93,6 +98,13 @@ class Page:
     def text(self) -> Text:
         """All lines as one renderable without a closing newline; `.plain` is the bare string."""
         return self._text
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print plain lines, to standard output by default; no name or path in them acts."""
+    stream = stream or sys.stdout
+    look = look_for(stream, os.environ)
+    stream.write("".join(f"{look.printable(line)}\n" for line in text.split("\n")))
 
 
 def write(text: Text, stream: TextIO, look: Look) -> None:

@@ -12,6 +12,8 @@ Topic = Literal["claim", "refusal", "mode", "ids", "device", "hazard"]
 # Prefixes of scenarios whose runs are evidence only: QEMU must refuse them, they provoke a failure,
 # or their guest has no beats. They enter no statistic of a report.
 SET_ASIDE = ("refusal.", "ids.", "device.", "hazard.")
+# Those of them in which harm to the guest is provoked, or known to come of what is tried.
+PROVOKED = ("refusal.", "ids.", "hazard.", "device.linux-tap-fd")
 
 
 @dataclass(frozen=True, slots=True)

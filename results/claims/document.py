@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from results.errors import RecordInvalid
-from results.store.documents import read_beside, write_beside
-from results.store.recordings import SESSION_PATTERN
+from results.records.harm import INVALID
+from results.store.documents import Documents, equal, read_document, write_document
+from results.store.recordings import cut, is_session_id
 
 from .catalogue import Finding, Row, refuted, rows
 
@@ -39,6 +39,7 @@ class ClaimsDocument:
     claims: tuple[int, ...] = ()  # requested; empty: all
     lab: str = ""
     notes: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()  # runs that damaged their guest, though no test provokes it
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -48,8 +49,8 @@ class ClaimsDocument:
 
     @property
     def exit_code(self) -> int:
-        """3 when a claim is refuted."""
-        return 3 if refuted(self.rows) else 0
+        """3 when a claim is refuted or a guest was damaged."""
+        return INVALID if refuted(self.rows) or self.damaged else 0
 
     def others(self, topics: Sequence[str]) -> tuple[Finding, ...]:
         """Findings of these topics."""
@@ -63,28 +64,38 @@ def claims_path(directory: Path, session: str) -> Path:
 
 def write_claims(directory: Path, document: ClaimsDocument) -> Path:
     """Store a session's claims. Raises UsageError when they cannot be written."""
-    return write_beside(claims_path(directory, document.session), document)
+    return write_document(claims_path(directory, document.session), document)
 
 
 def read_claims(directory: Path, session: str) -> ClaimsDocument | None:
     """The claims of a session, None if it tested none. Raises RecordInvalid."""
-    if not re.fullmatch(SESSION_PATTERN, session):
+    if not is_session_id(session):
         return None
-    path = claims_path(directory, session)
-    found = read_beside(path, ClaimsDocument, "document of claims", _MAX_BYTES)
+    return _read(claims_path(directory, session))
+
+
+def _read(path: Path) -> ClaimsDocument | None:
+    found = read_document(path, ClaimsDocument, "document of claims", _MAX_BYTES)
     if found is None:
         return None
     if found.schema != SCHEMA:
         raise RecordInvalid(str(path), f"has schema {found.schema}; this pausebench reads {SCHEMA}")
-    if found.session != session:
+    for session in (found.session, *filter(None, [found.lab])):
+        if not is_session_id(session):
+            raise RecordInvalid(str(path), f"malformed session id {cut(session)}")
+    if found.session != path.stem:
         raise RecordInvalid(str(path), f"belongs to session {found.session}")
     return found
+
+
+# How stores are merged; a session's claims never change.
+DOCUMENTS = Documents(_DIRECTORY, _read, equal)
 
 
 def latest_claims(directory: Path) -> str | None:
     """The latest session that tested claims, None if there is none."""
     names = sorted(path.stem for path in (directory / _DIRECTORY).glob("*.json"))
-    return next((n for n in reversed(names) if re.fullmatch(SESSION_PATTERN, n)), None)
+    return next(filter(is_session_id, reversed(names)), None)
 
 
 def as_json(document: ClaimsDocument) -> dict[str, Any]:
@@ -120,6 +131,7 @@ def as_json(document: ClaimsDocument) -> dict[str, Any]:
         "session": document.session,
         "lab_session": document.lab,
         "notes": list(document.notes),
+        "damaged": list(document.damaged),
         "took_s": document.took_s,
         "exit_code": document.exit_code,
     }

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from results.errors import UsageError
+from results.records.harm import exit_status, harm_of
 from results.records.run import Run
 from results.stats.boots import (
     BlockOf,
@@ -60,9 +61,10 @@ __all__ = [
 class Comparison:
     """All cells of A against B and what they mean to a caller.
 
-    `exit_code`: 1 if any cell regressed or has more failures, whatever else lacks; else 3 if a cell
-    has no valid run on one side or there is no cell; else 5 if asked to be strict and a cell is
-    undecided; else 0. `forced` are differences that were overruled.
+    `exit_code`: 3 if a guest was damaged on either side; else 1 if any cell regressed or has more
+    failures, whatever else lacks; else 3 if a cell has no valid run on one side or there is no
+    cell; else 5 if asked to be strict and a cell is undecided; else 0. `forced` are differences
+    that were overruled.
     """
 
     label_a: str
@@ -107,11 +109,14 @@ def compare(
         cell = measure_shift(cell, found, method, level(len(names), comparisons))
         cells.append(_against(cell, limits, (noise or {}).get(name)))
     judged = judge_cells(cells, comparisons)
+    # No verdict is given on a scenario of one side alone, but damage to its guests counts.
+    alone = [run for name in side_a.keys() ^ side_b.keys() for run in (side_a | side_b)[name]]
+    damage = exit_status(map(harm_of, alone), "damage")
     return Comparison(
         label_a=_label("A", side_a),
         label_b=_label("B", side_b),
         cells=judged,
-        exit_code=exit_code(judged, strict=strict),
+        exit_code=damage or exit_code(judged, strict=strict),
         only_a=tuple(name for name in side_a if name not in side_b),
         only_b=tuple(name for name in side_b if name not in side_a),
         forced=tuple(forced),

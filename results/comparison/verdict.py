@@ -15,8 +15,10 @@ than the threshold, are undecided and name it.
 The older rule asked for the whole interval beyond 5 % and 0.2 ms: it found +5 % of 2.4 ms in no
 simulated session, where this one finds it in more than 80 of 100 (docs/rates.md).
 
-More failing boots in B than in A is a finding beside the verdict: a handover that fails has no
-blackout, so no median can show it.
+What runs did to their guests is a finding besides the verdict: an update that fails has no
+blackout, so no median can show it. B fails more when it damaged or lost its guest, or failed to
+update it, in a larger share of its boots than A; where only the measurement failed, chance must be
+excluded too. Damage to a guest on either side makes the comparison invalid.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Literal
 
+from results.records.harm import INVALID
 from results.stats.intervals import CONFIDENCE, TOO_FEW_BOOTS
-from results.stats.proportions import Budget, Failures
+from results.stats.proportions import Budget, Failures, more_harm
 from results.stats.shift import Shift, Stratum, adjust_for_many, estimate_shift, shift_interval
 
 from .plan import SIGNIFICANCE, boots_needed, family
@@ -43,7 +46,8 @@ POWER = 0.8
 # tests/results/comparison/test_compare.py.
 _MARGIN = NormalDist().inv_cdf(POWER) / NormalDist().inv_cdf((1.0 + CONFIDENCE) / 2.0)
 
-SAME, REGRESSED, INVALID, UNDECIDED = 0, 1, 3, 5  # exit codes
+SAME, REGRESSED, UNDECIDED = 0, 1, 5  # exit codes, besides INVALID
+BISECT_SKIP = 125  # of `git bisect run`: this revision cannot be tested
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,11 @@ class Cell:
     def valid(self) -> bool:
         """Whether both sides have a valid run."""
         return self.n_a > 0 and self.n_b > 0
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a guest was damaged on either side."""
+        return self.failures_a.damaged_boots > 0 or self.failures_b.damaged_boots > 0
 
     @property
     def half_width_ns(self) -> int | None:
@@ -207,7 +216,9 @@ def judge_cells(cells: Sequence[Cell], comparisons: int = 1) -> tuple[Cell, ...]
     for cell, p, failure_p in zip(cells, ps, failure_ps, strict=True):
         adjusted = replace(cell, p_adjusted=p)
         verdict, reason = _verdict(adjusted, len(cells), comparisons)
-        more = failure_p is not None and failure_p <= SIGNIFICANCE
+        more = more_harm(cell.failures_a, cell.failures_b) or (
+            failure_p is not None and failure_p <= SIGNIFICANCE
+        )
         judged.append(replace(adjusted, verdict=verdict, reason=reason, more_failures=more))
     return tuple(judged)
 
@@ -253,6 +264,8 @@ def _unclear(cell: Cell, cells: int, comparisons: int) -> str:
 
 def exit_code(cells: Sequence[Cell], *, strict: bool = False) -> int:
     """0 same or improved, 1 regressed, 3 invalid, 5 undecided when strict; see Comparison."""
+    if any(cell.damaged for cell in cells):
+        return INVALID
     if any(cell.verdict == "regressed" or cell.more_failures for cell in cells):
         return REGRESSED
     if not cells or not all(cell.valid for cell in cells):
@@ -260,3 +273,16 @@ def exit_code(cells: Sequence[Cell], *, strict: bool = False) -> int:
     if strict and any(cell.verdict == "undecided" for cell in cells):
         return UNDECIDED
     return SAME
+
+
+def bisect_code(cells: Sequence[Cell], status: int) -> int:
+    """The exit code for `git bisect run`, of cells with this exit code: 0 good, 1 bad, 125 skip.
+
+    A is the revision that is known to be good: when its guests are damaged, nothing can be said of
+    B; when only B's are, B is bad.
+    """
+    if any(cell.failures_a.damaged_boots for cell in cells):
+        return BISECT_SKIP
+    if any(cell.damaged for cell in cells):
+        return REGRESSED
+    return status if status in (SAME, REGRESSED) else BISECT_SKIP

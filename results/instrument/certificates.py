@@ -14,7 +14,7 @@ from pathlib import Path
 
 from results.errors import RecordInvalid
 from results.records.scenario import Build, Session
-from results.store.documents import read_beside, write_beside
+from results.store.documents import Documents, read_document, write_document
 
 from .calibration import Calibration
 from .constant_offset import widest
@@ -119,7 +119,7 @@ def write_certificate(directory: Path, certificate: Certificate) -> Path:
     Raises UsageError when it cannot be written.
     """
     path = certificate_path(directory, certificate.host, certificate.kernel, certificate.identity)
-    return write_beside(path, certificate)
+    return write_document(path, certificate)
 
 
 def read_certificate(directory: Path, host: str, kernel: str, build: Build) -> Certificate | None:
@@ -141,19 +141,51 @@ def read_certificate(directory: Path, host: str, kernel: str, build: Build) -> C
 
 def _read(directory: Path, host: str, kernel: str, name: str) -> Certificate | None:
     path = certificate_path(directory, host, kernel, name)
-    found = read_beside(path, Certificate, "certificate", _MAX_BYTES)
-    if found is None:
-        return None
-    if found.schema != SCHEMA:
-        raise RecordInvalid(str(path), f"has schema {found.schema}; this pausebench reads {SCHEMA}")
-    if (found.host, found.kernel) != (host, kernel):
+    found = _read_file(path)
+    if found is not None and (found.host, found.kernel) != (host, kernel):
         raise _foreign(directory, host, kernel, name)
+    return found
+
+
+def _read_file(path: Path) -> Certificate | None:
+    found = read_document(path, Certificate, "certificate", _MAX_BYTES)
+    if found is not None and found.schema != SCHEMA:
+        raise RecordInvalid(str(path), f"has schema {found.schema}; this pausebench reads {SCHEMA}")
     return found
 
 
 def _foreign(directory: Path, host: str, kernel: str, name: str) -> RecordInvalid:
     path = certificate_path(directory, host, kernel, name)
     return RecordInvalid(str(path), "belongs to another host or build")
+
+
+# -- merging stores -------------------------------------------------------------------------------
+
+
+def _read_named(path: Path) -> Certificate | None:
+    """A certificate of any build, as long as its file has the right name."""
+    found = _read_file(path)
+    if found is not None:
+        key = (path.parent.parent, found.host, found.kernel)
+        # By the build id before certificates had an identity.
+        if path not in [certificate_path(*key, n) for n in (found.identity, found.build_id)]:
+            raise RecordInvalid(str(path), "belongs to another host or build")
+    return found
+
+
+def newest(one: Certificate, other: Certificate) -> Certificate:
+    """The later calibration and the later overhead of two certificates of one build."""
+    calibrated = max(other, one, key=lambda each: each.made_unix_ns)
+    watched = max(other, one, key=lambda each: each.watched_unix_ns)
+    return replace(
+        calibrated,
+        watched_unix_ns=watched.watched_unix_ns,
+        watched_session=watched.watched_session,
+        effect=watched.effect,
+    )
+
+
+DOCUMENTS = Documents(_DIRECTORY, _read_named, newest)
 
 
 def known_so_far(directory: Path, session: Session, build: Build) -> Certificate:

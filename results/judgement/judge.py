@@ -9,14 +9,14 @@ from results.qemu.failures import known_failure
 from results.qemu.modes import promise
 from results.records.evidence import Proof
 from results.records.observations import DeviceContinuity, Stream
-from results.records.reasons import Reason, joined, read_reason
+from results.records.reasons import Reason, cut, joined, read_reason
 from results.records.recording import Recording
 from results.records.run import SCHEMA, CarriedFd, RamMap, Run, Witnesses
 from results.records.scenario import dimensions
 from results.timeline.cpr_channel import carried_descriptors, ram_maps
 from results.timeline.moments import Marks, transfer_events
 from results.timeline.order import CheckedMarks, check_marks
-from results.timeline.vfio_calls import vfio_calls
+from results.timeline.vfio_calls import VfioCalls, vfio_calls
 
 from .blackout import Blackout, Pause, find_blackout, find_pauses
 from .brownout import Restoration, restoration
@@ -26,6 +26,7 @@ from .guest_clock import GuestPause, GuestView, guest_pause, guest_views
 from .promises import broken_promises
 from .proof import judge_proof
 from .qmp_pause import qmp_pause
+from .rollback import rollback
 from .streams import judge_stream
 from .validity import harm, incomplete, not_proven, stream_troubles, warnings
 from .witnesses import contradictions, odd_testimony, testify
@@ -137,6 +138,7 @@ def judge(recording: Recording) -> Run:
         aftermath=recording.aftermath,
         plugging=recording.plugging,
         streams=went_on.streams,
+        rollback=rollback(recording, traced.marks.seen),
         reasons=reasons,
     )
 
@@ -170,7 +172,9 @@ def _continuity(recording: Recording, blackout: tuple[int, int] | None) -> _Cont
     streams = tuple(judge_stream(log, blackout, resumed) for log in logs)
     if recording.evidence is None:
         return _Continuity(device, streams, None)
-    calls = vfio_calls(*transfer_events(recording))
+    calls: VfioCalls | None = vfio_calls(*transfer_events(recording))
+    if recording.lost and calls is not None and not (calls.mapped or calls.unmapped):
+        calls = None  # what was not seen may have been lost
     proof = judge_proof(recording.evidence, recording.scenario, calls, device)
     return _Continuity(device, streams, proof)
 
@@ -196,7 +200,7 @@ def _reasons(
     if not recording.failure:
         found += stream_troubles(recording, went_on.streams)
     once = {reason.text: reason for reason in found}
-    return (*once.values(), *not_proven(went_on.proof))
+    return (*cut(once.values()), *not_proven(went_on.proof))
 
 
 def _texts(reasons: Iterable[Reason]) -> tuple[str, ...]:

@@ -51,6 +51,10 @@ def _wrong_process(recording: Recording) -> list[Reason]:
     found = []
     if old != new:
         found.append(because("process-changed", mode=mode, old=old, new=new))
-    if recording.probed and not any(e.mark == "exec" for e in recording.events):
+    if (
+        recording.probed
+        and not recording.lost
+        and not any(e.mark == "exec" for e in recording.events)
+    ):
         found.append(because("no-execve", mode=mode))
     return found

@@ -22,7 +22,7 @@ from results.records.evidence import (
     check_line,
 )
 from results.records.observations import DeviceContinuity
-from results.records.reasons import Figure, because
+from results.records.reasons import Figure, because, shown_of
 from results.records.scenario import MIB, Scenario
 from results.timeline.vfio_calls import VfioCalls
 
@@ -67,14 +67,14 @@ def judge_proof(
         check_files(evidence.files),
     ]
     if evidence.pinned_bytes:
-        checks.append(check_pins(evidence.accounts, evidence.pinned_bytes))
-        checks.append(check_dma(evidence.dma))
+        checks.append(check_pins(evidence.accounts, evidence.pinned_bytes, evidence.holder_lost))
+        checks.append(check_dma(evidence.dma, evidence.holder_lost))
     elif scenario.pinned:
         checks.append(_unpinned(evidence.pins_missing))
     if scenario.mem_lock:
         checks.append(check_locked(evidence.accounts, scenario.ram_bytes))
     if evidence.pin_events is not None:
-        checks.append(check_pin_events(evidence.pin_events))
+        checks.append(check_pin_events(evidence.pin_events, evidence.holder_lost))
     if scenario.vfio:
         checks += check_vfio(evidence, scenario, calls)
     if device is not None:
@@ -205,7 +205,7 @@ def check_files(files: tuple[SameFile, ...]) -> Check:
         return check_line("missing", "no-descriptor")
     others = [f for f in files if f.same is False]
     if others:
-        words = ", ".join(f"{f.name} id {f.id} (fd {f.old_fd} → {f.new_fd})" for f in others)
+        words = _listed(f"{f.name} id {f.id} (fd {f.old_fd} → {f.new_fd})" for f in others)
         return check_line("broken", "files-differ", files=words)
     unseen = [f for f in files if f.same is None]
     if unseen:
@@ -218,12 +218,25 @@ def check_files(files: tuple[SameFile, ...]) -> Check:
             name=first.name,
             why=first.missing,
         )
-    names = ", ".join(f"{f.name} {f.id}" for f in files)
+    names = _listed(f"{f.name} {f.id}" for f in files)
     return check_line("held", "files-same", files=len(files), names=names)
 
 
-def check_pins(accounts: Iterable[Accounts], pinned_bytes: int) -> Check:
-    """The holder's pins are accounted for at every point, and the host's total did not drop."""
+def _listed(items: Iterable[str]) -> str:
+    """The first few items, and how many more there are."""
+    words = list(items)
+    shown = shown_of(len(words))
+    more = len(words) - shown
+    return ", ".join([*words[:shown], *([f"{more} more"] if more else [])])
+
+
+def check_pins(accounts: Iterable[Accounts], pinned_bytes: int, holder_lost: str = "") -> Check:
+    """The holder's pins are accounted for at every point, and the host's total did not drop.
+
+    The kernel releases the pins of a process that dies: its account proves nothing then.
+    """
+    if holder_lost:
+        return check_line("missing", "pins-holder-lost", lost=holder_lost)
     points = tuple(accounts)
     held = {a.point: a.processes.get("holder", {}).get("VmPin") for a in points}
     if not held or None in held.values():
@@ -246,11 +259,9 @@ def check_pins(accounts: Iterable[Accounts], pinned_bytes: int) -> Check:
     return check_line("held", "pins-held", **said, before=totals[0], after=totals[-1])
 
 
-def check_dma(writes: Iterable[Dma]) -> Check:
+def check_dma(writes: Iterable[Dma], holder_lost: str = "") -> Check:
     """QEMU's mapping contains what the emulated device wrote into its pinned pages."""
-    done = tuple(writes)
-    if not done:
-        return check_line("missing", "dma-none")
+    done = tuple(write for write in writes if write.answered)
     for write in done:
         at: dict[str, Figure] = {"point": write.point}
         if write.error:
@@ -259,6 +270,10 @@ def check_dma(writes: Iterable[Dma]) -> Check:
             return check_line("broken", "dma-unseen", **at, written=write.written)
         if write.seen != write.written:
             return check_line("broken", "dma-other", **at, seen=write.seen, written=write.written)
+    if holder_lost:
+        return check_line("missing", "dma-holder-lost", lost=holder_lost)
+    if not done:
+        return check_line("missing", "dma-none")
     return check_line("held", "dma-seen", points=", ".join(w.point for w in done))
 
 
@@ -281,8 +296,10 @@ def check_locked(accounts: Iterable[Accounts], ram_bytes: int) -> Check:
     return check_line("held", "locks-held", sizes=sizes)
 
 
-def check_pin_events(events: PinEvents) -> Check:
+def check_pin_events(events: PinEvents, holder_lost: str = "") -> Check:
     """No unpin, unmap or new pin by QEMU in the window, as far as the kernel can trace them."""
+    if holder_lost:
+        return check_line("missing", "pin-events-holder-lost", lost=holder_lost)
     if events.missing:
         return check_line("missing", "pin-events-hidden", why=events.missing)
     if events.lost:

@@ -6,8 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from results.qemu.modes import promise
 from results.records.evidence import Proof
-from results.records.observations import Stream, VcpuBeats
-from results.records.reasons import FAILED, PROOF_BROKEN, Reason, because, read_reason, read_reasons
+from results.records.observations import RamCheck, Stream, VcpuBeats
+from results.records.reasons import (
+    FAILED,
+    OTHER,
+    PROOF_BROKEN,
+    Reason,
+    because,
+    read_reason,
+    read_reasons,
+)
 from results.records.recording import Recording
 from results.records.run import CarriedFd
 
@@ -18,7 +26,8 @@ from .promises import old_must_end
 def harm(recording: Recording) -> list[Reason]:
     """The transfer failed, or it harmed the guest or its RAM."""
     if recording.failure:
-        return [because(FAILED, said=recording.failure)]
+        found = [_failure(reason) for reason in read_reasons(recording.failure)]
+        return [*found, *_lost(recording), *_changed_ram(recording.ram)]
     found = []
     ends, old, new = (
         old_must_end(recording.scenario.mode), recording.old.runstate, recording.new.runstate
@@ -32,6 +41,24 @@ def harm(recording: Recording) -> list[Reason]:
     return found
 
 
+def _failure(reason: Reason) -> Reason:
+    """A part of a failure: QEMU's words, unless the driver stated it as a kind of its own."""
+    return because(FAILED, said=reason.text) if reason.code == OTHER else reason
+
+
+def _lost(recording: Recording) -> list[Reason]:
+    """Whether a guest was there to be updated, and ran in neither QEMU after the failure."""
+    old, new = recording.old.runstate, recording.new.runstate
+    if recording.continued_in in ("old", "new") or not recording.old.pid:
+        return []
+    if old in ("", "running") and recording.continued_in == "unknown":  # or it was not examined
+        return []
+    # The state of new QEMU says that it lets the guest run, the testimony that it does.
+    if new == "running" and (recording.beats or recording.streams):
+        return []
+    return [because("guest-lost", old=old, new=new or "unknown")]
+
+
 def _harm_to_the_guest(recording: Recording) -> list[Reason]:
     found = [reason for beats in recording.beats for reason in _harm_to_a_vcpu(beats)]
     if {beats.index for beats in recording.beats} != set(range(recording.scenario.vcpus)):
@@ -41,11 +68,13 @@ def _harm_to_the_guest(recording: Recording) -> list[Reason]:
         found.append(because("ram-unchecked"))
     elif ram.pages <= 0:
         found.append(because("ram-empty"))
-    elif ram.bad_pages:
-        found.append(
-            because("ram-changed", bad=ram.bad_pages, pages=ram.pages, first=ram.first_bad)
-        )
-    return found
+    return found + _changed_ram(ram)
+
+
+def _changed_ram(ram: RamCheck | None) -> list[Reason]:
+    if ram is None or not ram.bad_pages:
+        return []
+    return [because("ram-changed", bad=ram.bad_pages, pages=ram.pages, first=ram.first_bad)]
 
 
 def _harm_to_a_vcpu(beats: VcpuBeats) -> list[Reason]:
@@ -78,11 +107,12 @@ def incomplete(
 
     `pause_seen` is whether the probes, or a witness that needs no probes, saw a pause.
     """
+    found = list(map(read_reason, recording.lost_witnesses))
     if not recording.probed:
-        return [] if pause_seen else [because("nothing-seen")]
-    found = []
+        return found if pause_seen else [*found, because("nothing-seen")]
     if recording.lost:
-        found.append(because("records-lost", records=recording.lost))
+        # Any descriptor may be among them: what else is missing says nothing more.
+        return [*found, because("records-lost", records=recording.lost)]
     found += descriptor_doubts
     if not fds and promise(recording.scenario).descriptors:
         found.append(because("no-descriptor"))
@@ -110,6 +140,8 @@ def warnings(recording: Recording, of_marks: Iterable[Reason], *, clock_read: bo
     found = list(of_marks)
     if recording.probed and not recording.failure and recording.skipped:
         found.append(because("probes-skipped", calls=recording.skipped))
+    if recording.controller_stops:
+        found.append(because("controller-stopped", times=recording.controller_stops))
     if recording.beats and not clock_read:
         found.append(because("clock-unread"))
     return found

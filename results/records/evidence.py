@@ -68,6 +68,7 @@ class Dma:
     written: int
     seen: int | None
     error: str = ""
+    answered: bool = True  # False: the error is the pin holder's silence, not its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Evidence:
     pin_events: PinEvents | None = None
     pinned_bytes: int = 0  # 0: nothing is pinned
     pins_missing: str = ""  # why pages that should be pinned could not be, and the fix
+    holder_lost: str = ""  # what became of the process that held the pins, if it did not survive
     controls: tuple[Control, ...] = ()
     duration_ns: int = 0
 

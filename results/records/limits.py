@@ -35,7 +35,7 @@ def broken_limit(recording: Recording) -> str:
 def _broken(recording: Recording) -> Iterator[str]:
     scenario = recording.scenario
     if scenario.mode not in MODES:
-        yield f"scenario.mode is `{scenario.mode[:40]}`, not one of {', '.join(MODES)}"
+        yield f"scenario.mode is {scenario.mode[:40]!r}, not one of {', '.join(MODES)}"
     yield from _outside("scenario.vcpus", scenario.vcpus, 1, _MOST_VCPUS)
     yield from _outside("scenario.ram_bytes", scenario.ram_bytes, 1, _MOST)
     yield from _outside("scenario.touched", scenario.touched, 0, 1)
@@ -92,6 +92,8 @@ def _times(recording: Recording) -> Iterator[tuple[str, int]]:
             "run_first_entry_ns",
             "entry_last_exit_ns",
             "entry_first_entry_ns",
+            "longest_left_ns",
+            "longest_entered_ns",
         ):
             if (moment := getattr(bracket, name)) is not None:
                 yield f"brackets[{number}].{name}", moment

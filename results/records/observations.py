@@ -146,6 +146,9 @@ class HostState:
     `foreign_ns` is CPU time (of all CPUs together) used by neither QEMU nor pausebench, but by
     other programs and kernel threads. `waiting_ns` is the time in which some task waited for a CPU
     (/proc/pressure/cpu). None if it was not read or the kernel does not report it.
+
+    `others` are other processes that measured on this host meanwhile, as `pid 12 (COMMAND)`.
+    `strangers` are the pids of other processes of the probed binaries: probes sit in those too.
     """
 
     load1: float = 0.0
@@ -156,6 +159,8 @@ class HostState:
     foreign_ns: int | None = None
     waiting_ns: int | None = None
     cpus: int | None = None
+    others: tuple[str, ...] = ()
+    strangers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

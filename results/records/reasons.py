@@ -22,6 +22,7 @@ Key = tuple[str, dict[str, Figure]]
 SENTENCES = {"sentences": True}
 
 OTHER, FAILED, KNOWN_FAILURE = "other", "transfer-failed", "known-failure"
+MOST_ALIKE = 5  # of a list in a sentence, and of sentences of one kind
 _BETWEEN = "; "
 PROOF_BROKEN = "proof broken: "
 
@@ -59,6 +60,25 @@ def joined(reasons: Iterable[Reason]) -> str:
     given = list(reasons)
     text = _BETWEEN.join(reason.text for reason in given if reason.code != KNOWN_FAILURE)
     return " ".join([text, *(reason.text for reason in given if reason.code == KNOWN_FAILURE)])
+
+
+def shown_of(items: int) -> int:
+    """How many items of a list are shown: five, or all where only one more would be left out."""
+    return items if items <= MOST_ALIKE + 1 else MOST_ALIKE
+
+
+def cut(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    """The first few reasons of each kind (`shown_of`), and how many more there are."""
+    kinds: dict[str, list[Reason]] = {}
+    for reason in reasons:
+        kinds.setdefault(reason.code, []).append(reason)
+    found: list[Reason] = []
+    for alike in kinds.values():
+        shown = shown_of(len(alike))
+        found += alike[:shown]
+        if len(alike) > shown:
+            found.append(because("more-alike", more=len(alike) - shown))
+    return tuple(found)
 
 
 # -- reading ------------------------------------------------------------------------------------

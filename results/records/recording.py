@@ -16,6 +16,8 @@ from results.records.observations import (
     StreamLog,
     VcpuBeats,
 )
+from results.records.reasons import SENTENCES
+from results.records.rollback import Where
 from results.records.run import Side
 from results.records.scenario import Scenario
 from results.records.scheduler import Scheduling
@@ -58,6 +60,10 @@ class VcpuBracket:
     # handled for it, and faults of the guest (tracepoint kvm:kvm_page_fault, where it fires).
     host_faults: int | None = None
     guest_faults: int | None = None
+    # Of old QEMU's thread, after a transfer that failed: the longest time between two entries into
+    # the guest. Where the guest was stopped and came back, that is its pause.
+    longest_left_ns: int | None = None
+    longest_entered_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,12 @@ class Recording:
     evidence: Evidence | None = None  # for the proof; None if it was not collected
     device: DeviceWork | None = None  # None if the payload drives no device
     failure: str = ""  # set when the transfer itself failed
+    # After a transfer that failed: in which QEMU every vCPU beat on. `unknown`: not examined.
+    continued_in: Where = "unknown"
+    # How often pausebench itself was continued after a stop by a signal, during the transfer.
+    controller_stops: int = 0
+    # What became of each process of ours that testified and did not last, as a sentence.
+    lost_witnesses: tuple[str, ...] = field(default=(), metadata=SENTENCES)
     scheduling: Scheduling | None = None  # None if the scheduler was not traced
     aftermath: Aftermath | None = None  # None unless a refusal was provoked
     plugging: Plugging | None = None  # None if nothing was hotplugged

@@ -21,6 +21,7 @@ from .observations import (
     RamCheck,
 )
 from .reasons import SENTENCES, Reason, joined, read_reasons
+from .rollback import Rollback
 from .scheduler import Attribution
 
 # Schema of Recording and Run as they are stored.
@@ -136,6 +137,7 @@ class Run:
     aftermath: Aftermath | None = None  # None unless a refusal was provoked
     plugging: Plugging | None = None  # None if nothing was hotplugged
     streams: tuple[Stream, ...] = ()  # of a guest that drives ordinary devices
+    rollback: Rollback | None = None  # None unless the transfer failed
     reasons: tuple[Reason, ...] = ()  # `reason` as codes and figures; see `reasons_of`
 
     @property
@@ -181,6 +183,10 @@ class Summary:
     device_operations: int = 0  # of the device that the payload drives, over all runs
     device_troubles: int = 0  # runs in which it lost, repeated or missed something
     device_gap_ns: int | None = None  # the longest time between two operations of any valid run
+    # Harm (results.records.harm) → failed runs, and the boots of which it was the worst; the worst
+    # first.
+    harmed_runs: dict[str, int] = field(default_factory=dict)
+    harmed_boots: dict[str, int] = field(default_factory=dict)
 
     @property
     def dimensions_but_id(self) -> str:

@@ -114,3 +114,5 @@ class Session:
     builds: tuple[Build, ...]
     environment: dict[str, str]
     probe_tier: str = "none"
+    # Updates that it is to measure if none fails; None where that depends on what it finds.
+    planned_updates: int | None = None

@@ -10,9 +10,12 @@ three of them cannot give a p below 0.009; all boots as one stratum see every dr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from results.records.harm import harm_of, worst
 from results.records.run import Run
+from results.records.sentences.kind import Harm
 
 from .intervals import median_ns
 from .proportions import Failures
@@ -140,15 +143,23 @@ def strata_sizes(boots: int) -> tuple[tuple[int, int], ...]:
 
 
 def count_failures(runs: Iterable[Run]) -> Failures:
-    """Failed and all runs, failing and all boots."""
-    outcomes: dict[BootKey, list[bool]] = {}
+    """Failed and all runs, failing and all boots, each by the worst harm to its guest."""
+    boots: dict[BootKey, list[Harm | None]] = {}
     for run in runs:
-        outcomes.setdefault((run.session, run.boot), []).append(run.outcome == "failed")
+        boots.setdefault((run.session, run.boot), []).append(harm_of(run))
+    of_runs = Counter(harm for harms in boots.values() for harm in harms)
+    of_boots = Counter(worst(harms) for harms in boots.values())
     return Failures(
-        runs=sum(map(sum, outcomes.values())),
-        total_runs=sum(map(len, outcomes.values())),
-        boots=sum(map(any, outcomes.values())),
-        total_boots=len(outcomes),
+        runs=of_runs.total() - of_runs[None],
+        total_runs=of_runs.total(),
+        boots=of_boots.total() - of_boots[None],
+        total_boots=of_boots.total(),
+        damaged_runs=of_runs["damage"],
+        lost_runs=of_runs["loss"],
+        not_updated_runs=of_runs["update-failed"],
+        damaged_boots=of_boots["damage"],
+        lost_boots=of_boots["loss"],
+        not_updated_boots=of_boots["update-failed"],
     )
 
 

@@ -65,12 +65,42 @@ def _low_share(
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Failed runs of one side of a cell, and the boots that had any."""
+    """Failed runs of one side of a cell, and the boots that had any.
+
+    `damaged_boots`, `lost_boots` and `not_updated_boots` are those of the boots in which the worst
+    that a run did to the guest was damage, loss or a failed update; in the rest of `boots` only the
+    measurement failed. The same for runs.
+    """
 
     runs: int = 0
     total_runs: int = 0
     boots: int = 0
     total_boots: int = 0
+    damaged_runs: int = 0
+    lost_runs: int = 0
+    not_updated_runs: int = 0
+    damaged_boots: int = 0
+    lost_boots: int = 0
+    not_updated_boots: int = 0
+
+    @property
+    def by_severity(self) -> tuple[int, int, int]:
+        """Boots with damage, with loss or worse, with a failed update or worse."""
+        lost = self.damaged_boots + self.lost_boots
+        return self.damaged_boots, lost, lost + self.not_updated_boots
+
+
+def more_harm(a: Failures, b: Failures) -> bool:
+    """Whether a larger share of B's boots damaged or lost its guest, or failed to update it.
+
+    There is no test of significance: what a transfer must never do counts each time it does it.
+    """
+    if not a.total_boots or not b.total_boots:
+        return False
+    return any(
+        in_b * a.total_boots > in_a * b.total_boots
+        for in_a, in_b in zip(a.by_severity, b.by_severity, strict=True)
+    )
 
 
 def more_failures_p(a: Failures, b: Failures) -> float | None:

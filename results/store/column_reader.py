@@ -1,95 +1,120 @@
-"""Columns from the store: rows of its table of runs, a chunk at a time, by several processes."""
+"""Columns from the store's table of runs: verified rows, in chunks, by several processes."""
 
 from __future__ import annotations
 
 import gc
 import multiprocessing
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice, pairwise
+from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from results.errors import RecordInvalid
+from results.store.tables.columns import Coded, Columns, Integers, coded, merged
+from results.store.tables.damage import StoreDamaged
+from results.store.tables.schema import MISSING, TEXTS, UNIT_SEPARATOR
+from results.store.tables.tallies import Tally
+from results.store.tables.verification import FIGURES, Figures, sound_figures
 
-from .columns import MISSING, NUMBERS, TEXTS, Coded, Columns, Integers, coded, merged
-from .schema import UNIT_SEPARATOR, number_column, text_columns
-from .store import Store, open_store
+from .reader import StoreReader
+from .recordings import check_names
+from .verified import VerifiedDatabase
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CHUNK = 20_000
 _RUNS_FOR_WORKERS = 150_000  # below, starting a process takes as long as it saves
 _MOST_WORKERS = 4
 
+Range = tuple[int, int]  # lowest and highest `seq`
 
-def read_columns(store: Store, sessions: Sequence[str], scenario: str | None = None) -> Columns:
+
+def read_columns(
+    store: StoreReader, sessions: Sequence[str], scenario: str | None = None
+) -> Columns:
     """The columns of all runs of `sessions`, or of one scenario in them.
 
-    Raises RecordInvalid for a row that is none.
+    Runs whose rows are damaged and cannot be recovered are left out; `store.damages` names them.
+    Raises RecordInvalid for a malformed name of a scenario, a build or a phase.
     """
-    count, first, last = store.count_runs(sessions)
+    database = store.database
+
+    def read() -> Columns:
+        tally = store.count_runs(sessions, scenario)
+        columns = _by_workers(database, sessions, scenario, tally)
+        _check_complete(columns, tally)
+        return columns
+
+    columns = database.sound(read)
+    for what, names in (
+        ("scenario name", columns.texts["scenario"][1]),
+        ("build label", (*columns.texts["old_build"][1], *columns.texts["new_build"][1])),
+        ("phase name", columns.shares),
+    ):
+        check_names(what, names, str(store.file))
+    return columns
+
+
+def _check_complete(columns: Columns, tally: Tally) -> None:
+    """Raises StoreDamaged unless each run that is counted is there, once."""
+    seq = np.sort(columns.numbers["seq"], kind="stable")  # sessions may have run at the same time
+    if len(seq) != tally.count or not np.all(np.diff(seq) > 0):
+        raise StoreDamaged(f"{len(seq)} of {tally.count} runs are there")
+
+
+def _by_workers(
+    database: VerifiedDatabase, sessions: Sequence[str], scenario: str | None, tally: Tally
+) -> Columns:
     workers = min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
-    if count < _RUNS_FOR_WORKERS or workers < 2:
-        return _read(store, sessions, scenario, None)
-    # Rows become arrays in Python, which takes one core; others have a share of the rows each.
+    if tally.count < _RUNS_FOR_WORKERS or workers < 2 or database.recovered:
+        return _read(database, sessions, scenario, (tally.first, tally.last))
+    # Rows become arrays in Python, which takes one core; processes read a share of the rows each.
     import pyarrow.json  # noqa: F401 - here, so that no process of them has to
 
-    edges = [first + (last + 1 - first) * i // workers for i in range(workers + 1)]
+    edges = [
+        tally.first + (tally.last + 1 - tally.first) * i // workers for i in range(workers + 1)
+    ]
     context = multiprocessing.get_context("fork")  # nothing is imported again
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         shares = [
-            pool.submit(_read_at, store.path, sessions, scenario, (low, high - 1))
+            pool.submit(_read_at, database.file, sessions, scenario, (low, high - 1))
             for low, high in pairwise(edges)
         ]
         return merged([share.result() for share in shares])
 
 
-def _read_at(
-    path: Path, sessions: Sequence[str], scenario: str | None, within: tuple[int, int]
-) -> Columns:
+def _read_at(file: Path, sessions: Sequence[str], scenario: str | None, within: Range) -> Columns:
     """In another process, which needs a connection of its own."""
-    # Millions of tuples that hold no reference to each other: collecting them is all loss.
+    # Millions of tuples without references to each other: collecting garbage finds none.
     gc.disable()
-    with open_store(path, create=False) as store:
-        return _read(store, sessions, scenario, within)
+    with closing(VerifiedDatabase(file)) as database:
+        return _read(database, sessions, scenario, within)
 
 
 def _read(
-    store: Store, sessions: Sequence[str], scenario: str | None, within: tuple[int, int] | None
+    database: VerifiedDatabase, sessions: Sequence[str], scenario: str | None, within: Range
 ) -> Columns:
-    """Chunk by chunk: what Python holds at a time does not grow with the number of runs."""
-    numbers = [number_column(name, MISSING) for name in NUMBERS]
-    wanted = (text_columns(TEXTS), *numbers, "vcpu_blackouts", "shares")
-    source = iter(store.columns(wanted, sessions, scenario, within))
-    parts: list[Columns] = []
-    while chunk := list(islice(source, _CHUNK)):
-        try:
-            parts.append(_part(chunk))
-        except (TypeError, ValueError, OverflowError) as error:  # Arrow's are ValueErrors
-            where = str(store.file)
-            raise RecordInvalid(where, f"a row of the runs' table is none: {error}") from error
-    return merged(parts)
+    """Raises StoreDamaged when a row is not sound."""
+    rows = database.columns(FIGURES, sessions, scenario, within)
+    return merged([_columns(figures) for figures in sound_figures(rows)])
 
 
-def _part(chunk: Sequence[Sequence[Any]]) -> Columns:
-    texts, *numbers, vcpus, shares = zip(*chunk, strict=True)
-    table = _decoded(vcpus, shares)
-    return Columns(
-        _split(texts),
-        {n: np.array(v, dtype=np.int64) for n, v in zip(NUMBERS, numbers, strict=True)},
-        _shares(table),
-        _vcpus(table),
-    )
+def _columns(figures: Figures) -> Columns:
+    try:
+        table = _decoded(figures.lists)
+        texts = _split(figures.codes, figures.known)
+        return Columns(texts, figures.numbers, _shares(table), _vcpus(table))
+    except (ValueError, OverflowError) as error:  # Arrow's are ValueErrors
+        raise StoreDamaged(f"a row of runs holds no valid values: {error}") from error
 
 
-def _split(combinations: Iterable[str]) -> dict[str, Coded]:
-    """From all texts of a run as one to each for itself: a session has few combinations."""
-    codes, known = coded(list(combinations))
+def _split(codes: NDArray[np.int32], known: Sequence[str]) -> dict[str, Coded]:
+    """From the joined texts of each run to a column per text: a session has few combinations."""
     split = [text.split(UNIT_SEPARATOR, len(TEXTS) - 1) for text in known]
     found = {}
     for i, name in enumerate(TEXTS):
@@ -98,29 +123,25 @@ def _split(combinations: Iterable[str]) -> dict[str, Coded]:
     return found
 
 
-def _decoded(vcpus: Iterable[str | None], shares: Iterable[str | None]) -> pa.Table:
-    """A row per run: `vcpus`, a list of int64, and `shares`, a struct of int64 by phase.
+def _decoded(lines: Sequence[bytes]) -> pa.Table:
+    """From JSON a row per run: `vcpus`, a list of int64; `shares`, a struct of int64 by phase.
 
-    Raises ValueError for text that is no JSON of whole numbers.
+    Raises ValueError for anything else.
     """
     import pyarrow as pa
     from pyarrow import json
 
-    lines = [
-        f'{{"vcpus":{each or "[]"},"shares":{share or "{}"}}}'
-        for each, share in zip(vcpus, shares, strict=True)
-    ]
-    text = "\n".join(lines).encode()
-    # Arrow infers types by recursion: nesting without end would take the process with it.
+    text = b"\n".join(lines)
+    # Arrow infers types by recursion: unlimited nesting would overflow the stack.
     letters = np.frombuffer(text, dtype=np.uint8)
     opened = [np.count_nonzero(letters == ord(bracket)) for bracket in "{["]
     if opened != [2 * len(lines), len(lines)]:
-        raise ValueError("the blackouts are no list or the shares no flat object")
+        raise ValueError("the blackouts are not a list or the shares not a flat object")
     # Names of phases are inferred.
     kinds = pa.schema([("vcpus", pa.list_(pa.int64())), ("shares", pa.struct([]))])
     table = json.read_json(
         pa.py_buffer(text),
-        # One block: a row that two blocks share would be parsed twice. No threads: each core has a
+        # One block: a row on the edge of two would be parsed twice. No threads: each core has a
         # process of its own.
         read_options=json.ReadOptions(use_threads=False, block_size=len(text) + 1),
         parse_options=json.ParseOptions(explicit_schema=kinds),
@@ -131,7 +152,7 @@ def _decoded(vcpus: Iterable[str | None], shares: Iterable[str | None]) -> pa.Ta
 
 
 def _vcpus(table: pa.Table) -> tuple[Integers, ...]:
-    """From lists of a few blackouts each to an array for each vCPU."""
+    """From a list of blackouts per run to an array per vCPU."""
     lists = table["vcpus"].chunk(0)
     edges = np.frombuffer(lists.buffers()[1], dtype=np.int32)[: len(lists) + 1]
     values, counts = _numbers(lists.values), np.diff(edges)
@@ -148,13 +169,13 @@ def _shares(table: pa.Table) -> dict[str, Integers]:
     shares = table["shares"].chunk(0)
     for field in shares.type:
         if field.type != "int64":
-            raise ValueError(f"the share of {field.name} is a {field.type}")
+            raise ValueError(f"the share of {field.name} is of type {field.type}")
     names = [field.name for field in shares.type]
     return {name: _numbers(each) for name, each in zip(names, shares.flatten(), strict=True)}
 
 
 def _numbers(array: pa.Int64Array) -> Integers:
-    # By its buffers: fill_null and to_numpy load Arrow's kernels, a third of a second and 40 MB.
+    # From its buffers: fill_null and to_numpy load Arrow's kernels, a third of a second and 40 MB.
     known, values = array.buffers()
     here = slice(array.offset, array.offset + len(array))
     numbers = np.frombuffer(values, dtype=np.int64)[here]

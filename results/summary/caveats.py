@@ -39,6 +39,7 @@ _FEW_RUNS = 0.10
 # Shares of all CPU time.
 _FOREIGN = 0.05
 _STOLEN = 0.01
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ def doubts_of(runs: Iterable[Run]) -> tuple[Doubt, ...]:
         _drift(medians),
         _two_kinds([run.blackout_ns for run in valid if run.blackout_ns is not None]),
         _noisy([run.host for run in valid]),
+        _shared([run.host for run in valid]),
+        _strangers([run.host for run in valid]),
         _close(valid),
         _silent(valid),
         _skipped(valid),
@@ -228,6 +231,42 @@ def _noisy(hosts: Sequence[HostState]) -> Doubt | None:
         "measure on a quiet host",
         {"foreign_percent": foreign * 100, "stolen_percent": stolen * 100},
     )
+
+
+def _shared(hosts: Sequence[HostState]) -> Doubt | None:
+    """Other sessions that measured on the host at the same time."""
+    names = dict.fromkeys(name for host in hosts for name in host.others)
+    if not names:
+        return None
+    shared = sum(bool(host.others) for host in hosts)
+    return Doubt(
+        "shared-host",
+        f"in {shared} of {len(hosts)} runs another session measured on this host: "
+        f"{_some(list(names))}",
+        "measure without --share, which waits for the other",
+        {"shared": shared, "runs": len(hosts)},
+    )
+
+
+def _strangers(hosts: Sequence[HostState]) -> Doubt | None:
+    """Processes of the probed binaries that are not of this session."""
+    pids = dict.fromkeys(pid for host in hosts for pid in host.strangers)
+    if not pids:
+        return None
+    beside = sum(bool(host.strangers) for host in hosts)
+    return Doubt(
+        "probed-strangers",
+        f"in {beside} of {len(hosts)} runs other processes ran the probed binary "
+        f"(pid {_some([str(pid) for pid in pids])}): the probes sit in it, count none of their "
+        "events, and slow each of their calls to a probed function",
+        "measure a copy of the binary: --build copy=PATH",
+        {"beside": beside, "runs": len(hosts), "processes": len(pids)},
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def _close(runs: Sequence[Run]) -> Doubt | None:

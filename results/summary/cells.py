@@ -7,14 +7,18 @@ never averaged. What cannot be computed is None, never 0.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from results.records.harm import HARMS, harm_in, worst
 from results.records.run import Summary
+from results.records.sentences.kind import Harm
 from results.stats.intervals import interval_over_boots
 from results.stats.proportions import Budget, budget_line
-from results.store.columns import (
+from results.store.tables.columns import (
     MISSING,
     WITNESSES,
     Columns,
@@ -67,6 +71,7 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
     _, counts = np.unique(cell.boots(), return_counts=True)
     operations = cell.numbers["device_operations"]
     qemu = _testimony(cell, "qemu", "qemu_ns")
+    harmed_runs, harmed_boots = _harms(cell)
     return Summary(
         scenario=scenario,
         old_build=old,
@@ -94,7 +99,26 @@ def summarise_cell(key: tuple[str, str, str, str], cell: Columns) -> Summary:
         device_operations=int(operations[operations != MISSING].sum()),
         device_troubles=int((cell.numbers["device_troubles"] > 0).sum()),
         device_gap_ns=_largest(cell.known("device_gap_ns")),
+        harmed_runs=harmed_runs,
+        harmed_boots=harmed_boots,
     )
+
+
+def _harms(cell: Columns) -> tuple[dict[str, int], dict[str, int]]:
+    """Failed runs by harm, and failing boots by their worst."""
+    failed = np.flatnonzero(~cell.completed)
+    codes, words = cell.texts["reason"]
+    known = {code: harm_in(words[code]) for code in np.unique(codes[failed]).tolist()}
+    runs = [known[code] for code in codes[failed].tolist()]
+    boots: dict[int, set[Harm]] = {}
+    for boot, harm in zip(cell.boots()[failed].tolist(), runs, strict=True):
+        boots.setdefault(boot, set()).add(harm)
+    return _counted(runs), _counted(worst(harms) for harms in boots.values())
+
+
+def _counted(harms: Iterable[Harm | None]) -> dict[str, int]:
+    counts = Counter(harms)
+    return {harm: counts[harm] for harm in HARMS if counts[harm]}
 
 
 def _brownouts(cell: Columns) -> Integers:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from results.records.harm import harm_of, worst
 from results.records.run import Run
 from results.stats.intervals import boot_medians, interval_over_boots, median_ns
 
@@ -28,6 +29,7 @@ class MatrixCell:
     boots: int = 0
     low_ns: int | None = None
     high_ns: int | None = None
+    harm: str = ""  # the worst that a failed run did to its guest, see results.records.harm
 
 
 def matrix_cells(runs: Iterable[Run], labels: Sequence[str]) -> tuple[MatrixCell, ...]:
@@ -53,4 +55,5 @@ def _cell(old: str, new: str, runs: Sequence[Run]) -> MatrixCell:
         boots=len(medians),
         low_ns=bounds[0] if bounds else None,
         high_ns=bounds[1] if bounds else None,
+        harm=worst(map(harm_of, runs)) or "",
     )

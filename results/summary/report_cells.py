@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from results.errors import RecordInvalid
+from results.records.harm import HARMS
 from results.records.run import Run, Summary
+from results.records.sentences.kind import Harm
 from results.stats.proportions import Budget
-from results.store.columns import Columns, Integers
 from results.store.store import Store
+from results.store.tables.columns import Columns, Integers
 
 from .caveats import Doubt, doubts_of
 from .cells import Testimony, budget_of, hear_witnesses, summarise_cell, worst_and_median
@@ -60,6 +63,11 @@ class ReportCell:
         return self.summary.old_build != self.summary.new_build
 
     @property
+    def harms(self) -> tuple[Harm, ...]:
+        """What its failed runs did to their guests, the worst first."""
+        return tuple(harm for harm in HARMS if harm in self.summary.harmed_runs)
+
+    @property
     def over_budget(self) -> bool:
         """Whether a budget was given and not kept."""
         if self.budget is None or self.limit is None:
@@ -101,8 +109,8 @@ def report_cells(
 def _cell(
     store: Store, key: _Key, cell: Columns, limit: Limit | None, *, picked: bool, doubted: bool
 ) -> ReportCell:
-    runs = read_records(store, cell, (worst_and_median(cell) or ()) if picked else ())
-    worst, median = runs or (None, None)
+    found = worst_and_median(cell) if picked else None
+    worst, median = (_read_record(store, cell, i) for i in found) if found else (None, None)
     return ReportCell(
         summarise_cell(key, cell),
         cell,
@@ -111,13 +119,27 @@ def _cell(
         limit,
         worst=worst,
         median=median,
-        doubts=doubts_of(map(store.run_by_seq, cell.numbers["seq"].tolist())) if doubted else (),
+        doubts=doubts_of(read_records(store, cell, range(len(cell)))) if doubted else (),
     )
 
 
-def read_records(store: Store, columns: Columns, at: Sequence[int]) -> tuple[Run, ...]:
-    """The complete records of the runs at these positions."""
-    return tuple(store.run_by_seq(int(columns.numbers["seq"][i])) for i in at)
+def read_records(store: Store, columns: Columns, at: Iterable[int]) -> tuple[Run, ...]:
+    """The complete records of the runs at these positions, without those that are damaged."""
+    found = (_read_record(store, columns, i) for i in at)
+    return tuple(run for run in found if run is not None)
+
+
+def _read_record(store: Store, columns: Columns, at: int) -> Run | None:
+    """The complete record of the run at this position; None where it is damaged.
+
+    The store's `damages` name it. Raises RecordInvalid for one that is malformed.
+    """
+    try:
+        return store.run_by_seq(int(columns.numbers["seq"][at]))
+    except RecordInvalid:
+        if not store.damages:
+            raise
+        return None
 
 
 def _ordered(columns: Columns, labels: Sequence[str]) -> list[tuple[_Key, Integers]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 
 import numpy as np
 
 from results.claims.catalogue import SET_ASIDE
 from results.claims.document import ClaimsDocument, read_claims
-from results.comparison.compare import Comparison, blocks_by_boot, compare
+from results.comparison.compare import Cell, Comparison, blocks_by_boot, compare
 from results.comparison.host_noise import noise_floors
 from results.comparison.plan import NIGHTLY_COMPARISONS
 from results.comparison.verdict import Thresholds
@@ -19,28 +20,36 @@ from results.records.run import Run
 from results.records.scenario import Session
 from results.stats.slopes import Growth
 from results.store.column_reader import read_columns
-from results.store.columns import Columns, lean_runs
 from results.store.store import SessionEnd, Store
+from results.store.tables.columns import Columns, lean_runs
+from results.summary.failures.rollbacks import Rollbacks, rollbacks
+from results.summary.failures.unfinished import Unfinished, unfinished
+from results.summary.failures.unproven import UnprovenGroup, unproven_groups
 
 from .cells import FailureGroup, failure_groups
 from .environment import environment_changes
 from .matrix import MatrixCell, matrix_cells
+from .redaction import redacted_claims, redacted_run, redacted_session, redacted_text
 from .report_cells import Limit, ReportCell, read_records, report_cells
-from .session_kind import SessionKind, kind_of
+from .session_kind import SessionKind, has_measured, kind_of
 from .sweep import growth_of
-from .unproven import UnprovenGroup, unproven_groups
 
 # A comparison weighs boots against boots; with more runs of a side it takes every k-th block.
 MOST_COMPARED = 5_000
+_MOST_ROLLBACKS = 10_000  # records of failed runs that are read for what they cost their guests
 
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """How a report is to judge: `limits` by scenario (`*` for all others), thresholds."""
+    """How a report is to judge: `limits` by scenario (`*` for all others), thresholds.
+
+    With `redact` it is without what may be a secret, see results.summary.redaction.
+    """
 
     limits: dict[str, Limit] = field(default_factory=dict)
     thresholds: Thresholds = field(default_factory=Thresholds)
     strict: bool = False
+    redact: bool = True
 
     def limit(self, scenario: str) -> Limit | None:
         """The budget of a scenario, None where it has none."""
@@ -53,8 +62,9 @@ class ReportData:
 
     `reference` is the session that the environment is compared with, `changed` what differs.
     `notes` name what was left out or thinned, and by which rule. What a session of one kind alone
-    has is None or empty for the others: `claims`, `growth` of a sweep, `pairs` of a matrix and the
-    `certificate` that a calibration or an overhead measurement wrote.
+    has is None or empty for the others: `claims`, `growth` of a sweep, `pairs` of a matrix, the
+    `certificate` that a calibration or an overhead measurement wrote, and `anchors`, comparisons of
+    a night with earlier ones (results.history.anchors).
     """
 
     sessions: tuple[Session, ...]
@@ -72,6 +82,8 @@ class ReportData:
     growth: Growth | None = None
     pairs: tuple[MatrixCell, ...] = ()
     certificate: Certificate | None = None
+    anchors: tuple[Comparison, ...] = ()
+    rollbacks: Rollbacks | None = None  # what failed updates cost their guests
     store: str = "out"
 
     @property
@@ -83,6 +95,24 @@ class ReportData:
     def kind(self) -> SessionKind:
         """What kind of session the latest one is."""
         return kind_of(self.session)
+
+    @property
+    def unfinished(self) -> Unfinished | None:
+        """What was done of a session that ended early; None for one that is complete."""
+        return unfinished(self.sessions, self.end, *total_runs(self))
+
+    @property
+    def worse_than_before(self) -> tuple[tuple[Comparison, Cell], ...]:
+        """What is slower or fails more often than in an earlier night.
+
+        Most other verdicts against earlier nights are undecided, as nights differ: no findings.
+        """
+        return tuple(
+            (comparison, cell)
+            for comparison in self.anchors
+            for cell in comparison.cells
+            if cell.verdict == "regressed" or cell.more_failures
+        )
 
     def is_baseline(self, cell: ReportCell) -> bool:
         """Whether other builds are compared with the cell's: its budget is noted, not judged."""
@@ -110,28 +140,63 @@ def read_report_data(
     # Claims are tested with few boots: enough for their verdicts, not to compare builds.
     comparisons = () if claims else _comparisons(store, records, columns, options, notes)
     cells, left_out = report_cells(store, columns, options.limit, _labels(records))
+    failures = tuple((g, read_records(store, columns, g.first)) for g in failure_groups(columns))
+    unproven = _unproven(store, columns)
     reference = _reference(store, records, columns)
     notes += _baselines_over_budget(cells, comparisons)
-    return ReportData(
+    notes += _failures_of_baselines(cells, comparisons)
+    data = ReportData(
         sessions=records,
         end=store.session_end(latest.id),
         columns=columns,
         cells=cells,
         comparisons=comparisons,
-        failures=tuple(
-            (group, read_records(store, columns, group.first)) for group in failure_groups(columns)
-        ),
-        unproven=_unproven(store, columns),
+        failures=failures,
+        unproven=unproven,
         reference=reference,
         changed=environment_changes(reference, latest) if reference else (),
-        notes=(*left_out, *notes),
+        notes=(*left_out, *notes, *(damage.text for damage in store.damages)),
         certificates=tuple(certificate_lines(store.path, latest, latest.builds)),
         claims=claims,
         growth=growth_of(lean_runs(columns)) if kind == "sweep" else None,
         pairs=matrix_cells(lean_runs(columns), _labels(records)) if kind == "matrix" else (),
         certificate=_certificate(store, latest),
+        rollbacks=_rollbacks(store, sessions) if failures else None,
         store=str(store.path),
     )
+    return _redacted(data) if options.redact else data
+
+
+def _redacted(data: ReportData) -> ReportData:
+    """Of all that it quotes: command lines, the kernel's parameters, QEMU's messages."""
+    reference = data.reference and redacted_session(data.reference)
+    sessions = tuple(map(redacted_session, data.sessions))
+    return replace(
+        data,
+        sessions=sessions,
+        reference=reference,
+        columns=_redacted_reasons(data.columns),
+        changed=environment_changes(reference, sessions[-1]) if reference else (),
+        failures=tuple(
+            (replace(group, reason=redacted_text(group.reason)), tuple(map(redacted_run, runs)))
+            for group, runs in data.failures
+        ),
+        unproven=tuple(replace(g, reason=redacted_text(g.reason)) for g in data.unproven),
+        claims=data.claims and redacted_claims(data.claims),
+    )
+
+
+def _redacted_reasons(columns: Columns) -> Columns:
+    codes, words = columns.texts["reason"]
+    return replace(
+        columns, texts=columns.texts | {"reason": (codes, tuple(map(redacted_text, words)))}
+    )
+
+
+def _rollbacks(store: Store, sessions: Sequence[str]) -> Rollbacks | None:
+    failed = chain.from_iterable(store.iter_runs(session=s, outcome="failed") for s in sessions)
+    counted = (run for run in failed if not run.scenario.startswith(SET_ASIDE))
+    return rollbacks(islice(counted, _MOST_ROLLBACKS))
 
 
 def _unproven(store: Store, columns: Columns) -> tuple[UnprovenGroup, ...]:
@@ -157,6 +222,20 @@ def _baselines_over_budget(
         "are compared with it"
         for cell in cells
         if cell.over_budget and cell.budget is not None and _is_baseline(cell, comparisons)
+    ]
+
+
+def _failures_of_baselines(
+    cells: Sequence[ReportCell], comparisons: Sequence[Comparison]
+) -> list[str]:
+    """What a baseline alone did to its guests is noted; damage is a finding on either side."""
+    return [
+        f"{cell.summary.scenario} on {cell.builds}: {cell.summary.failed} of "
+        f"{cell.summary.failed + cell.summary.valid} runs failed, the guest was lost in {lost} of "
+        f"{cell.summary.boots} boots: noted only, as other builds are compared with it"
+        for cell in cells
+        if cell.summary.failed and _is_baseline(cell, comparisons)
+        for lost in [cell.summary.harmed_boots.get("loss", 0)]
     ]
 
 
@@ -225,11 +304,15 @@ def _thinned(side: Columns, label: str, notes: list[str]) -> Columns:
 
 
 def _reference(store: Store, sessions: Sequence[Session], columns: Columns) -> Session | None:
-    """The latest earlier session that measured one of these cells."""
+    """The latest earlier session that measured one of these cells, but no self-check of a night."""
     _, dimensions = columns.texts["dimensions"]
     before = min(session.started_unix_ns for session in sessions)
-    earlier = store.session_before(before, dimensions)
-    return store.session(earlier) if earlier else None
+    while (earlier := store.session_before(before, dimensions)) is not None:
+        session = store.session(earlier)
+        if has_measured(session):
+            return session
+        before = session.started_unix_ns
+    return None
 
 
 def total_runs(material: ReportData) -> tuple[int, int]:

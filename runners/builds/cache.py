@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from results.errors import HostUnfit, RecordInvalid, UsageError
+from results.files import refuse_links_of_others
 from results.records.scenario import Build
 from runners.debian.private_apt import CACHE_VARIABLE, DISK_FULL
 
@@ -114,6 +115,7 @@ def locked(progress: ReportProgress) -> Iterator[Path]:
     """The cache directory, locked; leftovers of killed processes are removed."""
     cache = cache_directory()
     try:
+        refuse_links_of_others(cache)
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / ".lock").open("w") as lock, _terminate_as_interrupt():
             try:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from results.errors import BuildUnfit, UsageError
+from results.printable import printable
 from results.records.scenario import Build
 from runners.debian.suites import Suite, parse_suite, unpack
 
@@ -48,7 +49,7 @@ __all__ = [
 
 def print_progress(text: str) -> None:
     """Print progress on standard error."""
-    print(f"build: {text}", file=sys.stderr, flush=True)
+    print(f"build: {printable(text)}", file=sys.stderr, flush=True)
 
 
 # --- resolving ------------------------------------------------------------------------------

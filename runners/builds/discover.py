@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from typing import IO, Any
 from results.errors import BuildUnfit, HostUnfit, UsageError
 from results.records.scenario import Build
 from results.timeline.marks import FUNCTIONS, missing_marks
+from runners.system.child import run, spawn
 from runners.system.timeouts import scaled_timeout
 
 from .contents import contents_hash
@@ -46,9 +48,19 @@ _FIRMWARE_PLACES = (
     "usr/share/ipxe/qemu",
 )
 _TIMEOUT_S = scaled_timeout(10.0)
+# What QEMU, its libraries or its loader print when a limit of the process stops them.
+_REFUSED = re.compile(
+    "cannot allocate memory|resource temporarily unavailable|failed to map segment|out of memory",
+    re.IGNORECASE,
+)
+LIMITS_FIX = "raise the limit of this process (`ulimit -a`, memory and pids of the cgroup)"
 _EXPECTED = "expected a QEMU binary, build directory or unpacked tree"
 _FIRST_MAJOR = 10
 _SINCE = f"cpr-transfer needs QEMU {_FIRST_MAJOR}.0 or newer"
+
+
+class _TooOld(BuildUnfit):
+    """A QEMU that works, but has no cpr-transfer: a newer one has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +82,10 @@ def default_build() -> Build:
     try:
         return discover(path, "system")
     except BuildUnfit as error:
+        way = "run `make setup` to install a newer one, or " if isinstance(error, _TooOld) else ""
         raise HostUnfit(
-            f"the system's QEMU cannot be measured: {error}; run `make setup` to install a newer "
-            "one, or choose another with --build LABEL=PATH"
+            f"the system's QEMU cannot be measured: {error}; {way}choose another with --build "
+            "LABEL=PATH"
         ) from error
 
 
@@ -100,7 +113,7 @@ def discover(path: str | Path, label: str = "") -> Build:
     modes = _cpr_modes(found.launcher, path, version)
     if "cpr-transfer" not in modes:
         known = f"it supports only {', '.join(modes)}" if modes else "it supports no CPR mode"
-        raise BuildUnfit(f"{path}: QEMU {version} has no cpr-transfer ({known}); {_SINCE}")
+        raise _TooOld(f"{path}: QEMU {version} has no cpr-transfer ({known}); {_SINCE}")
     try:
         elf = read_elf(found.binary, FUNCTIONS)
     except (OSError, ValueError) as error:
@@ -206,22 +219,29 @@ def _version(launcher: Sequence[str], path: Path) -> str:
 
 def _run(argv: Sequence[str], path: Path) -> str:
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        done = run(argv, _TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise BuildUnfit(f"{path}: timed out after {_TIMEOUT_S:g} s; is it a QEMU?") from None
     except OSError as error:
-        raise BuildUnfit(f"{path}: cannot be started: {error.strerror or error}") from error
+        raise _not_started(path, error) from error
     if done.returncode != 0 and not done.stdout:
-        raise BuildUnfit(f"{path}: cannot run on this host: {_last_line(done.stderr)}")
+        raise _by_its_words(path, f"cannot run on this host: {_last_line(done.stderr)}")
     return done.stdout
+
+
+def _not_started(path: Path, error: OSError) -> BuildUnfit | HostUnfit:
+    """Of a process that the kernel did not start: the file's fault, or a limit's."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+        return HostUnfit(f"{path} cannot be started: {reason}: {LIMITS_FIX}")
+    return BuildUnfit(f"{path}: cannot be started: {reason}")
+
+
+def _by_its_words(path: Path, what: str) -> BuildUnfit | HostUnfit:
+    """Of a QEMU that ended early: the build's fault, or a limit's, as its last line tells."""
+    if _REFUSED.search(what):
+        return HostUnfit(f"{path} {what}: {LIMITS_FIX}")
+    return BuildUnfit(f"{path}: {what}")
 
 
 def _cpr_modes(launcher: Sequence[str], path: Path, version: str) -> tuple[str, ...]:
@@ -230,24 +250,23 @@ def _cpr_modes(launcher: Sequence[str], path: Path, version: str) -> tuple[str, 
     argv += ["-display", "none", "-qmp", "stdio"]
     with tempfile.TemporaryFile() as log:
         try:
-            with subprocess.Popen(
+            with spawn(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             ) as qemu:
                 schema = _query_schema(qemu)
         except OSError as error:
-            raise BuildUnfit(f"{path}: cannot be started: {error.strerror or error}") from error
+            raise _not_started(path, error) from error
         if schema is None:
             log.seek(0)
             last = _last_line(log.read().decode(errors="replace"))
             if int(version.split(".")[0]) < _FIRST_MAJOR:  # too old anyway
                 return ()
-            raise BuildUnfit(
-                f"{path}: QEMU {version} does not report its migration modes ({last}); {_SINCE}"
-            )
+            what = f"QEMU {version} does not report its migration modes ({last})"
+            raise _by_its_words(path, what)
     return modes_of_schema(schema)
 
 
-def _query_schema(qemu: subprocess.Popen[str]) -> list[dict[str, Any]] | None:
+def _query_schema(qemu: subprocess.Popen[str]) -> list[Any] | None:
     """The answer to query-qmp-schema, or None when QEMU exits or does not answer in time.
 
     QEMU is killed because `quit` truncated its answer at 64 KiB, the size of the pipe, when the
@@ -261,13 +280,17 @@ def _query_schema(qemu: subprocess.Popen[str]) -> list[dict[str, Any]] | None:
         with suppress(BrokenPipeError):
             _send(qemu.stdin, "qmp_capabilities", "query-qmp-schema")
         for line in qemu.stdout:
-            with suppress(json.JSONDecodeError, AttributeError):
+            # Lines that are not QMP: other text, numbers of thousands of digits, deep nesting.
+            with suppress(ValueError, RecursionError, AttributeError):
                 if isinstance(answer := json.loads(line).get("return"), list):
                     return answer
         return None
     finally:
         timeout.cancel()
         qemu.kill()
+        # What a QEMU that had ended did not read is flushed once more, and fails, at the close.
+        with suppress(BrokenPipeError):
+            qemu.stdin.close()
 
 
 def _send(stream: IO[str], *commands: str) -> None:
@@ -276,11 +299,13 @@ def _send(stream: IO[str], *commands: str) -> None:
     stream.flush()
 
 
-def modes_of_schema(schema: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+def modes_of_schema(schema: Iterable[object]) -> tuple[str, ...]:
     """CPR modes: values of the enumeration with `cpr-reboot`, as QMP masks the names of types."""
     for entry in schema:
+        if not isinstance(entry, dict) or entry.get("meta-type") != "enum":
+            continue
         values = entry.get("values")
-        if entry.get("meta-type") == "enum" and isinstance(values, list) and "cpr-reboot" in values:
+        if isinstance(values, list) and "cpr-reboot" in values:
             return tuple(str(v) for v in values if str(v).startswith("cpr-"))
     return ()
 

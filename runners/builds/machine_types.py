@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from results.errors import BuildUnfit
 from results.records.scenario import Build
+from runners.system.child import run
 
 _TIMEOUT_S = 10.0
 _FAMILIES = {"q35": "pc-q35", "pc": "pc-i440fx", "i440fx": "pc-i440fx"}
@@ -21,15 +22,7 @@ def known_machines(build: Build) -> tuple[str, ...]:
     """
     argv = [*build.launcher, "-machine", "help"]
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        done = run(argv, _TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildUnfit(f"{build.label}: cannot list its machine types: {error}") from error
     names = machine_names(done.stdout)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from results.errors import HostUnfit, PausebenchError, UsageError
-from runners.system.child import kill_group
+from runners.system.child import kill_group, spawn
 
 _TIMEOUT_S = 1800.0
 
@@ -174,7 +174,7 @@ def _run(argv: list[str]) -> tuple[int, str, str]:
     """Exit status, stdout, stderr. Runs in its own process group, so that helpers die with it."""
     environ = os.environ | {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        child = subprocess.Popen(
+        child = spawn(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from results.errors import HostUnfit
+from runners.system.child import run
 
 _KEYRINGS = Path("/usr/share/keyrings")
 _ARCHIVE_KEYS = "debian-archive-keyring.*"
@@ -96,7 +97,7 @@ def _for_this_release(sources: Iterable[Source]) -> tuple[Source, ...]:
 
 def _output_of(*argv: str) -> str:
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        done = run(argv, 60.0)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout

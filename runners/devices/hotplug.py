@@ -20,6 +20,7 @@ from typing import Any
 from qemu.qmp import Message
 
 from results.errors import TransferRefused
+from runners.qemu.answers import understood
 from runners.qemu.process import Qemu
 from runners.system.timeouts import scaled_timeout
 
@@ -116,10 +117,10 @@ async def _device_path(qemu: Qemu, arguments: Mapping[str, Any]) -> str:
     if "id" in arguments:
         return str(arguments["id"])
     root = "/machine/peripheral-anon"
-    for entry in await qemu.execute("qom-list", {"path": root}):
-        path = f"{root}/{entry['name']}"
-        if not entry["type"].startswith("child<"):
-            continue
+    entries = await qemu.execute("qom-list", {"path": root})
+    with understood("qom-list", entries):
+        paths = [f"{root}/{e['name']}" for e in entries if e["type"].startswith("child<")]
+    for path in paths:
         with suppress(TransferRefused):
             bus = await qemu.execute("qom-get", {"path": path, "property": "parent_bus"})
             if str(bus).split("/")[-1] == arguments["bus"]:
@@ -128,18 +129,22 @@ async def _device_path(qemu: Qemu, arguments: Mapping[str, Any]) -> str:
 
 
 async def _dimm_slot(qemu: Qemu, name: str) -> int | None:
-    for device in await qemu.execute("query-memory-devices"):
-        if device["data"].get("id") == name and name:
-            return int(device["data"]["slot"])
+    devices = await qemu.execute("query-memory-devices")
+    with understood("query-memory-devices", devices):
+        for device in devices:
+            if device["data"].get("id") == name and name:
+                return int(device["data"]["slot"])
     return None
 
 
 async def dimm_placement(qemu: Qemu) -> dict[str, dict[str, int]]:
     """Address and slot of each pc-dimm, by the id of its memory backend."""
-    return {
-        d["data"]["memdev"].rpartition("/")[2]: {k: int(d["data"][k]) for k in ("addr", "slot")}
-        for d in await qemu.execute("query-memory-devices")
-    }
+    devices = await qemu.execute("query-memory-devices")
+    with understood("query-memory-devices", devices):
+        return {
+            d["data"]["memdev"].rpartition("/")[2]: {k: int(d["data"][k]) for k in ("addr", "slot")}
+            for d in devices
+        }
 
 
 async def _retry_until_free(qemu: Qemu, command: str, arguments: Mapping[str, Any]) -> None:

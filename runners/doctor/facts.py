@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ import psutil
 
 from results.denial import Denial, Privileges, privileges
 from results.errors import HostUnfit
+from results.ownership import HOST_PID_NAMESPACE, pid_namespace
+from results.records.scenario import Build
 from runners.host import hugepages
 from runners.host.facts import (
     CPUS,
@@ -25,6 +28,9 @@ from runners.host.facts import (
     read_text,
     selected,
 )
+from runners.host.leftovers import find_leftovers, tidy
+from runners.host.lock import is_seen_by_the_host, others_measuring
+from runners.host.strangers import strangers
 from runners.lab import recipe
 from runners.qemu.headroom import SHM, free_bytes
 from runners.system import limits
@@ -81,7 +87,12 @@ class HostFacts:
     thp_shmem: str = ""
     huge_free: int = 0
     huge_refusal: str = ""  # why no huge pages can be reserved; empty when they can
-    huge_returned: int = 0  # pages returned that a killed session had left in the pool
+    pid_namespace: bool = True  # of the host
+    measuring: str = ""  # who holds the host's lock, and is not waited for
+    lock_shared: bool = True  # with the host's own mount namespace
+    strangers: dict[str, tuple[int, ...]] = field(default_factory=dict)  # build → pids
+    leftovers: str = ""  # of killed sessions; empty when there are none
+    tidied: bool = False  # the leftovers have been removed
     vfio: bool = False
     iommufd: bool = False
     iommu_groups: int = 0
@@ -90,9 +101,13 @@ class HostFacts:
     lab_refusal: str = ""  # why the lab cannot run on this host
 
 
-def collect_facts() -> HostFacts:
-    """The current facts. Takes some 30 ms; returns huge pages that killed sessions left."""
-    returned, refusal = _try_huge_pages()
+def collect_facts(builds: Sequence[Build] = (), *, tidied: bool = False) -> HostFacts:
+    """The current facts. Takes some 30 ms; with `tidied`, removes what killed sessions left."""
+    host = pid_namespace() == HOST_PID_NAMESPACE
+    tidied = tidied and host and os.geteuid() == 0
+    left = tidy(_ignore) if tidied else find_leftovers()
+    # A trial would return what killed sessions owe: it is shown, and returned on request.
+    refusal = _try_huge_pages() if host and (tidied or not left.pages) else ""
     swap = psutil.swap_memory()
     flags = cpu_facts(read_text(PROC / "cpuinfo")).get("flags", "").split()
     tried = (
@@ -129,7 +144,12 @@ def collect_facts() -> HostFacts:
         thp_shmem=selected(read_text(SYS / "kernel/mm/transparent_hugepage/shmem_enabled")),
         huge_free=hugepages.free_pages(),
         huge_refusal=refusal,
-        huge_returned=returned,
+        pid_namespace=host,
+        measuring=", ".join(map(str, others_measuring())) if os.geteuid() == 0 else "",
+        lock_shared=is_seen_by_the_host(),
+        strangers={label: pids for label, pids in strangers(builds).items() if pids},
+        leftovers=str(left),
+        tidied=tidied,
         vfio=_exists(Path("/dev/vfio/vfio")),
         iommufd=_exists(Path("/dev/iommu")),
         iommu_groups=len(list((SYS / "kernel/iommu_groups").glob("[0-9]*"))),
@@ -167,11 +187,14 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _try_huge_pages() -> tuple[int, str]:
-    """Pages returned from killed sessions, and why 16 MiB cannot be reserved; empty if they can."""
+def _try_huge_pages() -> str:
+    """Why 16 MiB cannot be reserved; empty if they can."""
     try:
-        returned = hugepages.reclaim_from_dead_sessions()
-        with hugepages.reserve(_TRIED_HUGE_BYTES):
-            return returned, ""
+        with hugepages.reserve(_TRIED_HUGE_BYTES, _ignore):
+            return ""
     except HostUnfit as error:
-        return 0, str(error)
+        return str(error)
+
+
+def _ignore(line: str) -> None:
+    """What changed the pool of huge pages meanwhile is of no interest to a trial."""

@@ -87,11 +87,28 @@ def _other_headers(_: HostFacts, support: ProbeSupport) -> str:
     return support.headers if "stand-in" in support.headers else ""
 
 
-def _huge_pages(facts: HostFacts, _: ProbeSupport) -> str:
-    returned = (
-        f"; {facts.huge_returned} returned from a killed session" if facts.huge_returned else ""
+def _lock(facts: HostFacts, _: ProbeSupport) -> str:
+    """What keeps sessions from measuring one at a time; empty when nothing does."""
+    if facts.measuring:
+        return f"another session measures: {facts.measuring}"
+    return "" if facts.lock_shared else "in a mount namespace with its own /run"
+
+
+def _lock_effect(facts: HostFacts, _: ProbeSupport) -> str:
+    if facts.measuring:
+        return "it and what is tried here disturb each other"
+    return "sessions outside are not seen and not waited for: each disturbs the other"
+
+
+def _strangers(facts: HostFacts, _: ProbeSupport) -> str:
+    return "; ".join(
+        f"{label} is run by {'pid' if len(pids) == 1 else 'pids'} {', '.join(map(str, pids))}"
+        for label, pids in facts.strangers.items()
     )
-    return f"{facts.huge_free} free; more can be reserved for a run{returned}"
+
+
+def _tidied(facts: HostFacts, _: ProbeSupport) -> str:
+    return f"none any more: {facts.leftovers} removed" if facts.leftovers else "none"
 
 
 def _vfio_ways(facts: HostFacts, _: ProbeSupport) -> str:
@@ -158,6 +175,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         unmet=lambda facts, _: "" if facts.root else "not root",
         consequence="BPF programs cannot be loaded and guest RAM cannot be read",
         fix=SUDO,
+        essential=True,
+    ),
+    Requirement(
+        "PID namespace",
+        met="the host's",
+        unmet=lambda facts, _: "" if facts.pid_namespace else "not the host's",
+        consequence="probes report the host's pids, which name no process here",
+        fix="run it outside, or in a container with `--pid=host`",
         essential=True,
     ),
     Requirement(
@@ -262,10 +287,38 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "huge pages, 2 MiB",
-        met=_huge_pages,
+        met=lambda facts, _: f"{facts.huge_free} free; more can be reserved for a run",
         unmet=lambda facts, _: limit_texts.no_huge_pages(facts),
         consequence="the hugetlb scenarios cannot run",
         fix=lambda facts, _: limit_texts.huge_pages_fix(facts),
+    ),
+    Requirement(
+        "one session at a time",
+        met="no other measures; one that does, and shares this /run, is waited for",
+        unmet=_lock,
+        consequence=_lock_effect,
+        fix=lambda facts, _: (
+            "leave out --share, to wait for its end"
+            if facts.measuring
+            else "mount the host's /run/pausebench here"
+        ),
+    ),
+    Requirement(
+        "unrelated QEMUs",
+        met="none runs a binary to be measured",
+        unmet=_strangers,
+        consequence="probes sit in the binary, so in these too: none of their events is counted, "
+        "but their calls to probed functions take longer",
+        fix="measure a copy of the binary: --build copy=PATH",
+    ),
+    Requirement(
+        "killed sessions",
+        met=_tidied,
+        unmet=lambda facts, _: (
+            f"left {facts.leftovers}" if not facts.tidied and facts.leftovers else ""
+        ),
+        consequence="what they took is missing until the next session on this host gives it back",
+        fix="pausebench doctor --tidy",
     ),
     Requirement(
         "memlock",

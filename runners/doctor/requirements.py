@@ -8,6 +8,7 @@ from dataclasses import replace
 from results.records.host_needs import Need, ProbeSupport, measurable
 from results.records.scenario import Build
 from results.timeline.marks import MARKS
+from runners.builds.discover import LIMITS_FIX
 
 from .facts import HostFacts, collect_facts
 from .requirement_table import REQUIREMENTS, SUDO
@@ -22,9 +23,14 @@ def check_host(
     support: ProbeSupport,
     builds: Sequence[Build] = (),
     refused: Sequence[tuple[str, str]] = (),
+    *,
+    tidied: bool = False,
 ) -> tuple[Need, ...]:
-    """Evaluate all needs on this host now. `refused` are (label, reason) of unfit builds."""
-    return judge(collect_facts(), support, builds, refused)
+    """Evaluate all needs on this host now. `refused` are (label, reason) of unfit builds.
+
+    With `tidied`, what killed sessions left is removed.
+    """
+    return judge(collect_facts(builds, tidied=tidied), support, builds, refused)
 
 
 def judge(
@@ -50,10 +56,15 @@ def build_needs(builds: Sequence[Build], refused: Sequence[tuple[str, str]]) -> 
     """One need per QEMU build; a refused build is only `missing` when no other is fit."""
     consequence = "this build cannot be measured" if builds else "no QEMU can be measured"
     unfit = [
-        Need(f"QEMU {label}", "limited" if builds else "missing", reason, consequence, _QEMU_FIX)
+        Need(f"QEMU {label}", "limited" if builds else "missing", reason, consequence, _fix(reason))
         for label, reason in refused
     ]
     return (*map(_build, builds), *unfit)
+
+
+def _fix(reason: str) -> str:
+    """Another QEMU helps where this one is at fault, not a limit that would stop any."""
+    return LIMITS_FIX if reason.endswith(LIMITS_FIX) else _QEMU_FIX
 
 
 def _build(build: Build) -> Need:

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import re
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from results.errors import HostUnfit
-from runners.system.child import owner_name, start_time, still_runs
-from runners.system.syscalls import MNT_DETACH, mount, unmount
+from runners.system.process_record import own_record
+
+from .hugepage_ledger import Ledger, Reservation, current_ledger, open_ledger
 
 PAGE_BYTES = 2 << 20
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
-# How many pages each session needs and added to the pool, so that two sessions do not rely on the
-# same free pages, and the next session can return what a killed one added.
-STATE = Path("/run/pausebench/hugepages.json")
 _COMPACT = Path("/proc/sys/vm/compact_memory")
-_MOUNTS = Path("/proc/self/mounts")
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NUMBERS = itertools.count()
 
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """Huge pages that one session relies on, and how many of them it added to the pool."""
-
-    pid: int
-    started: int
-    pages: int
-    added: int
-
-    def alive(self) -> bool:
-        return still_runs(self.pid, self.started)
+Note = Callable[[str], object]
 
 
 def free_pages() -> int:
@@ -44,55 +27,63 @@ def free_pages() -> int:
 
 
 @contextmanager
-def reserve(bytes_needed: int) -> Iterator[None]:
+def reserve(bytes_needed: int, note: Note) -> Iterator[None]:
     """Provide `bytes_needed` of free huge pages inside the block, growing the pool if needed.
 
-    Raises HostUnfit with the fix when there is not enough memory.
+    `note` is told when pages cannot be returned. Raises HostUnfit with the fix when there is not
+    enough memory.
     """
     if bytes_needed <= 0:
         yield
         return
-    reservation = _grow(-(-bytes_needed // PAGE_BYTES))
+    reservation = _grow(-(-bytes_needed // PAGE_BYTES), note)
     try:
         yield
     finally:
-        with _ledger() as reservations:
-            reservations.remove(reservation)
-            _shrink(reservation.added)
+        with open_ledger() as ledger:
+            _settle(ledger, note)
+            if (mine := ledger.find(reservation)) is not None:
+                _give_back(ledger, mine)
 
 
-def _grow(pages: int) -> Reservation:
+def _grow(pages: int, note: Note) -> Reservation:
     """Grow the pool until `pages` are free in addition to those that other sessions rely on."""
     if not POOL.is_dir():
         raise HostUnfit(
             "this kernel has no 2 MiB huge pages: boot a kernel built with CONFIG_HUGETLBFS"
         )
-    with _ledger() as reservations:
-        _reclaim(reservations)
-        others = sum(reservation.pages for reservation in reservations)
+    with open_ledger() as ledger:
+        _reclaim(ledger, note)
+        others = sum(reservation.pages for reservation in ledger.reservations)
         before = _persistent()
+        lacking = max(0, pages + others - free_pages())
+        target = _read("nr_hugepages") + lacking if lacking else before
+        # Recorded first: a session that is killed while the kernel adds pages leaves them behind.
+        wanted = Reservation(own_record().name, next(_NUMBERS), pages, target - before)
+        ledger.begin(before, wanted)
         try:
-            free = _fill(pages + others)
+            free = _fill(pages + others, target)
             if free < pages + others:
                 raise HostUnfit(_shortage(pages, max(0, free - others), others))
         except BaseException:
             _shrink(_persistent() - before)
+            ledger.end(_persistent(), None)
             raise
-        me, added = os.getpid(), _persistent() - before
-        reservations.append(reservation := Reservation(me, start_time(me), pages, added))
+        size = _persistent()
+        ledger.end(size, reservation := replace(wanted, added=size - before))
         return reservation
 
 
-def _fill(pages: int) -> int:
-    """Try to get `pages` free pages; returns how many are free afterwards."""
+def _fill(pages: int, target: int) -> int:
+    """Grow the pool to `target` to get `pages` free pages; returns how many are free afterwards."""
     for attempt in range(2):
-        if (lacking := pages - free_pages()) <= 0:
+        if free_pages() >= pages:
             break
         if attempt:
             _compact()
         # Surplus pages (of a QEMU that is still exiting) count in nr_hugepages but not in the
         # persistent pool: growth from nr_hugepages on adds free pages instead of adopting those.
-        _write(_read("nr_hugepages") + lacking)
+        _write(target)
     return free_pages()
 
 
@@ -103,6 +94,13 @@ def _shortage(pages: int, available: int, others: int) -> str:
         f"free memory, use less --ram, or reserve them at boot (hugepages={pages} on the kernel "
         "command line)"
     )
+
+
+def _give_back(ledger: Ledger, reservation: Reservation) -> None:
+    """Return the pages of a reservation and drop it."""
+    ledger.begin(ledger.size - reservation.added, reservation)
+    _shrink(reservation.added)
+    ledger.end(_persistent(), None)
 
 
 def _shrink(pages: int) -> None:
@@ -120,56 +118,41 @@ def _persistent() -> int:
     return _read("nr_hugepages") - _read("surplus_hugepages")
 
 
-def reclaim_from_dead_sessions() -> int:
-    """Return pages that killed sessions added to the pool, and remove their mounts.
+def owed_pages() -> int:
+    """Pages that killed sessions added to the pool and that no session has returned yet."""
+    ledger = current_ledger()
+    ledger.settle(_persistent())
+    return ledger.debt
 
-    Returns the number of pages. Raises HostUnfit without root.
+
+def reclaim_from_dead_sessions(note: Note) -> int:
+    """Return pages that killed sessions added to the pool; returns how many.
+
+    Raises HostUnfit without root.
     """
-    for (pid, started), directory in our_mounts(_MOUNTS.read_text()):
-        if not still_runs(pid, started):
-            _unmount(directory)
-    with suppress(PermissionError):  # _ledger raises with the fix
-        if not STATE.exists():
+    with suppress(PermissionError):  # open_ledger raises with the fix
+        if not current_ledger().reservations:
             return 0
-    with _ledger() as reservations:
-        return _reclaim(reservations)
+    with open_ledger() as ledger:
+        return _reclaim(ledger, note)
 
 
-def _reclaim(reservations: list[Reservation]) -> int:
-    dead = [reservation for reservation in reservations if not reservation.alive()]
+def _settle(ledger: Ledger, note: Note) -> None:
+    was = ledger.size
+    if not ledger.settle(size := _persistent()):
+        note(
+            f"the pool of huge pages was set to {size} pages by someone else (it had {was}): it "
+            "stays as it is, nothing is taken away"
+        )
+    ledger.save()
+
+
+def _reclaim(ledger: Ledger, note: Note) -> int:
+    _settle(ledger, note)
+    dead = [reservation for reservation in ledger.reservations if reservation.abandoned()]
     for reservation in dead:
-        _shrink(reservation.added)
-        reservations.remove(reservation)
+        _give_back(ledger, reservation)
     return sum(reservation.added for reservation in dead)
-
-
-@contextmanager
-def _ledger() -> Iterator[list[Reservation]]:
-    """The reservations in the state file, under a lock; always written back."""
-    try:
-        STATE.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.fdopen(os.open(STATE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
-    except OSError as error:
-        raise HostUnfit(f"{STATE} cannot be written ({error.strerror}): run as root") from error
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        boot = _BOOT.read_text().strip()
-        reservations = read_reservations(handle.read(), boot)
-        try:
-            yield reservations
-        finally:
-            handle.seek(0)
-            handle.truncate()
-            json.dump({"boot": boot, "claims": [asdict(r) for r in reservations]}, handle)
-
-
-def read_reservations(text: str, boot: str) -> list[Reservation]:
-    """Reservations in a state file; none when it is malformed or from another boot."""
-    try:
-        state = json.loads(text)
-        return [Reservation(**entry) for entry in state["claims"]] if state["boot"] == boot else []
-    except (ValueError, TypeError, KeyError):
-        return []
 
 
 def _read(name: str) -> int:
@@ -190,43 +173,3 @@ def _compact() -> None:
     # A kernel without compaction lacks this file.
     with suppress(OSError):
         _COMPACT.write_text("1")
-
-
-@contextmanager
-def mounted_hugetlbfs(parent: Path) -> Iterator[Path]:
-    """Mount a private hugetlbfs of 2 MiB pages in `parent`, and unmount it afterwards.
-
-    Raises HostUnfit when it cannot be mounted.
-    """
-    directory = parent / "hugetlbfs"
-    directory.mkdir(mode=0o700)
-    try:
-        mount(owner_name(), directory, "hugetlbfs", "pagesize=2M,mode=0700")
-    except OSError as error:
-        directory.rmdir()
-        raise HostUnfit(f"hugetlbfs cannot be mounted ({error.strerror}): run as root") from error
-    try:
-        yield directory
-    finally:
-        _unmount(directory)
-
-
-def our_mounts(mounts: str) -> list[tuple[tuple[int, int], Path]]:
-    """Our hugetlbfs mounts in /proc/self/mounts, as ((pid, start time), directory)."""
-    found = re.findall(r"^pausebench-(\d+)-(\d+) (\S+) hugetlbfs ", mounts, re.MULTILINE)
-    return [((int(pid), int(start)), Path(_unescape(where))) for pid, start, where in found]
-
-
-def _unescape(field: str) -> str:
-    """/proc/self/mounts escapes white space and backslashes in octal."""
-    return re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), field)
-
-
-def _unmount(directory: Path) -> None:
-    with suppress(OSError):
-        for entry in directory.iterdir():
-            entry.unlink(missing_ok=True)  # files keep their pages in a detached mount
-    with suppress(OSError):
-        unmount(directory, MNT_DETACH)  # a QEMU that is still exiting must not block it
-    with suppress(OSError):
-        directory.rmdir()

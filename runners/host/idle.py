@@ -1,21 +1,14 @@
-"""Waiting until the host is idle enough to measure, and a lock against a second nightly job."""
+"""Waiting until the host is idle enough to measure."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
-from results.errors import HostUnfit
-
-LOCK_NAME = "pausebench-nightly.lock"
 _SAMPLE_SECONDS = 2.0
 _SAMPLES = 3
 _MOST_NAMED = 3
@@ -88,38 +81,3 @@ def wait_until_idle(
                     f"waiting for an idle host: {load.describe()}, the limit is {busy_percent:g} %"
                 )
                 reported = True
-
-
-@contextmanager
-def host_lock(directory: Path | None = None) -> Iterator[None]:
-    """A lock that one nightly job per host holds; the kernel releases it when the process exits.
-
-    Raises HostUnfit, with the pid of the holder, when another process holds it.
-    """
-    place = directory or _lock_directory()
-    path = place / LOCK_NAME
-    try:
-        # The directory is world-writable: follow no symbolic link and do not block on a FIFO.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        handle = os.open(path, flags, 0o600)
-    except OSError as error:
-        raise HostUnfit(f"cannot lock {path}: {error.strerror or error}") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            raise HostUnfit(
-                f"another nightly job is running on this host (pid {holder}, lock {path}): "
-                "wait for it to finish, or stop it"
-            ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock_directory() -> Path:
-    run = Path("/run/lock")
-    return run if run.is_dir() and os.access(run, os.W_OK) else Path(tempfile.gettempdir())

@@ -11,7 +11,6 @@ import json
 import mmap
 import os
 import re
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,7 +20,8 @@ from pathlib import Path
 from results.denial import denial
 from results.errors import BuildUnfit, HostUnfit, UsageError
 from results.records.scenario import Build
-from runners.system.child import start_time, still_runs
+from runners.system.child import run
+from runners.system.process_record import is_gone, own_record
 
 _SYS = Path("/sys")
 _RECORDS = Path("/run/pausebench/devices")
@@ -183,13 +183,20 @@ def bound_to_vfio_pci(
 
 def reclaim_from_dead_sessions() -> int:
     """Restore the drivers of devices that killed sessions had bound; returns how many."""
-    found = 0
-    for path in _RECORDS.glob("*.json"):
-        with suppress(OSError, ValueError, KeyError):
+    abandoned = abandoned_devices()
+    for address, driver in abandoned.items():
+        _restore_driver(address, driver)
+    return len(abandoned)
+
+
+def abandoned_devices() -> dict[str, str]:
+    """Devices that killed sessions left bound to vfio-pci: address → their own driver."""
+    found = {}
+    for path in sorted(_RECORDS.glob("*.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError, UsageError):
             record = json.loads(path.read_text())
-            if not still_runs(int(record["pid"]), record["started"]):
-                _restore_driver(parse_address(path.stem), str(record["driver"]))
-                found += 1
+            if is_gone(str(record["owner"])):
+                found[parse_address(path.stem)] = str(record["driver"])
     return found
 
 
@@ -219,9 +226,7 @@ def _require(kind: str) -> None:
 def _modprobe(module: str) -> str:
     """Load a module; returns modprobe's error message in parentheses, if any."""
     try:
-        done = subprocess.run(
-            ["modprobe", module], capture_output=True, text=True, timeout=60, check=False
-        )
+        done = run(["modprobe", module], 60.0)
     except OSError:
         return " (modprobe is missing: apt-get install kmod)"
     message = " ".join(done.stderr.split())
@@ -230,9 +235,8 @@ def _modprobe(module: str) -> str:
 
 def _bind(device: PciDevice) -> None:
     here = _SYS / "bus/pci/devices" / device.address
-    me = os.getpid()
-    record = {"pid": me, "started": start_time(me), "driver": device.driver}
     try:
+        record = {"owner": own_record().name, "driver": device.driver}
         _RECORDS.mkdir(mode=0o700, parents=True, exist_ok=True)
         (_RECORDS / f"{device.address}.json").write_text(json.dumps(record))
         (here / "driver_override").write_text(_DRIVER)

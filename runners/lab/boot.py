@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,8 +18,9 @@ from typing import BinaryIO
 import psutil
 
 from results.errors import HostUnfit, PausebenchError
+from results.ownership import private_directory
 from results.records.scenario import MIB
-from runners.system.child import die_with_parent, kill_group, owner_name
+from runners.system.child import die_with_parent, kill_group, spawn
 
 from . import recipe
 from .root import LabRoot, compile_python
@@ -63,7 +63,7 @@ def lab_run(root: LabRoot, job: Job, progress: Callable[[str], None]) -> Iterato
             f"the lab needs {recipe.FREE_MIB} MiB of free memory and {free} MiB are available: "
             "stop other programs"
         )
-    with _private_directory() as directory:
+    with private_directory() as directory:
         share = directory / "share"
         share.mkdir()
         stage_code(root, share / "code")
@@ -166,12 +166,16 @@ def _last_line(share: Path, console: Path) -> str:
 
 def run_shell(root: LabRoot, devices: Sequence[recipe.LabDevice]) -> int:
     """Run a shell in the lab, with this pausebench in /lab/code; returns its exit status."""
-    with _private_directory() as directory:
+    with private_directory() as directory:
         share = directory / "share"
         share.mkdir()
         stage_code(root, share / "code")
         argv = virtme_argv(root, devices, directory, [])
-        return subprocess.run(argv, env=_environment(root, directory), check=False).returncode
+        with spawn(argv, env=_environment(root, directory)) as child:
+            try:
+                return child.wait()
+            finally:
+                child.kill()
 
 
 def virtme_argv(
@@ -208,7 +212,9 @@ def _qemu(directory: Path) -> Path:
     if found is None:
         raise HostUnfit("the lab needs qemu-system-x86_64 on PATH: run `make setup`")
     wrapper = directory / "qemu"
-    wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(die_with_parent([found]))} "$@"\n')
+    *tied, parent, qemu = die_with_parent([found], "$PPID")
+    words = f'{shlex.join(tied)} "{parent}" {shlex.quote(qemu)}'
+    wrapper.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     wrapper.chmod(0o700)
     return wrapper
 
@@ -230,8 +236,8 @@ def _environment(root: LabRoot, directory: Path) -> dict[str, str]:
 def _start(
     root: LabRoot, argv: Sequence[str], directory: Path, output: BinaryIO
 ) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        die_with_parent(argv),
+    return spawn(
+        argv,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -239,16 +245,6 @@ def _start(
         cwd=directory,
         process_group=0,
     )
-
-
-@contextmanager
-def _private_directory() -> Iterator[Path]:
-    # The name lets a later session delete the directory when this one is killed.
-    directory = Path(tempfile.mkdtemp(prefix=f"{owner_name()}-"))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _text(path: Path) -> str:

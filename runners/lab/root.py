@@ -28,6 +28,7 @@ from runners.builds.cache import PACKAGES as ARCHIVES
 from runners.builds.cache import ReportProgress, cache_directory, locked
 from runners.debian.private_apt import Package, PrivateApt
 from runners.debian.suites import Suite, suite_sources
+from runners.system.child import run
 
 from . import recipe
 
@@ -267,22 +268,13 @@ def compile_python(root: LabRoot, directory: Path, seen_as: str) -> None:
     )
     home = {"PYTHONHOME": str(root.tree / "usr"), "PYTHONNOUSERSITE": "1", "PATH": "/usr/bin:/bin"}
     # The exit status is ignored: some files in tests are not meant to compile.
-    subprocess.run(argv, env=home, capture_output=True, timeout=_TIMEOUT_S, check=False)
+    run(argv, _TIMEOUT_S, home)
 
 
 def run_tool(argv: Sequence[str], **more: str) -> str:
     """Run a step of the build. Raises HostUnfit with its last output."""
     try:
-        done = subprocess.run(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env=os.environ | {"LC_ALL": "C"} | more,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        done = run(argv, _TIMEOUT_S, os.environ | {"LC_ALL": "C"} | more)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HostUnfit(f"building the lab failed: {Path(argv[0]).name}: {error}") from error
     if done.returncode != 0:

@@ -17,6 +17,7 @@ from results.errors import GuestLost, PausebenchError
 from results.records.observations import StreamLog
 from results.records.recording import Process
 from results.records.scenario import MIB, Build, Scenario
+from runners.qemu.answers import integers
 from runners.qemu.command_line import (
     NO_VARIATION,
     RAM_ID,
@@ -28,13 +29,12 @@ from runners.qemu.command_line import (
 from runners.qemu.guest import vcpu_tids
 from runners.qemu.migration import (
     START_TIMEOUT_S,
-    integers,
     wait_until_listening,
     wait_until_resumed,
     wait_until_sent,
 )
 from runners.qemu.process import Qemu
-from runners.system.child import die_with_parent
+from runners.system.child import spawn
 from runners.system.timeouts import scaled_timeout
 from runners.transfer.base import Hooks, Transferred, record_final_state
 
@@ -58,8 +58,8 @@ class Receiver:
             fds = [server.fileno()] + ([packets.fileno()] if packets else [])
             words = [str(server.fileno()), str(packets.fileno() if packets else -1)]
             program = str(Path(__file__).with_name("receiver.py"))
-            self._process = subprocess.Popen(
-                die_with_parent([sys.executable, "-ISu", program, *words]),
+            self._process = spawn(
+                [sys.executable, "-ISu", program, *words],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=fds,
@@ -166,8 +166,7 @@ class LinuxGuest:
         self.vcpu_tids = await vcpu_tids(self.qemu, self.scenario.vcpus)
         end = time.monotonic() + _BOOT_TIMEOUT_S
         while not all(receiver.last().get(letter, 0) > _ENOUGH for letter in letters):
-            if not self.qemu.alive():
-                raise self.qemu.lost("before Linux booted")
+            self.qemu.check("before Linux booted")
             if time.monotonic() > end:
                 raise GuestLost(
                     f"Linux did not boot and send in {_BOOT_TIMEOUT_S:.0f} s: {self._last_line()}",
@@ -242,7 +241,7 @@ class LinuxGuest:
         hooks.hold(old, new, self.vcpu_tids, tids)
         steps["migrate_incoming"] = time.monotonic_ns()
         await new.execute("migrate-incoming", uri=f"unix:{sockets.main}")
-        await wait_until_sent(old)
+        await wait_until_sent(old, new)
         info = await old.execute("query-migrate")
         steps["completed"] = await wait_until_resumed(new)
         seen.migrate_info = integers(info)

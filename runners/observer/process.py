@@ -15,7 +15,8 @@ from results.errors import HostUnfit
 from results.records.observations import ObservedGap
 from runners.payload import layout as payload
 from runners.system.assembler import assemble
-from runners.system.child import die_with_parent
+from runners.system.child import spawn
+from runners.system.process_state import lost_witness
 
 from . import layout as at
 
@@ -57,8 +58,8 @@ class Observer:
             struct.pack_into("<IIQ", self._area, at.O_STOP, 0, vcpus, threshold_ns)
             struct.pack_into("<Q", self._area, at.O_SLOT_BYTES, vcpus << payload.SLOT_SHIFT)
             self._vcpus = vcpus
-            self._process = subprocess.Popen(
-                die_with_parent([str(program)]),
+            self._process = spawn(
+                [str(program)],
                 stdin=area,
                 stdout=slots,
                 stderr=subprocess.DEVNULL,
@@ -67,6 +68,7 @@ class Observer:
         finally:
             os.close(area)
             os.close(slots)
+        self._lost, self._stopped = "", False
         try:
             self._wait_until_it_runs()
         except BaseException:
@@ -98,13 +100,22 @@ class Observer:
                 found.append(ObservedGap(vcpu, *struct.unpack_from("<QQQQ", self._area, place)))
         return tuple(found)
 
+    def lost(self) -> str:
+        """What became of the process before it was told to stop, as a sentence, or empty."""
+        return self._lost
+
     def close(self) -> None:
         """Stop it. May be called twice."""
-        if self._process.poll() is None:
+        if self._stopped:
+            return
+        self._stopped = True
+        self._lost = lost_witness("observer", self._process)
+        if not self._lost:
             struct.pack_into("<I", self._area, at.O_STOP, 1)
             try:
                 self._process.wait(_END_TIMEOUT_S)
             except subprocess.TimeoutExpired:
+                self._lost = lost_witness("observer", self._process, silent=True)
                 self._process.kill()
         self._process.wait()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from results.errors import UsageError
@@ -16,6 +18,7 @@ HUGE_PAGE_BYTES = 2 * MIB
 MOST_SPARE_DEVICES = 24  # the root bus has 32 slots, some of which the machine uses itself
 FIRST_SLOT = 0x10  # on the root bus, for assigned devices
 MAX_DEVICES = 8
+_OF_THE_MACHINE, _OF_A_DEVICE, _OF_VFIO = 16, 2, 128  # descriptors, see `descriptors_made`
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,21 @@ def guest_argv(
         # blackout.
         argv += ["-incoming", "defer", "-incoming", json.dumps(channel("cpr", incoming.cpr))]
     return tuple(argv)
+
+
+def descriptors_made(argv: Sequence[str]) -> int:
+    """How many descriptors an update of this QEMU passes, at most.
+
+    Each memory backend has one, each device those of its ROM and its own memory, an assigned
+    device those of its interrupts too, and the machine some of its own (firmware, vga, tables).
+    """
+    found = _OF_THE_MACHINE
+    for option, value in pairwise(argv):
+        if option == "-object" and value.startswith("memory-backend-"):
+            found += 1
+        elif option == "-device":
+            found += _OF_VFIO if value.startswith("vfio-") else _OF_A_DEVICE
+    return found
 
 
 def _monitor(fd: int, incoming: Sockets | None) -> str:

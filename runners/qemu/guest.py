@@ -17,6 +17,7 @@ from runners.payload.memory import GuestMemory, GuestPlan, plan_guest
 from runners.system.process_memory import ram_descriptor
 from runners.system.timeouts import scaled_timeout
 
+from .answers import understood
 from .command_line import FIRST_SLOT, NO_VARIATION, Sockets, Variation, guest_argv, low_ram_bytes
 from .process import Qemu
 
@@ -82,7 +83,12 @@ class Guest:
             guest.variation = variation
             await qemu.connect()
             guest.vcpu_tids = await vcpu_tids(qemu, scenario.vcpus)
-            guest.memory = GuestMemory(ram_descriptor(qemu.pid, scenario.ram_bytes), plan)
+            try:
+                guest.memory = GuestMemory(ram_descriptor(qemu.pid, scenario.ram_bytes), plan)
+            except (GuestLost, OSError):
+                await qemu.settle()
+                qemu.check("before its RAM was mapped")
+                raise
             try:
                 await guest._start_payload()
             except BaseException:
@@ -113,8 +119,7 @@ class Guest:
     ) -> None:
         end = time.monotonic() + timeout_s
         while not reached():
-            if not self.qemu.alive():
-                raise self.qemu.lost(f"before {what}")
+            self.qemu.check(f"before {what}")
             if time.monotonic() > end:
                 raise GuestLost(
                     f"timed out after {timeout_s:.0f} s waiting for {what}", self.qemu.argv
@@ -192,7 +197,8 @@ def start_qemu(
 async def vcpu_tids(qemu: Qemu, vcpus: int) -> tuple[int, ...]:
     """Thread ids of the vCPUs, by vCPU index. Raises TransferRefused, GuestLost."""
     found = await qemu.execute("query-cpus-fast")
-    tids = {int(cpu["cpu-index"]): int(cpu["thread-id"]) for cpu in found}
+    with understood("query-cpus-fast", found):
+        tids = {int(cpu["cpu-index"]): int(cpu["thread-id"]) for cpu in found}
     if sorted(tids) != list(range(vcpus)):
         raise TransferRefused(f"QEMU (pid {qemu.pid}) reports vCPUs {sorted(tids)}, not {vcpus}")
     return tuple(tids[i] for i in range(vcpus))

@@ -13,6 +13,7 @@ from qemu.qmp import Message
 from results.errors import PausebenchError, TransferRefused
 from runners.system.timeouts import scaled_timeout
 
+from .answers import understood
 from .process import Qemu
 
 HANDOVER_TIMEOUT_S = scaled_timeout(30.0)
@@ -21,20 +22,26 @@ _STATE_TIMEOUT_S = scaled_timeout(2.0)
 
 
 async def runstate(qemu: Qemu) -> str:
-    """A QEMU's runstate after a transfer; `gone` if it exited, `silent` if it does not answer."""
+    """A QEMU's runstate after a transfer.
+
+    `gone` if it exited, `stopped` if something has stopped its process, `silent` if it does not
+    answer.
+    """
     end = time.monotonic() + _STATE_TIMEOUT_S
-    state = "silent"
     with suppress(PausebenchError, TimeoutError):
-        while qemu.alive():
+        while qemu.alive() and not qemu.stopped() and not qemu.silent:
             left = max(0.1, end - time.monotonic())
-            state = str((await asyncio.wait_for(qemu.execute("query-status"), left))["status"])
+            answer = await asyncio.wait_for(qemu.execute("query-status"), left)
+            with understood("query-status", answer):
+                state = str(answer["status"])
             # The migration is reported as completed shortly before the runstate changes
             # (migration_iteration_finish in QEMU's migration/migration.c).
             if state != "finish-migrate" or time.monotonic() > end:
                 return state
             await asyncio.sleep(0.001)
+    if not qemu.alive():
         return "gone"
-    return state
+    return "stopped" if qemu.stopped() else "silent"
 
 
 def migration_status(message: Message) -> str:
@@ -49,19 +56,21 @@ def migration_ended(message: Message) -> bool:
     return migration_status(message) in ("completed", "failed")
 
 
-async def wait_until_sent(old: Qemu) -> None:
-    """Wait until old QEMU has sent the guest.
+async def wait_until_sent(old: Qemu, new: Qemu | None = None) -> None:
+    """Wait until old QEMU has sent the guest, to `new` if that runs already.
 
     Raises TransferRefused on a failed migration or a timeout, GuestLost when it exits.
     """
-    _, last = await old.wait_for(migration_ended, "the end of the migration", HANDOVER_TIMEOUT_S)
+    what = "the end of the migration"
+    _, last = await old.wait_for(migration_ended, what, HANDOVER_TIMEOUT_S, new)
     if migration_status(last) == "failed":
         raise failed_migration("old QEMU", await old.execute("query-migrate"))
 
 
-def failed_migration(who: str, info: Mapping[str, object]) -> TransferRefused:
+def failed_migration(who: str, info: object) -> TransferRefused:
     """The error for a migration that QEMU reports as failed; `info` is its query-migrate."""
-    reason = info.get("error-desc", "no reason given")
+    known = info if isinstance(info, Mapping) else {}
+    reason = known.get("error-desc", "no reason given")
     return TransferRefused(f"{who} reports a failed migration: {reason}", received=str(info))
 
 
@@ -83,8 +92,7 @@ async def wait_until_listening(new: Qemu, cpr: Path) -> None:
     """
     end = time.monotonic() + START_TIMEOUT_S
     while not is_listening(cpr):
-        if not new.alive():
-            raise new.lost("before opening the cpr socket")
+        new.check("before opening the cpr socket")
         if time.monotonic() > end:
             raise TransferRefused(
                 f"new QEMU (pid {new.pid}) did not listen on its cpr socket "
@@ -100,8 +108,3 @@ def is_listening(path: Path) -> bool:
         if line.endswith(needle) and line.split()[3] == "00010000":
             return True
     return False
-
-
-def integers(answer: Mapping[str, object]) -> dict[str, int]:
-    """The integers of a QMP answer."""
-    return {k: v for k, v in answer.items() if isinstance(v, int) and not isinstance(v, bool)}

@@ -21,8 +21,8 @@ from .headroom import (
 
 # What QEMU, the kernel and subprocess say where memory or processes run out.
 _MEMORY = re.compile(
-    r"Cannot allocate memory|locking memory|Bad address|no page for guest RAM|SIGBUS|signal 7\b|SIGKILL|"
-    r"signal 9\b|No space left|bad_alloc|[Oo]ut of memory|Bus error"
+    r"Cannot allocate memory|locking memory|Bad address|no page for guest RAM|"
+    r"SIGBUS|signal 7\b|SIGKILL|signal 9\b|No space left|bad_alloc|[Oo]ut of memory|Bus error"
 )
 _LOCKING = re.compile(r"mlock|locking memory|could not be pinned")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
 from results.errors import HostUnfit
+
+from .child import run
 
 
 def assemble(
@@ -36,6 +37,6 @@ def assemble(
 
 
 def _run(what: str, *argv: str) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    done = run(argv, 60.0)
     if done.returncode != 0:
         raise HostUnfit(f"{argv[0]} failed on {what}: {done.stderr.strip()[:400]}")

@@ -14,6 +14,7 @@ from typing import ClassVar
 from results.errors import GuestLost
 from results.records.observations import DeviceWork, Gap, RamCheck, VcpuBeats
 from results.records.recording import Process, QmpStamp
+from results.records.rollback import Where
 from results.records.scenario import Build
 from runners.qemu.command_line import Sockets, Variation
 from runners.qemu.guest import Guest, start_qemu, vcpu_tids
@@ -61,20 +62,22 @@ class Transferred:
     ram: RamCheck | None = None
     device: DeviceWork | None = None
     failure: str = ""
+    controller_stops: int = 0  # how often our own process was continued after a stop
+    continued_in: Where = "unknown"  # after a failure: the QEMU in which every vCPU beat on
 
 
 async def record_final_state(
-    seen: Transferred, old: Qemu, new: Qemu | None, old_state: str = ""
+    seen: Transferred, old: Qemu, new: Qemu | None, old_state: str = "", new_state: str = ""
 ) -> None:
     """Add both QEMUs' runstate, log and events at the end of the transfer.
 
-    `old_state` replaces the runstate of an old QEMU that cannot be queried any more.
+    `old_state` and `new_state` replace the runstate of a QEMU that cannot be queried any more.
     """
     state = old_state or await runstate(old)
     seen.old = Process(old.pid, old.argv, seen.old.vcpu_tids, state, old.log_tail())
     stamps = list(old.qmp_stamps("old"))
     if new is not None:
-        state = await runstate(new)
+        state = new_state or await runstate(new)
         seen.new = Process(new.pid, new.argv, seen.new.vcpu_tids, state, new.log_tail())
         stamps += new.qmp_stamps("new")
     seen.qmp = tuple(sorted(stamps, key=lambda stamp: stamp.ns))
@@ -169,7 +172,7 @@ class Transfer(ABC):
         self.hooks.hold(self.old, new, self.guest.vcpu_tids, tids)
 
     async def _wait_until_completed(self, new: Qemu) -> None:
-        await wait_until_sent(self.old)
+        await wait_until_sent(self.old, new)
         await wait_until_resumed(new)
         self._step("completed")
 

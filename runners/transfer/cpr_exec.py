@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import ClassVar
 
-from results.errors import TransferRefused
+from results.errors import GuestLost, TransferRefused
 from runners.qemu.command_line import Sockets, guest_argv
 from runners.qemu.migration import (
     HANDOVER_TIMEOUT_S,
@@ -71,9 +71,11 @@ class CprExec(Snapshot):
         while not is_listening(self.cpr):
             if any(migration_status(m) == "failed" for _, m in self.old.stamps):
                 raise failed_migration("QEMU", await self.old.execute("query-migrate"))
-            if not self.old.alive():
+            try:
+                self.old.check("before starting its successor")
+            except GuestLost:
                 self._register_new(Qemu(self.old.process, argv, self.old.log))
-                raise self.old.lost("before starting its successor")
+                raise
             if time.monotonic() > end:
                 raise TransferRefused(
                     f"QEMU (pid {self.old.pid}) did not start its successor "

@@ -6,7 +6,8 @@ import asyncio
 import time
 from typing import Any, ClassVar
 
-from runners.qemu.migration import HANDOVER_TIMEOUT_S, integers, migration_ended
+from runners.qemu.answers import integers
+from runners.qemu.migration import HANDOVER_TIMEOUT_S, migration_ended
 from runners.qemu.process import Qemu
 
 from .base import BLACKOUT_SLEEP_S, CLOCK_BASELINE_S, UNLIMITED, Transfer
@@ -68,8 +69,7 @@ class Precopy(Transfer):
 async def _migration_info(old: Qemu) -> dict[str, int]:
     """The integers of query-migrate, including those about RAM with the prefix `ram-`."""
     info = await old.execute("query-migrate")
-    ram = info.get("ram")
-    extra = integers(ram) if isinstance(ram, dict) else {}
+    extra = integers(info.get("ram")) if isinstance(info, dict) else {}
     return integers(info) | {f"ram-{name}": value for name, value in extra.items()}
 
 

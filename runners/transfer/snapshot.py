@@ -6,11 +6,11 @@ import os
 from typing import ClassVar
 
 from results.records.recording import Process
+from runners.qemu.answers import integers
 from runners.qemu.guest import vcpu_tids
 from runners.qemu.migration import (
     HANDOVER_TIMEOUT_S,
     START_TIMEOUT_S,
-    integers,
     migration_ended,
     runstate,
     wait_until_resumed,

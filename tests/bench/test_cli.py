@@ -52,8 +52,10 @@ def test_help_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
         "except SystemExit: pass\n"
         "heavy = {'numpy', 'pandas', 'bcc', 'sqlalchemy', 'rich', 'psutil', 'scipy', 'qemu'}\n"
         "mine = {n for n in sys.modules if n.startswith(('bench.', 'runners', 'probes'))}\n"
-        "light = ('bench.cli', 'bench.arguments', 'bench.commands')\n"
-        "heavy |= {name for name in mine if not name.startswith(light)}\n"
+        "light = 'cli', 'streams', 'system_errors', 'arguments', 'commands', 'entry'\n"
+        "light = tuple(f'bench.{name}' for name in light)\n"
+        "signals = {'runners', 'runners.system', 'runners.system.signals'}\n"
+        "heavy |= {name for name in mine - signals if not name.startswith(light)}\n"
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -165,6 +167,26 @@ def test_malformed_command_lines(words: str, said: str, capsys: pytest.CaptureFi
     assert said in err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *((name, "--store", "") for name in ("run", "show", "replay", "report")),
+        ("report", "-o", ""),
+        ("history", "anon", "-o", ""),
+        ("list", "--scenarios", ""),
+        ("nightly", ""),
+    ],
+)
+def test_an_empty_path_is_refused(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`Path("")` would be the directory that one is in."""
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert ": the path is empty" in capsys.readouterr().err
+
+
 @pytest.mark.qemu
 def test_store_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
@@ -192,6 +214,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (HostUnfit("no KVM: do this"), 4, "no KVM: do this"),
         (BuildUnfit("no QEMU"), 2, "no QEMU"),
         (PausebenchError("two\n  lines"), 2, "two lines"),
+        (PausebenchError("no \x1b[2J\u202e µ\udcff"), 2, r"no \x1b[2J\u202e µ\udcff"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (RuntimeError("boom"), 70, "internal error: RuntimeError: boom"),
     ],

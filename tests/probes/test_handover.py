@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from probes.bpf_program import SkippedCalls
-from probes.handover import HandoverProbe
+from probes.handover import HandoverProbe, ring_pages
 from results.records.scenario import Scenario
 from results.timeline.cpr_channel import carried_descriptors
 from runners.builds.discover import default_build
@@ -100,6 +100,10 @@ def test_a_record_that_cannot_be_written_is_counted(probe, mapper):
     assert len(mapped(observed, mapper.pid)) + observed.lost == 20_000
     mapper.run(1)
     assert probe.collect((), ()).lost == 0, "an earlier loss must not affect the next run"
+
+
+def test_a_ring_is_sized_by_the_descriptors_and_bounded():
+    assert [ring_pages(n) for n in (0, 1, 900, 5000, 1 << 30)] == [256, 512, 2048, 8192, 1 << 16]
 
 
 def test_skipped_calls_are_read_for_every_program(probe):

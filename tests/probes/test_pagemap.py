@@ -210,7 +210,7 @@ def test_populate_raises_without_a_mapping(memfd):
 def test_huge_pages_are_compared_by_their_head_pages():
     length = 3 * HUGE_PAGE_BYTES
     units = choose_pages(0, length // PAGE_BYTES, HUGE_PAGE_BYTES, 0)
-    with reserve(length):
+    with reserve(length, print):
         fd = os.memfd_create("huge", os.MFD_CLOEXEC | os.MFD_HUGETLB | os.MFD_HUGE_2MB)
         os.ftruncate(fd, length)
         try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from probes import bcc_loader, headers, support
+from probes import bcc_loader, bpf_program, headers, support
 from probes.support import probe_support
 from results.errors import HostUnfit
 from results.records.host_needs import ProbeSupport
@@ -100,6 +100,18 @@ def test_without_bcc_every_kind_has_the_reason(monkeypatch):
     monkeypatch.setattr(support, "kernel_headers", missing)
     reason = "Python's bcc is missing; apt-get install python3-bpfcc"
     assert probe_support() == ProbeSupport(reason, reason, reason, reason, "", "")
+
+
+def test_without_tracefs_every_kind_has_the_reason(monkeypatch, tmp_path):
+    """Not the thirteen errors of clang that follow from it."""
+    monkeypatch.setattr(support, "load_bcc", lambda: type("bcc", (), {"__version__": "0"}))
+    monkeypatch.setattr(bpf_program, "load_bcc", lambda: None)
+    monkeypatch.setattr(bpf_program, "_TRACEFS", (tmp_path / "tracing",))
+    found = probe_support()
+    for reason in (found.tracepoints, found.uprobes, found.kprobes, found.fentry):
+        assert reason == (
+            "tracefs is not mounted: run `mount -t tracefs tracefs /sys/kernel/tracing`"
+        )
 
 
 def test_another_package_called_bcc_is_refused(monkeypatch):

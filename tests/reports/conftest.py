@@ -199,7 +199,12 @@ def summaries() -> tuple[Summary, ...]:
 NASTY = '<script>alert(1)</script> & "quotes" | `ticks` \x1b[31m'
 
 
-def fill(store: Store, good_run: Run, session: Session) -> Session:
+LOST = ("anon", 6, "new", 2)  # scenario, boot, build, update
+
+
+def fill(
+    store: Store, good_run: Run, session: Session, lost_of: tuple[str, int, str, int] | None = LOST
+) -> Session:
     """anon: B is 1 ms slower, one of its boots lost; memfd: the same on both."""
     builds = tuple(
         Build(label, f"/opt/{label}/qemu", version, f"id-{label}", "cd34", (f"/opt/{label}/qemu",))
@@ -216,7 +221,7 @@ def fill(store: Store, good_run: Run, session: Session) -> Session:
         for boot in range(1, 7):
             for build in ("old", "new"):
                 for update in (1, 2):
-                    lost = (scenario, boot, build, update) == ("anon", 6, "new", 2)
+                    lost = (scenario, boot, build, update) == lost_of
                     slower = 1_000_000 if (scenario, build) == ("anon", "new") else 0
                     run = _run(good_run, session, scenario, build, boot, update, slower, lost=lost)
                     store.add_run(run, _recording(run))
@@ -250,8 +255,9 @@ def _run(good, session, scenario, build, boot, update, slower, *, lost):
     if lost:
         spans = tuple(Span(s.name, s.side, s.start_ns, s.end_ns, s.blackout_ns) for s in spans[:4])
         return replace(
-            run, outcome="failed", reason=f"vCPU 1 stands still {NASTY}", blackout_ns=None,
-            vcpu_blackouts_ns=(blackout, None), spans=spans, log_tail=f"new: {NASTY}",
+            run, outcome="failed", reason=f"vCPU 1 does not run in new QEMU; {NASTY}",
+            blackout_ns=None, vcpu_blackouts_ns=(blackout, None), spans=spans,
+            log_tail=f"new: {NASTY}",
         )  # fmt: skip
     return run
 
@@ -277,6 +283,22 @@ def stored(tmp_path, good_run, session):
 def report_data(stored):
     found = read_report_data(stored, [SESSION], ReportOptions({"*": Limit(5_000_000)}))
     return replace(found, store="out")  # as in the default store: golden files name no directory
+
+
+@pytest.fixture
+def harmed_of(tmp_path, good_run, session):
+    """Store a comparison in which 3 of 6 boots of anon on `build` have a run that failed so."""
+
+    def make(reason, build, proof="held"):
+        with open_store(tmp_path / f"harmed-{build}") as store:
+            fill(store, replace(good_run, outcome="completed"), session, lost_of=None)
+            for boot in (1, 2, 3):
+                run = _run(good_run, session, "anon", build, boot, 3, 0, lost=True)
+                run = replace(run, reason=reason, proof=Proof(proof, "", ()))
+                store.add_run(run, _recording(run))
+            return replace(read_report_data(store, [SESSION]), store="out")
+
+    return make
 
 
 @pytest.fixture

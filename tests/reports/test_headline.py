@@ -33,8 +33,15 @@ def without_comparison(report_data, **summary):
     return replace(report_data, cells=(first, *rest), comparisons=())
 
 
+def fewer_failures(report_data):
+    """The report data of a comparison in which B fails no more often than A."""
+    (comparison,) = report_data.comparisons
+    cells = tuple(replace(cell, more_failures=False) for cell in comparison.cells)
+    return replace(report_data, comparisons=(replace(comparison, cells=cells),))
+
+
 def test_a_regression_comes_first_and_names_the_worst_cell(report_data):
-    top = headline(report_data)
+    top = headline(fewer_failures(report_data))
     assert (top.word, top.cell, top.exit_code) == ("regressed", "anon on new", 1)
     assert "4.46 → 5.46 ms" in top.sentence
     assert "+1.00 [" in top.sentence
@@ -62,7 +69,7 @@ def test_a_broken_proof_is_worse_than_a_regression(report_data):
     top = headline(replace(report_data, cells=tuple(cells)))
     assert (top.word, top.code) == ("broken", "proof-broken")
     assert top.figures == {"scenario": "anon", "build": "old", "broken": 1, "runs": 12}
-    assert top.exit_code == 1  # what regressed, regressed all the same
+    assert top.exit_code == 3  # a broken proof is damage, which outweighs what regressed
 
 
 @pytest.mark.parametrize(
@@ -146,10 +153,11 @@ def test_undecided_is_a_failure_only_when_strict(report_data):
 def test_more_failures_are_worse_than_a_shift(report_data):
     comparison = report_data.comparisons[0]
     lost, none = Failures(boots=5, total_boots=6), Failures(total_boots=6)
-    cell = replace(comparison.cells[0], more_failures=True, failures_a=none, failures_b=lost)
+    (cell, *_) = comparison.cells
+    cell = replace(cell, verdict="same", more_failures=True, failures_a=none, failures_b=lost)
     top = headline(replace(report_data, comparisons=(replace(comparison, cells=(cell,)),)))
     assert (top.word, top.code) == ("regressed", "fails-more-often")
-    assert "5 of 6 boots failed, 0 of 6 on old" in top.sentence
+    assert "failed in 5 of 6 boots, old in 0 of 6" in top.sentence
     assert top.figures == {
         "scenario": "anon",
         "build": "new",
@@ -167,21 +175,24 @@ def test_more_failures_are_worse_than_a_shift(report_data):
         ("shown", "partly shown", "claims-tested",
          {"claims": 2, "shown": 1, "refuted": 0, "not_testable": 1, "wrong_beside": 1}),
         ("refuted", "refuted", "claim-refuted", {"claim": 2, "build": "old"}),
+        ("damaged", "damaged", "guest-damaged", {"runs": 1}),
     ],
 )  # fmt: skip
 def test_claims_are_the_verdict_of_a_session_that_tested_them(
     report_data, found, word, code, figures
 ):
     findings = (
-        Finding("claim", 2, "old", "test", found, "", ("run",)),
+        Finding("claim", 2, "old", "test", found if found != "damaged" else "shown", "", ("run",)),
         Finding("refusal", 0, "old", "test", "refuted", "", ("run",)),
     )
     claims = ClaimsDocument(
-        SCHEMA, SESSION, 0, 61, {"old": "10.0.2"}, ("old",), findings, claims=(2, 7)
-    )
+        SCHEMA, SESSION, 0, 61, {"old": "10.0.2"}, ("old",), findings, claims=(2, 7),
+        damaged=("run",) if found == "damaged" else (),
+    )  # fmt: skip
     tried = replace(report_data, claims=claims)
     top = headline(tried)
     assert (top.word, top.code, top.figures) == (word, code, figures)
+    assert top.exit_code == claims.exit_code
     jsonschema.validate(report_document(tried), json.loads(schema_text()))
 
 

@@ -16,12 +16,12 @@ from reports.html.history_page import history_chart
 from reports.html.page import html_report
 from reports.terminal.session import summary_table
 from reports.terminal.style import Look
+from results.history.kept import read_history
 from results.instrument.calibration import calibrate
 from results.instrument.certificates import SCHEMA, Certificate
 from results.instrument.overhead import TierBoot, observer_effect
 from results.instrument.shots import Shot
 from results.store.store import open_store
-from results.summary.history import read_history
 
 SESSION = "20261123-221500-3f2a"
 SWEEP = [
@@ -117,10 +117,10 @@ def test_the_page_of_a_matrix_begins_with_its_grid(matrix):
     text = text_of(grid)
     assert "4.00 ms [4.00, 4.01] 6 boots" in text
     assert "6.00 ms [6.00, 6.01] 6 boots" in text
-    assert "fails [1]" in text
+    assert "loses guest [1]" in text
     assert "– not measured" in text
-    assert "vCPU 1 stands still" in text
-    assert "| new | fails (1), 6 of 6 runs | –, not measured |" in markdown(matrix)
+    assert "vCPU 1 does not run in new QEMU" in text
+    assert "| new | loses guest (1), 6 of 6 runs | –, not measured |" in markdown(matrix)
 
 
 def test_only_the_baseline_is_called_one(session_of):

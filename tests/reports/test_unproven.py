@@ -25,8 +25,8 @@ from reports.terminal.session import session_page, summary_table
 from reports.terminal.style import Look
 from results.records.evidence import Check, Proof
 from results.store.store import open_store
+from results.summary.failures.unproven import unproven_groups
 from results.summary.report_data import read_report_data
-from results.summary.unproven import unproven_groups
 
 SESSION = "20261123-221500-3f2a"
 REASONS = {

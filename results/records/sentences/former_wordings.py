@@ -6,6 +6,7 @@ A stored run that uses one of them still says the same when it is judged again.
 from __future__ import annotations
 
 FORMER: dict[str, tuple[str, ...]] = {
+    "records-lost": ("{records:d} probe records were lost",),
     "old-not-ended": ("old QEMU ended {state}, not {expected}",),
     "new-not-running": ("new QEMU ended {state}, not running",),
     "vcpu-still": ("vCPU {vcpu:d} stands still in new QEMU",),

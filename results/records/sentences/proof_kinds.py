@@ -92,12 +92,16 @@ _FILES = {
     "files-uncompared": Kind(
         "{unseen:d} of {files:d} not compared, first {name}: {why!s}", "descriptors"
     ),
-    "files-same": Kind("{files:d} carried, all the same open files: {names}", "descriptors"),
+    # The names are those of the run's descriptors.
+    "files-same": Kind(
+        "{files:d} carried, all the same open files: {names}", "descriptors", gloss=("names",)
+    ),
 }
 
 _PINS = {
     "pins-refused": Kind("{why!s}", "pins"),
     "pins-none": Kind("nothing was pinned", "pins"),
+    "pins-holder-lost": Kind("cannot be judged: {lost!s}", "pins"),
     "pins-unread": Kind("VmPin of the pin holder could not be read", "pins"),
     "pins-short": Kind(
         "VmPin of the holder is {kib:d} KiB at `{point}`, {pinned_kib:d} KiB were pinned", "pins"
@@ -115,6 +119,7 @@ _PINS = {
         "pins",
     ),
     "dma-none": Kind("no write was made through the pinned pages", "DMA"),
+    "dma-holder-lost": Kind("the writes prove nothing: {lost!s}", "DMA"),
     "dma-failed": Kind("write at `{point}`: {error!s}", "DMA"),
     "dma-other": Kind("write at `{point}`: QEMU's mapping shows {seen:d}, not {written:d}", "DMA"),
     "dma-unseen": Kind("write at `{point}`: QEMU's mapping shows None, not {written:d}", "DMA"),
@@ -122,6 +127,9 @@ _PINS = {
     "locks-unread": Kind("VmLck could not be read", "mem-lock"),
     "locks-short": Kind("{side} QEMU locks only {mib:d} MiB at `{point}`", "mem-lock"),
     "locks-held": Kind("VmLck {sizes}", "mem-lock"),
+    "pin-events-holder-lost": Kind(
+        "the kernel unpinned what the pin holder held: {lost!s}", "pin events"
+    ),
     "pin-events-hidden": Kind("{why!s}", "pin events"),
     "pin-events-untraced": Kind("no pin function was traced", "pin events"),
     "pin-events-lost": Kind("{events:d} events were lost", "pin events"),

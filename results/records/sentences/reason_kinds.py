@@ -1,8 +1,8 @@
 """The kinds of sentences in a run's record: each has a code, a template and former wordings.
 
-To reword a sentence, change its template and add the old one to former_wordings:
-runs stored with the old wording then still say the same when they are judged again. A code is never
-reused for anything else.
+What a run that fails by a sentence did to its guest is in harms. To reword a sentence, change its
+template and add the old one to former_wordings: runs stored with the old wording then still say the
+same when they are judged again. A code is never reused for anything else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .former_wordings import FORMER
+from .harms import HARMS
 from .kind import Kind
 from .proof_kinds import PROOF_KINDS
 
@@ -21,6 +22,7 @@ _FREE = {
 }
 
 _HARM = {
+    "guest-lost": Kind("the guest was lost: old QEMU in state {old}, new QEMU in state {new}"),
     "old-not-ended": Kind("old QEMU ended in state {state}, not {expected}"),
     "new-not-running": Kind("new QEMU ended in state {state}, not running"),
     "vcpu-still": Kind("vCPU {vcpu:d} does not run in new QEMU"),
@@ -36,13 +38,22 @@ _HARM = {
     "ram-changed": Kind("{bad:d} of {pages:d} checked pages of guest RAM changed, first {first!s}"),
 }
 
+_DEATHS = {
+    "qemu-killed": Kind("{side} QEMU was killed by signal {number:d} ({name}) {when}"),
+    "qemu-exited": Kind("{side} QEMU exited with status {status:d} {when}: {said!s}"),
+    "qemu-stopped": Kind("{side} QEMU is stopped (state T), first seen {when}"),
+}
+
 _INCOMPLETE = {
+    "witness-killed": Kind("{witness} ended by {signal}"),
+    "witness-exited": Kind("{witness} ended with exit status {status:d}"),
+    "witness-silent": Kind("{witness} does not answer (state {state})"),
     "vcpu-never-left": Kind("vCPU {vcpu:d} was never seen to leave the guest in old QEMU"),
     "vcpu-never-entered": Kind("vCPU {vcpu:d} was never seen to enter the guest in new QEMU"),
     "vcpu-entered-early": Kind("vCPU {vcpu:d} entered new QEMU {early_ns:d} ns before it left old"),
     "vcpu-unwatched": Kind("vCPU {vcpu:d} was not watched"),
     "nothing-seen": Kind("nothing was traced and no gap was seen"),
-    "records-lost": Kind("{records:d} probe records were lost"),
+    "records-lost": Kind("events lost: {records:d}"),
     "no-stream": Kind("no stream of the guest was seen"),
     "descriptor-lost": Kind("descriptor {name} id {id:d} was sent and not received"),
     "descriptor-unsent": Kind("descriptor {name} id {id:d} was received and not sent"),
@@ -118,6 +129,7 @@ _INCONSISTENT = {
     "entered-after-end": Kind(
         "vCPU {vcpu:d} entered the guest after it had been seen to run in new QEMU"
     ),
+    "more-alike": Kind("{more:d} more of this kind"),
     "value-impossible": Kind("impossible value of {field}: {value:d}"),
 }
 
@@ -129,6 +141,10 @@ _WARNINGS = {
     "probes-skipped": Kind(
         "the kernel skipped {calls:d} probe calls, of any process; a missed guest entry or exit "
         "would contradict the guest's own gap"
+    ),
+    "controller-stopped": Kind(
+        "pausebench itself was stopped by a signal during the transfer, {times:d} times: what it "
+        "does meanwhile came late"
     ),
     "clock-unread": Kind("the guest's clock could not be read: the guest does not testify"),
     "wall-clock-moved": Kind(
@@ -168,13 +184,13 @@ _STREAMS = {
 }
 
 _PRESENT = {
-    **_FREE, **_HARM, **_INCOMPLETE, **_PROMISES, **_CONTRADICTIONS, **_INCONSISTENT, **_WARNINGS,
-    **_STREAMS,
+    **_FREE, **_HARM, **_DEATHS, **_INCOMPLETE, **_PROMISES, **_CONTRADICTIONS, **_INCONSISTENT,
+    **_WARNINGS, **_STREAMS,
     **PROOF_KINDS,
 }  # fmt: skip
 
 KINDS: dict[str, Kind] = {
-    code: replace(kind, former=(*kind.former, *FORMER.get(code, ())))
+    code: replace(kind, former=(*kind.former, *FORMER.get(code, ())), harm=HARMS[code])
     for code, kind in _PRESENT.items()
 }
 

@@ -100,6 +100,23 @@ def test_doubts_are_in_the_document(store, capsys):
     assert doubts[0]["figures"] == {"boots": 3, "boots_needed": 6}
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["last", "last"], "last and last are the same runs: name two sessions"),
+        ([SESSIONS[0], f"{SESSIONS[0]}:system"], "are the same runs"),
+        ([*SESSIONS, "--budget", "nope=5"], "--budget nope=…: not measured, only anon"),
+    ],
+)
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_what_says_nothing_is_refused(store, capsys, words, said, force):
+    assert main(["compare", "--stored", *words, *force, "--store", str(store)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.qemu
 @pytest.mark.kvm
 @pytest.mark.parametrize(
@@ -137,7 +154,7 @@ class TestReal:
                 "shift_percent", "p", "smallest_detectable_ns"} <= set(cell)  # fmt: skip
         assert cell["scenario"] == "anon"
         with open_store(tmp_path, create=False) as store:
-            session = store.latest_session_id()
+            session = store.session_ids()[-1]
             host = store.session(session).environment["host"]
             (entry,) = store.aa(host)
             assert (entry.shift_ns, entry.verdict) == (cell["shift_ns"], cell["verdict"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -71,6 +73,29 @@ def test_to_standard_output_and_to_a_file(store, tmp_path, capfdbinary):
     assert ET.parse(out).getroot().tag == "testsuites"
 
 
+def test_another_name_of_standard_output_gets_the_report_alone(store, tmp_path, capfdbinary):
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    assert report(store, "--format", "json", "-o", str(tmp_path / "stdout")) == 0
+    assert json.loads(capfdbinary.readouterr().out)["exit_code"] == 3
+
+
+@pytest.mark.parametrize(
+    "words", [*(("report", "--format", kind) for kind in FORMATS), ("history", "anon")]
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes")
+def test_no_output_replaces_a_device(store, tmp_path, capsys, words):
+    null, link = tmp_path / "null", tmp_path / "link"
+    os.mknod(null, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    link.symlink_to("null")
+    for path in (null, link):
+        status = main([*words, "-o", str(path), "--store", str(store)])
+        said = capsys.readouterr().err
+        assert (status, said.count("\n")) == ((2, 1) if said else (0, 0))
+    assert null.is_char_device()
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "null", "store"]
+
+
 def test_budgets_reach_the_report(store, capsys):
     report(store, "--format", "markdown", "-o", "-", "--budget", "anon=4001.5us:90")
     assert "2 of 4 under 4.00 ms, 1 failed (missed: 90 % required)" in capsys.readouterr().out
@@ -99,11 +124,12 @@ def test_the_schema_is_printed(store, capsys):
     [
         (["nosuch"], "no session 'nosuch'"),
         (["--run", "last"], "--run needs --format perfetto"),
+        (["--budget", "nope=5"], "--budget nope=…: not measured, only anon"),
         (["--relative", "-1"], "--relative -1: expected a number from 0"),
         (["--format", "csv", "-o", "-"], "csv writes a directory"),
         (["--format", "parquet", "-o", "-"], "parquet is written to a file"),
         (["-o", "/nowhere/at/all.html"], "cannot write /nowhere/at/all.html"),
-        (["--format", "csv", "-o", "/nowhere/at/all"], "cannot make /nowhere/at/all"),
+        (["--format", "csv", "-o", "/nowhere/at/all"], "cannot create /nowhere/at/all"),
     ],
 )
 def test_an_error_is_one_line(store, capsys, words, complaint):

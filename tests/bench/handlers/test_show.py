@@ -6,6 +6,7 @@ import argparse
 import gzip
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from importlib import import_module
 
@@ -21,6 +22,8 @@ from results.records.run import SCHEMA, Run
 from results.records.scenario import Scenario, Session
 from results.records.sentences.reason_kinds import KINDS
 from results.store.store import new_run_id, open_store
+from results.store.tables.checksums import sealed
+from results.store.tables.schema import RECORDS
 
 SESSION = "20261123-221500-3f2a"
 
@@ -69,12 +72,17 @@ def answer(store, capsys, command: str, *argv: str) -> str:
 
 
 def forge(store, run: Run) -> None:
-    with sqlite3.connect(store.file) as database:
+    replace_record(store, run.id, msgspec.json.encode(run).decode())
+
+
+def replace_record(store, run_id: str, record: str) -> None:
+    with closing(sqlite3.connect(store.file)) as database:
+        (seq,) = database.execute("SELECT seq FROM runs WHERE id = ?", (run_id,)).fetchone()
+        row = sealed(RECORDS, {"seq": seq, "record": record})
         database.execute(
-            "UPDATE records SET record = ? WHERE seq = (SELECT seq FROM runs WHERE id = ?)",
-            [msgspec.json.encode(run).decode(), run.id],
+            "UPDATE records SET record = :record, checksum = :checksum WHERE seq = :seq", row
         )
-    database.close()
+        database.commit()
 
 
 def test_show_draws_the_run(store, capsys):
@@ -183,9 +191,7 @@ def harmed(tmp_path):
         opened.add_run(judge(found), found)
         fields = json.loads(msgspec.json.encode(opened.runs()[0]))
         assert len(fields.pop("reasons")) == 7
-        with sqlite3.connect(opened.file) as database:
-            database.execute("UPDATE records SET record = ?", [json.dumps(fields)])
-        database.close()
+        replace_record(opened, fields["id"], json.dumps(fields))
         yield opened
 
 
@@ -273,12 +279,35 @@ def test_show_json_has_the_reasons_of_an_older_run_too(harmed, capsys):
     assert "; ".join(reason["text"] for reason in run["reasons"]) == run["reason"]
 
 
-def test_replay_of_a_corrupt_recording_names_the_file(store):
+def test_replay_of_a_corrupt_recording_names_the_file_and_judges_the_others(store, capsys):
+    first, second = (f"{SESSION}.anon.b01.u0{n}" for n in (1, 2))
+    path = store.recording_path(first)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert call("replay", store) == 3
+    said = capsys.readouterr()
+    assert said.err == f"pausebench: {path}: is truncated\n"
+    assert said.out == f"{second}  same\n1 judged again, 1 same, 0 different, 1 unreadable\n"
+    assert call("replay", store, "--json") == 3
+    made = json.loads(capsys.readouterr().out)
+    assert [run["id"] for run in made["runs"]] == [second]
+    assert made["unreadable"] == [{"id": first, "error": f"{path}: is truncated"}]
+
+
+def test_replay_of_corrupt_recordings_only_is_rejected(store):
     path = store.recording_path(f"{SESSION}.anon.b01.u01")
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(RecordInvalid, match="truncated") as caught:
-        call("replay", store)
-    assert str(path) in str(caught.value)
+    with pytest.raises(RecordInvalid, match=f"{path}: is truncated"):
+        call("replay", store, f"{SESSION}.anon.b01.u01")
+
+
+def test_replay_does_not_list_all_of_many_corrupt_recordings(store, capsys):
+    for update in range(3, 10):
+        store.add_run(judge(recording(update)), recording(update))
+        store.recording_path(new_run_id(SESSION, "anon", 1, update)).unlink()
+    assert call("replay", store) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert lines[-1] == "pausebench: 2 more runs are unreadable"
 
 
 def test_replay_of_a_damaged_recording_names_the_value(store):
@@ -286,11 +315,19 @@ def test_replay_of_a_damaged_recording_names_the_value(store):
     recording = json.loads(gzip.decompress(path.read_bytes()))
     path.write_bytes(gzip.compress(json.dumps(recording | {"tick_ns": 1e308}).encode()))
     with pytest.raises(RecordInvalid, match=r"cannot be judged: tick_ns is 1e\+308") as caught:
-        call("replay", store)
+        call("replay", store, f"{SESSION}.anon.b01.u01")
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
+def test_a_damaged_recording_sends_nothing_to_the_terminal(store, capsys):
+    path = store.recording_path(f"{SESSION}.anon.b01.u01")
+    hostile = replace(recording(1), scenario=Scenario("anon", "anon", mode="\x1b[2J\u202e"))
+    path.write_bytes(gzip.compress(msgspec.json.encode(hostile)))
+    assert call("replay", store) == 3
+    assert r"scenario.mode is '\x1b[2J\u202e', not one of" in capsys.readouterr().err
+
+
 def test_replay_of_an_unknown_run_is_a_usage_error(store):
-    with pytest.raises(UsageError, match="no run 'nope'"):
+    with pytest.raises(UsageError, match="no session 'nope'"):
         call("replay", store, "nope")

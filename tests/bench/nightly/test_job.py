@@ -23,7 +23,7 @@ from bench.cli import main
 from bench.measurement.scenarios import BUILTIN
 from bench.nightly.checkpoint import Night, save, start_or_resume, trials, units
 from bench.nightly.config import load_config
-from bench.nightly.job import JobPaths, _remaining
+from bench.nightly.job import JobPaths, _remaining, run_night
 from bench.studies.ab_blocks import BOOTS_PER_BLOCK, Pair
 from results.comparison.verdict import Thresholds
 from results.errors import UsageError
@@ -89,10 +89,19 @@ def test_a_minimal_configuration_has_sound_defaults(config):
             "outputs.formats: no format `pdf`; there are html",
         ),
         (
+            LEAST + '[budgets]\nnope = "5ms"',
+            "budgets.nope: not measured, only anon",
+        ),
+        (
             LEAST + '[budgets]\nanon = "fast"',
             "budgets.anon: invalid budget `fast`",
         ),
         (LEAST + '[mail]\nto = "a\\nBcc: b"', "mail: an address must be one line"),
+        (
+            LEAST + '[outputs]\ndirectory = "a\\u0000b"',
+            r"outputs.directory: 'a\x00b' is not a path",
+        ),
+        ('store = ""\n' + LEAST, "store: '' is not a path"),
         ("name = ", "night.toml"),
         ("name = '\\udc00'", "night.toml"),
     ],
@@ -112,6 +121,13 @@ def test_check_prints_the_plan(config, capsys):
         assert "72 boots of each, 4 updates a boot" in capsys.readouterr().out
     assert main(["nightly", "/nowhere.toml"]) == 2
     assert "cannot read /nowhere.toml" in capsys.readouterr().err
+
+
+def test_an_anchor_that_is_not_stored_is_refused_before_anything_is_measured(config, tmp_path):
+    loaded = load_config(config('anchor = "20260101-221500-aaaa"' + LEAST))
+    place = JobPaths.of(loaded, config())
+    with open_store(tmp_path / "out") as store, pytest.raises(UsageError, match="20260101"):
+        run_night(loaded, place, store, [], pytest.fail)
 
 
 # --- the other examples --------------------------------------------------------------------

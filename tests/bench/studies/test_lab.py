@@ -14,11 +14,15 @@ from bench.claims.lab import DEVICES
 from bench.claims.vfio_devices import judged
 from bench.cli import main
 from bench.studies import lab
+from results.claims.document import ClaimsDocument, read_claims, write_claims
 from results.claims.hotplug import ANSWER
 from results.claims.transfer_checks import VFIO_IDS, VFIO_PINS
 from results.claims.transfer_verdict import JudgedTransfer
+from results.instrument import certificates
+from results.records.scenario import Session
 from results.store.store import open_store
 from runners.lab import recipe
+from runners.lab.boot import Finished
 from runners.lab.root import current_root
 
 MAPPED = '[scenario.mapped]\nlike = "vfio-iommufd"\nno_mmap = false\n'
@@ -137,7 +141,7 @@ def test_the_session_is_stored_as_one_of_the_lab(
 ) -> None:
     assert document["environment"]["lab"].startswith("TCG of QEMU ")
     with open_store(document["store"], create=False) as store:
-        session = store.session(store.latest_session_id())
+        session = store.session(store.session_ids()[-1])
         assert session.environment["lab"] == document["environment"]["lab"]
         assert session.command[1:3] == ("lab", "run")
         assert len(store.runs(session=session.id)) == 3
@@ -145,6 +149,24 @@ def test_the_session_is_stored_as_one_of_the_lab(
     # Judged again from what was brought back, without the lab.
     assert main(["replay", good, "--store", str(document["store"])]) == 0
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("command", [["pausebench", "lab", "run"], ["pausebench", "claims"]])
+def test_a_session_is_imported_completely(tmp_path: Path, command: list[str]) -> None:
+    """But not the claims document of a session that is part of another's claims."""
+    session = Session("20261123-221500-3f2a", 5, ("python3", "-m", "bench"), (), {"lab": "TCG"})
+    with open_store(tmp_path / "lab") as made:
+        made.add_session(session)
+        made.finish_session(session.id, 6, 0)
+        write_claims(made.path, ClaimsDocument(1, session.id, 1, 1, {}, (), ()))
+    finished = Finished(0, tmp_path / "lab", "", "")
+    with open_store(tmp_path / "out") as store:
+        wanted = (certificates.DOCUMENTS,) if "claims" in command else lab.DOCUMENTS
+        found, runs = lab._import_session(finished, store, command, wanted)
+        assert found.command == tuple(command)
+        assert store.session_end(session.id).exit_code == 0
+        assert runs == []
+        assert (read_claims(store.path, session.id) is None) == ("claims" in command)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from datetime import datetime
 import pytest
 
 from reports.formats.otava import CONFIG_NAME, otava_files
-from results.summary.history import read_history
+from results.history.kept import read_history
 
 
 @pytest.fixture
@@ -53,6 +53,6 @@ def test_a_metric_missing_from_a_night_is_left_out(lines):
 
 
 def test_two_sizes_and_odd_names_get_their_own_files(lines):
-    odd = replace(lines[0], scenario='a/../b "x"\n')
+    odd = replace(lines[0], key=replace(lines[0].key, scenario='a/../b "x"\n'))
     files = otava_files([lines[0], lines[0], odd])
     assert {"anon.old.csv", "anon.old-2.csv", "a-..-b-x-.old.csv"} < set(files)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from reports.formats.session_json import document
-from results.store.columns import columns_of
+from results.store.tables.columns import columns_of
 from results.summary.cells import summarise
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import re
 import shutil
 from collections import Counter
@@ -10,8 +13,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from reports.html.history_page import history_html
 from reports.html.page import html_report
 from reports.wording import about_dimensions
+from results.history.lines import read_lines
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -81,7 +86,7 @@ def test_ids_are_unique_and_links_have_targets(text):
 def test_the_verdict_comes_first_and_every_part_is_there(text):
     page = Page(text).text
     parts = [
-        "regressed", "anon on new: regressed against old", "Results", "new against old",
+        "regressed", "regressed against old", "Results", "new against old",
         "Distribution of blackouts", "Blackout by phase", "Blackouts in run order",
         "Blackout by vCPU", "Other witnesses against", "The longest update", "Proof that RAM",
         "Failed runs, in no statistic", "Environment", "Repeat it",
@@ -216,3 +221,30 @@ def test_folded_parts_are_printed(browser, text, tmp_path):
 def _light(colour):
     red, green, blue = map(int, re.findall(r"\d+", colour)[:3])
     return 0.3 * red + 0.6 * green + 0.1 * blue
+
+
+@pytest.mark.browser
+def test_the_policy_allows_the_styles_of_a_page_of_history(browser, stored, tmp_path):
+    path = tmp_path / "history.html"
+    path.write_text(history_html("anon", read_lines(stored, "anon")), "utf-8")
+    page = browser.new_page()
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(path.as_uri())
+    drawn = page.query_selector("svg.chart text")
+    assert drawn.evaluate("e => getComputedStyle(e).fontFamily").startswith("system-ui")
+    assert page.query_selector("details.numbers") is not None
+    assert said == []
+    page.close()
+
+
+def test_the_policy_names_every_style_sheet_and_no_other(text):
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    policy = html.unescape(policy)
+    sheets = re.findall(r"<style[^>]*>(.*?)</style>", text, re.DOTALL)
+    hashes = {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in sheets}
+    assert set(re.findall(r"'sha256-([^']+)'", policy)) == hashes
+    assert "style-src-elem" in policy
+    assert "'unsafe-inline'" not in policy.partition("style-src-attr")[0]
+    for forbidden in ("base-uri 'none'", "form-action 'none'", "default-src 'none'"):
+        assert forbidden in policy

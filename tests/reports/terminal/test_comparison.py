@@ -196,7 +196,8 @@ def test_the_documented_names(full):
         assert cells["pinned"][name] is None, name
     quiesce = anon["phases"][0]
     assert (quiesce["name"], quiesce["shift_ns"]) == ("quiesce", 1_000_000)
-    assert anon["failures_b"] == {"runs": 0, "total_runs": 12, "boots": 0, "total_boots": 6}
+    counts = {"runs": 0, "total_runs": 12, "boots": 0, "total_boots": 6}
+    assert anon["failures_b"].items() >= counts.items()
     assert anon["budgets_a"][0]["within"] == 12
     assert cells["memfd"]["more_failures"] is True
 

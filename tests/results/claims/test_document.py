@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +48,17 @@ def test_a_document_is_read_back(document: ClaimsDocument, tmp_path: Path) -> No
     assert latest_claims(tmp_path) == later.session
 
 
+def test_damage_that_no_test_provokes_fails_the_session(
+    document: ClaimsDocument, tmp_path: Path
+) -> None:
+    assert document.exit_code == 0
+    damaged = replace(document, damaged=("run",))
+    write_claims(tmp_path, damaged)
+    found = read_claims(tmp_path, SESSION)
+    assert found == damaged
+    assert (found.exit_code, as_json(found)["damaged"]) == (3, ["run"])
+
+
 def test_sessions_without_claims(tmp_path: Path) -> None:
     assert read_claims(tmp_path, SESSION) is None
     assert read_claims(tmp_path, "../../etc/passwd") is None
@@ -57,8 +70,10 @@ def test_sessions_without_claims(tmp_path: Path) -> None:
     [
         ({"schema": 99}, "has schema 99"),
         ({"session": "20261128-105547-d544"}, "belongs to session"),
-        ({"findings": "none"}, "is no document of claims"),
-        ({"findings": [{"topic": "gossip"}]}, "is no document of claims"),
+        ({"session": "../../x"}, "malformed session id '../../x'"),
+        ({"lab": "\x1b[2J"}, r"malformed session id '\\x1b"),
+        ({"findings": "none"}, "is not a valid document of claims"),
+        ({"findings": [{"topic": "gossip"}]}, "is not a valid document of claims"),
     ],
 )
 def test_a_malformed_document_is_refused(
@@ -67,6 +82,19 @@ def test_a_malformed_document_is_refused(
     path = write_claims(tmp_path, document)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(RecordInvalid, match=words):
+        read_claims(tmp_path, SESSION)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_only_a_regular_file_is_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = claims_path(tmp_path, SESSION)
+    path.parent.mkdir()
+    make(path)  # opening a pipe would block
+    with pytest.raises(RecordInvalid, match=r"cannot be read: (it is not a regular|Is a dir)"):
+        read_claims(tmp_path, SESSION)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RecordInvalid, match="cannot be read"):
         read_claims(tmp_path, SESSION)
 
 
@@ -82,7 +110,7 @@ def test_a_file_above_the_size_limit_is_refused(document: ClaimsDocument, tmp_pa
     path.parent.mkdir()
     with path.open("wb") as file:
         file.truncate((16 << 20) + 1)
-    with pytest.raises(RecordInvalid, match="longer than any"):
+    with pytest.raises(RecordInvalid, match="is too large for a document of claims"):
         read_claims(tmp_path, SESSION)
 
 

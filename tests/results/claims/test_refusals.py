@@ -27,8 +27,8 @@ from results.judgement.judge import judge
 from results.records.observations import Aftermath, RamCheck
 from results.records.recording import Recording
 from results.records.run import Run
-from results.store.columns import columns_of
 from results.store.recordings import new_run_id, read_recording, write_recording
+from results.store.tables.columns import columns_of
 from results.summary.cells import summarise
 
 SESSION = "20261123-221500-3f2a"

@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 
 from results.comparison.compare import Thresholds, blocks_by_boot, compare
 from results.comparison.noise_floor import NoiseFloor, false_alarms
-from results.comparison.verdict import Cell, PhaseShift, exit_code, judge_cells, measure_against
+from results.comparison.verdict import (
+    Cell,
+    PhaseShift,
+    bisect_code,
+    exit_code,
+    judge_cells,
+    measure_against,
+)
 from results.errors import UsageError
 from results.records.run import Span
-from results.stats.boots import boot_values, joined, strata, strata_sizes
+from results.stats.boots import boot_values, count_failures, joined, strata, strata_sizes
 from results.stats.proportions import Failures
 
 PAUSE = 4_420_000
@@ -220,12 +227,80 @@ def test_more_failures_are_a_finding_of_their_own(make_side):
     assert (back.cells[0].more_failures, back.exit_code) == (False, 0)
 
 
-def test_one_lost_guest_is_no_finding(make_side):
-    """All updates after a loss fail too: ten failed runs, but one boot."""
+def test_measurements_that_fail_in_one_boot_are_no_finding(make_side):
+    """Ten failed runs, but one boot, which chance explains; no guest came to harm."""
     b = make_side([[v] * 10 for v in A6[:5]] + [[None] * 10])
     (cell,) = compare(make_side([[v] * 10 for v in A6]), b).cells
     assert cell.failures_b == Failures(10, 60, 1, 6)
     assert not cell.more_failures
+
+
+# Harm to guests: issue 15, row 3
+
+
+RAM = "1 of 9 checked pages of guest RAM changed, first 0x1"
+DEAD = "QEMU (pid 7) said no; the guest was lost: old QEMU in state gone, new QEMU in state gone"
+REFUSED = "old QEMU refused migrate: no"
+UNSEEN = "3 probe records were lost"
+
+
+def harmed(make_side, boots, bad, reason, build="10.0.2"):
+    """A side of `boots` boots, of which the first `bad` have one run that failed."""
+    return make_side([[4_400_000, None] if i < bad else [4_400_000] * 2 for i in range(boots)],
+                     build, reason=reason)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("in_a", "in_b", "code", "bisect"),
+    [
+        ((6, 0, ""), (6, 3, RAM), 3, 1),
+        ((6, 3, RAM), (6, 0, ""), 3, 125),
+        ((6, 1, RAM), (6, 1, RAM), 3, 125),
+        ((4, 0, ""), (4, 3, DEAD), 1, 1),  # 0.07 by Fisher: no chance is given
+        ((24, 0, ""), (24, 1, DEAD), 1, 1),
+        ((24, 1, REFUSED), (24, 1, DEAD), 1, 1),
+        ((24, 0, ""), (24, 1, REFUSED), 1, 1),
+        ((4, 3, DEAD), (4, 0, ""), 0, 0),  # of A alone: noted
+        ((24, 1, DEAD), (24, 1, DEAD), 0, 0),
+        ((6, 1, DEAD), (24, 3, DEAD), 0, 0),  # more boots, but a smaller share
+        ((24, 1, DEAD), (24, 1, REFUSED), 0, 0),
+        ((24, 0, ""), (24, 3, UNSEEN), 0, 0),  # the measurement failed: 0.12 by Fisher
+        ((24, 0, ""), (24, 6, UNSEEN), 1, 1),
+    ],
+)
+def test_harm_decides_before_time(make_side, in_a, in_b, code, bisect):
+    a, b = harmed(make_side, *in_a), harmed(make_side, *in_b, "11.1.3")
+    found = compare(a, b)
+    (cell,) = found.cells
+    assert cell.verdict == "same", "time is not what differs"
+    assert found.exit_code == code
+    assert bisect_code(found.cells, found.exit_code) == bisect
+    assert cell.more_failures == (code == 1 or (code == 3 and in_b[1] > in_a[1]))
+
+
+def test_damage_outweighs_a_regression(make_side):
+    a = make_side(one_each(A6))
+    b = make_side([[v, None] for v in plus(MS)], "11.1.3", reason=RAM)
+    found = compare(a, b)
+    assert (found.cells[0].verdict, found.exit_code) == ("regressed", 3)
+
+
+def test_damage_counts_in_a_scenario_that_one_side_alone_has(make_side):
+    a, b = make_side(one_each(A6)), make_side(one_each(A6), "11.1.3")
+    alone = make_side([[None]], "11.1.3", scenario="memfd", reason=RAM)
+    assert compare(a, b).exit_code == 0
+    assert compare(a, [*b, *alone]).exit_code == 3
+    assert compare(a, [*b, *(replace(run, reason=DEAD) for run in alone)]).exit_code == 0
+
+
+def test_failing_boots_are_counted_by_their_worst_run(make_side):
+    runs = make_side([[None, None, 1], [None, 1, 1], [None], [1]])
+    reasons = [DEAD, RAM, "", REFUSED, "", "", UNSEEN, ""]
+    found = count_failures(
+        replace(run, reason=reason) for run, reason in zip(runs, reasons, strict=True)
+    )
+    assert found == Failures(4, 8, 3, 4, 1, 1, 1, 1, 0, 1)
+    assert found.by_severity == (1, 1, 2)
 
 
 def test_budgets_of_both_sides(make_side):

@@ -20,7 +20,7 @@ from results.instrument.certificates import (
 from results.instrument.overhead import TierBoot, observer_effect
 from results.instrument.shots import Shot
 from results.records.scenario import Build
-from results.store.documents import write_beside
+from results.store.documents import write_document
 
 BUILD = Build("system", "/usr/bin/qemu", "10.0.2", "abc123", "00ff", ("/usr/bin/qemu",))
 SHOTS = [
@@ -89,7 +89,7 @@ def test_another_build_has_none(tmp_path, certificate, other):
 def by_build_id(tmp_path, certificate, **changed):
     """As a version wrote it that named certificates by the build id alone."""
     former = replace(certificate, identity="", **changed)
-    write_beside(certificate_path(tmp_path, "box", "6.12", former.build_id), former)
+    write_document(certificate_path(tmp_path, "box", "6.12", former.build_id), former)
     return former
 
 
@@ -125,11 +125,11 @@ def test_a_name_cannot_lead_out_of_the_store(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
-        (lambda text: text[:-20], "no certificate"),
+        (lambda text: text[:-20], "not a valid certificate"),
         (lambda text: text.replace('"schema": 1', '"schema": 9'), "schema 9"),
         (lambda text: text.replace('"box"', '"fox"'), "another host"),
         (lambda text: text.replace('"00ff"', '"00fe"'), "another host or build"),
-        (lambda _text: "[]", "no certificate"),
+        (lambda _text: "[]", "not a valid certificate"),
     ],
 )
 def test_a_spoilt_file_is_refused_with_its_name(tmp_path, certificate, spoil, word):
@@ -157,7 +157,7 @@ def test_reports_quote_it_or_say_that_there_is_none(tmp_path, certificate, make_
     assert named[0].startswith("QEMU system: calibration of")
     assert named[1].startswith("QEMU next: not calibrated")
     certificate_path(tmp_path, "box", "6.12", "00ff").write_text("{")
-    assert "no certificate" in certificate_lines(tmp_path, session, [BUILD])[0]
+    assert "not a valid certificate" in certificate_lines(tmp_path, session, [BUILD])[0]
 
 
 def test_what_watching_costs_is_quoted_beside_it(tmp_path, certificate, make_session):

@@ -332,6 +332,32 @@ def test_dma_that_does_not_arrive_breaks(write: Dma, words: str) -> None:
     assert words in check.text
 
 
+def test_a_pin_holder_that_died_is_no_evidence_against_the_pages(evidence: Evidence) -> None:
+    """The kernel unpins what it held, and no write arrives: all of it follows from the death."""
+    died = replace(
+        evidence,
+        accounts=at("resumed", holder_VmPin=0),
+        dma=(DMA[0], Dma("resumed", 8, None, "the pin holder has exited", answered=False)),
+        pin_events=PinEvents("kprobes", {"unpin_user_pages": 512}),
+        holder_lost="pin holder ended by SIGKILL",
+    )
+    proof = judge_proof(died, PINNED)
+    assert proof.verdict == "unproven"
+    assert "pin holder ended by SIGKILL" in proof.reason
+    assert not [check for check in proof.checks if check.state == "broken"]
+    # A write that QEMU's mapping does not show was made while the holder lived.
+    other = replace(died, dma=(replace(DMA[0], seen=0), *died.dma[1:]))
+    assert judge_proof(other, PINNED).verdict == "broken"
+
+
+def test_descriptors_are_listed_up_to_five() -> None:
+    many = tuple(replace(FILES[0], name=f"m{n}") for n in range(900))
+    text = check_files(many).text
+    assert text == "900 carried, all the same open files: m0 0, m1 0, m2 0, m3 0, m4 0, 895 more"
+    others = tuple(replace(file, same=False) for file in many)
+    assert len(check_files(others).text) < 200
+
+
 def test_dma_without_writes_is_missing() -> None:
     assert check_dma(()).state == "missing"
 

@@ -52,6 +52,30 @@ def test_wall_clock_that_moves_in_the_pause_is_noticed(real_recordings, step_us)
     assert tried >= 8
 
 
+@pytest.mark.parametrize("step_us", [2_000, -2_000])
+@pytest.mark.parametrize("phase_ms", range(0, 20, 3))
+def test_a_wall_clock_that_is_stepped_every_20_ms_fails_no_run(real_recordings, step_us, phase_ms):
+    """QMP testifies where no step fell between STOP and RESUME, and says the truth then."""
+    refused = 0
+    for recording in real_recordings:
+        truth = judge(recording).witnesses.qmp
+        if truth is None:
+            continue
+        start = min(q.wall_us for q in recording.qmp if q.wall_us)
+
+        def steps(stamp, start=start):
+            return (stamp.wall_us - start + phase_ms * 1_000) // 20_000 if stamp.wall_us else 0
+
+        found = judge(stepped(recording, step_us, steps))
+        assert (found.outcome, found.reason) == ("completed", "")
+        if found.witnesses.qmp is None:
+            assert any("the wall clock moved" in warning for warning in found.warnings)
+            refused += 1
+        else:
+            assert found.witnesses.qmp == truth
+    assert refused, "some updates take longer than 20 ms from their first event on"
+
+
 @pytest.mark.parametrize("step_us", [-HOUR_US, HOUR_US])
 def test_an_hour_is_noticed_wherever_it_falls(real_recordings, step_us):
     for recording in real_recordings:

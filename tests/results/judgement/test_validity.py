@@ -45,6 +45,36 @@ def test_a_guest_that_was_harmed(whole, changed, code):
     assert codes(harm(replace(whole, **changed))) == [code]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "beats", "lost"),
+    [
+        ("gone", "", (), True),  # old died before new was there
+        ("postmigrate", "gone", (), True),
+        ("postmigrate", "running", (), True),  # new runs it by its own account, no vCPU beats
+        ("exec", "gone", (), True),
+        ("running", "gone", (), False),
+        ("postmigrate", "running", (BEATS,), False),  # the check after the transfer failed
+        ("", "", (), False),  # as earlier versions recorded it: not known
+    ],
+)
+def test_a_failed_transfer_loses_the_guest_that_runs_nowhere(whole, old, new, beats, lost):
+    failed = replace(
+        whole,
+        failure="QEMU said no",
+        beats=beats,
+        old=replace(whole.old, pid=10, runstate=old),
+        new=replace(whole.new, pid=11, runstate=new),
+    )
+    expected = ["transfer-failed", "guest-lost"] if lost else ["transfer-failed"]
+    assert codes(harm(failed)) == expected
+
+
+def test_a_guest_that_never_started_is_not_lost(whole):
+    never = replace(whole.old, pid=0, runstate="gone")
+    failed = replace(whole, failure="the guest did not start: no such file", old=never)
+    assert codes(harm(failed)) == ["transfer-failed"]
+
+
 def test_streams_testify_instead_of_the_payload(whole):
     other = replace(whole, streams=(), beats=(), ram=None)
     assert harm(other) == []
@@ -59,7 +89,9 @@ def test_streams_testify_instead_of_the_payload(whole):
 def test_missing_evidence(whole):
     doubt = because("descriptor-nameless", fd=3)
     found = incomplete(replace(whole, lost=2), (), (doubt,), pause_seen=True)
-    assert codes(found) == ["records-lost", "descriptor-nameless", "no-descriptor"]
+    assert codes(found) == ["records-lost"], "what is missing may be what was lost"
+    found = incomplete(whole, (), (doubt,), pause_seen=True)
+    assert codes(found) == ["descriptor-nameless", "no-descriptor"]
     bare = replace(whole, probed=False)
     assert incomplete(bare, (), (), pause_seen=True) == []
     assert codes(incomplete(bare, (), (), pause_seen=False)) == ["nothing-seen"]

@@ -1,9 +1,8 @@
-"""Columns from a store on disk: by one process or several, and what is refused."""
+"""Columns from a store on disk: read by one process or several, and verified."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from unittest.mock import patch
 
 import pytest
@@ -13,30 +12,32 @@ from results.records.observations import DeviceContinuity
 from results.records.run import Span
 from results.store import column_reader
 from results.store.column_reader import read_columns
-from results.store.columns import MISSING, columns_of, lean_runs
-from results.store.store import FILE_NAME, open_store
+from results.store.store import open_store
+from results.store.tables.checksums import lists_text
+from results.store.tables.columns import MISSING, columns_of, lean_runs
+from results.store.tables.tallies import Tally
 
+SESSION = "20261123-221500-3f2a"
 DEVICE = DeviceContinuity("0000:00:04.0", 10, 3, 0, 0, 0, 0, 158_000_000, 1_000_000, ("1 lost",))
 
 
-def test_a_row_that_is_none_is_refused(tmp_path, make_run, make_recording, make_session):
-    with open_store(tmp_path) as store:
-        store.add_session(make_session())
-        run = make_run()
-        store.add_run(run, make_recording(run))
-    for column, value in (("shares", "{"), ("boot", "many"), ("vcpu_blackouts", '["x"]')):
-        with sqlite3.connect(tmp_path / FILE_NAME) as database:
-            (before,) = database.execute(f"SELECT {column} FROM runs").fetchone()
-            database.execute(f"UPDATE runs SET {column} = ?", (value,))
-        with open_store(tmp_path) as store, pytest.raises(RecordInvalid, match="runs' table"):
-            read_columns(store, [run.session])
-        with sqlite3.connect(tmp_path / FILE_NAME) as database:
-            database.execute(f"UPDATE runs SET {column} = ?", (before,))
-        database.close()
+@pytest.mark.parametrize(
+    ("column", "value"), [("shares", "{"), ("boot", "many"), ("vcpu_blackouts", '["x"]')]
+)
+def test_a_row_without_valid_values_is_rejected(store, stored, forge, column, value):
+    """With a checksum that matches, so that it was not a disk that did it."""
+    forge(store, "runs", sound=False, **{column: value})
+    assert read_columns(store, [SESSION]).words("scenario") == ["anon"]  # from its record
+    if column != "boot":
+        forge(store, "runs", **{column: value})
+        with open_store(store.path) as again, pytest.raises(RecordInvalid, match="valid values"):
+            read_columns(again, [SESSION])
 
 
-def test_shares_of_the_rows_are_put_together(tmp_path, make_run, make_recording, make_session):
-    """As several processes read a large store, each a part of it."""
+def test_parts_read_by_several_processes_are_merged(
+    tmp_path, make_run, make_recording, make_session
+):
+    """A large store is read by several processes, each a part of it."""
     made = [
         make_run(
             update=number, scenario="anon" if number < 5 else "shm",
@@ -51,7 +52,7 @@ def test_shares_of_the_rows_are_put_together(tmp_path, make_run, make_recording,
         store.add_session(make_session())
         for run in made:
             store.add_run(run, make_recording(run))
-        assert store.count_runs([make_session().id]) == (9, 1, 9)
+        assert store.count_runs([make_session().id]) == Tally(9, 1, 9)
         whole = read_columns(store, [make_session().id])
     with patch.object(column_reader, "_RUNS_FOR_WORKERS", 1), open_store(tmp_path) as store:
         shared = read_columns(store, [make_session().id])
@@ -67,6 +68,22 @@ def test_shares_of_the_rows_are_put_together(tmp_path, make_run, make_recording,
             assert columns.vcpus[i].tolist() == [n if n % 4 > i else MISSING for n in range(1, 10)]
 
 
+@pytest.mark.parametrize("column", ["blackout_ns", "shares", "others_crc", "checksum"])
+def test_damage_that_another_process_finds_is_recovered(store, add, make_run, forge, column):
+    add(store, *(make_run(update=update) for update in range(1, 10)))
+    forge(store, "runs", 7, sound=False, **{column: 1})
+    with patch.object(column_reader, "_RUNS_FOR_WORKERS", 1):
+        columns = read_columns(store, [SESSION])
+    assert columns.numbers["update"].tolist() == list(range(1, 10))
+    assert columns.numbers["blackout_ns"].tolist() == [4_420_000] * 9
+    assert [damage.lost for damage in store.damages] == [False]
+
+
+def decoded(vcpus, shares):
+    lines = [lists_text(*pair).encode() for pair in zip(vcpus, shares, strict=True)]
+    return column_reader._decoded(lines)
+
+
 @pytest.mark.parametrize(
     "texts",
     [
@@ -75,11 +92,11 @@ def test_shares_of_the_rows_are_put_together(tmp_path, make_run, make_recording,
         ['{"\\u0061":1}', '{"a b":2}', '{"ä":3}'],
     ],
 )
-def test_shares_are_read_as_json_is(texts):
-    found = column_reader._shares(column_reader._decoded([None] * len(texts), texts))
+def test_shares_are_read_like_json(texts):
+    found = column_reader._shares(decoded([None] * len(texts), texts))
     for i, text in enumerate(texts):
-        told = {name: values[i] for name, values in found.items() if values[i] != MISSING}
-        assert told == json.loads(text or "{}")
+        known = {name: values[i] for name, values in found.items() if values[i] != MISSING}
+        assert known == json.loads(text or "{}")
 
 
 @pytest.mark.parametrize(
@@ -88,14 +105,14 @@ def test_shares_are_read_as_json_is(texts):
              "null", '{"a":{"b":1}}',
              pytest.param('{"a":' * 300_000 + "1" + "}" * 300_000, id="deep")],
 )  # fmt: skip
-def test_what_is_no_share_is_refused(text):
+def test_invalid_shares_are_rejected(text):
     with pytest.raises(ValueError, match=r"JSON|share"):
-        column_reader._shares(column_reader._decoded(["[1]", "[2]"], ['{"a":1}', text]))
+        column_reader._shares(decoded(["[1]", "[2]"], ['{"a":1}', text]))
 
 
-def test_a_vcpu_has_a_blackout_where_its_run_knows_one():
+def test_blackouts_per_vcpu_are_missing_where_a_run_has_none():
     texts = ["[1,null]", "[]", None, "[2,3,4]"]
-    found = column_reader._vcpus(column_reader._decoded(texts, [None] * len(texts)))
+    found = column_reader._vcpus(decoded(texts, [None] * len(texts)))
     assert [values.tolist() for values in found] == [
         [1, MISSING, MISSING, 2],
         [MISSING, MISSING, MISSING, 3],

@@ -131,6 +131,25 @@ def test_noisy_host(series, host, word, figures):
     assert doubt.figures == pytest.approx(figures)
 
 
+@pytest.mark.parametrize(
+    ("host", "kind", "text", "settle"),
+    [
+        (replace(QUIET, others=("pid 12 (pausebench run anon)",)), "shared-host",
+         "in 40 of 40 runs another session measured on this host: pid 12 (pausebench run anon)",
+         "without --share"),
+        (replace(QUIET, strangers=(12, 13)), "probed-strangers",
+         "in 40 of 40 runs other processes ran the probed binary (pid 12, 13)", "copy=PATH"),
+        (replace(QUIET, strangers=tuple(range(9))), "probed-strangers",
+         "(pid 0, 1, 2, 3, 4 and 4 more)", "copy=PATH"),
+    ],
+)  # fmt: skip
+def test_others_on_the_host_are_named(series, host, kind, text, settle):
+    (doubt,) = doubts_of(series(noise(), host=host))
+    assert doubt.kind == kind
+    assert text in doubt.text
+    assert settle in doubt.settle
+
+
 def test_a_host_without_load_figures_is_not_called_noisy(series):
     assert kinds(series(noise(), host=HostState(steal_ns=10**12))) == []
 

@@ -14,8 +14,9 @@ from scipy import stats
 from results.comparison.compare import compare
 from results.records.observations import DeviceContinuity
 from results.records.run import Span, Witnesses
+from results.stats.boots import count_failures
 from results.stats.intervals import boot_medians, median_ns, order_statistic_interval
-from results.store.columns import columns_of
+from results.store.tables.columns import columns_of, lean_runs
 from results.summary.cells import (
     budget_of,
     failure_groups,
@@ -353,3 +354,26 @@ def test_failures_are_grouped_by_reason_without_numbers(make_run):
     first, second = failure_groups(columns_of([other, make_run(update=8), *failed]))
     assert (first.runs, first.scenarios, len(first.first)) == (5, ("anon",), 3)
     assert (second.runs, second.reason, second.first) == (1, "lost", (0,))
+
+
+def test_harm_is_counted_as_in_a_comparison(make_run):
+    """By reasons in memory there, by their text in columns here."""
+    ram = "1 of 9 checked pages of guest RAM changed, first 0x1"
+    lost = "QEMU said no; the guest was lost: old QEMU in state gone, new QEMU in state gone"
+    reasons = {(1, 1): ram, (1, 2): lost, (2, 1): lost, (3, 1): "2 probe records were lost",
+               (4, 2): "old QEMU refused migrate"}  # fmt: skip
+    runs = [
+        make_run(boot=boot, update=update, outcome="failed" if reason else "completed",
+                 reason=reason, blackout_ns=None if reason else 5_000_000)
+        for boot in range(1, 6)
+        for update in (1, 2)
+        for reason in [reasons.get((boot, update), "")]
+    ]  # fmt: skip
+    (summary,) = summarise(columns_of(runs))
+    assert summary.harmed_runs == {"damage": 1, "loss": 2, "update-failed": 1, "measurement": 1}
+    assert summary.harmed_boots == {"damage": 1, "loss": 1, "update-failed": 1, "measurement": 1}
+    assert list(summary.harmed_boots) == ["damage", "loss", "update-failed", "measurement"]
+    found = count_failures(runs)
+    assert (found.damaged_runs, found.lost_runs, found.not_updated_runs) == (1, 2, 1)
+    assert (found.damaged_boots, found.lost_boots, found.not_updated_boots) == (1, 1, 1)
+    assert count_failures(lean_runs(columns_of(runs))) == found

@@ -46,12 +46,30 @@ def store(tmp_path, make_run, make_recording, make_session):
 
 
 def test_the_baseline_comes_first_and_is_a(store):
-    found = read_report_data(store, [store.latest_session_id()])
+    found = read_report_data(store, [store.session_ids()[-1]])
     assert [cell.builds for cell in found.cells] == ["a", "b"]
     (comparison,) = found.comparisons
     assert (comparison.label_a, comparison.label_b) == ("a", "b")
     assert comparison.cells[0].verdict == "regressed"
     assert comparison.cells[0].method == "blocks"
+
+
+def test_the_environment_is_not_compared_with_a_self_check(store, make_run, make_recording):
+    """The A/A of a night comes after its own measurement, and is no night."""
+    first, second = store.sessions()
+    builds = tuple(replace(first.builds[0], label=label) for label in ("a", "a-again"))
+    check = replace(
+        first, id="20261110-231500-aaaa", started_unix_ns=START + DAY // 24, builds=builds,
+        environment=first.environment | {"night": "job", "kernel": "9"},
+    )  # fmt: skip
+    store.add_session(check)
+    run = make_run(session=check.id, old_build="a", new_build="a-again")
+    store.add_run(run, make_recording(run))
+    assert read_report_data(store, [second.id]).reference == first
+    store.add_session(replace(check, id="20261101-231500-aaaa", started_unix_ns=START - DAY))
+    run = make_run(session="20261101-231500-aaaa", old_build="a", new_build="a-again")
+    store.add_run(run, make_recording(run))
+    assert read_report_data(store, [first.id]).reference is None
 
 
 def test_the_environment_is_compared_with_the_night_before(store):
@@ -70,14 +88,14 @@ def test_a_fact_that_one_side_lacks_is_a_change(make_session):
 
 
 def test_worst_and_median_are_complete_records(store):
-    cell = read_report_data(store, [store.latest_session_id()]).cells[1]
+    cell = read_report_data(store, [store.session_ids()[-1]]).cells[1]
     assert cell.worst.blackout_ns == 5_008_000
     assert cell.median.blackout_ns in (5_004_000, 5_005_000)
     assert cell.worst.fds
 
 
 def test_budgets_by_scenario_and_for_all_others(store):
-    session = [store.latest_session_id()]
+    session = [store.session_ids()[-1]]
     found = read_report_data(store, session, ReportOptions({"*": Limit(4_500_000)}))
     assert [cell.over_budget for cell in found.cells] == [False, True]
     found = read_report_data(store, session, ReportOptions({"*": Limit(1), "anon": Limit(10**9)}))
@@ -86,7 +104,7 @@ def test_budgets_by_scenario_and_for_all_others(store):
 
 def test_a_failed_run_keeps_no_budget(store, make_run, make_recording):
     """17 of 18 failed, the one that did not took 4.001 ms."""
-    session = store.latest_session_id()
+    session = store.session_ids()[-1]
     for update in range(2, 19):
         name = f"{session}.memfd.b01.u{update:02d}"
         run = make_run(1, id=name, session=session, scenario="memfd", outcome="failed",
@@ -108,7 +126,7 @@ def test_exactly_the_share_that_was_asked_keeps_a_budget(share, within, total):
 
 
 def test_a_baseline_over_its_budget_is_noted(store):
-    session = [store.latest_session_id()]
+    session = [store.session_ids()[-1]]
     found = read_report_data(store, session, ReportOptions({"*": Limit(4_000_000)}))
     assert [cell.over_budget for cell in found.cells] == [True, True]
     assert [found.is_baseline(cell) for cell in found.cells] == [True, False]
@@ -120,7 +138,7 @@ def test_a_baseline_over_its_budget_is_noted(store):
 
 def test_thinning_keeps_complete_blocks_and_is_noted(store):
     with patch.object(module, "MOST_COMPARED", 4):
-        found = read_report_data(store, [store.latest_session_id()])
+        found = read_report_data(store, [store.session_ids()[-1]])
     (cell,) = found.comparisons[0].cells
     assert (cell.n_a, cell.n_b) == (4, 4)
     assert found.notes[0].startswith("verdicts weigh every 2th block of two boots of a: 4 of its 8")

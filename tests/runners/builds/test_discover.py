@@ -1,6 +1,8 @@
 """QEMU builds: what is found in a real one, and how other files are refused."""
 
+import errno
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -39,6 +41,18 @@ def fake(tmp_path):
     return make
 
 
+def system_qemu(monkeypatch, script):
+    """Make a program the one that is found as the system's QEMU."""
+    which = shutil.which
+    monkeypatch.setattr(
+        builds.shutil,
+        "which",
+        lambda name, *args, **kwargs: (
+            str(script) if name == builds._NAME else which(name, *args, **kwargs)
+        ),
+    )
+
+
 # --- refusals ---------------------------------------------------------------------------------
 
 
@@ -55,6 +69,52 @@ def test_an_old_qemu_that_does_not_answer_is_refused_as_too_old(fake):
 def test_a_qemu_with_other_cpr_modes_only_is_refused(fake):
     with pytest.raises(BuildUnfit, match="it supports only cpr-reboot"):
         discover(fake("9.2.0", ["normal", "cpr-reboot"]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "qemu: qemu_thread_create: Resource temporarily unavailable",
+        "qemu-system-x86_64: allocate 1073741824 bytes for jit buffer: Cannot allocate memory",
+        "error while loading shared libraries: libz.so.1: failed to map segment",
+    ],
+)
+@pytest.mark.parametrize("when", ["--version", "qmp"])
+def test_a_limit_of_the_process_is_not_the_builds_fault(fake, monkeypatch, words, when):
+    script = fake()
+    version = 'echo "QEMU emulator version 10.0.2"; exit' if when == "qmp" else "true"
+    script.write_text(
+        f'#!/bin/sh\nif [ "$*" = --version ]; then {version}; fi\necho "{words}" >&2; exit 1\n'
+    )
+    system_qemu(monkeypatch, script)
+    for examine in (default_build, lambda: discover(script)):
+        with pytest.raises(HostUnfit) as caught:
+            examine()
+        message = str(caught.value)
+        assert words in message
+        assert "raise the limit of this process" in message
+        assert "make setup" not in message
+        assert "or newer" not in message
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_a_qemu_that_the_kernel_does_not_start(fake, monkeypatch, number):
+    script = fake()
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(builds, "run", refuse)
+    with pytest.raises(HostUnfit, match=rf"{os.strerror(number)}: raise the limit"):
+        discover(script)
+
+
+def test_only_a_qemu_that_is_too_old_is_replaced_by_make_setup(fake, monkeypatch):
+    for script, helps in ((fake("9.2.0", ["normal"]), True), (fake(modes=None, name="x"), False)):
+        system_qemu(monkeypatch, script)
+        with pytest.raises(HostUnfit) as caught:
+            default_build()
+        assert ("make setup" in str(caught.value)) is helps
 
 
 def test_a_new_qemu_that_does_not_answer_is_refused_with_its_error(fake):
@@ -105,7 +165,7 @@ def test_a_broken_binary_is_refused(tmp_path):
     broken = tmp_path / "qemu"
     broken.write_bytes(b"\x7fELF garbage")
     broken.chmod(0o755)
-    with pytest.raises(BuildUnfit, match="cannot be started: Exec format error"):
+    with pytest.raises(BuildUnfit, match=r"cannot run on this host: .*Exec format error"):
         discover(broken)
 
 
@@ -124,7 +184,10 @@ def test_a_host_without_qemu_is_unfit(monkeypatch):
 
 def test_a_host_with_an_old_qemu_is_unfit(monkeypatch, fake):
     old = str(fake("7.2.22", ["normal"]))
-    monkeypatch.setattr(builds.shutil, "which", lambda name: old)
+    which = shutil.which
+    monkeypatch.setattr(
+        builds.shutil, "which", lambda n, **kw: old if n == builds._NAME else which(n, **kw)
+    )
     with pytest.raises(HostUnfit, match=r"7\.2\.22 has no cpr-transfer.*make setup"):
         default_build()
 

@@ -11,6 +11,7 @@ from runners.host.facts import (
     read_text,
 )
 from runners.host.hugepages import POOL
+from runners.host.leftovers import Leftovers
 
 
 @pytest.mark.parametrize(
@@ -40,4 +41,19 @@ def test_collecting_facts_changes_nothing():
     assert read_text(pool) == before
     assert found.cpus >= 1
     assert found.root == (os.geteuid() == 0)
+    assert found.pid_namespace
+    assert not found.tidied
     assert set(found.capabilities) >= {"kvm", "kcmp", "pagemap", "io_uring", "lock_memory"}
+
+
+def test_what_killed_sessions_owe_is_shown_and_returned_on_request(monkeypatch):
+    tried = []
+    left = Leftovers(pages=7)
+    monkeypatch.setattr(facts, "find_leftovers", lambda: left)
+    monkeypatch.setattr(facts, "tidy", lambda note: left)
+    monkeypatch.setattr(facts, "_try_huge_pages", lambda: tried.append(1) or "")
+    monkeypatch.setattr(facts.os, "geteuid", lambda: 0)
+    found = collect_facts()
+    assert (found.leftovers, found.tidied, tried) == ("7 huge pages", False, [])
+    found = collect_facts(tidied=True)
+    assert (found.leftovers, found.tidied, tried) == ("7 huge pages", True, [1])

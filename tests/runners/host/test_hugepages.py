@@ -5,37 +5,48 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 
 from results.errors import HostUnfit
-from runners.host import hugepages
+from results.ownership import pid_namespace
+from runners.host import hugepage_ledger, hugepages
+from runners.host.hugepage_ledger import Reservation
 from runners.host.hugepages import (
     PAGE_BYTES,
-    Reservation,
     free_pages,
-    mounted_hugetlbfs,
-    our_mounts,
-    read_reservations,
+    owed_pages,
     reclaim_from_dead_sessions,
-    reserve,
 )
-from runners.system.child import start_time
+from runners.host.hugepages import reserve as reserve_noting
+from runners.host.hugetlbfs import mounted_hugetlbfs, remove_abandoned_mounts
+from runners.system.process_record import own_record
 
 ROOT = Path(__file__).resolve().parents[3]
-BOOT = "0b00t"
+DEAD = f"pausebench-{2**22 + 1}-5-{pid_namespace():x}-x1"
 
 SESSION = """
 import sys
 from pathlib import Path
-from runners.host.hugepages import mounted_hugetlbfs, reserve
-with reserve(int(sys.argv[1])), mounted_hugetlbfs(Path(sys.argv[2])) as mounted:
+from runners.host.hugepages import reserve
+from runners.host.hugetlbfs import mounted_hugetlbfs
+with reserve(int(sys.argv[1]), print), mounted_hugetlbfs(Path(sys.argv[2])) as mounted:
     (mounted / "guest-ram").write_bytes(b"")
     print("ready", flush=True)
     sys.stdin.read()
 """
+
+
+notes = []
+
+
+def reserve(size):
+    notes.clear()
+    return reserve_noting(size, notes.append)
 
 
 def pool():
@@ -74,7 +85,7 @@ def fake(tmp_path, monkeypatch):
         directory.mkdir()
         made = FakePool(directory, **kwargs)
         monkeypatch.setattr(hugepages, "POOL", directory)
-        monkeypatch.setattr(hugepages, "STATE", tmp_path / "state" / "hugepages.json")
+        monkeypatch.setattr(hugepage_ledger, "STATE", tmp_path / "state" / "ledger.json")
         monkeypatch.setattr(hugepages, "_compact", lambda: None)
         monkeypatch.setattr(hugepages, "_write", made.set)
         return made
@@ -82,24 +93,35 @@ def fake(tmp_path, monkeypatch):
     return make
 
 
-def claims():
-    return json.loads(hugepages.STATE.read_text())["claims"]
+def reservations():
+    return json.loads(hugepage_ledger.STATE.read_text())["reservations"]
+
+
+def write_ledger(size, *entries, base=None):
+    """A ledger as another session left it; entries are (owner, pages, added)."""
+    ledger = hugepage_ledger.Ledger(
+        hugepage_ledger.STATE, hugepage_ledger._BOOT.read_text().strip()
+    )
+    ledger.path.parent.mkdir()
+    ledger.size, ledger.base = size, base
+    ledger.reservations = [Reservation(owner, 0, *counts) for owner, *counts in entries]
+    ledger.save()
 
 
 def test_nothing_changes_when_no_pages_are_needed(fake):
     made = fake(limit=0)
     with reserve(0):
         assert made.total == 0
-    assert not hugepages.STATE.exists()
+    assert not hugepage_ledger.STATE.exists()
 
 
 def test_free_pages_are_used_without_growing_the_pool(fake):
     made = fake(limit=100, total=8)
     with reserve(8 * PAGE_BYTES):
         assert made.total == 8
-        assert claims()[0]["added"] == 0
+        assert reservations()[0]["added"] == 0
     assert made.total == 8
-    assert claims() == []
+    assert reservations() == []
 
 
 def test_missing_pages_are_added_and_removed_again(fake):
@@ -127,7 +149,7 @@ def test_a_shortage_is_reported_with_the_fix_and_leaves_the_pool_unchanged(fake)
         with reserve(32 * PAGE_BYTES):
             pass
     assert made.total == 4
-    assert claims() == []
+    assert reservations() == []
 
 
 def test_a_shortage_mentions_the_other_session(fake):
@@ -160,22 +182,17 @@ def test_pages_in_use_become_surplus_and_are_freed_later(fake):
 
 def test_pages_of_a_dead_session_are_reclaimed_once(fake):
     made = fake(limit=100, total=12)
-    dead = {"pid": 2**22 + 1, "started": 5, "pages": 9, "added": 8}
-    boot = hugepages._BOOT.read_text().strip()
-    hugepages.STATE.parent.mkdir()
-    hugepages.STATE.write_text(json.dumps({"boot": boot, "claims": [dead]}))
-    assert reclaim_from_dead_sessions() == 8
+    write_ledger(12, (DEAD, 9, 8))
+    assert owed_pages() == 8
+    assert reclaim_from_dead_sessions(notes.append) == 8
     assert made.total == 4
-    assert reclaim_from_dead_sessions() == 0
+    assert reclaim_from_dead_sessions(notes.append) == 0
     assert made.total == 4
 
 
 def test_dead_sessions_are_reclaimed_even_before_a_refusal(fake):
     made = fake(limit=10, total=6)
-    dead = {"pid": 2**22 + 1, "started": 5, "pages": 2, "added": 2}
-    boot = hugepages._BOOT.read_text().strip()
-    hugepages.STATE.parent.mkdir()
-    hugepages.STATE.write_text(json.dumps({"boot": boot, "claims": [dead]}))
+    write_ledger(6, (DEAD, 2, 2))
     for _ in range(2):
         with pytest.raises(HostUnfit):
             with reserve(50 * PAGE_BYTES):
@@ -190,37 +207,120 @@ def test_a_host_without_a_pool_is_unfit(tmp_path, monkeypatch):
             pass
 
 
-# --- parsers ----------------------------------------------------------------------------------
+# --- sessions that are killed while the pool changes -----------------------------------------
+
+
+@pytest.mark.parametrize("size", [5, 6, 12, 13])
+def test_a_session_killed_while_pages_are_added_owes_those_that_came(fake, size):
+    """It was to add 8 pages to a pool of 5; the kernel stops adding when the writer is killed."""
+    made = fake(limit=100, total=size)
+    write_ledger(4, (DEAD, 9, 8), base=5)
+    assert owed_pages() == size - 5
+    assert made.total == size
+    assert reclaim_from_dead_sessions(notes.append) == size - 5
+    assert made.total == 5
+    assert reservations() == []
+
+
+@pytest.mark.parametrize("killed_after", [0, 3, 8])
+def test_the_ledger_has_the_intent_before_the_pool_grows(fake, monkeypatch, killed_after):
+    made = fake(limit=100, total=5, used=5)
+    seen = []
+
+    class Killed(BaseException):
+        pass
+
+    def killed(pages):
+        seen.append(pages)
+        made.set(5 + killed_after)
+        raise Killed
+
+    monkeypatch.setattr(hugepages, "_write", killed)
+    monkeypatch.setattr(hugepages, "_shrink", lambda pages: killed(0))  # no clean-up after SIGKILL
+    with pytest.raises(Killed), reserve(8 * PAGE_BYTES):
+        pass
+    assert seen == [13, 0]
+    monkeypatch.undo()
+    state = hugepage_ledger.read_ledger(
+        made.directory.parent / "state/ledger.json", hugepage_ledger._BOOT.read_text().strip()
+    )
+    assert (state.base, state.reservations[0].added) == (5, 8)
+    assert state.reservations[0].owner == own_record().name
+    assert state.settle(5 + killed_after)
+    assert state.reservations[0].added == killed_after
+
+
+@pytest.mark.parametrize("size", [5, 9, 13])
+def test_a_session_killed_while_pages_are_returned_owes_the_rest(fake, size):
+    made = fake(limit=100, total=size)
+    write_ledger(13, (DEAD, 9, 8), base=5)
+    assert reclaim_from_dead_sessions(notes.append) == size - 5
+    assert made.total == 5
+
+
+# --- a pool that someone else changes --------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [300, 6, 3])
+def test_a_pool_that_the_operator_set_is_left_alone(fake, size):
+    made = fake(limit=500, total=2)
+    with reserve(8 * PAGE_BYTES):
+        made.set(size)
+    assert made.total == size
+    assert notes == [
+        f"the pool of huge pages was set to {size} pages by someone else (it had 8): it stays as "
+        "it is, nothing is taken away"
+    ]
+    assert reservations() == []
+
+
+def test_it_is_reported_once_and_later_sessions_return_their_own(fake):
+    made = fake(limit=500)
+    with reserve(8 * PAGE_BYTES):
+        made.used = 100
+        made.set(100)
+        with reserve(20 * PAGE_BYTES):
+            assert len(notes) == 1
+            assert made.total == 128
+        assert made.total == 100
+    assert made.total == 100
+    assert len(notes) == 1
+
+
+def test_a_pool_that_was_set_while_nothing_was_owed_is_no_matter(fake):
+    made = fake(limit=500, total=50)
+    with reserve(8 * PAGE_BYTES):
+        made.set(60)
+    assert made.total == 60
+    assert notes == []
+
+
+def test_pages_of_a_dead_session_are_left_where_the_operator_set_the_pool(fake):
+    made = fake(limit=500, total=300)
+    write_ledger(12, (DEAD, 9, 8))
+    assert owed_pages() == 0
+    assert reclaim_from_dead_sessions(notes.append) == 0
+    assert made.total == 300
+
+
+# --- the file --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '"x"', '{"boot": "0b00t"}', '{"boot": "0b00t", "claims": [{"pid": 1}]}'],
+    ["", "{", "[]", '"x"', '{"boot": "B"}', '{"boot": "B", "reservations": [{"owner": "x"}]}'],
 )
-def test_a_malformed_state_file_has_no_reservations(text):
-    assert read_reservations(text, BOOT) == []
+def test_a_malformed_ledger_is_empty(text, tmp_path):
+    path = tmp_path / "ledger"
+    path.write_text(text)
+    assert hugepage_ledger.read_ledger(path, "B").reservations == []
 
 
-def test_reservations_of_another_boot_do_not_count():
-    entry = {"pid": 1, "started": 2, "pages": 3, "added": 4}
-    text = json.dumps({"boot": BOOT, "claims": [entry]})
-    assert read_reservations(text, BOOT) == [Reservation(1, 2, 3, 4)]
-    assert read_reservations(text, "another") == []
-
-
-def test_a_reused_pid_is_another_process():
-    assert Reservation(os.getpid(), start_time(os.getpid()), 1, 1).alive()
-    assert not Reservation(os.getpid(), start_time(os.getpid()) - 1, 1, 1).alive()
-
-
-def test_only_our_mounts_are_found():
-    mounts = (
-        "hugetlbfs /dev/hugepages hugetlbfs rw 0 0\n"
-        "pausebench-12-345 /tmp/a\\040b/hugetlbfs hugetlbfs rw,pagesize=2M 0 0\n"
-        "pausebench-x /tmp/c hugetlbfs rw 0 0\n"
-        "pausebench-1-2 /tmp/d tmpfs rw 0 0\n"
-    )
-    assert our_mounts(mounts) == [((12, 345), Path("/tmp/a b/hugetlbfs"))]
+def test_a_ledger_of_another_boot_is_empty(tmp_path):
+    path = tmp_path / "ledger"
+    hugepage_ledger.Ledger(path, "B", 7, None, [Reservation("x", 1, 2, 3)]).save()
+    assert hugepage_ledger.read_ledger(path, "B").reservations == [Reservation("x", 1, 2, 3)]
+    assert hugepage_ledger.read_ledger(path, "another").reservations == []
 
 
 # --- the real pool ----------------------------------------------------------------------------
@@ -271,6 +371,32 @@ def test_pages_and_mount_of_a_killed_session_are_reclaimed(tmp_path):
         session.send_signal(signal.SIGKILL)
     assert pool()["nr"] == before["nr"] + 4
     assert (tmp_path / "hugetlbfs").is_mount()
-    assert reclaim_from_dead_sessions() == 4
+    assert owed_pages() == 4
+    assert reclaim_from_dead_sessions(notes.append) == 4
+    remove_abandoned_mounts()
     assert not (tmp_path / "hugetlbfs").exists()
     assert pool() == before
+
+
+@pytest.mark.hugepages
+def test_pages_of_a_session_killed_while_the_real_pool_grows_are_reclaimed(tmp_path):
+    """Killed in the middle of the kernel's loop, again and again, at different moments."""
+    before = pool()
+    size = psutil.virtual_memory().available // 4
+    left = []
+    for attempt in range(8):
+        argv = [sys.executable, "-c", SESSION, str(size), str(tmp_path)]
+        with subprocess.Popen(
+            argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        ) as s:
+            end = time.monotonic() + 10
+            while pool()["nr"] == before["nr"] and s.poll() is None and time.monotonic() < end:
+                pass
+            time.sleep(attempt * 0.005)
+            s.send_signal(signal.SIGKILL)
+        left.append(pool()["nr"] - before["nr"])
+        assert owed_pages() == left[-1]
+        assert reclaim_from_dead_sessions(notes.append) == left[-1]
+        remove_abandoned_mounts()
+        assert pool() == before
+    assert any(left)

@@ -1,4 +1,4 @@
-"""Waiting for an idle host, and the host's lock."""
+"""Waiting for an idle host."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from results.errors import HostUnfit
-from runners.host.idle import LOCK_NAME, Load, host_lock, measure_load, wait_until_idle
+from runners.host.idle import Load, measure_load, wait_until_idle
 
 
 def loads(*percents):
@@ -51,38 +50,3 @@ def test_a_busy_process_is_named():
         child.wait()
     assert load.busy_percent > 100.0 / (os.cpu_count() or 1) / 4
     assert any(f" {child.pid} " in text for text in load.busiest)
-
-
-def test_the_lock_is_exclusive(tmp_path):
-    with host_lock(tmp_path):
-        code = (
-            "import sys; from pathlib import Path; from runners.host.idle import host_lock\n"
-            "with host_lock(Path(sys.argv[1])): pass"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
-        )
-        assert f"HostUnfit: another nightly job is running on this host (pid {os.getpid()}" in (
-            done.stderr
-        )
-    with host_lock(tmp_path):
-        pass
-
-
-def test_a_killed_process_releases_the_lock(tmp_path):
-    code = (
-        "import os, sys; from pathlib import Path; from runners.host.idle import host_lock\n"
-        "with host_lock(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)])
-    assert done.returncode == -9
-    with host_lock(tmp_path):
-        pass
-
-
-def test_a_symbolic_link_is_not_followed(tmp_path):
-    (tmp_path / "precious").write_text("data")
-    (tmp_path / LOCK_NAME).symlink_to(tmp_path / "precious")
-    with pytest.raises(HostUnfit, match="cannot lock"), host_lock(tmp_path):
-        pass
-    assert (tmp_path / "precious").read_text() == "data"

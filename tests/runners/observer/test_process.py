@@ -107,12 +107,24 @@ def test_logs_gaps_from_the_threshold_on_and_keeps_the_last_ones(program, beater
     assert min(gap.length_ns for gap in gaps) < THRESHOLD_NS
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(9, "observer ended by SIGKILL"), (19, "observer does not answer (state T)")],
+)
+def test_an_observer_that_does_not_last_is_reported(program, beater, number, words):
+    with Observer(program, f"/proc/self/fd/{beater.fd}", 1) as observer:
+        os.kill(observer.pid, number)
+        time.sleep(0.1)
+    assert observer.lost() == words
+
+
 def test_exits_when_closed(program, beater):
     observer = Observer(program, f"/proc/self/fd/{beater.fd}", 1)
     rounds = observer.rounds()
     observer.close()
     assert observer.rounds() >= rounds
     assert not os.path.exists(f"/proc/{observer.pid}")  # noqa: PTH110
+    assert observer.lost() == ""
     observer.close()
 
 

@@ -290,9 +290,19 @@ def test_guest_is_running_when_every_vcpu_is(memory: GuestMemory) -> None:
 def test_vcpu_that_does_not_beat_is_reported(memory: GuestMemory) -> None:
     put(memory, 0, at.S_BEATS, 5)
     with pytest.raises(GuestLost, match=r"vCPU 1 did not beat within 0\.01 s"):
-        memory.wait_for_beats((4, 0), 0.01)
-    put(memory, 1, at.S_BEATS, 0xFFFFFFFF)  # any other count is a beat, as it wraps
-    memory.wait_for_beats((4, 0), 0.01)
+        memory.wait_for_beats((3, 0), 0.01)
+    put(memory, 1, at.S_BEATS, 1)  # the count wraps
+    memory.wait_for_beats((3, 0xFFFFFFFF), 0.01)
+
+
+def test_a_beat_begun_before_the_pause_does_not_show_that_a_vcpu_runs(
+    memory: GuestMemory,
+) -> None:
+    """A vCPU stopped between reading its clock and counting counts once more when it resumes."""
+    put(memory, 0, at.S_BEATS, 8)
+    put(memory, 1, at.S_BEATS, 8)
+    with pytest.raises(GuestLost, match=r"vCPU 0 did not beat"):
+        memory.wait_for_beats((7, 6), 0.01)
 
 
 def test_a_stopped_guest_gives_no_samples(memory: GuestMemory) -> None:

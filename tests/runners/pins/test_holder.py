@@ -195,7 +195,7 @@ def test_large_ram_is_pinned_in_several_buffers(monkeypatch):
 def test_ram_beyond_the_limit_of_one_buffer():
     # Huge pages, because clearing as many small ones takes ten times as long.
     length = GIB + 2 * MIB
-    with reserve(length), file_of(length, os.MFD_HUGETLB | os.MFD_HUGE_2MB) as (_, path):
+    with reserve(length, print), file_of(length, os.MFD_HUGETLB | os.MFD_HUGE_2MB) as (_, path):
         with PinHolder(path, length) as holder:
             assert pinned(holder) == length
             holder._request(f"dma {GIB + 64} 77")

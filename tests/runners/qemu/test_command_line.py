@@ -17,6 +17,7 @@ from runners.qemu.command_line import (
     backend_options,
     channel,
     check_scenario,
+    descriptors_made,
     guest_argv,
     low_ram_bytes,
 )
@@ -164,3 +165,13 @@ def test_invalid_scenario_is_refused_in_one_line(fields: dict[str, Any], words: 
     assert message.startswith("scenario mine: ")
     assert words in message
     assert "\n" not in message
+
+
+def test_descriptors_are_counted_by_what_the_command_line_makes() -> None:
+    plain = descriptors_made(argv())
+    assert 8 <= plain <= 64
+    backends = [("-object", f"memory-backend-ram,id=m{n},size=2M,share=on") for n in range(900)]
+    many = replace(BUILD, launcher=(*BUILD.launcher, *(word for pair in backends for word in pair)))
+    words = guest_argv(many, ANON, firmware=Path("/run/p/payload.bin"), monitor_fd=9)
+    assert descriptors_made(words) == plain + 900
+    assert descriptors_made(argv(replace(ANON, spare_devices=4))) > plain

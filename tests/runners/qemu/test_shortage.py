@@ -102,10 +102,13 @@ def huge_page_group(limit_bytes):
         finally:
             group.rmdir()
             subprocess.run(["umount", name], check=True)
-            # While the kernel still frees the group, the unmounted hierarchy stays: once more.
-            while "hugetlb\t0\t" not in Path("/proc/cgroups").read_text():
-                time.sleep(0.1)
+            # A hierarchy that is unmounted while the kernel still frees its group stays.
+            for _ in range(20):
+                time.sleep(0.2)
+                if "hugetlb\t0\t" in Path("/proc/cgroups").read_text():
+                    break
                 subprocess.run(mounted, check=True)
+                time.sleep(0.2)
                 subprocess.run(["umount", name], check=True)
 
 
@@ -131,7 +134,7 @@ memory.close()
 @pytest.mark.hugepages
 def test_a_real_limit_on_huge_pages_is_a_failure_and_no_sigbus():
     """Pages are free, and still the write that takes one too many kills who makes it."""
-    with hugepages.reserve(64 * MIB), huge_page_group(32 * MIB) as group:
+    with hugepages.reserve(64 * MIB, print), huge_page_group(32 * MIB) as group:
         code = FILL.format(procs=str(group / "cgroup.procs"))
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
