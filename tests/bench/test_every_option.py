@@ -74,7 +74,7 @@ def stopped(monkeypatch, tmp_path):
     def stop(*_, **__):
         raise HostUnfit(STOPPED)
 
-    for command in (*COMMANDS, "chosen"):
+    for command in COMMANDS:
         handler = importlib.import_module(f"bench.handlers.{command}")
         for name in ("require_root", "require_host", "check_host", "add", "remove", "run_night"):
             if hasattr(handler, name):
