@@ -11,12 +11,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from results.errors import HostUnfit
 from results.records.recording import Event, VcpuBracket
 from results.records.scenario import Build
 from results.timeline.marks import KERNEL_EVENTS, MARK_NAMES, MARKS, choose_function
 
 from .bpf_program import SkippedCalls, compile_program
+from .uprobes import Place, attach_uprobe
 
 _RING_PAGES = 256  # 1 MiB: the records of some thirty transfers; drained after each
 # A descriptor is sent and received in two messages of 624 bytes each, and new QEMU maps it.
@@ -155,19 +155,10 @@ class HandoverProbe:
             function = choose_function(mark, build.symbols)
             if function is None or (self._only_bracket and mark.name != "tcg_exec"):
                 continue
-            try:
-                self._bpf.attach_uprobe(
-                    name=build.binary, sym=function, fn_name=f"enter_{mark.name}"
-                )
-                if mark.returns:
-                    self._bpf.attach_uretprobe(
-                        name=build.binary, sym=function, fn_name=f"return_{mark.name}"
-                    )
-            except Exception as error:
-                raise HostUnfit(
-                    f"cannot probe {function} in {build.binary}: {error}; "
-                    "uprobes need root and a kernel with CONFIG_UPROBE_EVENTS"
-                ) from error
+            place = Place(build.binary, function, build.symbols[function])
+            attach_uprobe(self._bpf, place, f"enter_{mark.name}")
+            if mark.returns:
+                attach_uprobe(self._bpf, place, f"return_{mark.name}", at_return=True)
             chosen[mark.name] = function
         self.attached[build.build_id] = chosen
 

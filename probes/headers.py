@@ -19,6 +19,7 @@ from results.ownership import private_directory_until_exit
 
 SOURCES = Path("/usr/src")
 MODULES = Path("/lib/modules")
+PACKAGES = "apt-get install linux-headers-$(uname -r), or linux-headers-amd64"
 _ARCH = {"x86_64": "x86", "aarch64": "arm64"}
 
 
@@ -49,9 +50,7 @@ def kernel_headers() -> Headers:
             return Headers(tree, release, release == running)
         if _common(tree) is not None:
             return Headers(_merged(tree), release, release == running)
-    raise HostUnfit(
-        "no kernel headers: apt-get install linux-headers-$(uname -r), or linux-headers-amd64"
-    )
+    raise HostUnfit(f"no kernel headers: {PACKAGES}")
 
 
 def _installed() -> list[Path]:

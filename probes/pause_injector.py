@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Self
 
-from results.errors import EventsLost, HostUnfit
+from results.errors import EventsLost
 from results.records.scenario import Build
 
 from .bpf_program import compile_program
+from .uprobes import Place, attach_uprobe
 
 # Functions inside every blackout, each called once after the hold. Both have a mark of
 # results.timeline.marks shortly before and after them, so that little else lies in between.
@@ -77,11 +78,9 @@ class PauseInjector:
     def __enter__(self) -> Self:
         with resources.as_file(resources.files(__package__).joinpath("bpf")) as path:
             self._bpf = compile_program(path / "inject.bpf.c")
-        for binary in dict.fromkeys(build.binary for build in self._builds):
-            try:
-                self._bpf.attach_uprobe(name=binary, sym=self._function, fn_name="at_boundary")
-            except Exception as error:
-                raise HostUnfit(f"cannot probe {self._function} in {binary}: {error}") from error
+        for build in {build.binary: build for build in self._builds}.values():
+            place = Place(build.binary, self._function, build.symbols.get(self._function, 0))
+            attach_uprobe(self._bpf, place, "at_boundary")
         self._bpf["stops"].open_ring_buffer(self._receive)
         self._thread.start()
         return self

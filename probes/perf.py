@@ -31,7 +31,7 @@ _FLAG_CLOEXEC = 8
 _ATTR_BYTES = 128
 
 
-class _Attr(ctypes.Structure):
+class EventAttributes(ctypes.Structure):
     """The head of struct perf_event_attr; the rest stays 0."""
 
     _fields_ = [
@@ -42,7 +42,11 @@ class _Attr(ctypes.Structure):
         ("sample_type", ctypes.c_uint64),
         ("read_format", ctypes.c_uint64),
         ("flags", ctypes.c_uint64),
-        ("rest", ctypes.c_uint8 * (_ATTR_BYTES - 48)),
+        ("wakeup", ctypes.c_uint32),
+        ("bp_type", ctypes.c_uint32),
+        ("config1", ctypes.c_uint64),
+        ("config2", ctypes.c_uint64),
+        ("rest", ctypes.c_uint8 * (_ATTR_BYTES - 72)),
     ]
 
 
@@ -52,7 +56,7 @@ def open_event(name: str, tid: int) -> int:
     Raises OSError: ENOENT without a PMU, EACCES or EPERM without permission.
     """
     kind, config = EVENTS[name]
-    attr = _Attr(type=kind, size=_ATTR_BYTES, config=config, flags=_INHERIT)
+    attr = EventAttributes(type=kind, size=_ATTR_BYTES, config=config, flags=_INHERIT)
     return syscall("perf_event_open", ctypes.byref(attr), tid, -1, -1, _FLAG_CLOEXEC)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from results.records.evidence import PinEvents
 
-from .bpf_program import compile_program, stderr_to
+from .bpf_program import compile_program, output_to
 
 # Taking and releasing long-term pins, as VFIO, iommufd and io_uring do.
 _FUNCTIONS = (
@@ -62,7 +62,7 @@ class PinProbe:
     def _attach(self) -> tuple[str, ...]:
         """Attach to the functions that can be probed here; a static one may be inlined."""
         found = []
-        with Path("/dev/null").open("w") as sink, stderr_to(sink.fileno()):
+        with Path("/dev/null").open("w") as sink, output_to(sink.fileno()):
             for name in _FUNCTIONS:
                 with suppress(Exception), redirect_stderr(StringIO()):
                     self._bpf.attach_kprobe(event=name, fn_name=f"at_{name}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from results.comparison import compare as judged
 from results.comparison.verdict import REGRESSED, SAME, UNDECIDED
 from results.records.harm import INVALID, exit_status
+from results.summary.accelerator import tcg_note
 from results.summary.caveats import Figures
 from results.summary.failures.unfinished import Unfinished
 from results.summary.report_cells import ReportCell
@@ -76,6 +77,7 @@ def _of_what_was_measured(data: ReportData, *, strict: bool) -> Headline:
     own = kind_finding(data)
     if own is not None and (data.claims or data.kind in ("calibration", "overhead")):
         return _of_evidence(own, data)
+    prefix = _prefix(data)
     findings = [
         *(found for cell in data.cells for found in _judged(cell, data)),
         *(
@@ -87,11 +89,17 @@ def _of_what_was_measured(data: ReportData, *, strict: bool) -> Headline:
     ]
     code = exit_code((found.word for found in findings), data, strict=strict)
     if own is not None:
-        return _headline(_worst([own, *_worse_than_measured(findings)]), code)
+        return _headline(_worst([own, *_worse_than_measured(findings)]), code, prefix)
     # That a cell was measured is no news where cells were compared.
     if data.comparisons:
         findings = [found for found in findings if found.word != "measured"] or findings
-    return _headline(_worst(findings), code, _PREFIXES.get(data.kind, ""))
+    return _headline(_worst(findings), code, _PREFIXES.get(data.kind, "") + prefix)
+
+
+def _prefix(data: ReportData) -> str:
+    """Figures of TCG must not be read as those of KVM, wherever the sentence stands alone."""
+    note = tcg_note(data.session, (cell.summary.dimensions for cell in data.cells))
+    return f"{note}: " if note else ""
 
 
 def night_headline(

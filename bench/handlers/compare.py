@@ -154,7 +154,7 @@ def _judge(
 
 def _measured(args: argparse.Namespace, store: Store) -> PairRuns:
     pair = _pair(args)
-    chosen = chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS)
+    chosen = chosen_scenarios(args, args.scenario or DEFAULT_SCENARIOS, falls_back=False)
     check_measured(args.budget, [scenario.id for scenario in chosen])
     scenarios, machine = on_common_machine(chosen, (pair.a, pair.b), args.machine)
     seed = seed_of(args)

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Print every requirement. Returns 0, or 4 if nothing can be measured on this host."""
     builds, refused = _builds(args)
     with _alone(share=args.share):
-        needs = check_host(probe_support(), builds, refused, tidied=args.tidy)
+        needs = check_host(probe_support(builds), builds, refused, tidied=args.tidy)
     code = 0 if measurable(needs) else _NOTHING_MEASURABLE
     if args.json:
         document = {"needs": to_json(needs), "measurable": code == 0, "exit_code": code}

@@ -46,7 +46,7 @@ def _scenarios(config: NightlyConfig, base: Path) -> list[Scenario]:
     file = config.measure.scenario_file
     known = known_scenarios(base / file if file else None)
     names = dict.fromkeys([*config.measure.scenarios, *config.self_check.scenarios])
-    return [resolve(find_scenario(name, known)) for name in names]
+    return [resolve(find_scenario(name, known), falls_back=False) for name in names]
 
 
 def _log(text: str) -> None:

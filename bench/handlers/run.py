@@ -26,6 +26,7 @@ from results.records.harm import exit_status, harm_of
 from results.records.scenario import Build, Scenario
 from results.store.store import open_store
 from results.store.tables.columns import columns_of
+from results.summary.accelerator import tcg_note
 from results.summary.caveats import doubts_of
 from results.summary.cells import summarise_cell
 from results.summary.redaction import redacted_run, redacted_session
@@ -90,7 +91,9 @@ def show_outcome(
         print(json.dumps(found | {"certificates": certificates} | _budget_entries(kept)))
         return
     look = look_for(sys.stdout, os.environ)
+    note = tcg_note(outcome.session, (summary.dimensions for summary in summaries))
     notes = [
+        *([note] if note else []),
         *certificates,
         *(
             f"{summary.scenario}: {doubt.line}"

@@ -28,6 +28,7 @@ from results.stats.slopes import LEAST_VALUES, Dimension, Growth, boots_needed
 from results.store.store import open_store
 from results.summary.failures.failed_runs import failed_runs
 from runners.qemu.command_line import check_scenario
+from runners.qemu.headroom import check_room
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,6 +94,7 @@ def _sizes(
         found += [replace(size, ram_bytes=2 * size.ram_bytes) for size in found]
     for size in found:
         check_scenario(size, memory, cpus)
+        check_room(size)
     return found
 
 

@@ -35,9 +35,12 @@ def command_line() -> list[str]:
     return ["pausebench", *(encoded(word).decode() for word in sys.argv[1:])]
 
 
-def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Scenario]:
+def chosen_scenarios(
+    args: argparse.Namespace, names: Sequence[str], *, falls_back: bool = True
+) -> list[Scenario]:
     """The named scenarios with the options of `args` applied, checked for this host.
 
+    `falls_back`: without KVM they are measured under TCG, also where that was not requested.
     Raises UsageError or HostUnfit before anything is started.
     """
     known = known_scenarios(args.scenarios)
@@ -56,7 +59,8 @@ def chosen_scenarios(args: argparse.Namespace, names: Sequence[str]) -> list[Sce
     chosen = (
         in_modes(chosen, args.mode or ()) if hasattr(args, "mode") else require_cpr_transfer(chosen)
     )
-    return [resolve(scenario) for scenario in with_devices(chosen, args.device or ())]
+    assigned = with_devices(chosen, args.device or ())
+    return [resolve(scenario, falls_back=falls_back) for scenario in assigned]
 
 
 def chosen_build(args: argparse.Namespace) -> Build:

@@ -9,6 +9,7 @@ import numpy as np
 
 from probes.kcmp import same_open_file
 from probes.pagemap import HUGE_PAGE_BYTES, PAGE_BYTES, Numbers, populate, read_frames
+from results.denial import denial
 from results.errors import PausebenchError
 from results.records.evidence import Frames, SameFile
 from results.records.run import CarriedFd
@@ -57,7 +58,9 @@ def view_from(pid: int, address: int, units: Numbers, unit: int) -> View:
             populate(pid, address, units, frames, unit)
             frames = read_frames(pid, address, units, unit)
     except PermissionError as error:
-        return View(missing=f"page frames are hidden: {error}; run as root with CAP_SYS_ADMIN")
+        # Without an errno they are zeros, which only a missing capability makes of them.
+        why = denial(error.errno, needs=("SYS_ADMIN",)) if error.errno else error
+        return View(missing=f"page frames are hidden: {why}")
     except OSError as error:
         return View(missing=f"/proc/{pid}/pagemap cannot be read: {error}")
     return View(address, frames, time.monotonic_ns() - start)
@@ -109,8 +112,9 @@ def compare_descriptor(old: int, new: int, carried: CarriedFd) -> SameFile:
     try:
         same = same_open_file(old, carried.old_fd, new, carried.new_fd)
     except OSError as error:
-        fix = "needs CONFIG_KCMP and root" if error.errno in (1, 38) else "is it closed already?"
-        return SameFile(
-            carried.name, carried.id, carried.old_fd, carried.new_fd, None, f"{error}; {fix}"
+        why = denial(
+            error.errno or 0, needs=("SYS_PTRACE",), absent="use a kernel with CONFIG_KCMP"
         )
+        missing = f"kcmp: {why}" if why.fix else f"{error}; is it closed already?"
+        return SameFile(carried.name, carried.id, carried.old_fd, carried.new_fd, None, missing)
     return SameFile(carried.name, carried.id, carried.old_fd, carried.new_fd, same)

@@ -23,6 +23,7 @@ from runners.host.strangers import strangers
 from runners.pins.holder import PinHolder
 from runners.qemu.command_line import NO_VARIATION, Variation
 from runners.qemu.guest import Guest, GuestPlace
+from runners.qemu.shortage import Shortage
 from runners.system.process_memory import ram_descriptor
 from runners.transfer.handover import Transferred, update_guest
 
@@ -64,10 +65,11 @@ class Experiment:
         where = f"{trial.scenario.id} on {trial.new_build.label}, boot {trial.boot}"
         self.progress.doing(f"{where}: starting the guest")
         started = time.time_ns()
+        shortage = Shortage(trial.scenario)
         try:
             booted = await self.boot(trial)
         except PausebenchError as error:
-            run = self.keep(self._never_started(trial, started, error))
+            run = self.keep(self._never_started(trial, started, error, shortage))
             self.progress.skipped(trial.updates - 1)
             return [run]
         runs = []
@@ -91,13 +93,15 @@ class Experiment:
             guest.close()
             raise
 
-    def _never_started(self, trial: Trial, started: int, error: PausebenchError) -> Recording:
+    def _never_started(
+        self, trial: Trial, started: int, error: PausebenchError, shortage: Shortage
+    ) -> Recording:
         tail = getattr(error, "log_tail", "")
         argv = getattr(error, "argv", ())
         return replace(
             self.blank(trial, 1, started),
             old=Process(0, argv, (), "gone", tail),
-            failure=f"the guest did not start: {error}",
+            failure=f"the guest did not start: {shortage.explained(str(error))}",
         )
 
     def blank(self, trial: Trial, update: int, started: int) -> Recording:
@@ -210,7 +214,7 @@ class Booted:
         watched = Update(about.id, scenario, self.guest, self._holder, self._pins_missing)
         observation = Observation(instruments.at(watched))
         others = others_measuring()
-        before = load_snapshot((self.guest.qemu.pid,))
+        before, shortage = load_snapshot((self.guest.qemu.pid,)), Shortage(scenario)
         with observation:
             seen = await update_guest(
                 self.guest,
@@ -219,6 +223,8 @@ class Booted:
                 mode=scenario.mode,
                 variation=variation,
             )
+        if seen.failure:
+            seen.failure = shortage.explained(seen.failure)
         return replace(
             observation.recorded(about, seen),
             beats=seen.beats,

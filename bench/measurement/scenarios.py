@@ -25,6 +25,7 @@ from runners.builds.machine_types import common_machine
 from runners.doctor.capabilities import kvm
 from runners.host.vfio_pci import chosen_addresses
 from runners.qemu.command_line import check_scenario
+from runners.qemu.headroom import check_room
 
 BUILTIN: tuple[Scenario, ...] = (
     Scenario("anon", "anon", "anonymous RAM (memory-backend-ram, a memfd behind the scenes)"),
@@ -182,20 +183,23 @@ def on_common_machine(
     )
 
 
-def resolve(scenario: Scenario) -> Scenario:
+def resolve(scenario: Scenario, *, falls_back: bool = True) -> Scenario:
     """Choose the accelerator and refuse what this host cannot run, before anything starts.
 
-    Raises HostUnfit without KVM when it was asked for, UsageError for impossible sizes.
+    Without `falls_back` TCG is used only where the scenario asks for it: a verdict on builds is
+    about KVM. Raises HostUnfit without KVM when it is needed, or when a limit of the host is too
+    low, UsageError for impossible sizes.
     """
     if scenario.accel != "tcg":
         refused = kvm()
-        if scenario.accel == "kvm" and refused:
+        if refused and (scenario.accel == "kvm" or not falls_back):
             raise HostUnfit(
-                f"no usable KVM ({refused}): load the kvm module or run as root, "
-                "or measure with --accel tcg"
+                f'no usable KVM: {refused}; or measure under TCG (--accel tcg, or accel = "tcg" in '
+                "a file of scenarios)"
             )
         scenario = replace(scenario, accel="tcg" if refused else "kvm")
     check_scenario(scenario, psutil.virtual_memory().available, os.cpu_count() or 1)
+    check_room(scenario)
     return scenario
 
 

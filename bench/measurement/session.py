@@ -17,12 +17,14 @@ from results.errors import (
     error_status,
 )
 from results.ownership import private_directory
-from results.qemu.modes import check_builds, promise
+from results.qemu.modes import check_builds
 from results.records.harm import exit_status, harm_of
 from results.records.run import Run
 from results.records.scenario import Build, Scenario, Session
 from results.store.store import Store, new_session_id
+from results.summary.accelerator import tcg_facts
 from results.summary.failures.unfinished import NOT_KEPT
+from runners.doctor.capabilities import kvm
 from runners.host import vfio_pci as devices
 from runners.host.facts import environment
 from runners.host.hugepages import Note, reserve
@@ -32,6 +34,7 @@ from runners.host.lock import host_lock
 from runners.payload.build import build_payload
 from runners.qemu.command_line import descriptors_made, guest_argv
 from runners.qemu.guest import GuestPlace
+from runners.qemu.headroom import HUGE_BACKENDS, copies
 from runners.system.signals import interrupted_by_signals
 
 from .controls import Controls
@@ -39,8 +42,6 @@ from .experiment import Experiment, Progress
 from .instruments import Instruments
 from .loading import DEFAULT_WATCH, Watch, load_instruments
 from .schedule import Trial
-
-HUGE_BACKENDS = ("hugetlb-memfd", "hugetlbfs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,7 @@ def private_place(scenarios: Sequence[Scenario], note: Note) -> Iterator[GuestPl
         if len(str(directory)) > 88:  # the path of a unix socket has at most 107 bytes
             raise UsageError(f"{directory} is too long for sockets: set TMPDIR to a shorter path")
         firmware = build_payload(directory)
-        huge = [
-            s.ram_bytes * (2 if promise(s).ram != "stays" else 1)  # old and new each have their own
-            for s in scenarios
-            if s.backend in HUGE_BACKENDS
-        ]
+        huge = [s.ram_bytes * copies(s) for s in scenarios if s.backend in HUGE_BACKENDS]
         with ExitStack() as stack:
             stack.enter_context(reserve(max(huge, default=0), note))
             mounted = None
@@ -127,7 +124,7 @@ def _session(
         started_unix_ns=started,
         command=tuple(command),
         builds=tuple(builds),
-        environment=environment() | extra,
+        environment=environment() | tcg_facts(scenarios, kvm().reason) | extra,
         probe_tier=watch.tier if watch is not None else "none",
         planned_updates=progress.planned,
     )

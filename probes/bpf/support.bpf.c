@@ -28,6 +28,10 @@ int on_uprobe(void *context)
 {
     return count(UPROBE);
 }
+int on_return(void *context)
+{
+    return 0;
+}
 int on_kprobe(void *context)
 {
     return count(KPROBE);

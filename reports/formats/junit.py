@@ -11,6 +11,7 @@ from reports.suggested_commands import repeat_command, show_command
 from reports.wording import budget_text, cell_name, median_text, shift_text
 from results.comparison import compare as judged
 from results.printable import printable, printable_lines
+from results.summary.accelerator import tcg_note
 from results.summary.failures.unfinished import Unfinished
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
@@ -58,6 +59,8 @@ def junit(data: ReportData, *, strict: bool = False) -> str:
 def _facts(data: ReportData) -> list[tuple[str, str]]:
     session = data.session
     facts = [("session", session.id), ("kind", data.kind)]
+    if note := tcg_note(session, (cell.summary.dimensions for cell in data.cells)):
+        facts.append(("accelerator", note))
     facts.append(("command", repeat_command(session)))
     facts += [(f"qemu.{build.label}", build.version) for build in session.builds]
     return facts + [(f"environment.{k}", v) for k, v in sorted(session.environment.items())]

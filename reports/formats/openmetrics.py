@@ -13,6 +13,7 @@ import numpy as np
 from reports.headline import headline
 from reports.request import Request
 from results.printable import printable_lines
+from results.summary.accelerator import tcg_note
 from results.summary.report_cells import ReportCell
 from results.summary.report_data import ReportData
 
@@ -36,6 +37,8 @@ def openmetrics(data: ReportData, *, strict: bool = False) -> str:
         "verdict": top.word,
         "worst_cell": top.cell,
     }
+    if note := tcg_note(session, (cell.summary.dimensions for cell in data.cells)):
+        about["accelerator"] = note
     started = session.started_unix_ns / 1e9
     lines: list[str] = []
     add = lines.extend

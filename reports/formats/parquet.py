@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from reports.request import Request
 from results.store.tables.columns import MISSING, Columns, Integers
+from results.summary.accelerator import tcg_note
 from results.summary.report_data import ReportData
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def write_parquet(data: ReportData, file: BinaryIO) -> None:
     session = data.session
     unproven = {group.reason: list(group.runs) for group in data.unproven}
     about = {
+        "pausebench.accelerator": tcg_note(session, (c.summary.dimensions for c in data.cells)),
         "pausebench.session": session.id,
         "pausebench.kind": data.kind,
         "pausebench.command": " ".join(session.command),

@@ -42,6 +42,8 @@ def comparison_table(comparison: Comparison, look: Look, doubts: Sequence[SideDo
     a, b = comparison.label_a, comparison.label_b
     metrics = dict.fromkeys(cell.metric.replace("_", " ") for cell in comparison.cells)
     page.paragraph(f"{', '.join(metrics) or 'blackout'}: A = QEMU {a}, B = QEMU {b}", style="bold")
+    if any(found.doubt.kind == "tcg" for found in doubts):
+        page.paragraph("measured under TCG: no verdict on KVM", 2, style="red")
     for difference in comparison.forced:
         page.paragraph(f"compared with --force; they differ in {difference}", 2, style="red")
     page.line()

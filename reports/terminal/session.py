@@ -21,6 +21,7 @@ from reports.wording import (
 from results.qemu.modes import mode_of
 from results.records.run import Run, Summary
 from results.stats.intervals import TOO_FEW_BOOTS
+from results.summary.accelerator import under_tcg
 from results.summary.failures.rollbacks import rollbacks
 from results.summary.failures.unproven import unproven_groups
 from results.summary.locking_costs import locking_costs
@@ -80,7 +81,9 @@ def summary_table(summaries: Sequence[Summary], look: Look) -> Text:
         return page.text()
     pairs = {(s.old_build, s.new_build) for s in summaries}
     if len(pairs) == 1:
-        page.paragraph(f"VM blackout by {_modes(summaries)}, {_pair(summaries[0])}", style="bold")
+        emulated = " under TCG" if all(under_tcg(s.dimensions) for s in summaries) else ""
+        modes = _modes(summaries)
+        page.paragraph(f"VM blackout{emulated} by {modes}, {_pair(summaries[0])}", style="bold")
         page.line()
     # The column of the proof is left out where no run has one.
     columns = len(_HEADER) - (0 if any(s.proofs for s in summaries) else 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -13,7 +13,8 @@ class ProbeSupport:
 
     `headers` is the kernel release of the headers that programs are compiled against, followed by
     ` (stand-in)` when the running kernel is another one; empty without headers.
-    `bcc_version` is empty when bcc cannot be imported.
+    `bcc_version` is empty when bcc cannot be imported. `fixes` has the fix of each kind whose error
+    has one of its own.
     """
 
     tracepoints: str = ""
@@ -22,6 +23,7 @@ class ProbeSupport:
     fentry: str = ""
     headers: str = ""
     bcc_version: str = ""
+    fixes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

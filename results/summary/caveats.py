@@ -21,6 +21,7 @@ from results.stats.intervals import (
     median_ns,
 )
 
+from .accelerator import under_tcg
 from .testimony import silent_guests, skipped_calls, slow_starts
 
 Figures = dict[str, int | float | str]
@@ -92,6 +93,7 @@ def doubts_of(runs: Iterable[Run]) -> tuple[Doubt, ...]:
     valid = [run for run in known if run.outcome == "completed" and run.blackout_ns is not None]
     medians = boot_medians(valid)
     found = (
+        _emulated(known),
         _failed(known),
         _few(medians),
         _wide(medians),
@@ -106,6 +108,19 @@ def doubts_of(runs: Iterable[Run]) -> tuple[Doubt, ...]:
         _slow_start(valid),
     )
     return tuple(doubt for doubt in found if doubt is not None)
+
+
+def _emulated(runs: Sequence[Run]) -> Doubt | None:
+    emulated = sum(under_tcg(run.dimensions) for run in runs)
+    if not emulated:
+        return None
+    return Doubt(
+        "tcg",
+        f"{emulated} of {len(runs)} runs were measured under TCG, whose blackouts are not "
+        "those of KVM",
+        "`pausebench doctor` shows whether KVM can be used",
+        {"emulated": emulated, "runs": len(runs)},
+    )
 
 
 def _failed(runs: Sequence[Run]) -> Doubt | None:

@@ -135,7 +135,7 @@ def _unusable(error: OSError) -> HostUnfit:
         return HostUnfit(f"{cache_directory()}: {DISK_FULL}")
     return HostUnfit(
         f"{cache_directory()}: cannot be used as the cache of builds "
-        f"({error.strerror or error}): run as root, or set {CACHE_VARIABLE} to another directory"
+        f"({error.strerror or error}): set {CACHE_VARIABLE} to another directory"
     )
 
 

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
+from results.denial import denial
 from results.errors import HostUnfit
 from runners.system.syscalls import enter_network_namespace, new_network_namespace
 
@@ -24,6 +25,7 @@ _TUNSETIFF = 0x400454CA
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _ETH_P_ALL = 3
+_NO_TUN = "modprobe tun (docker and podman: --device /dev/net/tun)"
 
 T = TypeVar("T")
 
@@ -42,7 +44,10 @@ class PrivateNetwork:
         try:
             self._namespace = _in_thread(_new_namespace)
         except OSError as error:
-            raise HostUnfit(f"cannot create a network namespace: {error.strerror}") from error
+            why = denial(
+                error.errno or 0, needs=("SYS_ADMIN",), absent="use a kernel with CONFIG_NET_NS"
+            )
+            raise HostUnfit(f"cannot create a network namespace: {why}") from error
         self._stack.callback(os.close, self._namespace)
         return self
 
@@ -57,7 +62,8 @@ class PrivateNetwork:
         try:
             descriptor = self._inside(lambda: _open_tap(name, vnet_header=vnet_header))
         except OSError as error:
-            raise HostUnfit(f"cannot create a tap device: {error.strerror}") from error
+            why = denial(error.errno or 0, needs=("NET_ADMIN",), absent=_NO_TUN)
+            raise HostUnfit(f"cannot create a tap device: {why}") from error
         self._stack.callback(os.close, descriptor)
         return descriptor
 
@@ -70,7 +76,10 @@ class PrivateNetwork:
         try:
             return self._stack.enter_context(self._inside(opened))
         except OSError as error:
-            raise HostUnfit(f"cannot open a packet socket: {error.strerror}") from error
+            why = denial(
+                error.errno or 0, needs=("NET_RAW",), absent="use a kernel with CONFIG_PACKET"
+            )
+            raise HostUnfit(f"cannot open a packet socket: {why}") from error
 
     @contextmanager
     def entered(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from results.denial import Denial, Privileges, privileges
 from results.errors import HostUnfit
 from results.ownership import HOST_PID_NAMESPACE, pid_namespace
 from results.records.scenario import Build
@@ -31,6 +32,9 @@ from runners.host.leftovers import find_leftovers, tidy
 from runners.host.lock import is_seen_by_the_host, others_measuring
 from runners.host.strangers import strangers
 from runners.lab import recipe
+from runners.qemu.headroom import SHM, free_bytes
+from runners.system import limits
+from runners.system.limits import Room
 from runners.system.timeouts import LAB_VARIABLE
 
 from . import capabilities
@@ -57,19 +61,25 @@ def _kernel_config() -> str:
 class HostFacts:
     """The input of `runners.doctor.requirements`.
 
-    `capabilities` maps the name of a check to why it failed, or to an empty string.
+    `capabilities` maps the name of a check to why it failed, or to a false denial.
     """
 
     root: bool = True
+    privileges: Privileges = field(default_factory=Privileges)
     cpus: int = 1
     hypervisor: bool = False
     kvm_modules: tuple[str, ...] = ()
-    capabilities: dict[str, str] = field(default_factory=dict)
+    capabilities: dict[str, Denial] = field(default_factory=dict)
     tracefs: bool = True
     isolated: str = ""
     governor: str = ""
     load1: float = 0.0
-    available_bytes: int = 0
+    memory: Room = field(default_factory=lambda: Room(0, "the host's available memory", ""))
+    shm_bytes: int | None = None  # free in /dev/shm; None without it
+    open_files: int | None = None  # limits of this process; None: unlimited
+    address_space: int | None = None
+    tasks: Room | None = None
+    huge_limits: tuple[Room, ...] = ()  # of control groups
     swap_bytes: int = 0
     swap_used_bytes: int = 0
     ksm: str = ""
@@ -98,7 +108,7 @@ def collect_facts(builds: Sequence[Build] = (), *, tidied: bool = False) -> Host
     left = tidy(_ignore) if tidied else find_leftovers()
     # A trial would return what killed sessions owe: it is shown, and returned on request.
     refusal = _try_huge_pages() if host and (tidied or not left.pages) else ""
-    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    swap = psutil.swap_memory()
     flags = cpu_facts(read_text(PROC / "cpuinfo")).get("flags", "").split()
     tried = (
         capabilities.kvm,
@@ -109,6 +119,7 @@ def collect_facts(builds: Sequence[Build] = (), *, tidied: bool = False) -> Host
     )
     return HostFacts(
         root=os.geteuid() == 0,
+        privileges=privileges(),
         cpus=len(os.sched_getaffinity(0)),
         hypervisor="hypervisor" in flags,
         kvm_modules=tuple(sorted(m.name for m in (SYS / "module").glob("kvm_*"))),
@@ -120,7 +131,12 @@ def collect_facts(builds: Sequence[Build] = (), *, tidied: bool = False) -> Host
         isolated=read_text(CPUS / "isolated"),
         governor=governor(),
         load1=psutil.getloadavg()[0],
-        available_bytes=memory.available,
+        memory=limits.memory_room(),
+        shm_bytes=free_bytes(SHM),
+        open_files=limits.open_files(),
+        address_space=limits.address_space(),
+        tasks=limits.task_room(),
+        huge_limits=limits.huge_page_rooms(),
         swap_bytes=swap.total,
         swap_used_bytes=swap.used,
         ksm=read_text(SYS / "kernel/mm/ksm/run"),
@@ -159,7 +175,7 @@ def _lab_refusal() -> str:
         return f"the lab runs on x86_64 only, not on {platform.machine()}"
     if shutil.which("apt-get") is None:
         return "apt-get, which downloads its packages, is missing"
-    free = psutil.virtual_memory().available >> 20
+    free = limits.memory_room().free >> 20
     return "" if free >= recipe.FREE_MIB else f"only {free} MiB of memory are free"
 
 

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from results.denial import Denial
 from results.records.host_needs import Need, ProbeSupport
 from results.records.scenario import GIB, MIB
 from runners.lab.recipe import FREE_MIB
+from runners.qemu.headroom import SHM, shm_fix
 
+from . import limit_texts
 from .facts import HostFacts
 
 # A text, or a function that derives it from the facts.
@@ -50,7 +53,16 @@ class Requirement:
 
 def _reason_lacking(name: str) -> Text:
     """Why the check of a capability failed; empty when it did not."""
-    return lambda facts, _: facts.capabilities.get(name, "")
+    return lambda facts, _: facts.capabilities.get(name, Denial()).reason
+
+
+def _fix_of(name: str, otherwise: str) -> Text:
+    """The fix for the errno of a failed check, or else that of any other cause."""
+    return lambda facts, _: facts.capabilities.get(name, Denial()).fix or otherwise
+
+
+def _fix_of_probe(kind: str, otherwise: str) -> Text:
+    return lambda _, support: support.fixes.get(kind) or otherwise
 
 
 # --- texts with more than one condition -----------------------------------------------------
@@ -174,12 +186,18 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         essential=True,
     ),
     Requirement(
+        "capabilities",
+        met="all",
+        unmet=lambda facts, _: limit_texts.missing_capabilities(facts),
+        consequence=lambda facts, _: limit_texts.lost_without(facts),
+        fix=lambda facts, _: limit_texts.capabilities_fix(facts),
+    ),
+    Requirement(
         "KVM",
         met=lambda facts, _: f"creates a VM and a vCPU ({', '.join(facts.kvm_modules) or 'kvm'})",
         unmet=_reason_lacking("kvm"),
         consequence="guests run under TCG, with other blackouts than under KVM",
-        fix="enable virtualization in the firmware, then modprobe kvm_intel (AMD: kvm_amd); in a "
-        "virtual machine, enable nested virtualization on its host",
+        fix=_fix_of("kvm", "use a host with virtualization by hardware"),
     ),
     Requirement(
         "KVM nesting",
@@ -226,7 +244,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         met="load and fire",
         unmet=lambda _, support: support.tracepoints,
         consequence="the blackout cannot be measured",
-        fix="run as root, mount tracefs, and use a kernel with CONFIG_BPF_EVENTS",
+        fix=_fix_of_probe("tracepoints", "mount tracefs, and use a kernel with CONFIG_BPF_EVENTS"),
         essential=True,
     ),
     Requirement(
@@ -234,7 +252,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         met="load and fire",
         unmet=lambda _, support: support.uprobes,
         consequence="the probes cannot be loaded: QEMU's functions cannot be traced",
-        fix="run as root, and use a kernel with CONFIG_UPROBE_EVENTS",
+        fix=_fix_of_probe("uprobes", "use a kernel with CONFIG_UPROBE_EVENTS"),
         essential=True,
     ),
     Requirement(
@@ -242,7 +260,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         met="load and fire",
         unmet=lambda _, support: support.kprobes,
         consequence="pin and unpin functions are not traced; the blackout does not need them",
-        fix="use a kernel with CONFIG_KPROBES",
+        fix=_fix_of_probe("kprobes", "use a kernel with CONFIG_KPROBES"),
     ),
     Requirement(
         "BPF fentry",
@@ -256,22 +274,23 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         met="counts the task clock",
         unmet=_reason_lacking("perf_software"),
         consequence="perf does not count page faults, context switches and CPU time",
-        fix="run as root, or sysctl kernel.perf_event_paranoid=1",
+        fix=_fix_of("perf_software", "sysctl kernel.perf_event_paranoid=1"),
     ),
     Requirement(
         "perf, PMU",
         met="counts cycles",
         unmet=_reason_lacking("perf_hardware"),
         consequence="cycles, instructions and cache misses are not counted",
-        fix="use bare metal, or a virtual machine with a PMU (QEMU: -cpu host,pmu=on)",
+        fix=_fix_of(
+            "perf_hardware", "use bare metal, or a virtual machine with a PMU (-cpu host,pmu=on)"
+        ),
     ),
     Requirement(
         "huge pages, 2 MiB",
         met=lambda facts, _: f"{facts.huge_free} free; more can be reserved for a run",
-        unmet=lambda facts, _: facts.huge_refusal,
+        unmet=lambda facts, _: limit_texts.no_huge_pages(facts),
         consequence="the hugetlb scenarios cannot run",
-        fix="as root: sysctl vm.nr_hugepages=512 (1 GiB), or boot with hugepages=512 on the kernel "
-        "command line",
+        fix=lambda facts, _: limit_texts.huge_pages_fix(facts),
     ),
     Requirement(
         "one session at a time",
@@ -306,37 +325,55 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         met="16 MiB can be locked",
         unmet=_reason_lacking("lock_memory"),
         consequence="scenarios with --mem-lock and pinned buffers fail",
-        fix="run as root, or raise the limit: ulimit -l unlimited",
+        fix=_fix_of("lock_memory", "ulimit -l unlimited"),
     ),
     Requirement(
         "free memory",
-        met=lambda facts, _: f"{facts.available_bytes / GIB:.1f} GiB",
-        unmet=lambda facts, _: (
-            "" if facts.available_bytes >= GIB else f"{facts.available_bytes // MIB} MiB"
-        ),
+        met=lambda facts, _: f"{facts.memory.free / GIB:.1f} GiB",
+        unmet=lambda facts, _: limit_texts.little_memory(facts),
         consequence="guests may be swapped out or killed",
-        fix="stop other programs, or use less --ram",
+        fix=lambda facts, _: facts.memory.fix,
+        essential=lambda facts, _: facts.memory.free < limit_texts.LEAST_MEMORY_BYTES,
+    ),
+    Requirement(
+        "shared memory",
+        met=lambda facts, _: f"{(facts.shm_bytes or 0) / GIB:.1f} GiB free in {SHM}",
+        unmet=lambda facts, _: limit_texts.little_shm(facts),
+        consequence="scenario shm cannot run with its usual RAM",
+        fix=lambda facts, _: (
+            shm_fix(limit_texts.SHM_BYTES)
+            if facts.shm_bytes is not None
+            else f"mount -t tmpfs tmpfs {SHM}"
+        ),
+    ),
+    Requirement(
+        "limits",
+        met=lambda facts, _: f"{facts.open_files or 'any number of'} open files",
+        unmet=lambda facts, _: "; ".join(found for found, _ in limit_texts.low_limits(facts)),
+        consequence="probes cannot be attached or QEMU cannot start",
+        fix=lambda facts, _: "; ".join(raised for _, raised in limit_texts.low_limits(facts)),
+        essential=True,
     ),
     Requirement(
         "kcmp",
         met="distinguishes open files",
         unmet=_reason_lacking("kcmp"),
         consequence="no proof that old and new QEMU share the same open files",
-        fix="run as root, and use a kernel with CONFIG_KCMP",
+        fix=_fix_of("kcmp", "use a kernel with CONFIG_KCMP"),
     ),
     Requirement(
         "pagemap",
         met="shows page frame numbers",
         unmet=_reason_lacking("pagemap"),
         consequence="no proof that guest RAM stays in the same physical pages",
-        fix="run as root in the initial user namespace",
+        fix=_fix_of("pagemap", "run as root in the initial user namespace"),
     ),
     Requirement(
         "io_uring",
         met="pins registered buffers",
         unmet=_reason_lacking("io_uring"),
         consequence="without an assigned device there are no long-term pins, and no proof for them",
-        fix="sysctl kernel.io_uring_disabled=0, and use a kernel with CONFIG_IO_URING",
+        fix=_fix_of("io_uring", "use a kernel with CONFIG_IO_URING"),
     ),
     Requirement(
         "VFIO and IOMMU",

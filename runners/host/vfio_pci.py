@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from results.denial import denial
 from results.errors import BuildUnfit, HostUnfit, UsageError
 from results.records.scenario import Build
 from runners.system.child import run
@@ -244,7 +245,8 @@ def _bind(device: PciDevice) -> None:
         (_SYS / "bus/pci/drivers_probe").write_text(device.address)
     except OSError as error:
         raise HostUnfit(
-            f"device {device.address} cannot be bound to {_DRIVER}: {error.strerror}: run as root"
+            f"device {device.address} cannot be bound to {_DRIVER}: "
+            f"{denial(error.errno or 0, absent='it was removed, or no driver fits it')}"
         ) from error
     if not _wait_for_driver(here, _DRIVER):
         raise HostUnfit(

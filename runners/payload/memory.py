@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import time
@@ -27,6 +28,7 @@ _AROUND_PAGES = 16  # fault_around_bytes, 64 KiB by default; if it is less, the 
 _FRESH_SAMPLES = 16
 _RING_BEFORE = 256  # intervals of some 0.4 ms before the pause: the base of the normal rate
 _FRESH_NS = 100_000
+_MADV_POPULATE_READ = 22  # of linux/mman.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,10 @@ class GuestMemory:
     """
 
     def __init__(self, path: str | Path, plan: GuestPlan) -> None:
-        """Map the RAM file at `path` (for example /proc/PID/fd/N)."""
+        """Map the RAM file at `path` (for example /proc/PID/fd/N).
+
+        Raises GuestLost when the kernel has no pages for what the host reads of it.
+        """
         self.plan = plan
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -87,6 +92,11 @@ class GuestMemory:
             self._map = mmap.mmap(fd, plan.ram_bytes)
         finally:
             os.close(fd)
+        try:
+            self._populate_slots()
+        except BaseException:
+            self._map.close()
+            raise
         self.words: Words = np.frombuffer(self._map, dtype=np.uint32)
         words = np.arange(_CHUNK_PAGES * at.PAGE_WORDS, dtype=np.uint32) * np.uint32(at.PATTERN)
         self._increments: Words = words.reshape(_CHUNK_PAGES, at.PAGE_WORDS)
@@ -99,10 +109,54 @@ class GuestMemory:
         self.words = np.zeros(0, dtype=np.uint32)
         self._map.close()
 
+    # -- pages, which the kernel may not have ---------------------------------------------
+
+    def _populate_slots(self) -> None:
+        """Map the slots of all vCPUs. Raises GuestLost.
+
+        Reading a page that the kernel cannot provide would kill this process by SIGBUS; here it is
+        an errno. Linux before 5.14 lacks this call: there only what `prepare` writes is safe.
+        """
+        length = self.plan.vcpus << at.SLOT_SHIFT
+        try:
+            self._map.madvise(_MADV_POPULATE_READ, at.SLOTS, length)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise _no_page(at.SLOTS, error) from error
+
+    def _clear(self, zeros: int, begin: int, end: int) -> None:
+        """Fill a range of RAM from the open /dev/zero. Raises GuestLost without pages for it.
+
+        A system call that cannot write to memory fails, where a store would raise SIGBUS: beyond a
+        limit of a control group on huge pages, or in a full /dev/shm.
+        """
+        view = memoryview(self._map)
+        try:
+            while begin < end:
+                begin += os.readv(zeros, [view[begin:end]])
+        except OSError as error:
+            raise _no_page(begin, error) from error
+        finally:
+            view.release()
+
     # -- before the guest runs ------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Write the control block, the pattern and the guest's own words while it is paused."""
+        """Write the control block, the pattern and the guest's own words while it is paused.
+
+        Raises GuestLost when the kernel has no pages for them.
+        """
+        zeros = os.open("/dev/zero", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._clear(zeros, at.CONTROL, at.CONTROL + at.PAGE_BYTES)
+            for first in range(self.plan.first_page, self.plan.end_page, _CHUNK_PAGES):
+                end = min(first + _CHUNK_PAGES, self.plan.end_page)
+                self._clear(zeros, first * at.PAGE_BYTES, end * at.PAGE_BYTES)
+        finally:
+            os.close(zeros)
+        self._write()
+
+    def _write(self) -> None:
         plan = self.plan
         control = {
             at.C_VCPUS: plan.vcpus,
@@ -323,6 +377,12 @@ class GuestMemory:
 
     def _base(self, first: int) -> int:
         return (first * at.PAGE_WORDS * at.PATTERN + self.plan.seed) & 0xFFFFFFFF
+
+
+def _no_page(begin: int, error: OSError) -> GuestLost:
+    return GuestLost(
+        f"the kernel has no page for guest RAM at {begin // MIB} MiB: {error.strerror}"
+    )
 
 
 @dataclass(slots=True)

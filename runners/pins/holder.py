@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import select
 import subprocess
@@ -10,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from results.denial import denial, errno_in
 from results.errors import HostUnfit
 from runners.system.child import spawn
 from runners.system.process_state import lost_witness
@@ -22,6 +24,21 @@ _RELEASE_TIMEOUT_S = 2.0
 _EXIT_TIMEOUT_S = 0.5
 # In a page that the payload does not use, for the device to write to (see payload/layout.py).
 DMA_OFFSET = 0x30000
+
+
+def _why(error: str) -> str:
+    """The holder's error with the fix for its errno."""
+    code = errno_in(error)
+    if code == errno.EPERM:
+        fix = "sysctl kernel.io_uring_disabled=0 (docker: --security-opt seccomp=unconfined)"
+    else:
+        fix = denial(
+            code,
+            absent="use a kernel with CONFIG_IO_URING",
+            memory="raise the limit of locked memory (ulimit -l unlimited), or give CAP_IPC_LOCK "
+            "(docker and podman: --cap-add=IPC_LOCK)",
+        ).fix
+    return f"{error}: {fix}" if fix else error
 
 
 class HolderLost(HostUnfit):
@@ -45,10 +62,7 @@ class PinHolder:
         try:
             answer = self._read(_START_TIMEOUT_S)
             if "error" in answer:
-                raise HostUnfit(
-                    f"guest RAM could not be pinned: {answer['error']} (enable io_uring: "
-                    "sysctl kernel.io_uring_disabled=0; raise memlock: ulimit -l unlimited)"
-                )
+                raise HostUnfit(f"guest RAM could not be pinned: {_why(answer['error'])}")
         except BaseException:
             self.close()
             raise

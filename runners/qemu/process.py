@@ -20,6 +20,7 @@ from results.qemu.log import last_message
 from results.records.recording import QmpStamp
 from results.records.run import Side
 from runners.system.child import spawn
+from runners.system.limits import offer_to_oom_killer
 from runners.system.process_state import ExitWatch, is_stopped, signal_name
 from runners.system.timeouts import scaled_timeout
 
@@ -86,6 +87,7 @@ class Qemu:
             raise
         finally:
             theirs.close()
+        offer_to_oom_killer(process.pid)
         return cls(process, argv, log, ours)
 
     @property

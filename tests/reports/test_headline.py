@@ -10,8 +10,12 @@ import jsonschema
 import pytest
 
 from reports.finding import TONES, Code
+from reports.formats.junit import junit
+from reports.formats.markdown import markdown
+from reports.formats.openmetrics import openmetrics
 from reports.formats.report_json import report_document, schema_text
 from reports.headline import headline
+from reports.html.page import html_report
 from results.claims.catalogue import Finding
 from results.claims.document import SCHEMA, ClaimsDocument
 from results.stats.proportions import Budget, Failures
@@ -196,3 +200,35 @@ def test_every_code_is_in_the_published_schema():
     published = json.loads(schema_text())["properties"]
     assert published["sentence_key"]["properties"]["code"]["enum"] == list(get_args(Code))
     assert set(published["verdict"]["enum"]) == set(TONES)
+
+
+# --- TCG ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def emulated(report_data):
+    """The same session, measured under TCG because KVM was refused."""
+    cells = tuple(
+        replace(c, summary=replace(c.summary, dimensions="accel=tcg id=anon"))
+        for c in report_data.cells
+    )
+    cause = {"tcg": "no usable KVM: /dev/kvm: Permission denied"}
+    last = report_data.session
+    sessions = (*report_data.sessions[:-1], replace(last, environment=last.environment | cause))
+    return replace(report_data, cells=cells, sessions=sessions)
+
+
+def test_the_sentence_of_a_session_under_tcg_says_so_with_the_cause(emulated):
+    note = "measured under TCG, not KVM (no usable KVM: /dev/kvm: Permission denied): "
+    assert headline(emulated).sentence.startswith(note)
+
+
+def _json(data):
+    return json.dumps(report_document(data))
+
+
+@pytest.mark.parametrize("form", [markdown, junit, openmetrics, html_report, _json])
+def test_every_format_of_a_session_under_tcg_says_so_with_the_cause(emulated, form):
+    text = form(emulated)
+    assert "measured under TCG, not KVM" in text
+    assert "/dev/kvm: Permission denied" in text

@@ -13,9 +13,10 @@ from bench.cli import main
 from results.records.host_needs import ProbeSupport
 from runners.doctor import requirements as needs
 from runners.doctor.facts import HostFacts
+from runners.system.limits import Room
 
 ROOT = Path(bench.handlers.doctor.__file__).parents[2]
-FIT = HostFacts(available_bytes=1 << 33)
+FIT = HostFacts(memory=Room(1 << 33, "the host's available memory", ""), shm_bytes=1 << 30)
 SUPPORT = ProbeSupport(headers="6.1.0", bcc_version="0.26.0")
 
 
@@ -25,7 +26,7 @@ def host(monkeypatch):
 
     def make(facts=FIT, found=SUPPORT):
         monkeypatch.setattr(needs, "collect_facts", lambda builds, *, tidied=False: facts)
-        monkeypatch.setattr(bench.handlers.doctor, "probe_support", lambda: found)
+        monkeypatch.setattr(bench.handlers.doctor, "probe_support", lambda builds: found)
 
     return make
 

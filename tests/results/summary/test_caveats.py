@@ -53,6 +53,12 @@ def test_a_sound_series_raises_no_doubt(series):
     assert doubts_of([]) == ()
 
 
+def test_runs_under_tcg(series):
+    (doubt,) = doubts_of(series(noise(), dimensions="accel=tcg id=anon"))
+    assert doubt.kind == "tcg"
+    assert "TCG" in doubt.text
+
+
 def test_failed_runs(series):
     runs = series(noise())
     runs[3] = replace(runs[3], outcome="failed", reason="gone")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from results.denial import Denial, Privileges
 from results.records.host_needs import Need, ProbeSupport, measurable
 from results.records.scenario import GIB, MIB, Build
 from results.timeline.marks import FUNCTIONS
@@ -14,13 +15,15 @@ from runners.doctor.facts import HostFacts
 from runners.doctor.requirement_table import REQUIREMENTS
 from runners.doctor.requirements import build_needs, check_host, judge
 from runners.system import syscalls
+from runners.system.limits import Room
 
 GOOD = HostFacts(
     cpus=8,
-    capabilities=dict.fromkeys(["kvm", "kcmp", "pagemap", "io_uring", "lock_memory"], ""),
+    capabilities=dict.fromkeys(["kvm", "kcmp", "pagemap", "io_uring", "lock_memory"], Denial()),
     isolated="2-3",
     governor="performance",
-    available_bytes=8 * GIB,
+    memory=Room(8 * GIB, "the host's available memory", "use less --ram"),
+    shm_bytes=GIB,
     thp="madvise",
     thp_shmem="never",
     ksm="0",
@@ -55,7 +58,8 @@ LIMITED = [
     (
         "KVM",
         replace(
-            GOOD, capabilities=GOOD.capabilities | {"kvm": "/dev/kvm: No such file or directory"}
+            GOOD,
+            capabilities=GOOD.capabilities | {"kvm": Denial("/dev/kvm: No such file or directory")},
         ),
     ),
     ("KVM nesting", replace(GOOD, hypervisor=True)),
@@ -66,17 +70,33 @@ LIMITED = [
     ("killed sessions", replace(GOOD, leftovers="5,120 huge pages")),
     (
         "memlock",
-        replace(GOOD, capabilities=GOOD.capabilities | {"lock_memory": "Cannot allocate memory"}),
+        replace(
+            GOOD, capabilities=GOOD.capabilities | {"lock_memory": Denial("Cannot allocate memory")}
+        ),
     ),
-    ("free memory", replace(GOOD, available_bytes=500 * MIB)),
-    ("kcmp", replace(GOOD, capabilities=GOOD.capabilities | {"kcmp": "Function not implemented"})),
-    ("pagemap", replace(GOOD, capabilities=GOOD.capabilities | {"pagemap": "hidden"})),
+    ("free memory", replace(GOOD, memory=Room(500 * MIB, "a limit", "raise it"))),
+    ("shared memory", replace(GOOD, shm_bytes=64 * MIB)),
+    ("shared memory", replace(GOOD, shm_bytes=None)),
+    ("huge pages, 2 MiB", replace(GOOD, huge_limits=(Room(64 * MIB, "the limit", "raise it"),))),
+    ("capabilities", replace(GOOD, privileges=Privileges(frozenset({"BPF"})))),
+    (
+        "kcmp",
+        replace(
+            GOOD, capabilities=GOOD.capabilities | {"kcmp": Denial("Function not implemented")}
+        ),
+    ),
+    ("pagemap", replace(GOOD, capabilities=GOOD.capabilities | {"pagemap": Denial("hidden")})),
     (
         "io_uring",
-        replace(GOOD, capabilities=GOOD.capabilities | {"io_uring": "Operation not permitted"}),
+        replace(
+            GOOD, capabilities=GOOD.capabilities | {"io_uring": Denial("Operation not permitted")}
+        ),
     ),
-    ("perf, software", replace(GOOD, capabilities=GOOD.capabilities | {"perf_software": "no"})),
-    ("perf, PMU", replace(GOOD, capabilities=GOOD.capabilities | {"perf_hardware": "no"})),
+    (
+        "perf, software",
+        replace(GOOD, capabilities=GOOD.capabilities | {"perf_software": Denial("no")}),
+    ),
+    ("perf, PMU", replace(GOOD, capabilities=GOOD.capabilities | {"perf_hardware": Denial("no")})),
     ("VFIO and IOMMU", replace(GOOD, vfio=False)),
     ("VFIO in the lab", replace(GOOD, lab_refusal="only 200 MiB of memory are free")),
     ("VFIO and IOMMU", replace(GOOD, iommu_groups=0)),
@@ -102,6 +122,10 @@ def test_an_unmet_requirement_has_a_consequence_and_a_fix(name, facts):
 
 
 MISSING = [
+    ("limits", replace(GOOD, open_files=64), SUPPORT),
+    ("limits", replace(GOOD, address_space=GIB), SUPPORT),
+    ("limits", replace(GOOD, tasks=Room(3, "the pids limit", "raise it")), SUPPORT),
+    ("free memory", replace(GOOD, memory=Room(150 * MIB, "a limit", "raise it")), SUPPORT),
     ("root", replace(GOOD, root=False), SUPPORT),
     ("PID namespace", replace(GOOD, pid_namespace=False), SUPPORT),
     ("tracefs", replace(GOOD, tracefs=False), SUPPORT),
@@ -135,13 +159,14 @@ def test_headers_of_another_kernel_are_limited():
 
 def test_the_fix_for_an_ordinary_user_is_sudo():
     facts = replace(
-        GOOD, root=False, capabilities=GOOD.capabilities | {"kvm": "/dev/kvm: Permission denied"}
+        GOOD,
+        root=False,
+        capabilities=GOOD.capabilities | {"kvm": Denial("/dev/kvm: Permission denied")},
     )
     assert by_name(facts)["KVM"].fix == "run pausebench with sudo"
-    facts = replace(
-        facts, capabilities=GOOD.capabilities | {"kvm": "/dev/kvm: No such file or directory"}
-    )
-    assert "modprobe" in by_name(facts)["KVM"].fix
+    absent = Denial("/dev/kvm: No such file or directory", "modprobe kvm_intel")
+    facts = replace(facts, capabilities=GOOD.capabilities | {"kvm": absent})
+    assert by_name(facts)["KVM"].fix == "modprobe kvm_intel"
 
 
 def test_a_refused_build_is_essential_only_without_a_fit_one():
@@ -179,7 +204,7 @@ def test_this_host_is_checked():
 @pytest.mark.kvm
 def test_kvm_creates_a_vcpu():
     open_before = len(os.listdir("/proc/self/fd"))
-    assert capabilities.kvm() == ""
+    assert not capabilities.kvm()
     assert len(os.listdir("/proc/self/fd")) == open_before
 
 
@@ -188,7 +213,9 @@ def test_a_missing_kvm_device_is_a_reason(monkeypatch):
         raise FileNotFoundError(2, "No such file or directory")
 
     monkeypatch.setattr(capabilities.os, "open", refuse)
-    assert capabilities.kvm() == "/dev/kvm: No such file or directory"
+    found = capabilities.kvm()
+    assert found.reason == "/dev/kvm: No such file or directory"
+    assert "modprobe kvm_intel" in found.fix
 
 
 @pytest.mark.parametrize(
@@ -208,22 +235,24 @@ def test_a_refused_system_call_is_a_reason(trial, monkeypatch):
     monkeypatch.setattr(syscalls, "_by_number", refuse)
     if trial is capabilities.pagemap:
         monkeypatch.setattr(capabilities.Path, "open", refuse)
-    assert trial() == "Operation not permitted"
+    assert trial().reason.startswith("Operation not permitted")
 
 
 def test_old_system_calls_are_unsupported_on_an_unknown_architecture(monkeypatch):
     monkeypatch.setattr(syscalls.platform, "machine", lambda: "vax")
-    assert capabilities.kcmp() == "Function not implemented"
+    assert capabilities.kcmp() == Denial(
+        "Function not implemented", "use a kernel with CONFIG_KCMP"
+    )
 
 
 def test_a_kcmp_that_does_not_distinguish_files_is_detected(monkeypatch):
     monkeypatch.setattr(syscalls, "_by_number", lambda *args: 0)
-    assert capabilities.kcmp() == "does not distinguish open files"
+    assert capabilities.kcmp() == Denial("does not distinguish open files")
 
 
 @pytest.mark.bpf
 def test_root_has_all_capabilities_of_the_pin_proof():
-    assert [capabilities.kcmp(), capabilities.pagemap(), capabilities.lock_memory()] == ["", "", ""]
+    assert not any([capabilities.kcmp(), capabilities.pagemap(), capabilities.lock_memory()])
 
 
 def test_memory_beyond_the_limit_cannot_be_locked_without_privileges():
@@ -233,13 +262,12 @@ def test_memory_beyond_the_limit_cannot_be_locked_without_privileges():
     read, write = os.pipe()
     if (child := os.fork()) == 0:
         ctypes.CDLL(None).setuid(65534)
-        os.write(
-            write, capabilities.lock_memory().encode() + b"|" + capabilities.pagemap().encode()
-        )
+        os.write(write, f"{capabilities.lock_memory()}|{capabilities.pagemap().reason}".encode())
         os._exit(0)
     os.waitpid(child, 0)
     os.close(write)
     with os.fdopen(read) as answers:
         lock, pagemap = answers.read().split("|")
-    assert lock == "Cannot allocate memory"
-    assert pagemap
+    assert lock.startswith("Cannot allocate memory, the limit is ")
+    assert "ulimit -l unlimited" in lock
+    assert "CAP_SYS_ADMIN is missing" in pagemap

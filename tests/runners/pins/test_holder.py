@@ -234,7 +234,7 @@ def test_too_little_memlock_is_refused_with_the_fix():
     )
     assert "guest RAM could not be pinned: [Errno 12] io_uring_register(BUFFERS)" in done.stdout
     assert "ulimit -l unlimited" in done.stdout
-    assert "kernel.io_uring_disabled=0" in done.stdout
+    assert "io_uring_disabled" not in done.stdout  # that is the fix of another errno
 
 
 def test_a_kernel_without_io_uring_is_reported_as_an_error(ram, monkeypatch, capsys):
