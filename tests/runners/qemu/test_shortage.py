@@ -23,7 +23,7 @@ from runners.system import limits
 from runners.system.limits import Room
 
 ANON = Scenario("anon", "anon")
-HUGE = Scenario("hugetlb-2m", "hugetlb-memfd", ram_bytes=64 * MIB)
+HUGE = Scenario("hugetlb-2m", "hugetlb-memfd", ram_bytes=64 * MIB, accel="kvm")
 SHM = Scenario("shm", "shm")
 NO_MEMORY = "cannot set up guest memory 'ram0': Cannot allocate memory"
 
