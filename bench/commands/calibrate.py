@@ -15,7 +15,7 @@ exit status:
   was damaged, 4 host unfit, 130 interrupted
 
 examples:
-  pausebench calibrate                          some 6 minutes
+  pausebench calibrate                          2 to 6 minutes
   pausebench calibrate anon --accel kvm         KVM alone
   pausebench calibrate anon --level 1 --level 5"""
 

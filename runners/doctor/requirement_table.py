@@ -6,23 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from results.denial import Denial
 from results.records.host_needs import Need, ProbeSupport
-from results.records.scenario import GIB, MIB
+from results.records.scenario import GIB
 from runners.lab.recipe import FREE_MIB
 from runners.qemu.headroom import SHM, shm_fix
 
-from . import limit_texts
+from . import host_texts, limit_texts
 from .facts import HostFacts
+from .host_texts import Text
 
-# A text, or a function that derives it from the facts.
-Text = str | Callable[[HostFacts, ProbeSupport], str]
 Condition = Callable[[HostFacts, ProbeSupport], bool]
 
 _BUSY = 0.5  # load per CPU above which vCPU threads have to wait for a CPU
 SUDO = "run pausebench with sudo"
-_VM_FIX = "use bare metal for absolute figures; comparisons within one session are valid here too"
-_LAB_FIX = "or use the lab: pausebench lab run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,121 +45,6 @@ class Requirement:
         missing = essential(facts, support) if callable(essential) else essential
         state: Literal["missing", "limited"] = "missing" if missing else "limited"
         return Need(self.name, state, found, value(self.consequence), value(self.fix))
-
-
-def _reason_lacking(name: str) -> Text:
-    """Why the check of a capability failed; empty when it did not."""
-    return lambda facts, _: facts.capabilities.get(name, Denial()).reason
-
-
-def _fix_of(name: str, otherwise: str) -> Text:
-    """The fix for the errno of a failed check, or else that of any other cause."""
-    return lambda facts, _: facts.capabilities.get(name, Denial()).fix or otherwise
-
-
-def _fix_of_probe(kind: str, otherwise: str) -> Text:
-    return lambda _, support: support.fixes.get(kind) or otherwise
-
-
-# --- texts with more than one condition -----------------------------------------------------
-
-
-def _nested(facts: HostFacts, _: ProbeSupport) -> str:
-    if not facts.hypervisor:
-        return ""
-    emulated = " (kvm_pvm: no hardware virtualization)" if "kvm_pvm" in facts.kvm_modules else ""
-    return f"this host is itself a virtual machine{emulated}"
-
-
-def _no_tracefs(facts: HostFacts, _: ProbeSupport) -> str:
-    if facts.tracefs:
-        return ""
-    return "not mounted" if facts.root else "accessible to root only"
-
-
-def _other_headers(_: HostFacts, support: ProbeSupport) -> str:
-    if not support.headers:
-        return "none"
-    return support.headers if "stand-in" in support.headers else ""
-
-
-def _lock(facts: HostFacts, _: ProbeSupport) -> str:
-    """What keeps sessions from measuring one at a time; empty when nothing does."""
-    if facts.measuring:
-        return f"another session measures: {facts.measuring}"
-    return "" if facts.lock_shared else "in a mount namespace with its own /run"
-
-
-def _lock_effect(facts: HostFacts, _: ProbeSupport) -> str:
-    if facts.measuring:
-        return "it and what is tried here disturb each other"
-    return "sessions outside are not seen and not waited for: each disturbs the other"
-
-
-def _strangers(facts: HostFacts, _: ProbeSupport) -> str:
-    return "; ".join(
-        f"{label} is run by {'pid' if len(pids) == 1 else 'pids'} {', '.join(map(str, pids))}"
-        for label, pids in facts.strangers.items()
-    )
-
-
-def _tidied(facts: HostFacts, _: ProbeSupport) -> str:
-    return f"none any more: {facts.leftovers} removed" if facts.leftovers else "none"
-
-
-def _vfio_ways(facts: HostFacts, _: ProbeSupport) -> str:
-    ways = [way for way, there in (("type1", facts.vfio), ("iommufd", facts.iommufd)) if there]
-    return f"{', '.join(ways)}; {facts.iommu_groups} IOMMU groups"
-
-
-def _no_vfio(facts: HostFacts, support: ProbeSupport) -> str:
-    if facts.vfio or facts.iommufd:
-        return "" if facts.iommu_groups else _vfio_ways(facts, support)
-    built = {"n": "this kernel was built without CONFIG_VFIO", "m": "its module is not loaded"}
-    reason = built.get(facts.vfio_config, "")
-    return f"no /dev/vfio/vfio: {reason}" if reason else "no /dev/vfio/vfio"
-
-
-def _vfio_fix(facts: HostFacts, _: ProbeSupport) -> str:
-    fix = "use a kernel with CONFIG_VFIO" if facts.vfio_config == "n" else "modprobe vfio-pci"
-    if facts.vfio or facts.iommufd:
-        fix = "enable the IOMMU in the firmware and boot with intel_iommu=on (AMD: on by default)"
-    return f"{fix}, {_LAB_FIX}"
-
-
-def _isolation_fix(facts: HostFacts, _: ProbeSupport) -> str:
-    if facts.cpus < 4:
-        return "use a host with 4 or more CPUs and isolate some of them (isolcpus=)"
-    return "boot with isolcpus=2-3 nohz_full=2-3 on the kernel command line"
-
-
-def _other_governor(facts: HostFacts, _: ProbeSupport) -> str:
-    if facts.governor:
-        return "" if facts.governor == "performance" else facts.governor
-    return "hidden by the hypervisor" if facts.hypervisor else "none: controlled by the firmware"
-
-
-def _governor_fix(facts: HostFacts, _: ProbeSupport) -> str:
-    if facts.governor:
-        return "cpupower frequency-set -g performance"
-    return _VM_FIX if facts.hypervisor else ""
-
-
-def _swap(facts: HostFacts, _: ProbeSupport) -> str:
-    return f"{facts.swap_bytes // MIB} MiB, unused" if facts.swap_bytes else "none"
-
-
-def _swap_used(facts: HostFacts, _: ProbeSupport) -> str:
-    used = facts.swap_used_bytes // MIB
-    return f"{used} MiB used" if used else ""
-
-
-def _thp(facts: HostFacts, _: ProbeSupport) -> str:
-    return f"{facts.thp or 'none'}, for shared memory {facts.thp_shmem or 'none'}"
-
-
-def _load(facts: HostFacts, _: ProbeSupport) -> str:
-    return f"{facts.load1:.2f} on {facts.cpus} CPUs"
 
 
 # --- the table, in the order of display -----------------------------------------------------
@@ -195,21 +76,21 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "KVM",
         met=lambda facts, _: f"creates a VM and a vCPU ({', '.join(facts.kvm_modules) or 'kvm'})",
-        unmet=_reason_lacking("kvm"),
+        unmet=host_texts.reason_lacking("kvm"),
         consequence="guests run under TCG, with other blackouts than under KVM",
-        fix=_fix_of("kvm", "use a host with virtualization by hardware"),
+        fix=host_texts.fix_of("kvm", "use a host with virtualization by hardware"),
     ),
     Requirement(
         "KVM nesting",
         met="none: bare metal",
-        unmet=_nested,
+        unmet=host_texts.nested,
         consequence="exits go through an outer hypervisor: longer blackouts with more variance",
-        fix=_VM_FIX,
+        fix=host_texts.VM_FIX,
     ),
     Requirement(
         "tracefs",
         met="mounted",
-        unmet=_no_tracefs,
+        unmet=host_texts.no_tracefs,
         consequence="no tracepoint can be attached",
         fix="mount -t tracefs tracefs /sys/kernel/tracing",
         essential=True,
@@ -227,7 +108,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "kernel headers",
         met=lambda _, support: support.headers,
-        unmet=_other_headers,
+        unmet=host_texts.other_headers,
         consequence=lambda _, support: (
             "no effect on our probes, which read no kernel struct"
             if support.headers
@@ -244,7 +125,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         met="load and fire",
         unmet=lambda _, support: support.tracepoints,
         consequence="the blackout cannot be measured",
-        fix=_fix_of_probe("tracepoints", "mount tracefs, and use a kernel with CONFIG_BPF_EVENTS"),
+        fix=host_texts.fix_of_probe(
+            "tracepoints", "mount tracefs, and use a kernel with CONFIG_BPF_EVENTS"
+        ),
         essential=True,
     ),
     Requirement(
@@ -252,7 +135,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         met="load and fire",
         unmet=lambda _, support: support.uprobes,
         consequence="the probes cannot be loaded: QEMU's functions cannot be traced",
-        fix=_fix_of_probe("uprobes", "use a kernel with CONFIG_UPROBE_EVENTS"),
+        fix=host_texts.fix_of_probe("uprobes", "use a kernel with CONFIG_UPROBE_EVENTS"),
         essential=True,
     ),
     Requirement(
@@ -260,7 +143,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         met="load and fire",
         unmet=lambda _, support: support.kprobes,
         consequence="pin and unpin functions are not traced; the blackout does not need them",
-        fix=_fix_of_probe("kprobes", "use a kernel with CONFIG_KPROBES"),
+        fix=host_texts.fix_of_probe("kprobes", "use a kernel with CONFIG_KPROBES"),
     ),
     Requirement(
         "BPF fentry",
@@ -272,16 +155,16 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "perf, software",
         met="counts the task clock",
-        unmet=_reason_lacking("perf_software"),
+        unmet=host_texts.reason_lacking("perf_software"),
         consequence="perf does not count page faults, context switches and CPU time",
-        fix=_fix_of("perf_software", "sysctl kernel.perf_event_paranoid=1"),
+        fix=host_texts.fix_of("perf_software", "sysctl kernel.perf_event_paranoid=1"),
     ),
     Requirement(
         "perf, PMU",
         met="counts cycles",
-        unmet=_reason_lacking("perf_hardware"),
+        unmet=host_texts.reason_lacking("perf_hardware"),
         consequence="cycles, instructions and cache misses are not counted",
-        fix=_fix_of(
+        fix=host_texts.fix_of(
             "perf_hardware", "use bare metal, or a virtual machine with a PMU (-cpu host,pmu=on)"
         ),
     ),
@@ -295,8 +178,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "one session at a time",
         met="no other measures; one that does, and shares this /run, is waited for",
-        unmet=_lock,
-        consequence=_lock_effect,
+        unmet=host_texts.lock,
+        consequence=host_texts.lock_effect,
         fix=lambda facts, _: (
             "leave out --share, to wait for its end"
             if facts.measuring
@@ -306,14 +189,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "unrelated QEMUs",
         met="none runs a binary to be measured",
-        unmet=_strangers,
+        unmet=host_texts.strangers,
         consequence="probes sit in the binary, so in these too: none of their events is counted, "
         "but their calls to probed functions take longer",
         fix="measure a copy of the binary: --build copy=PATH",
     ),
     Requirement(
         "killed sessions",
-        met=_tidied,
+        met=host_texts.tidied,
         unmet=lambda facts, _: (
             f"left {facts.leftovers}" if not facts.tidied and facts.leftovers else ""
         ),
@@ -323,9 +206,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "memlock",
         met="16 MiB can be locked",
-        unmet=_reason_lacking("lock_memory"),
+        unmet=host_texts.reason_lacking("lock_memory"),
         consequence="scenarios with --mem-lock and pinned buffers fail",
-        fix=_fix_of("lock_memory", "ulimit -l unlimited"),
+        fix=host_texts.fix_of("lock_memory", "ulimit -l unlimited"),
     ),
     Requirement(
         "free memory",
@@ -357,30 +240,30 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "kcmp",
         met="distinguishes open files",
-        unmet=_reason_lacking("kcmp"),
+        unmet=host_texts.reason_lacking("kcmp"),
         consequence="no proof that old and new QEMU share the same open files",
-        fix=_fix_of("kcmp", "use a kernel with CONFIG_KCMP"),
+        fix=host_texts.fix_of("kcmp", "use a kernel with CONFIG_KCMP"),
     ),
     Requirement(
         "pagemap",
         met="shows page frame numbers",
-        unmet=_reason_lacking("pagemap"),
+        unmet=host_texts.reason_lacking("pagemap"),
         consequence="no proof that guest RAM stays in the same physical pages",
-        fix=_fix_of("pagemap", "run as root in the initial user namespace"),
+        fix=host_texts.fix_of("pagemap", "run as root in the initial user namespace"),
     ),
     Requirement(
         "io_uring",
         met="pins registered buffers",
-        unmet=_reason_lacking("io_uring"),
+        unmet=host_texts.reason_lacking("io_uring"),
         consequence="without an assigned device there are no long-term pins, and no proof for them",
-        fix=_fix_of("io_uring", "use a kernel with CONFIG_IO_URING"),
+        fix=host_texts.fix_of("io_uring", "use a kernel with CONFIG_IO_URING"),
     ),
     Requirement(
         "VFIO and IOMMU",
-        met=_vfio_ways,
-        unmet=_no_vfio,
+        met=host_texts.vfio_ways,
+        unmet=host_texts.no_vfio,
         consequence="guests with assigned devices cannot be measured on this host",
-        fix=_vfio_fix,
+        fix=host_texts.vfio_fix,
     ),
     Requirement(
         "VFIO in the lab",
@@ -396,23 +279,23 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         met=lambda facts, _: f"CPUs {facts.isolated}",
         unmet=lambda facts, _: "" if facts.isolated else f"none of {facts.cpus} CPUs",
         consequence="other tasks may run on a vCPU's CPU: more variance",
-        fix=_isolation_fix,
+        fix=host_texts.isolation_fix,
     ),
     Requirement(
         "CPU governor",
         met="performance",
-        unmet=_other_governor,
+        unmet=host_texts.other_governor,
         consequence=lambda facts, _: (
             "the clock frequency varies with the load"
             if facts.governor
             else "the clock frequency may vary unnoticed; comparisons interleave A and B for that"
         ),
-        fix=_governor_fix,
+        fix=host_texts.governor_fix,
     ),
     Requirement(
         "swap",
-        met=_swap,
-        unmet=_swap_used,
+        met=host_texts.swap,
+        unmet=host_texts.swap_used,
         consequence="guest RAM may have to be read back from disk in the blackout",
         fix="swapoff -a while measuring, if there is enough free memory",
     ),
@@ -425,18 +308,18 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "THP",
-        met=_thp,
+        met=host_texts.thp,
         unmet=lambda facts, support: (
-            _thp(facts, support) if facts.thp_shmem in ("always", "force") else ""
+            host_texts.thp(facts, support) if facts.thp_shmem in ("always", "force") else ""
         ),
         consequence="shared guest RAM gets huge pages in some boots and not in others",
         fix="echo never > /sys/kernel/mm/transparent_hugepage/shmem_enabled",
     ),
     Requirement(
         "load",
-        met=_load,
+        met=host_texts.load,
         unmet=lambda facts, support: (
-            _load(facts, support) if facts.load1 > _BUSY * facts.cpus else ""
+            host_texts.load(facts, support) if facts.load1 > _BUSY * facts.cpus else ""
         ),
         consequence="vCPUs wait for a CPU: longer blackouts with more variance",
         fix="stop other programs, or wait for them to finish",
