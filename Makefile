@@ -4,6 +4,7 @@ SCENARIOS ?= anon hugetlb-2m
 BOOTS ?= 6
 UPDATES ?= 5
 PYTEST_ARGS ?=
+RATES_ARGS ?=
 LAB_SCENARIOS ?=
 NIGHTLY ?= bench/examples/nightly.toml
 
@@ -12,7 +13,7 @@ BPF_SOURCES := $(wildcard probes/bpf/*.c probes/bpf/*.h)
 SHELL_SOURCES := runners/setup.sh .ci/run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench lab nightly test check check-style check-types check-imports check-bpf check-shell clean
+.PHONY: help setup bench lab nightly rates test check check-style check-types check-imports check-bpf check-shell clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,10 @@ lab: setup ## measure guests with assigned devices (VFIO) in a VM: LAB_SCENARIOS
 
 nightly: setup ## run a nightly job: NIGHTLY=bench/examples/nightly.toml
 	@$(BIN)/pausebench nightly $(NIGHTLY)
+
+rates: setup ## simulate the tables of docs/rates.md and docs/rates-history.md: RATES_ARGS="--quick"
+	@$(BIN)/python -m bench.benchmarks.rates $(RATES_ARGS)
+	@$(BIN)/python -m bench.benchmarks.history_rates $(RATES_ARGS)
 
 test: setup ## run the tests: PYTEST_ARGS="-k timeline"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
