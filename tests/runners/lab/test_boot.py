@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.qemu]
 
 # Runs in the lab. edu has no driver, nvme has one; the SATA controller has no reset method.
 SCRIPT = """
-import json, os, subprocess
+import json, os, subprocess, sys, time
 from results.errors import PausebenchError
 from runners.host import vfio_pci as devices
 edu, nvme, igb, root_bus = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0", "0000:00:1f.2"
@@ -38,15 +38,20 @@ with devices.bound_to_vfio_pci([edu, nvme], ["type1"]):
     refused("busy", [edu])
     os.close(held)
 said["after"] = [driver(edu), driver(nvme)]
-if os.fork() == 0:
-    devices._bind(devices.read_device(nvme))
-    os._exit(0)
-os.wait()
+KILLED = '''
+import os, signal, sys
+from runners.host import vfio_pci as devices
+devices._bind(devices.read_device(sys.argv[1]))
+os.kill(os.getpid(), signal.SIGKILL)
+'''
+paths = os.environ | {"PYTHONPATH": ":".join(path or os.getcwd() for path in sys.path)}
+subprocess.run([sys.executable, "-c", KILLED, nvme], env=paths)
 said["killed"] = driver(nvme)
 reclaim = devices.reclaim_from_dead_sessions
 said["returned"] = [reclaim(), driver(nvme), reclaim()]
 disk = "/dev/nvme0n1"
-while not os.path.exists(disk): pass
+end = time.monotonic() + 30
+while not os.path.exists(disk): assert time.monotonic() < end, (said, "no disk")
 subprocess.run(["/usr/sbin/mkswap", disk], check=True, stdout=subprocess.DEVNULL)
 subprocess.run(["/usr/sbin/swapon", disk], check=True)
 refused("disk", [nvme])
